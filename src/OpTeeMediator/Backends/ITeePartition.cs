@@ -1,0 +1,47 @@
+namespace OpTeeMediator.Backends;
+
+/// <summary>What a TEE keeps for one VM. Disposing of it tells the TEE that the VM is gone and frees everything that VM held.</summary>
+/// <remarks>
+/// <para>Implementations are thread-safe: up to as many operations run at the same time as the guest has call slots.</para>
+/// <para>Guest faults are return codes. An exception is a host fault: the guest gets TEE_ERROR_COMMUNICATION, origin COMMS, and the log one entry.</para>
+/// <para>When the mediator disposes of a partition all sessions are closed, all memory is unregistered, and no operation is running.</para>
+/// </remarks>
+public interface ITeePartition : IAsyncDisposable
+{
+    /// <summary>Whether <see cref="ExecutionOf"/> or a session may ever answer <see cref="TeeExecution.Worker"/>; if not, no threads are prepared.</summary>
+    bool UsesWorkers { get; }
+
+    /// <summary>
+    /// The devices that the TEE announces to the guest's kernel, or <see langword="null"/> if it has no device enumeration. The mediator answers the
+    /// guest's enumeration with them, filtered by the VM's <see cref="TeeAccess"/>.
+    /// </summary>
+    IReadOnlyList<TeeDevice>? Devices { get; }
+
+    /// <summary>Where an operation runs that does not belong to an open session.</summary>
+    /// <param name="operation"><see cref="TeeOperation.OpenSession"/>, <see cref="TeeOperation.RegisterMemory"/> or <see cref="TeeOperation.UnregisterMemory"/>.</param>
+    /// <param name="application">The trusted application; all zero for memory.</param>
+    /// <returns>Where to run it.</returns>
+    TeeExecution ExecutionOf(TeeOperation operation, in Guid application);
+
+    /// <summary>Opens a session with <see cref="TeeRequest.Application"/>.</summary>
+    /// <param name="request">The operation; on success <see cref="TeeRequest.Session"/> and the outputs are set. Not to be kept.</param>
+    /// <returns>The result.</returns>
+    ValueTask<TeeResult> OpenSessionAsync(TeeRequest request);
+
+    /// <summary>Makes a buffer known to the TEE that the guest has registered.</summary>
+    /// <param name="memory">The buffer, pinned until <see cref="UnregisterMemoryAsync"/> has returned.</param>
+    /// <returns>A code other than success refuses the registration; the guest gets it as it is.</returns>
+    ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory);
+
+    /// <summary>Ends what <see cref="RegisterMemoryAsync"/> began. No operation uses the buffer any more.</summary>
+    /// <param name="memory">The buffer.</param>
+    /// <returns>A task that ends when the TEE has let go of the buffer.</returns>
+    ValueTask UnregisterMemoryAsync(TeeSharedMemory memory);
+
+    /// <summary>Asks a running operation to end early. Returns at once; never blocks.</summary>
+    /// <param name="request">
+    /// The operation, for which <see cref="TeeRequest.IsCancellationRequested"/> has just become true. It is the same operation until this method returns,
+    /// though it may be over by then.
+    /// </param>
+    void Cancel(TeeRequest request);
+}

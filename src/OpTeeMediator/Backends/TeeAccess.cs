@@ -1,0 +1,36 @@
+using System.Collections.Frozen;
+
+namespace OpTeeMediator.Backends;
+
+/// <summary>Which trusted applications a VM may reach.</summary>
+/// <remarks>
+/// An application outside the list does not exist for the guest: OPEN_SESSION answers TEE_ERROR_ITEM_NOT_FOUND, and the device enumeration leaves it out.
+/// Immutable, hence thread-safe.
+/// </remarks>
+public sealed class TeeAccess
+{
+    private readonly FrozenSet<Guid>? _applications;
+
+    private TeeAccess(FrozenSet<Guid>? applications) => _applications = applications;
+
+    /// <summary>Every application of the TEE.</summary>
+    public static TeeAccess All { get; } = new(null);
+
+    /// <summary>No application.</summary>
+    public static TeeAccess None { get; } = new(FrozenSet<Guid>.Empty);
+
+    /// <summary>Only the named applications.</summary>
+    /// <param name="applications">Their UUIDs.</param>
+    /// <returns>The access.</returns>
+    /// <exception cref="ArgumentNullException"><paramref name="applications"/> is <see langword="null"/>.</exception>
+    public static TeeAccess Only(params IEnumerable<Guid> applications)
+    {
+        ArgumentNullException.ThrowIfNull(applications);
+        return new TeeAccess(applications.ToFrozenSet());
+    }
+
+    /// <summary>Whether the VM may reach an application.</summary>
+    /// <param name="application">Its UUID.</param>
+    /// <returns><see langword="true"/> if it may.</returns>
+    public bool Allows(Guid application) => _applications is null || _applications.Contains(application);
+}

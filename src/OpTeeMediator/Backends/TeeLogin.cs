@@ -1,0 +1,27 @@
+namespace OpTeeMediator.Backends;
+
+/// <summary>How the client says it was identified.</summary>
+/// <remarks>Source: GlobalPlatform TEE Client API (TEEC_LOGIN_*), OP-TEE (TEE_LOGIN_REE_KERNEL).</remarks>
+public enum TeeLogin : uint
+{
+    /// <summary>TEEC_LOGIN_PUBLIC: no identity.</summary>
+    Public = 0,
+
+    /// <summary>TEEC_LOGIN_USER: the user of the client's process.</summary>
+    User = 1,
+
+    /// <summary>TEEC_LOGIN_GROUP: a group of the client's process.</summary>
+    Group = 2,
+
+    /// <summary>TEEC_LOGIN_APPLICATION: the client's program.</summary>
+    Application = 4,
+
+    /// <summary>TEEC_LOGIN_USER_APPLICATION: the client's program and user.</summary>
+    UserApplication = 5,
+
+    /// <summary>TEEC_LOGIN_GROUP_APPLICATION: the client's program and a group.</summary>
+    GroupApplication = 6,
+
+    /// <summary>TEE_LOGIN_REE_KERNEL: the guest's kernel.</summary>
+    Kernel = 0x8000_0000,
+}

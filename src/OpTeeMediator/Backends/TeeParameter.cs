@@ -1,0 +1,122 @@
+namespace OpTeeMediator.Backends;
+
+/// <summary>One of the four parameters of an operation: nothing, two numbers, or a reference to shared memory.</summary>
+/// <remarks>
+/// Decoded and checked by the mediator: a memory reference lies within its buffer, and the buffer stays pinned until the operation is done.
+/// The backend answers by setting <see cref="A"/> and <see cref="B"/>, or <see cref="Size"/>; what is not an output is ignored.
+/// Belongs to one operation: not thread-safe.
+/// </remarks>
+public struct TeeParameter
+{
+    private ulong _first;
+    private ulong _second;
+
+    /// <summary>The kind.</summary>
+    public TeeParameterKind Kind { get; private set; }
+
+    /// <summary>The first number of a value. OP-TEE's trusted applications see the low 32 bits.</summary>
+    public ulong A { readonly get => _first; set => _first = value; }
+
+    /// <summary>The second number of a value. OP-TEE's trusted applications see the low 32 bits.</summary>
+    public ulong B { readonly get => _second; set => _second = value; }
+
+    /// <summary>
+    /// The size of the referenced memory in bytes. Outputs: set it to what was written or, with <see cref="TeeReturnCode.ShortBuffer"/>, to what is needed.
+    /// </summary>
+    public ulong Size { readonly get => _second; set => _second = value; }
+
+    /// <summary>Where the reference begins in <see cref="Memory"/>, in bytes.</summary>
+    public readonly ulong Offset => IsMemory ? _first : 0;
+
+    /// <summary>The size of the referenced memory in bytes, as the guest gave it.</summary>
+    public ulong Capacity { get; private set; }
+
+    /// <summary>The referenced buffer; <see langword="null"/> for a NULL reference and for values.</summary>
+    public TeeSharedMemory? Memory { get; private set; }
+
+    /// <summary>Whether the parameter is a memory reference, NULL or not.</summary>
+    public readonly bool IsMemory => Kind >= TeeParameterKind.MemoryInput;
+
+    /// <summary>Whether the parameter carries something back to the client.</summary>
+    public readonly bool IsOutput => ((int)Kind & 2) != 0;
+
+    /// <summary>Whether the parameter carries something to the application.</summary>
+    public readonly bool IsInput => ((int)Kind & 1) != 0;
+
+    /// <summary>Makes a value parameter.</summary>
+    /// <param name="kind">One of the three value kinds.</param>
+    /// <param name="a">The first number.</param>
+    /// <param name="b">The second number.</param>
+    /// <returns>The parameter.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is no value.</exception>
+    public static TeeParameter Value(TeeParameterKind kind, ulong a, ulong b)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan((int)kind, (int)TeeParameterKind.ValueInput, nameof(kind));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((int)kind, (int)TeeParameterKind.ValueInOut, nameof(kind));
+        TeeParameter parameter = default;
+        parameter.SetValue(kind, a, b);
+        return parameter;
+    }
+
+    /// <summary>Makes a memory reference.</summary>
+    /// <param name="kind">One of the three memory kinds.</param>
+    /// <param name="memory">The buffer, or <see langword="null"/> for a NULL reference.</param>
+    /// <param name="offset">Where the reference begins in the buffer, in bytes.</param>
+    /// <param name="size">Its size in bytes.</param>
+    /// <returns>The parameter.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is no memory reference, or the reference leaves its buffer.</exception>
+    public static TeeParameter Reference(TeeParameterKind kind, TeeSharedMemory? memory, ulong offset, ulong size)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan((int)kind, (int)TeeParameterKind.MemoryInput, nameof(kind));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((int)kind, (int)TeeParameterKind.MemoryInOut, nameof(kind));
+        if (memory is not null)
+        {
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, memory.Size);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(size, memory.Size - offset);
+        }
+
+        TeeParameter parameter = default;
+        parameter.SetMemory(kind, memory, offset, size);
+        return parameter;
+    }
+
+    /// <summary>Copies referenced memory into private memory.</summary>
+    /// <param name="offset">Where to begin in the reference, in bytes.</param>
+    /// <param name="destination">Receives the bytes.</param>
+    /// <returns><see langword="false"/> if the reference is NULL, or <paramref name="destination"/> would reach beyond <see cref="Capacity"/>.</returns>
+    /// <remarks>The guest may change the memory at any time: read once, check and use the copy.</remarks>
+    public readonly bool TryRead(ulong offset, Span<byte> destination) =>
+        Memory is { } memory && IsWithin(offset, destination.Length) && memory.TryRead(_first + offset, destination);
+
+    /// <summary>Copies into referenced memory.</summary>
+    /// <param name="offset">Where to begin in the reference, in bytes.</param>
+    /// <param name="source">The bytes to write.</param>
+    /// <returns><see langword="false"/> if the reference is NULL or no output, or <paramref name="source"/> would reach beyond <see cref="Capacity"/>.</returns>
+    public readonly bool TryWrite(ulong offset, ReadOnlySpan<byte> source) =>
+        Memory is { } memory && IsOutput && IsWithin(offset, source.Length) && memory.TryWrite(_first + offset, source);
+
+    internal void SetNone()
+    {
+        Kind = TeeParameterKind.None;
+        Memory = null;
+    }
+
+    internal void SetValue(TeeParameterKind kind, ulong a, ulong b)
+    {
+        Kind = kind;
+        _first = a;
+        _second = b;
+        Memory = null;
+    }
+
+    internal void SetMemory(TeeParameterKind kind, TeeSharedMemory? memory, ulong offset, ulong size)
+    {
+        Kind = kind;
+        _first = offset;
+        _second = size;
+        Capacity = size;
+        Memory = memory;
+    }
+
+    private readonly bool IsWithin(ulong offset, int length) => offset <= Capacity && (ulong)length <= Capacity - offset;
+}

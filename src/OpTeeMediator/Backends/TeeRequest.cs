@@ -1,0 +1,53 @@
+using System.Runtime.CompilerServices;
+
+namespace OpTeeMediator.Backends;
+
+/// <summary>One operation for a backend: what is asked, by whom, with which parameters.</summary>
+/// <remarks>
+/// The mediator keeps one object per call slot and uses it again: a backend keeps no reference to it after the operation is done.
+/// It belongs to the thread that runs the operation; only <see cref="IsCancellationRequested"/> changes under its hands.
+/// </remarks>
+public sealed class TeeRequest
+{
+    /// <summary>How many parameters an operation has (TEE_NUM_PARAMS).</summary>
+    public const int ParameterCount = 4;
+
+    private ParameterArray _parameters;
+    private volatile bool _isCancellationRequested;
+
+    /// <summary>Creates a request, for tests of a backend; in a VMM the mediator makes them.</summary>
+    public TeeRequest()
+    {
+    }
+
+    /// <summary>The operation.</summary>
+    public TeeOperation Operation { get; set; }
+
+    /// <summary>The trusted application's UUID.</summary>
+    public Guid Application { get; set; }
+
+    /// <summary>Who opens the session, as the guest claims. Only for <see cref="TeeOperation.OpenSession"/>.</summary>
+    public ClientIdentity Client { get; set; }
+
+    /// <summary>The command to invoke. Only for <see cref="TeeOperation.InvokeCommand"/>.</summary>
+    public uint CommandId { get; set; }
+
+    /// <summary>The session: the backend sets it when an <see cref="TeeOperation.OpenSession"/> succeeds.</summary>
+    public ITeeSession? Session { get; set; }
+
+    /// <summary>The four parameters.</summary>
+    public Span<TeeParameter> Parameters => _parameters;
+
+    /// <summary>Whether the client or the VMM wants the operation to end early; <see cref="ITeePartition.Cancel"/> tells when it becomes true.</summary>
+    public bool IsCancellationRequested => _isCancellationRequested;
+
+    internal void RequestCancellation() => _isCancellationRequested = true;
+
+    internal void ResetCancellation() => _isCancellationRequested = false;
+
+    [InlineArray(ParameterCount)]
+    private struct ParameterArray
+    {
+        private TeeParameter _element0;
+    }
+}

@@ -1,0 +1,257 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
+namespace OpTeeMediator.Memory;
+
+/// <summary>The 4 KiB guest pages of one buffer, in the buffer's order: contiguous or scattered.</summary>
+/// <remarks>
+/// What is pinned as one. The content does not change between <see cref="IGuestMemory.TryPin"/> and <see cref="IGuestMemory.Unpin"/>, and may be
+/// read by any thread in between.
+/// </remarks>
+public sealed class GuestPages
+{
+    /// <summary>The size of a page of this list in bytes, whatever the page sizes of guest and host: 4096 (OPTEE_MSG_NONCONTIG_PAGE_SIZE).</summary>
+    public const int PageSize = 4096;
+
+    private ulong[]? _addresses;
+    private ulong _first;
+    private int _count;
+
+    /// <summary>Creates a list of no pages, to be filled by its owner.</summary>
+    internal GuestPages()
+    {
+    }
+
+    /// <summary>Creates a list of pages.</summary>
+    /// <param name="addresses">The pages' addresses, each a multiple of 4096, at least one; they are copied.</param>
+    /// <exception cref="ArgumentException">There is no page, or one is not aligned.</exception>
+    public GuestPages(ReadOnlySpan<ulong> addresses)
+    {
+        if (addresses.IsEmpty)
+        {
+            throw new ArgumentException("A buffer has at least one page.", nameof(addresses));
+        }
+
+        if (!Examine(addresses, out bool contiguous))
+        {
+            throw new ArgumentException($"Every page address must be a multiple of {PageSize}.", nameof(addresses));
+        }
+
+        Set(addresses[0], addresses.Length, contiguous ? null : addresses.ToArray());
+    }
+
+    /// <summary>The number of pages, at least 1.</summary>
+    public int Count => _count;
+
+    /// <summary>Whether the pages follow each other in guest addresses.</summary>
+    public bool IsContiguous => _addresses is null;
+
+    /// <summary>The neighbours in the <see cref="PinSet"/> that holds these pages.</summary>
+    internal GuestPages? Next { get; set; }
+
+    internal GuestPages? Previous { get; set; }
+
+    internal PinSet? Holder { get; set; }
+
+    /// <summary>The address of a page.</summary>
+    /// <param name="index">The page, 0 to <see cref="Count"/> − 1.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such page.</exception>
+    public GuestAddress this[int index]
+    {
+        get
+        {
+            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)index, (uint)_count, nameof(index));
+            return _addresses is null ? _first + ((ulong)index * PageSize) : _addresses[index];
+        }
+    }
+
+    /// <summary>Whether every page lies entirely in one of <paramref name="regions"/>.</summary>
+    /// <param name="regions">The guest's RAM, in any order.</param>
+    /// <returns><see langword="true"/> if all do.</returns>
+    public bool IsWithin(ReadOnlySpan<GuestRange> regions)
+    {
+        if (_addresses is null)
+        {
+            return IsWithin(regions, new GuestRange(_first, (ulong)_count * PageSize));
+        }
+
+        ReadOnlySpan<ulong> addresses = _addresses.AsSpan(0, _count);
+        return (regions.Length > 0 && AllIn(regions[0], addresses)) || EachIn(regions, addresses);
+    }
+
+    /// <summary>Whether a page shares a byte with <paramref name="range"/>.</summary>
+    /// <param name="range">The range to be unmapped or discarded, say.</param>
+    /// <returns><see langword="true"/> if one does.</returns>
+    public bool Overlaps(GuestRange range)
+    {
+        if (_addresses is null)
+        {
+            return range.Overlaps(new GuestRange(_first, (ulong)_count * PageSize));
+        }
+
+        foreach (ulong address in _addresses.AsSpan(0, _count))
+        {
+            if (range.Overlaps(new GuestRange(address, PageSize)))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>The longest run of contiguous guest memory that begins at <paramref name="offset"/>.</summary>
+    /// <param name="offset">A byte offset from the beginning of the first page, below <see cref="Count"/> × 4096.</param>
+    /// <returns>The run, to the end of the pages at the most.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">The offset is behind the last page.</exception>
+    public GuestRange RunAt(ulong offset)
+    {
+        ulong size = (ulong)_count * PageSize;
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(offset, size);
+        if (_addresses is null)
+        {
+            return new GuestRange(_first + offset, size - offset);
+        }
+
+        int index = (int)(offset / PageSize);
+        int last = index;
+        while (last + 1 < _count && _addresses[last + 1] == _addresses[last] + PageSize)
+        {
+            last++;
+        }
+
+        ulong within = offset % PageSize;
+        return new GuestRange(_addresses[index] + within, ((ulong)(last - index + 1) * PageSize) - within);
+    }
+
+    /// <summary>Checks the alignment of page addresses and finds out whether they are contiguous.</summary>
+    /// <param name="addresses">A private copy of the addresses, at least one.</param>
+    /// <param name="contiguous">Whether each page follows the one before it.</param>
+    /// <returns><see langword="false"/> if an address is not a multiple of 4096 or a contiguous run would wrap.</returns>
+    internal static bool Examine(ReadOnlySpan<ulong> addresses, out bool contiguous)
+    {
+        ulong unaligned = 0;
+        ulong strays = 0;
+        int index = 0;
+        ulong expected = addresses[0];
+        if (Vector256.IsHardwareAccelerated && addresses.Length >= Vector256<ulong>.Count)
+        {
+            Vector256<ulong> bits = Vector256<ulong>.Zero;
+            Vector256<ulong> differences = Vector256<ulong>.Zero;
+            Vector256<ulong> expectations = Vector256.Create(expected) + (Vector256<ulong>.Indices * PageSize);
+            ref ulong source = ref MemoryMarshal.GetReference(addresses);
+            for (; index <= addresses.Length - Vector256<ulong>.Count; index += Vector256<ulong>.Count)
+            {
+                Vector256<ulong> four = Vector256.LoadUnsafe(ref source, (nuint)index);
+                bits |= four;
+                differences |= four ^ expectations;
+                expectations += Vector256.Create((ulong)Vector256<ulong>.Count * PageSize);
+            }
+
+            unaligned = bits[0] | bits[1] | bits[2] | bits[3];
+            strays = differences[0] | differences[1] | differences[2] | differences[3];
+            expected += (ulong)index * PageSize;
+        }
+
+        for (; index < addresses.Length; index++, expected += PageSize)
+        {
+            unaligned |= addresses[index];
+            strays |= addresses[index] ^ expected;
+        }
+
+        // A run that ends at 2^64 or beyond is no contiguous range; its pages are judged one by one and found outside RAM.
+        contiguous = strays == 0 && addresses[0] <= ulong.MaxValue - ((ulong)addresses.Length * PageSize);
+        return (unaligned & (PageSize - 1)) == 0;
+    }
+
+    /// <summary>Fills the list.</summary>
+    /// <param name="first">The first page.</param>
+    /// <param name="count">The number of pages.</param>
+    /// <param name="addresses">All pages if they are scattered; the array may be longer. <see langword="null"/> if they are contiguous.</param>
+    internal void Set(ulong first, int count, ulong[]? addresses)
+    {
+        Debug.Assert(Holder is null, "Pinned pages do not change.");
+        _first = first;
+        _count = count;
+        _addresses = addresses;
+    }
+
+    /// <summary>Empties the list and hands back its array, to be pooled.</summary>
+    /// <returns>The array, if the pages were scattered.</returns>
+    internal ulong[]? Clear()
+    {
+        ulong[]? addresses = _addresses;
+        Set(0, 0, null);
+        return addresses;
+    }
+
+    private static bool IsWithin(ReadOnlySpan<GuestRange> regions, GuestRange range)
+    {
+        foreach (ref readonly GuestRange region in regions)
+        {
+            if (region.Contains(range.Start, range.Length))
+            {
+                return true;
+            }
+
+            // The run may go on in a region that follows without a gap.
+            if (region.Contains(range.Start, 1))
+            {
+                return IsWithin(regions, new GuestRange(region.End, range.Length - (region.End.Value - range.Start.Value)));
+            }
+        }
+
+        return false;
+    }
+
+    private static bool AllIn(GuestRange region, ReadOnlySpan<ulong> addresses)
+    {
+        if (region.Length < PageSize)
+        {
+            return false;
+        }
+
+        ulong highest = region.Length - PageSize;
+        int index = 0;
+        if (Vector256.IsHardwareAccelerated)
+        {
+            Vector256<ulong> start = Vector256.Create(region.Start.Value);
+            Vector256<ulong> limit = Vector256.Create(highest);
+            Vector256<ulong> outside = Vector256<ulong>.Zero;
+            ref ulong source = ref MemoryMarshal.GetReference(addresses);
+            for (; index <= addresses.Length - Vector256<ulong>.Count; index += Vector256<ulong>.Count)
+            {
+                outside |= Vector256.GreaterThan(Vector256.LoadUnsafe(ref source, (nuint)index) - start, limit);
+            }
+
+            if (outside != Vector256<ulong>.Zero)
+            {
+                return false;
+            }
+        }
+
+        for (; index < addresses.Length; index++)
+        {
+            if (addresses[index] - region.Start.Value > highest)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static bool EachIn(ReadOnlySpan<GuestRange> regions, ReadOnlySpan<ulong> addresses)
+    {
+        foreach (ulong address in addresses)
+        {
+            if (address > ulong.MaxValue - PageSize || !IsWithin(regions, new GuestRange(address, PageSize)))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+}

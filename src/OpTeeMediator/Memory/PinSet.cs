@@ -1,0 +1,100 @@
+namespace OpTeeMediator.Memory;
+
+/// <summary>The pins on one guest memory: what an <see cref="IGuestMemory"/> needs to know before it unmaps or discards a page.</summary>
+/// <remarks>
+/// <para>Adding and removing take constant time and allocate nothing, whatever the number of pages; the price is paid by the rare
+/// <see cref="Overlaps"/>, which looks at every pinned page. Thread-safe.</para>
+/// <para>Use: <c>TryPin</c> adds the pages first and then checks them against the current regions, removing them again if they are not within; whoever
+/// takes a region away publishes the new regions first and then asks <see cref="Overlaps"/>. One of the two always sees the other.</para>
+/// </remarks>
+public sealed class PinSet
+{
+    private readonly Lock _lock = new();
+    private GuestPages? _first;
+    private int _count;
+
+    /// <summary>The number of pins.</summary>
+    public int Count => Volatile.Read(ref _count);
+
+    /// <summary>Adds a pin.</summary>
+    /// <param name="pages">The pages, which are in no set yet.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="pages"/> is <see langword="null"/>.</exception>
+    /// <exception cref="InvalidOperationException">The pages are pinned already.</exception>
+    public void Add(GuestPages pages)
+    {
+        ArgumentNullException.ThrowIfNull(pages);
+        lock (_lock)
+        {
+            if (pages.Holder is not null)
+            {
+                throw new InvalidOperationException("These pages are pinned already; each pin needs a page list of its own.");
+            }
+
+            pages.Holder = this;
+            pages.Next = _first;
+            if (_first is not null)
+            {
+                _first.Previous = pages;
+            }
+
+            _first = pages;
+            Volatile.Write(ref _count, _count + 1);
+        }
+    }
+
+    /// <summary>Removes a pin.</summary>
+    /// <param name="pages">Pages of this set.</param>
+    /// <returns>The number of pins left.</returns>
+    /// <exception cref="ArgumentNullException"><paramref name="pages"/> is <see langword="null"/>.</exception>
+    /// <exception cref="InvalidOperationException">The pages are not pinned in this set.</exception>
+    public int Remove(GuestPages pages)
+    {
+        ArgumentNullException.ThrowIfNull(pages);
+        lock (_lock)
+        {
+            if (pages.Holder != this)
+            {
+                throw new InvalidOperationException("These pages are not pinned in this set.");
+            }
+
+            if (pages.Previous is null)
+            {
+                _first = pages.Next;
+            }
+            else
+            {
+                pages.Previous.Next = pages.Next;
+            }
+
+            if (pages.Next is not null)
+            {
+                pages.Next.Previous = pages.Previous;
+            }
+
+            pages.Holder = null;
+            pages.Next = null;
+            pages.Previous = null;
+            Volatile.Write(ref _count, _count - 1);
+            return _count;
+        }
+    }
+
+    /// <summary>Whether a pinned page shares a byte with <paramref name="range"/>.</summary>
+    /// <param name="range">The range to be unmapped or discarded.</param>
+    /// <returns><see langword="true"/> if one does; time grows with the number of pinned pages.</returns>
+    public bool Overlaps(GuestRange range)
+    {
+        lock (_lock)
+        {
+            for (GuestPages? pages = _first; pages is not null; pages = pages.Next)
+            {
+                if (pages.Overlaps(range))
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+using System.Diagnostics.CodeAnalysis;
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Software.Hosting;
+
+/// <summary>One trusted application in one partition: makes its instances and ends them.</summary>
+/// <remarks>
+/// Of a single-instance application the successive instances share one gate, so that the end of one and the beginning of the next never overlap. Thread-safe.
+/// </remarks>
+internal sealed class ApplicationHost
+{
+    private readonly ApplicationRegistration _registration;
+    private readonly SoftwarePartition _partition;
+    private readonly Gate _gate;
+    private volatile ApplicationInstance? _single;
+
+    public ApplicationHost(ApplicationRegistration registration, SoftwarePartition partition)
+    {
+        _registration = registration;
+        _partition = partition;
+        _gate = new Gate(partition.Queue);
+    }
+
+    /// <summary>What the application declares.</summary>
+    public TrustedApplicationManifest Manifest => _registration.Manifest;
+
+    /// <summary>Whether another session must be refused.</summary>
+    private bool IsTaken => !Manifest.MultiSession && _single is { IsDead: false, Sessions: > 0 };
+
+    /// <summary>Opens a session, with an instance of its own or the single one.</summary>
+    /// <param name="request">The operation.</param>
+    /// <returns>The result.</returns>
+    public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
+    {
+        // Asked before waiting, too: a single-session application may be inside a long command.
+        if (IsTaken)
+        {
+            return new(TeeResult.FromTee(TeeReturnCode.Busy));
+        }
+
+        Gate gate = Manifest.SingleInstance ? _gate : new Gate(_partition.Queue);
+        if (!gate.TryEnter(Manifest.Execution, request, out TeeReturnCode refusal))
+        {
+            return new(TeeResult.FromTee(refusal));
+        }
+
+        TeeResult result = TeeResult.FromTee(TeeReturnCode.Busy);
+        if (IsTaken || !TryGetInstance(gate, out ApplicationInstance? instance, out result))
+        {
+            gate.Exit();
+            return new(result);
+        }
+
+        instance.Sessions++;
+        return new ApplicationSession(this, instance, request.Client, _partition).OpenAsync(request);
+    }
+
+    /// <summary>Ends a session's use of its instance. The caller is inside the instance's gate.</summary>
+    /// <param name="instance">The instance.</param>
+    public void Release(ApplicationInstance instance)
+    {
+        instance.Sessions--;
+        if (instance.Sessions == 0 && !Manifest.InstanceKeepAlive)
+        {
+            Destroy(instance);
+        }
+    }
+
+    /// <summary>Ends the instance that was kept alive, with its VM. No session is open any more.</summary>
+    public void Destroy()
+    {
+        if (_single is { } instance)
+        {
+            Destroy(instance);
+        }
+    }
+
+    /// <summary>Ends an instance whose entry point has failed.</summary>
+    /// <param name="instance">The instance.</param>
+    /// <param name="exception">What its entry point has thrown.</param>
+    /// <param name="entryPoint">The entry point.</param>
+    public void Panic(ApplicationInstance instance, Exception exception, string entryPoint)
+    {
+        if (instance.TryKill())
+        {
+            LogPanic(exception, entryPoint);
+        }
+    }
+
+    private void Destroy(ApplicationInstance instance)
+    {
+        if (_single == instance)
+        {
+            _single = null;
+        }
+
+        if (instance.IsDead)
+        {
+            return;
+        }
+
+        try
+        {
+            instance.Application.Destroy();
+        }
+        catch (Exception exception)
+        {
+            // The instance is gone either way.
+            Panic(instance, exception, nameof(Destroy));
+        }
+    }
+
+    private bool TryGetInstance(Gate gate, [NotNullWhen(true)] out ApplicationInstance? instance, out TeeResult refusal)
+    {
+        refusal = TeeResult.Success;
+        instance = _single;
+        if (instance is { IsDead: false })
+        {
+            return true;
+        }
+
+        try
+        {
+            TrustedApplication application = _registration.Create(_partition.VirtualMachine);
+            if (application is null || !application.TryClaim())
+            {
+                throw new InvalidOperationException($"The factory of {_registration.Type} must make a new instance each time it is called; it returned {(application is null ? "null" : "one that is in use")}.");
+            }
+
+            TeeReturnCode code = application.Create();
+            refusal = new TeeResult(code, TeeOrigin.TrustedApplication);
+            instance = code == TeeReturnCode.Success ? new ApplicationInstance(application, gate) : null;
+        }
+        catch (Exception exception)
+        {
+            // A panic before there is an instance.
+            LogPanic(exception, nameof(TrustedApplication.Create));
+            refusal = TeeResult.FromTee(TeeReturnCode.TargetDead);
+            instance = null;
+        }
+
+        if (Manifest.SingleInstance)
+        {
+            _single = instance;
+        }
+
+        return instance is not null;
+    }
+
+    private void LogPanic(Exception exception, string entryPoint) =>
+        _partition.Logger.Panicked(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint);
+}

@@ -1,0 +1,52 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Software.Hosting;
+
+/// <summary>Where a partition's operations wait for a <see cref="Gate"/>.</summary>
+/// <remarks>
+/// One for all gates, so that a cancellation need not know where its operation waits. There are never more waiters than the guest has call slots,
+/// so waking them all is cheap. Thread-safe.
+/// </remarks>
+internal sealed class GateQueue
+{
+    private readonly object _monitor = new();
+    private int _count;
+
+    /// <summary>Blocks the thread until it is inside a gate.</summary>
+    /// <param name="gate">The gate.</param>
+    /// <param name="request">The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
+    /// <returns><see langword="false"/> if the operation was cancelled.</returns>
+    public bool Wait(Gate gate, TeeRequest? request)
+    {
+        lock (_monitor)
+        {
+            _ = Interlocked.Increment(ref _count);
+            bool isInside;
+            while (!(isInside = gate.TryTake()) && request is not { IsCancellationRequested: true })
+            {
+                _ = Monitor.Wait(_monitor);
+            }
+
+            _ = Interlocked.Decrement(ref _count);
+            return isInside;
+        }
+    }
+
+    /// <summary>Lets everyone who waits look again, if anyone does. The caller has made its change with an interlocked instruction.</summary>
+    public void WakeIfAny()
+    {
+        if (Volatile.Read(ref _count) > 0)
+        {
+            Wake();
+        }
+    }
+
+    /// <summary>Lets everyone who waits look again.</summary>
+    public void Wake()
+    {
+        lock (_monitor)
+        {
+            Monitor.PulseAll(_monitor);
+        }
+    }
+}

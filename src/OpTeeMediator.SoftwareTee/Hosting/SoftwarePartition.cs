@@ -1,0 +1,97 @@
+using System.Collections.Frozen;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Software.Hosting;
+
+/// <summary>The trusted applications as one VM sees them.</summary>
+internal sealed class SoftwarePartition : ITeePartition
+{
+    private readonly FrozenDictionary<Guid, ApplicationHost> _hosts;
+    private bool _isDisposed;
+
+    public SoftwarePartition(TeeVirtualMachine virtualMachine, ReadOnlySpan<ApplicationRegistration> registrations)
+    {
+        VirtualMachine = virtualMachine;
+        Logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTee>();
+        Dictionary<Guid, ApplicationHost> hosts = [];
+        List<TeeDevice> devices = [];
+        foreach (ApplicationRegistration registration in registrations)
+        {
+            TrustedApplicationManifest manifest = registration.Manifest;
+            hosts.Add(manifest.Uuid, new ApplicationHost(registration, this));
+            UsesWorkers |= manifest.Execution == TeeExecution.Worker;
+            if (manifest.DeviceDependency is { } dependency)
+            {
+                devices.Add(new TeeDevice(manifest.Uuid, dependency));
+            }
+        }
+
+        _hosts = hosts.ToFrozenDictionary();
+        Devices = devices;
+    }
+
+    /// <inheritdoc/>
+    public bool UsesWorkers { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<TeeDevice> Devices { get; }
+
+    /// <summary>The VM.</summary>
+    internal TeeVirtualMachine VirtualMachine { get; }
+
+    /// <summary>Where the VM's applications are logged.</summary>
+    internal ILogger Logger { get; }
+
+    /// <summary>Where operations wait for a gate.</summary>
+    internal GateQueue Queue { get; } = new();
+
+    /// <summary>The tokens of running operations.</summary>
+    internal RunningCancellations Cancellations { get; } = new();
+
+    /// <inheritdoc/>
+    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) =>
+        operation == TeeOperation.OpenSession && _hosts.TryGetValue(application, out ApplicationHost? host)
+            ? host.Manifest.Execution
+            : TeeExecution.Inline;
+
+    /// <inheritdoc/>
+    public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return _hosts.TryGetValue(request.Application, out ApplicationHost? host)
+            ? host.OpenSessionAsync(request)
+            : new(TeeResult.FromTee(TeeReturnCode.ItemNotFound));
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Applications see memory only through an operation's parameters, so there is nothing to do.</remarks>
+    public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) => new(TeeReturnCode.Success);
+
+    /// <inheritdoc/>
+    public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory) => default;
+
+    /// <inheritdoc/>
+    public void Cancel(TeeRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        Cancellations.Cancel(request);
+        Queue.Wake();
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync()
+    {
+        if (!_isDisposed)
+        {
+            _isDisposed = true;
+            foreach (ApplicationHost host in _hosts.Values)
+            {
+                host.Destroy();
+            }
+        }
+
+        return default;
+    }
+}

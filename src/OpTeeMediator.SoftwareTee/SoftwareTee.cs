@@ -1,0 +1,41 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Software.Applications;
+using OpTeeMediator.Software.Hosting;
+
+namespace OpTeeMediator.Software;
+
+/// <summary>A TEE in the VMM's own process: trusted applications are C# classes.</summary>
+/// <remarks>
+/// <para>For machines without TrustZone, and for tests. The applications are code that the VMM trusts: one that exhausts memory or never returns harms the
+/// VMM. VMs share nothing: each has instances and sessions of its own.</para>
+/// <para>Immutable, hence thread-safe.</para>
+/// </remarks>
+public sealed class SoftwareTee : ITeeBackend
+{
+    private readonly ApplicationRegistration[] _registrations;
+
+    /// <summary>Makes a TEE.</summary>
+    /// <param name="options">What it consists of; later changes have no effect.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">An application has the UUID of the built-in random number generator.</exception>
+    public SoftwareTee(SoftwareTeeOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        _registrations = options.ToRegistrations();
+    }
+
+    /// <summary>The UUID of the random number generator, for <see cref="TeeAccess.Only"/> (PTA_RNG_UUID of OP-TEE's <c>pta_rng.h</c>).</summary>
+    public static Guid RandomNumberGeneratorUuid => RandomNumberGeneratorApplication.Manifest.Uuid;
+
+    /// <inheritdoc/>
+    /// <remarks>Everything: nobody but this VMM's guests uses this TEE.</remarks>
+    public TeeAccess DefaultAccess => TeeAccess.All;
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentNullException"><paramref name="virtualMachine"/> is <see langword="null"/>.</exception>
+    public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
+    {
+        ArgumentNullException.ThrowIfNull(virtualMachine);
+        return new SoftwarePartition(virtualMachine, _registrations);
+    }
+}

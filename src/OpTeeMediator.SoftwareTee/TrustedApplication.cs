@@ -1,0 +1,68 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Software;
+
+/// <summary>One instance of a trusted application: derive from it and override the entry points that matter.</summary>
+/// <remarks>
+/// <para>The entry points are GlobalPlatform's (TA_*EntryPoint). Each session entry point can be written synchronously or asynchronously; override one
+/// of the two. The synchronous ones cost no allocation.</para>
+/// <para>An instance runs one entry point at a time, from whatever thread, unless its manifest says
+/// <see cref="TrustedApplicationManifest.Concurrent"/>. An instance belongs to one VM: what it keeps in fields, no other VM sees.
+/// Static fields are shared by all VMs of the process; do without.</para>
+/// <para>An exception that leaves an entry point is a panic: the instance and all its sessions are dead, their clients get TEE_ERROR_TARGET_DEAD,
+/// origin TEE, none of the instance's entry points is called again (not <see cref="Destroy"/> either), and the log has one entry. The exception to this is an
+/// <see cref="OperationCanceledException"/> in an operation whose cancellation was requested: it is the return code TEE_ERROR_CANCEL.</para>
+/// <para>The client is hostile: check the parameters with <see cref="ApplicationCall.HasParameters"/> before anything else, copy
+/// memory once, and check the copy.</para>
+/// </remarks>
+public abstract class TrustedApplication
+{
+    private int _isClaimed;
+
+    /// <summary>TA_CreateEntryPoint: called once, before the instance's first session.</summary>
+    /// <returns>A code other than success refuses the session, with origin TRUSTED_APP, and drops the instance.</returns>
+    protected internal virtual TeeReturnCode Create() => TeeReturnCode.Success;
+
+    /// <summary>TA_DestroyEntryPoint: called once, after the instance's last session; with InstanceKeepAlive, when the VM goes.</summary>
+    protected internal virtual void Destroy()
+    {
+    }
+
+    /// <summary>TA_OpenSessionEntryPoint: a client wants a session.</summary>
+    /// <param name="call">The session and the operation's parameters. Keep what belongs to the session in <see cref="ApplicationCall.SessionContext"/>.</param>
+    /// <returns>A code other than success refuses the session, with origin TRUSTED_APP; <see cref="CloseSession"/> is not called then.</returns>
+    protected internal virtual TeeReturnCode OpenSession(ApplicationCall call) => TeeReturnCode.Success;
+
+    /// <summary>TA_InvokeCommandEntryPoint: a client invokes <see cref="ApplicationCall.CommandId"/>.</summary>
+    /// <param name="call">The session, the command and its parameters.</param>
+    /// <returns>What the client gets, with origin TRUSTED_APP. The default is TEE_ERROR_NOT_IMPLEMENTED.</returns>
+    protected internal virtual TeeReturnCode InvokeCommand(ApplicationCall call) => TeeReturnCode.NotImplemented;
+
+    /// <summary>TA_CloseSessionEntryPoint: the session ends.</summary>
+    /// <param name="call">The session; there are no parameters.</param>
+    protected internal virtual void CloseSession(ApplicationCall call)
+    {
+    }
+
+    /// <summary>The asynchronous form of <see cref="OpenSession"/>.</summary>
+    /// <param name="call">The session and the operation's parameters.</param>
+    /// <returns>A code other than success refuses the session, with origin TRUSTED_APP.</returns>
+    protected internal virtual ValueTask<TeeReturnCode> OpenSessionAsync(ApplicationCall call) => new(OpenSession(call));
+
+    /// <summary>The asynchronous form of <see cref="InvokeCommand"/>.</summary>
+    /// <param name="call">The session, the command and its parameters; not to be used after the task has ended.</param>
+    /// <returns>What the client gets, with origin TRUSTED_APP.</returns>
+    protected internal virtual ValueTask<TeeReturnCode> InvokeCommandAsync(ApplicationCall call) => new(InvokeCommand(call));
+
+    /// <summary>The asynchronous form of <see cref="CloseSession"/>.</summary>
+    /// <param name="call">The session; there are no parameters.</param>
+    /// <returns>A task that ends when the session is closed.</returns>
+    protected internal virtual ValueTask CloseSessionAsync(ApplicationCall call)
+    {
+        CloseSession(call);
+        return default;
+    }
+
+    /// <summary>Takes the instance for one owner. An instance that a factory hands out twice would join what must stay apart.</summary>
+    internal bool TryClaim() => Interlocked.Exchange(ref _isClaimed, 1) == 0;
+}

@@ -1,0 +1,42 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Software;
+
+/// <summary>What a trusted application declares of itself: its UUID and GlobalPlatform's <c>gpd.ta.*</c> properties.</summary>
+/// <remarks>
+/// Without any property set, each session has an instance of its own, which runs on the mediator's threads. Immutable, hence thread-safe.
+/// Source: GlobalPlatform TEE Internal Core API, "Trusted Application Configuration Properties".
+/// </remarks>
+/// <param name="Uuid">The application's UUID (<c>gpd.ta.appID</c>), by which clients open it; not all zero.</param>
+public sealed record TrustedApplicationManifest(Guid Uuid)
+{
+    /// <summary><c>gpd.ta.singleInstance</c>: whether all sessions of a VM share one instance.</summary>
+    public bool SingleInstance { get; init; }
+
+    /// <summary>
+    /// <c>gpd.ta.multiSession</c>: whether a <see cref="SingleInstance"/> serves several sessions. Otherwise a second one is refused with TEE_ERROR_BUSY,
+    /// origin TEE.
+    /// </summary>
+    public bool MultiSession { get; init; }
+
+    /// <summary><c>gpd.ta.instanceKeepAlive</c>: whether a <see cref="SingleInstance"/> outlives its last session, until the VM goes.</summary>
+    public bool InstanceKeepAlive { get; init; }
+
+    /// <summary>
+    /// Whether the sessions of a <see cref="SingleInstance"/> may run at the same time (OP-TEE's TA_FLAG_CONCURRENT): the instance is thread-safe.
+    /// Each single session still runs one command at a time.
+    /// </summary>
+    public bool Concurrent { get; init; }
+
+    /// <summary>
+    /// What must run in the guest before its kernel binds a driver to this application; <see langword="null"/> if no kernel driver wants it
+    /// (OP-TEE's TA_FLAG_DEVICE_ENUM, TA_FLAG_DEVICE_ENUM_SUPP).
+    /// </summary>
+    public TeeDeviceDependency? DeviceDependency { get; init; }
+
+    /// <summary>
+    /// Where the entry points run. <see cref="TeeExecution.Inline"/> promises that each one takes microseconds, never blocks, and is complete when it
+    /// returns; one that is not counts as a panic.
+    /// </summary>
+    public TeeExecution Execution { get; init; } = TeeExecution.Worker;
+}

@@ -27,8 +27,9 @@ internal static class Program
         return await RunAsync(Console.Out, CreateTee(), isManaged: arguments.Length == 1);
     }
 
-    /// <summary>The TEE: one trusted application of our own, beside those that every TEE has.</summary>
-    internal static ITeeBackend CreateTee() => new SoftwareTee();
+    /// <summary>A TEE in this process: a trusted application of our own, beside the random number generator that comes with it.</summary>
+    internal static SoftwareTee CreateTee() =>
+        new(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(ReverseApplication.Uuid), () => new ReverseApplication()));
 
     /// <summary>Creates a VM with an OP-TEE and runs the guest in it.</summary>
     /// <returns>The exit code: 0 only if the guest found everything as it should be.</returns>
@@ -36,7 +37,7 @@ internal static class Program
     {
         using IMachine machine = CreateMachine(new GuestRange(GuestProgram.RamStart, GuestProgram.RamSize), isManaged, output);
 
-        OpTeeGuestOptions options = new() { Access = TeeAccess.Only(ReverseApplication.Uuid, GuestProgram.RandomNumberGenerator) };
+        OpTeeGuestOptions options = new() { Access = TeeAccess.Only(ReverseApplication.Uuid, SoftwareTee.RandomNumberGeneratorUuid) };
         await using OpTeeGuest optee = new(machine.Memory, tee, options);
         SmcRouter smc = new(optee);
 

@@ -23,21 +23,20 @@ internal sealed class VirtualMachineMonitor(IMachine machine, ISmcHandler smc, T
         _ = machine.Memory.TryWrite(GuestProgram.CodeStart, _guest.Code);
         machine.Start(GuestProgram.CodeStart);
         _table.PrintHead();
-        while (true)
+        try
         {
-            switch (machine.Run())
+            Doorbell doorbell;
+            while ((doorbell = machine.Run()) == Doorbell.Smc)
             {
-                case Doorbell.Smc:
-                    HandleSmc();
-                    break;
-                case Doorbell.Finished:
-                    return ReportEnd();
-                case Doorbell.Failed:
-                    return ReportFailure();
-                case Doorbell unknown:
-                    output.WriteLine($"The guest rang at port 0x{unknown:x}, where nobody is.");
-                    return false;
+                HandleSmc();
             }
+
+            return doorbell == Doorbell.Finished ? ReportEnd() : ReportFailure();
+        }
+        catch (GuestStoppedException stop)
+        {
+            output.WriteLine(stop.Message);
+            return false;
         }
     }
 
@@ -63,8 +62,11 @@ internal sealed class VirtualMachineMonitor(IMachine machine, ISmcHandler smc, T
     private bool ReportEnd()
     {
         ulong passed = machine[Register.RBP];
-        output.WriteLine($"The guest made {_table.Calls} calls and {passed} of {_guest.Checks.Count} checks, and found everything as it should be.");
-        return passed == (ulong)_guest.Checks.Count;
+        bool isComplete = passed == (ulong)_guest.Checks.Count;
+        output.WriteLine(isComplete
+            ? $"The guest made {_table.Calls} calls and {passed} checks, and found everything as it should be."
+            : $"The guest says it is through, but it made {passed} checks of {_guest.Checks.Count}.");
+        return isComplete;
     }
 
     private bool ReportFailure()

@@ -47,11 +47,11 @@ internal sealed class CallReader(IGuestMemory memory)
             OpTeeFunction.GET_OS_REVISION => $"OP-TEE {after.X0}.{after.X1}, build {after.X2:x}",
             OpTeeFunction.CALLS_REVISION => $"protocol {after.X0}.{after.X1}",
             OpTeeFunction.GET_THREAD_COUNT => $"{code}: {after.X1:x} calls at a time",
-            OpTeeFunction.EXCHANGE_CAPABILITIES => $"{code}: {(OpTeeCapabilities)after.X1}; {after.X3:x} parameters in RPCs",
+            OpTeeFunction.EXCHANGE_CAPABILITIES => $"{code}: {(OpTeeCapabilities)after.X1}\n {after.X3:x} parameters in messages to the guest",
             OpTeeFunction.DISABLE_SHM_CACHE when code == OpTeeReturn.ENOTAVAIL => "ENOTAVAIL: OP-TEE keeps none of our memory",
             OpTeeFunction.CALL_WITH_RPC_ARG or OpTeeFunction.CALL_WITH_REGD_ARG or OpTeeFunction.RETURN_FROM_RPC when code == OpTeeReturn.OK => ReadAnswer(),
             OpTeeFunction.CALL_WITH_RPC_ARG when code == OpTeeReturn.EBADADDR => $"EBADADDR: no message at {before.Pair(1, 2):x}",
-            _ when code == OpTeeReturn.RPC_FOREIGN_INTR => "RPC_FOREIGN_INTR: take your interrupts, then resume",
+            _ when code == OpTeeReturn.RPC_FOREIGN_INTR => "RPC_FOREIGN_INTR: not done yet, to be resumed",
             _ => code.ToString(),
         };
     }

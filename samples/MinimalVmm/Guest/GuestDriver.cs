@@ -42,14 +42,14 @@ internal abstract class GuestDriver : GuestAssembler
         }
 
         SendByAddress(REGISTER_SHM, new MessageParameter(TMEM_OUTPUT | NONCONTIG, PageList | buffer.FirstOffset, buffer.Length, buffer.Cookie));
-        ExpectResult(UnregisteredMessage, expected, OriginTee);
+        ExpectResult(UnregisteredMessage, expected);
     }
 
     /// <summary>UNREGISTER_SHM.</summary>
     protected void Unregister(SharedBuffer buffer)
     {
         SendByAddress(UNREGISTER_SHM, new MessageParameter(RMEM_INPUT, 0, 0, buffer.Cookie));
-        ExpectResult(UnregisteredMessage, TeeReturnCode.Success, OriginTee);
+        ExpectResult(UnregisteredMessage, TeeReturnCode.Success);
     }
 
     /// <summary>OPEN_SESSION that must succeed.</summary>
@@ -132,10 +132,15 @@ internal abstract class GuestDriver : GuestAssembler
         }
     }
 
-    private void ExpectResult(ulong address, TeeReturnCode expected, uint origin)
+    private void ExpectResult(ulong address, TeeReturnCode expected)
     {
         ExpectRegister(0, (uint)OK);
         Expect32(address + MessageHeader.ReturnOffset, (uint)expected, "return code");
+    }
+
+    private void ExpectResult(ulong address, TeeReturnCode expected, uint origin)
+    {
+        ExpectResult(address, expected);
         Expect32(address + MessageHeader.ReturnOriginOffset, origin, "origin");
     }
 

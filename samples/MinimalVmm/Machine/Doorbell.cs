@@ -3,9 +3,6 @@ namespace MinimalVmm.Machine;
 /// <summary>The I/O ports by which the guest calls the VMM: an x86 guest has no <c>smc</c> instruction.</summary>
 internal enum Doorbell : byte
 {
-    /// <summary>Not a doorbell: the guest stopped in a way it should not.</summary>
-    None = 0,
-
     /// <summary>The stand-in for <c>smc #0</c>: Xn of the SMC Calling Convention is R(8+n).</summary>
     Smc = 0x5c,
 

@@ -53,7 +53,7 @@ internal static class Program
             machine = new ManagedMachine(ram);
         }
 
-        output.WriteLine($"The guest runs in {machine.Description}.\n");
+        output.WriteLine($"The guest runs {machine.Description}.\n");
         return machine;
     }
 }

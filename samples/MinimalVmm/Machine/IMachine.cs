@@ -6,7 +6,7 @@ namespace MinimalVmm.Machine;
 /// <summary>A machine with one vCPU in 64-bit mode, addresses being those of its RAM.</summary>
 internal interface IMachine : IDisposable
 {
-    /// <summary>What it is, for people.</summary>
+    /// <summary>Where the guest runs, for people: "in …", "on …".</summary>
     string Description { get; }
 
     /// <summary>The guest's memory.</summary>

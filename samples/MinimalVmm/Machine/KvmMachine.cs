@@ -36,7 +36,7 @@ internal sealed class KvmMachine : IMachine
     }
 
     /// <inheritdoc/>
-    public string Description => "a VM of KVM";
+    public string Description => "in a VM of KVM";
 
     /// <inheritdoc/>
     public IGuestMemory Memory => _memory;

@@ -23,7 +23,7 @@ internal sealed class ManagedMachine : IMachine
     public ManagedMachine(GuestRange ram) => _memory = new ArrayGuestMemory(ram);
 
     /// <inheritdoc/>
-    public string Description => "a managed vCPU that interprets the guest's machine code";
+    public string Description => "on a managed vCPU, which interprets its machine code";
 
     /// <inheritdoc/>
     public IGuestMemory Memory => _memory;

@@ -1,0 +1,35 @@
+using System.Runtime.InteropServices;
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Tests.Software;
+
+/// <summary>Shared memory over an array.</summary>
+internal sealed class ArraySharedMemory(byte[] bytes) : TeeSharedMemory
+{
+    public override ulong Size => (ulong)bytes.Length;
+
+    public override bool IsTemporary => false;
+
+    public override int MappingGranule => 0;
+
+    public override bool TryRead(ulong offset, Span<byte> destination) =>
+        bytes.AsSpan((int)offset, destination.Length).TryCopyTo(destination);
+
+    public override bool TryWrite(ulong offset, ReadOnlySpan<byte> source) =>
+        source.TryCopyTo(bytes.AsSpan((int)offset, source.Length));
+
+    public override bool TryGetHostAddress(ulong offset, out nint hostAddress, out ulong length)
+    {
+        hostAddress = 0;
+        length = 0;
+        return false;
+    }
+
+    public override bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length)
+    {
+        file = null!;
+        fileOffset = 0;
+        length = 0;
+        return false;
+    }
+}

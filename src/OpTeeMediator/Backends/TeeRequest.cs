@@ -23,7 +23,7 @@ public sealed class TeeRequest
     /// <summary>The operation.</summary>
     public TeeOperation Operation { get; set; }
 
-    /// <summary>The trusted application's UUID.</summary>
+    /// <summary>The trusted application's UUID. Only for <see cref="TeeOperation.OpenSession"/>.</summary>
     public Guid Application { get; set; }
 
     /// <summary>Who opens the session, as the guest claims. Only for <see cref="TeeOperation.OpenSession"/>.</summary>

@@ -2,10 +2,22 @@ namespace OpTeeMediator.Backends;
 
 /// <summary>What an operation of a TEE returned: a code and where it came from.</summary>
 /// <remarks>Immutable, hence thread-safe.</remarks>
-/// <param name="Code">The return code.</param>
-/// <param name="Origin">Its origin.</param>
-public readonly record struct TeeResult(TeeReturnCode Code, TeeOrigin Origin)
+public readonly record struct TeeResult
 {
+    // One word, so that it travels in a register: the code below, the origin above.
+    private readonly ulong _bits;
+
+    /// <summary>Creates a result.</summary>
+    /// <param name="code">The return code.</param>
+    /// <param name="origin">Its origin.</param>
+    public TeeResult(TeeReturnCode code, TeeOrigin origin) => _bits = (ulong)origin << 32 | (uint)code;
+
+    /// <summary>The return code.</summary>
+    public TeeReturnCode Code => (TeeReturnCode)(uint)_bits;
+
+    /// <summary>Its origin.</summary>
+    public TeeOrigin Origin => (TeeOrigin)(uint)(_bits >> 32);
+
     /// <summary>Success, from the trusted application.</summary>
     public static TeeResult Success => new(TeeReturnCode.Success, TeeOrigin.TrustedApplication);
 

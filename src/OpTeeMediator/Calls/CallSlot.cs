@@ -66,6 +66,9 @@ internal sealed class CallSlot
     /// <summary>How many parameters the message has before those of the request.</summary>
     public int FirstParameter { get; set; }
 
+    /// <summary>Whether a parameter refers to a buffer.</summary>
+    public bool HasBuffers { get; set; }
+
     /// <summary>Whether a parameter's buffer is for this call only.</summary>
     public bool HasTemporaryBuffers { get; set; }
 
@@ -132,11 +135,22 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>Begins the wait for a backend; before the operation can end.</summary>
-    public void ExpectBackend() => Volatile.Write(ref _completion, Pending);
+    /// <summary>Has the worker perform the operation, which then ends with <see cref="Complete"/>.</summary>
+    public void PostToWorker()
+    {
+        Volatile.Write(ref _completion, Pending);
+        Worker!.Post();
+    }
 
-    /// <summary>Waits for an operation that did not complete at once.</summary>
+    /// <summary>Has an operation that did not complete at once end with <see cref="Complete"/>.</summary>
     public void Await(ValueTask<TeeResult> operation)
+    {
+        Volatile.Write(ref _completion, Pending);
+        AwaitPosted(operation);
+    }
+
+    /// <summary>As <see cref="Await"/>, for the worker: the call may be abandoned already.</summary>
+    public void AwaitPosted(ValueTask<TeeResult> operation)
     {
         _awaiter = operation.GetAwaiter();
         _awaiter.UnsafeOnCompleted(_onCompleted);
@@ -227,12 +241,10 @@ internal sealed class CallSlot
     {
         // First nobody finds the call any more, then a fence, then those are waited for who found it before.
         Session = null;
-        OwnSession = null;
-        Buffer = null;
         Incarnation = null;
-        foreach (ref TeeParameter parameter in Request.Parameters)
+        if (HasBuffers)
         {
-            parameter.SetNone();
+            ForgetBuffers();
         }
 
         int generation = (_state & ~StateMask) + (1 << StateBits);
@@ -243,6 +255,16 @@ internal sealed class CallSlot
         }
 
         Volatile.Write(ref _state, generation | (int)CallState.Free);
+    }
+
+    private void ForgetBuffers()
+    {
+        foreach (ref TeeParameter parameter in Request.Parameters)
+        {
+            parameter.SetNone();
+        }
+
+        HasBuffers = false;
     }
 
     private void AttendToOthers()

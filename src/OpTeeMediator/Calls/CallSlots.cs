@@ -1,3 +1,5 @@
+using OpTeeMediator.Backends;
+
 namespace OpTeeMediator.Calls;
 
 /// <summary>A guest's call slots: as many as the guest was told threads.</summary>
@@ -66,7 +68,8 @@ internal sealed class CallSlots
     {
         foreach (CallSlot slot in _slots)
         {
-            if (slot != taker && (taker.Buffer is { } buffer ? slot.Uses(buffer) : slot.Session == taker.OwnSession))
+            bool uses = taker.Request.Operation == TeeOperation.CloseSession ? slot.Session == taker.OwnSession : slot.Uses(taker.Buffer!);
+            if (slot != taker && uses)
             {
                 return true;
             }

@@ -46,7 +46,7 @@ internal sealed class CallWorker
             }
             else
             {
-                _slot.Await(operation);
+                _slot.AwaitPosted(operation);
             }
         }
     }

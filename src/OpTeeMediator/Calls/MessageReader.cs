@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
@@ -20,6 +21,7 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
     /// <param name="incarnation">The driver's life that the call belongs to.</param>
     /// <param name="refusal">What the message itself is to be answered; success to go on.</param>
     /// <returns>OPTEE_SMC_RETURN_OK, or what the SMC is to be answered.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public uint Prepare(CallSlot slot, in SmcRegisters registers, Incarnation incarnation, out TeeReturnCode refusal)
     {
         refusal = TeeReturnCode.Success;
@@ -146,7 +148,16 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
                 continue;
             }
 
-            TeeReturnCode refusal = Resolve(message.Parameters[slot.FirstParameter + index], ref parameters[index], slot, incarnation);
+            // Most parameters are values or none: those need no lookup, and no call.
+            ref readonly MessageParameter source = ref message.Parameters[slot.FirstParameter + index];
+            uint plain = (uint)source.Attributes & (OpTeeMessage.TypeMask | OpTeeMessage.AttributeMeta);
+            if (plain <= OpTeeMessage.TypeValueInOut)
+            {
+                parameters[index].SetValue((TeeParameterKind)plain, source.A, source.B);
+                continue;
+            }
+
+            TeeReturnCode refusal = Resolve(source, ref parameters[index], slot, incarnation);
             if (refusal != TeeReturnCode.Success)
             {
                 return refusal;
@@ -166,16 +177,6 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
         uint type = source.Type;
         switch (type)
         {
-            case OpTeeMessage.TypeNone:
-                parameter.SetNone();
-                return TeeReturnCode.Success;
-
-            case OpTeeMessage.TypeValueInput:
-            case OpTeeMessage.TypeValueOutput:
-            case OpTeeMessage.TypeValueInOut:
-                parameter.SetValue((TeeParameterKind)type, source.A, source.B);
-                return TeeReturnCode.Success;
-
             case OpTeeMessage.TypeRegisteredInput:
             case OpTeeMessage.TypeRegisteredOutput:
             case OpTeeMessage.TypeRegisteredInOut:
@@ -190,6 +191,7 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
                     return TeeReturnCode.Security;
                 }
 
+                slot.HasBuffers = true;
                 parameter.SetMemory((TeeParameterKind)type, buffer, source.A, source.B);
                 return TeeReturnCode.Success;
 

@@ -15,12 +15,13 @@ internal readonly ref struct MessageWriter
     private const int SessionOffset = 8;
     private const int ReturnCodeOffset = 20;
     private const int ReturnOriginOffset = 24;
-    private const int ValueOffset = 8;
-    private const int SizeOffset = 16;
+    private const int FirstWordOffset = 8;
+    private const int SecondWordOffset = 16;
 
     private readonly IGuestMemory _memory;
     private readonly GuestAddress _address;
-    private readonly Span<byte> _window;
+    private readonly Span<MessageHeader> _header;
+    private readonly Span<MessageParameter> _parameters;
 
     /// <summary>Begins to write.</summary>
     /// <param name="memory">The guest's memory.</param>
@@ -33,51 +34,81 @@ internal readonly ref struct MessageWriter
         _address = address;
         if (mapped is not null && mapped.TryGetWindow(address, OpTeeMessage.Size(parameters), out Span<byte> window))
         {
-            _window = window;
+            _header = MemoryMarshal.Cast<byte, MessageHeader>(window[..OpTeeMessage.HeaderSize]);
+            _parameters = MemoryMarshal.Cast<byte, MessageParameter>(window[OpTeeMessage.HeaderSize..]);
         }
     }
 
-    public void WriteSession(uint id) => Write(SessionOffset, id);
-
-    /// <summary>Writes the return code alone: REGISTER_SHM and UNREGISTER_SHM leave the origin as it is.</summary>
-    public void WriteReturnCode(TeeReturnCode code) => Write(ReturnCodeOffset, (uint)code);
-
-    public void WriteResult(TeeResult result)
+    public void WriteSession(uint id)
     {
-        Write(ReturnCodeOffset, (uint)result.Code);
-        Write(ReturnOriginOffset, (uint)result.Origin);
-    }
-
-    /// <summary>Writes what the parameter carries back: the two numbers of a value, the size of a memory reference.</summary>
-    public void WriteParameter(int index, in TeeParameter parameter)
-    {
-        if (!parameter.IsOutput)
+        if (_header.IsEmpty)
         {
-            return;
-        }
-
-        int offset = OpTeeMessage.Size(index);
-        if (parameter.IsMemory)
-        {
-            Write(offset + SizeOffset, parameter.Size);
+            Write(SessionOffset, id);
         }
         else
         {
-            Write(offset + ValueOffset, parameter.A);
-            Write(offset + ValueOffset + sizeof(ulong), parameter.B);
+            _header[0].Session = id;
+        }
+    }
+
+    /// <summary>Writes the return code alone: REGISTER_SHM and UNREGISTER_SHM leave the origin as it is.</summary>
+    public void WriteReturnCode(TeeReturnCode code)
+    {
+        if (_header.IsEmpty)
+        {
+            Write(ReturnCodeOffset, (uint)code);
+        }
+        else
+        {
+            _header[0].ReturnCode = (uint)code;
+        }
+    }
+
+    public void WriteResult(TeeResult result)
+    {
+        WriteReturnCode(result.Code);
+        if (_header.IsEmpty)
+        {
+            Write(ReturnOriginOffset, (uint)result.Origin);
+        }
+        else
+        {
+            _header[0].ReturnOrigin = (uint)result.Origin;
+        }
+    }
+
+    /// <summary>Writes what the parameters carry back: the two numbers of a value, the size of a memory reference.</summary>
+    public void WriteParameters(int first, ReadOnlySpan<TeeParameter> parameters)
+    {
+        for (int index = 0; index < parameters.Length; index++)
+        {
+            ref readonly TeeParameter parameter = ref parameters[index];
+            if (!parameter.IsOutput)
+            {
+                continue;
+            }
+
+            if (_header.IsEmpty)
+            {
+                int offset = OpTeeMessage.Size(first + index);
+                Write(offset + SecondWordOffset, parameter.B);
+                if (!parameter.IsMemory)
+                {
+                    Write(offset + FirstWordOffset, parameter.A);
+                }
+            }
+            else
+            {
+                ref MessageParameter written = ref _parameters[first + index];
+                written.B = parameter.B;
+                if (!parameter.IsMemory)
+                {
+                    written.A = parameter.A;
+                }
+            }
         }
     }
 
     private void Write<T>(int offset, T value)
-        where T : unmanaged
-    {
-        if (_window.IsEmpty)
-        {
-            _ = _memory.TryWrite(_address.Add((ulong)offset), value);
-        }
-        else
-        {
-            MemoryMarshal.Write(_window[offset..], value);
-        }
-    }
+        where T : unmanaged => _ = _memory.TryWrite(_address.Add((ulong)offset), value);
 }

@@ -109,9 +109,39 @@ internal sealed class YieldingCalls
 
             Session session = slot.Session!;
             request.CommandId = slot.Message.Header.Function;
-            request.Application = session.Application;
             request.Session = session.Backend;
-            return Run(slot, request.Session!.Execution, ref registers);
+            if (request.Session!.Execution != TeeExecution.Inline)
+            {
+                return Run(slot, TeeExecution.Worker, ref registers);
+            }
+
+            // Not by Perform: a ValueTask that is handed on once more costs as much as the rest of the way to the backend.
+            bool isPending = false;
+            TeeResult result = default;
+            try
+            {
+                ValueTask<TeeResult> operation = request.Session.InvokeCommandAsync(request);
+                if (operation.IsCompletedSuccessfully)
+                {
+                    result = operation.Result;
+                }
+                else
+                {
+                    slot.Await(operation);
+                    isPending = true;
+                }
+            }
+            catch (Exception exception)
+            {
+                result = BackendFailed(TeeOperation.InvokeCommand, exception);
+            }
+
+            if (isPending)
+            {
+                return Wait(slot, ref registers);
+            }
+
+            return Finish(slot, result, reached: true, ref registers);
         }
 
         return StartOther(slot, incarnation, refusal, ref registers);
@@ -401,6 +431,7 @@ internal sealed class YieldingCalls
                 return refusal;
             }
 
+            slot.HasBuffers = true;
             parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
         }
 
@@ -410,7 +441,8 @@ internal sealed class YieldingCalls
     /// <summary>Waits until no other call uses what this one takes away, as OP-TEE does; then goes on.</summary>
     private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!Slots.WaitUntil(static (slots, taker) => !slots.IsUsedByOthers(taker), slot, _quantum))
+        if (Slots.IsUsedByOthers(slot)
+            && !Slots.WaitUntil(static (slots, taker) => !slots.IsUsedByOthers(taker), slot, _quantum))
         {
             return Suspend(slot, ref registers);
         }
@@ -429,13 +461,11 @@ internal sealed class YieldingCalls
                 return Finish(slot, operation.Result, reached: true, ref registers);
             }
 
-            slot.ExpectBackend();
             slot.Await(operation);
         }
         else
         {
-            slot.ExpectBackend();
-            slot.Worker.Post();
+            slot.PostToWorker();
         }
 
         return Wait(slot, ref registers);
@@ -496,6 +526,12 @@ internal sealed class YieldingCalls
     private TeeResult SettleOther(CallSlot slot, TeeResult result)
     {
         Incarnation incarnation = slot.Incarnation!;
+        if (slot.Request.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
+        {
+            slot.Buffer!.IsUsable = true;
+            return result;
+        }
+
         bool returnsBuffer = false;
         using (incarnation.Gate.Change())
         {
@@ -520,22 +556,11 @@ internal sealed class YieldingCalls
                     incarnation.Sessions.Remove(slot.OwnSession!);
                     break;
 
-                case TeeOperation.RegisterMemory:
-                    slot.Buffer!.IsUsable = result.IsSuccess;
-                    returnsBuffer = !result.IsSuccess;
-                    break;
-
-                case TeeOperation.UnregisterMemory:
+                default:
+                    // Registration refused, or ended.
+                    _ = incarnation.Memory.Remove(slot.Buffer!.Cookie);
                     returnsBuffer = true;
                     break;
-
-                default:
-                    break;
-            }
-
-            if (returnsBuffer)
-            {
-                _ = incarnation.Memory.Remove(slot.Buffer!.Cookie);
             }
         }
 
@@ -558,6 +583,8 @@ internal sealed class YieldingCalls
         }
     }
 
+    // Kept out of line: inlined into the call's path its variables push each other out of the processor's registers.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private void Write(CallSlot slot, TeeResult result, bool reached)
     {
         ref Message message = ref slot.Message;
@@ -581,11 +608,7 @@ internal sealed class YieldingCalls
         writer.WriteResult(result);
         if (reached)
         {
-            Span<TeeParameter> outputs = slot.Request.Parameters;
-            for (int index = slot.FirstParameter; index < parameters; index++)
-            {
-                writer.WriteParameter(index, outputs[index - slot.FirstParameter]);
-            }
+            writer.WriteParameters(slot.FirstParameter, slot.Request.Parameters[..(parameters - slot.FirstParameter)]);
         }
     }
 

@@ -25,7 +25,7 @@ internal sealed class ChangeGate
     /// <summary>Keeps changes out until the scope is disposed of.</summary>
     public Lock.Scope Read() => _lock.EnterScope();
 
-    /// <summary>Makes a change until the scope is disposed of. What is published before or during it is visible behind it: a full fence.</summary>
+    /// <summary>Makes a change until the scope is disposed of. It begins with a full fence.</summary>
     public ChangeScope Change()
     {
         _lock.Enter();
@@ -37,7 +37,7 @@ internal sealed class ChangeGate
     {
         public void Dispose()
         {
-            _ = Interlocked.Increment(ref gate._version);
+            Volatile.Write(ref gate._version, gate._version + 1);
             gate._lock.Exit();
         }
     }

@@ -4,12 +4,16 @@ namespace OpTeeMediator.SharedMemory;
 /// <remarks>One for the life of the VM: what an earlier driver left counts until it is really gone. Thread-safe.</remarks>
 internal sealed class MemoryBudget(int buffersAtMost, int pagesAtMost, int pagesPerBuffer)
 {
-    private int _buffers;
-    private int _pages;
+    private const int BufferShift = 40;
+    private const long OneBuffer = 1L << BufferShift;
+    private const long PageMask = OneBuffer - 1;
 
-    public int Buffers => Volatile.Read(ref _buffers);
+    // Buffers above, pages below: one atomic addition counts both.
+    private long _held;
 
-    public int Pages => Volatile.Read(ref _pages);
+    public int Buffers => (int)(Volatile.Read(ref _held) >> BufferShift);
+
+    public int Pages => (int)(Volatile.Read(ref _held) & PageMask);
 
     /// <summary>The most pages that one buffer may have.</summary>
     public int PagesPerBuffer => pagesPerBuffer;
@@ -17,23 +21,15 @@ internal sealed class MemoryBudget(int buffersAtMost, int pagesAtMost, int pages
     /// <summary>Counts one more buffer; refuses if that would break a limit.</summary>
     public bool TryTake(int pages)
     {
-        if (Interlocked.Add(ref _pages, pages) <= pagesAtMost)
+        long held = Interlocked.Add(ref _held, OneBuffer + pages);
+        if ((held & PageMask) <= pagesAtMost && (held >> BufferShift) <= buffersAtMost)
         {
-            if (Interlocked.Increment(ref _buffers) <= buffersAtMost)
-            {
-                return true;
-            }
-
-            _ = Interlocked.Decrement(ref _buffers);
+            return true;
         }
 
-        _ = Interlocked.Add(ref _pages, -pages);
+        Return(pages);
         return false;
     }
 
-    public void Return(int pages)
-    {
-        _ = Interlocked.Add(ref _pages, -pages);
-        _ = Interlocked.Decrement(ref _buffers);
-    }
+    public void Return(int pages) => _ = Interlocked.Add(ref _held, -(OneBuffer + pages));
 }

@@ -19,6 +19,9 @@ internal sealed class SharedBufferPool
     private readonly Lock _lock = new();
     private readonly Stack<SharedBuffer> _free = new();
 
+    // The last one that came back, without the lock.
+    private SharedBuffer? _spare;
+
     public SharedBufferPool(IGuestMemory memory, MemoryBudget budget)
     {
         _memory = memory;
@@ -157,6 +160,11 @@ internal sealed class SharedBufferPool
 
     private SharedBuffer Rent()
     {
+        if (Interlocked.Exchange(ref _spare, null) is { } spare)
+        {
+            return spare;
+        }
+
         lock (_lock)
         {
             if (_free.TryPop(out SharedBuffer? buffer))
@@ -176,9 +184,12 @@ internal sealed class SharedBufferPool
             _lists.Return(addresses);
         }
 
-        lock (_lock)
+        if (Interlocked.CompareExchange(ref _spare, buffer, null) is not null)
         {
-            _free.Push(buffer);
+            lock (_lock)
+            {
+                _free.Push(buffer);
+            }
         }
     }
 }

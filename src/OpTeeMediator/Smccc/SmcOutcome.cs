@@ -4,20 +4,21 @@ namespace OpTeeMediator.Smccc;
 /// <remarks>Immutable, hence thread-safe.</remarks>
 public readonly record struct SmcOutcome
 {
-    private SmcOutcome(SmcOutcomeKind kind, SmcRegisterSet registers)
-    {
-        Kind = kind;
-        Registers = registers;
-    }
+    // One word, so that it is returned in a register: the registers below, the kind above.
+    private const int KindShift = 24;
+
+    private readonly uint _bits;
+
+    private SmcOutcome(SmcOutcomeKind kind, SmcRegisterSet registers) => _bits = (uint)kind << KindShift | registers.Bits;
 
     /// <summary>Which of the three outcomes it is.</summary>
-    public SmcOutcomeKind Kind { get; }
+    public SmcOutcomeKind Kind => (SmcOutcomeKind)(_bits >> KindShift);
 
     /// <summary>
     /// The registers whose values changed (<see cref="SmcOutcomeKind.Handled"/>) or that the handler must see too
     /// (<see cref="SmcOutcomeKind.NeedsRegisters"/>); empty otherwise.
     /// </summary>
-    public SmcRegisterSet Registers { get; }
+    public SmcRegisterSet Registers => new(_bits & ((1u << KindShift) - 1));
 
     /// <summary>The call is not one of the handler's; no register was touched.</summary>
     public static SmcOutcome NotHandled => default;

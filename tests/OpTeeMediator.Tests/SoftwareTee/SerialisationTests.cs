@@ -227,11 +227,13 @@ internal sealed class SerialisationTests
         Assert.That(await second.Result, Is.EqualTo(TeeResult.FromTee(TeeReturnCode.Busy)));
     }
 
-    [Test]
-    public async Task OpenSession_PredecessorIsBeingDestroyed_WaitsItsTurn()
+    [TestCase(false)]
+    [TestCase(true)]
+    public async Task OpenSession_PredecessorIsBeingDestroyed_WaitsItsTurn(bool concurrent)
     {
         using ManualResetEventSlim mayLeave = new();
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession, application => application.WhenDestroyed = mayLeave.Wait);
+        await using SoftwareTeeBench bench = new(
+            SoftwareTeeBench.MultiSession with { Concurrent = concurrent }, application => application.WhenDestroyed = mayLeave.Wait);
         ITeeSession session = await bench.OpenAsync();
         ThreadRunner<bool> closing = new(async () =>
         {

@@ -118,5 +118,13 @@ public struct TeeParameter
         Memory = memory;
     }
 
+    /// <summary>Takes the buffer out of the parameter, which keeps everything else.</summary>
+    internal T TakeMemory<T>(T memory)
+        where T : TeeSharedMemory
+    {
+        Memory = null;
+        return memory;
+    }
+
     private readonly bool IsWithin(ulong offset, int length) => offset <= Capacity && (ulong)length <= Capacity - offset;
 }

@@ -107,22 +107,51 @@ public sealed class GuestPages
     /// <exception cref="ArgumentOutOfRangeException">The offset is behind the last page.</exception>
     public GuestRange RunAt(ulong offset)
     {
-        ulong size = (ulong)_count * PageSize;
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(offset, size);
-        if (_addresses is null)
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(offset, (ulong)_count * PageSize);
+        _ = TryGetRun(offset, out GuestRange run);
+        return run;
+    }
+
+    /// <summary>As <see cref="RunAt"/>, and harmless beside a change of the list: the answer is then wrong at worst.</summary>
+    internal bool TryGetRun(ulong offset, out GuestRange run)
+    {
+        ulong[]? addresses = _addresses;
+        ulong first = _first;
+        int count = _count;
+        run = default;
+        if (offset >= (ulong)count * PageSize || first > ulong.MaxValue - ((ulong)count * PageSize))
         {
-            return new GuestRange(_first + offset, size - offset);
+            return false;
         }
 
+        if (addresses is null)
+        {
+            run = new GuestRange(first + offset, ((ulong)count * PageSize) - offset);
+            return true;
+        }
+
+        ReadOnlySpan<ulong> pages = addresses.AsSpan(0, Math.Min(count, addresses.Length));
         int index = (int)(offset / PageSize);
+        if (index >= pages.Length)
+        {
+            return false;
+        }
+
         int last = index;
-        while (last + 1 < _count && _addresses[last + 1] == _addresses[last] + PageSize)
+        while (last + 1 < pages.Length && pages[last + 1] == pages[last] + PageSize)
         {
             last++;
         }
 
         ulong within = offset % PageSize;
-        return new GuestRange(_addresses[index] + within, ((ulong)(last - index + 1) * PageSize) - within);
+        ulong length = ((ulong)(last - index + 1) * PageSize) - within;
+        if (pages[index] > ulong.MaxValue - PageSize - length)
+        {
+            return false;
+        }
+
+        run = new GuestRange(pages[index] + within, length);
+        return true;
     }
 
     /// <summary>Checks the alignment of page addresses and finds out whether they are contiguous.</summary>

@@ -1,0 +1,76 @@
+using System.Globalization;
+using System.Text.Json;
+using OpTeeMediator.Benchmarks.Scenarios;
+
+namespace OpTeeMediator.Benchmarks.Check;
+
+/// <summary>Compares what everything costs with <c>benchmarks/budget.json</c>.</summary>
+internal static class BudgetCheck
+{
+    private const int Rounds = 301;
+    private const int MoreRounds = 1001;
+
+    // These machines are noisy: only what is far beyond its budget is a fault.
+    private const double Tolerance = 2;
+
+    /// <summary>Measures everything, prints the ratios, and returns the number of broken budgets.</summary>
+    public static int Run(TextWriter output)
+    {
+        Dictionary<string, Budget> budgets = JsonSerializer.Deserialize<Dictionary<string, Budget>>(
+            File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "budget.json")), JsonSerializerOptions.Web)!;
+        int broken = 0;
+        using PageCopy floor = new();
+        output.WriteLine($"{"subject",-32} {"ns",9} {"ratio",8} {"budget",8} {"bytes",7}");
+        foreach (Subject subject in Subject.All)
+        {
+            using Scenario scenario = subject.Create();
+            Budget budget = budgets[subject.Name];
+            Measurement measured = Measurement.Take(scenario, subject.Operations, floor, Rounds);
+            if (IsBroken(measured, budget))
+            {
+                measured = Measurement.Take(scenario, subject.Operations, floor, MoreRounds);
+            }
+
+            bool isBroken = IsBroken(measured, budget);
+            broken += isBroken ? 1 : 0;
+            output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{subject.Name,-32} {measured.Nanoseconds,9:f1} {measured.Ratio,8:f2} {budget.Ratio,8:f2} {measured.BytesPerThousand / 1000,7}{(isBroken ? "  BROKEN" : string.Empty)}"));
+        }
+
+        ReportFloor(output, floor);
+        ReportTwoThreads(output);
+        return broken;
+    }
+
+    // The collector's and the compiler's own threads allocate a little now and then: less than a byte per operation is theirs.
+    private static bool IsBroken(Measurement measured, Budget budget) =>
+        measured.BytesPerThousand / 1000 > budget.BytesPerOperation || measured.Ratio > budget.Ratio * Tolerance;
+
+    private static void ReportFloor(TextWriter output, PageCopy floor)
+    {
+        Measurement copy = Measurement.Take(floor, 500, floor, Rounds);
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"floor: a copy of 4 KiB, {copy.Nanoseconds:f1} ns"));
+    }
+
+    /// <summary>Throughput of two vCPUs on one VM against one; only reported, as it needs two idle cores.</summary>
+    private static void ReportTwoThreads(TextWriter output)
+    {
+        const int Operations = 200_000;
+        const int Runs = 15;
+        using Scenario one = Invoke.WithValues(1);
+        using Scenario two = Invoke.WithValues(2);
+        double[] single = new double[Runs];
+        double[] both = new double[Runs];
+        one.Run(Operations);
+        two.Run(Operations);
+        for (int run = 0; run < Runs; run++)
+        {
+            single[run] = Measurement.NanosecondsOf(one, Operations);
+            both[run] = Measurement.NanosecondsOf(two, Operations);
+        }
+
+        output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"two threads on one VM: {2 * Measurement.Median(single) / Measurement.Median(both):f2} times one"));
+    }
+}

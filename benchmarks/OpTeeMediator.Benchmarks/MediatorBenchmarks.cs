@@ -1,0 +1,38 @@
+using BenchmarkDotNet.Attributes;
+using OpTeeMediator.Benchmarks.Scenarios;
+
+namespace OpTeeMediator.Benchmarks;
+
+/// <summary>Each subject by BenchmarkDotNet, with the copy of 4 KiB as baseline.</summary>
+[MemoryDiagnoser]
+public class MediatorBenchmarks : IDisposable
+{
+    private const int Operations = 1000;
+
+    private Scenario? _scenario;
+
+    [ParamsSource(nameof(Names))]
+    public string Name { get; set; } = string.Empty;
+
+    public static IEnumerable<string> Names => ["PageCopy", .. Subject.All.Select(subject => subject.Name), "InvokeFourValuesTwoThreads"];
+
+    [GlobalSetup]
+    public void SetUp() => _scenario = Name switch
+    {
+        "PageCopy" => new PageCopy(),
+        "InvokeFourValuesTwoThreads" => Invoke.WithValues(2),
+        _ => Subject.All.Single(subject => subject.Name == Name).Create(),
+    };
+
+    [Benchmark(OperationsPerInvoke = Operations)]
+    public void Run() => _scenario!.Run(Operations);
+
+    [GlobalCleanup]
+    public void CleanUp() => Dispose();
+
+    public void Dispose()
+    {
+        _scenario?.Dispose();
+        GC.SuppressFinalize(this);
+    }
+}

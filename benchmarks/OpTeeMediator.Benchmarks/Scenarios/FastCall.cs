@@ -1,0 +1,26 @@
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Testing;
+
+namespace OpTeeMediator.Benchmarks.Scenarios;
+
+/// <summary>GET_THREAD_COUNT.</summary>
+public sealed class FastCall : Scenario
+{
+    private readonly Bench _bench = new(new ScriptedBackend(), 1);
+    private readonly SmcRegisters _call = Bench.Registers(OpTeeSmc.GetThreadCount, 0, 0);
+
+    public override void Run(int operations)
+    {
+        for (int count = 0; count < operations; count++)
+        {
+            Bench.Call(_bench.Guest, _call);
+        }
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        _bench.Dispose();
+        base.Dispose(disposing);
+    }
+}

@@ -1,0 +1,20 @@
+namespace OpTeeMediator.Benchmarks.Scenarios;
+
+/// <summary>What is measured: a name for the budget and how to make the scenario.</summary>
+public sealed record Subject(string Name, Func<Scenario> Create, int Operations)
+{
+    /// <summary>Everything with a budget.</summary>
+    public static IReadOnlyList<Subject> All { get; } =
+    [
+        new("FastCall", () => new FastCall(), 2000),
+        new("InvokeFourValues", () => Invoke.WithValues(1), 500),
+        new("InvokeFourMemrefs1Buffer", () => Invoke.WithMemory(1), 500),
+        new("InvokeFourMemrefs16Buffers", () => Invoke.WithMemory(16), 500),
+        new("InvokeFourMemrefs1000Buffers", () => Invoke.WithMemory(1000), 500),
+        new("Register1Page", () => new RegisterAndUnregister(1, 0), 200),
+        new("Register1PageAmong1000Buffers", () => new RegisterAndUnregister(1, 1000), 200),
+        new("Register128Pages", () => new RegisterAndUnregister(128, 0), 100),
+        new("Register4096Pages", () => new RegisterAndUnregister(4096, 0), 20),
+        new("HandOffToThreadAndBack", Invoke.OnWorker, 20),
+    ];
+}

@@ -1,0 +1,22 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace OpTeeMediator.Linux;
+
+/// <summary>How <see cref="MemfdGuestMemory"/> makes its memory.</summary>
+/// <remarks>Not thread-safe; read once, at creation.</remarks>
+public sealed class MemfdGuestMemoryOptions
+{
+    /// <summary>The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0, the default, for ordinary pages.</summary>
+    /// <remarks>
+    /// Huge pages are reserved at creation (<c>/proc/sys/vm/nr_hugepages</c>) and become <see cref="MemfdGuestMemory.MappingGranule"/>, so that buffers of
+    /// scattered small pages cannot be shared with the host's TEE without a copy.
+    /// </remarks>
+    public int HugePageSize { get; set; }
+
+    /// <summary>The name that <c>/proc/PID/maps</c> shows; at most 249 bytes.</summary>
+    public string Name { get; set; } = "guest-ram";
+
+    /// <summary>Where to log; the default logs nowhere.</summary>
+    public ILoggerFactory LoggerFactory { get; set; } = NullLoggerFactory.Instance;
+}

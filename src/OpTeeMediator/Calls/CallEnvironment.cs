@@ -1,0 +1,18 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Memory;
+using OpTeeMediator.SharedMemory;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>What a guest's calls work with; fixed for the life of the VM.</summary>
+internal sealed record CallEnvironment(
+    string Name,
+    IGuestMemory Memory,
+    GuestRange? Reserved,
+    ITeePartition Partition,
+    TeeAccess Access,
+    SharedBufferPool Buffers,
+    int Slots,
+    TimeSpan Quantum,
+    ILogger Log);

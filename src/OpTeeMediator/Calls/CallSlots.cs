@@ -1,0 +1,122 @@
+namespace OpTeeMediator.Calls;
+
+/// <summary>A guest's call slots: as many as the guest was told threads.</summary>
+internal sealed class CallSlots
+{
+    /// <summary>Where this thread found its last slot: vCPUs come to use slots, and so cache lines, of their own.</summary>
+    [ThreadStatic]
+    private static int t_last;
+
+    private readonly CallSlot[] _slots;
+    private readonly ManualResetEventSlim _released = new(false);
+    private int _waiters;
+
+    public CallSlots(YieldingCalls calls, int count)
+    {
+        _slots = new CallSlot[count];
+        for (int index = 0; index < count; index++)
+        {
+            _slots[index] = new CallSlot(calls, this, index);
+        }
+    }
+
+    public ReadOnlySpan<CallSlot> All => _slots;
+
+    /// <summary>Whether someone waits for calls to end.</summary>
+    public bool HasWaiters => Volatile.Read(ref _waiters) != 0;
+
+    /// <summary>A slot that was free.</summary>
+    /// <returns><see langword="null"/> if none is.</returns>
+    public CallSlot? TryTake()
+    {
+        int last = t_last;
+        if ((uint)last < (uint)_slots.Length && _slots[last].TryTake())
+        {
+            return _slots[last];
+        }
+
+        foreach (CallSlot slot in _slots)
+        {
+            if (slot.TryTake())
+            {
+                t_last = slot.Index;
+                return slot;
+            }
+        }
+
+        return null;
+    }
+
+    public CallSlot? WithIndex(int index) => (uint)index < (uint)_slots.Length ? _slots[index] : null;
+
+    /// <summary>How many calls of an incarnation are in flight.</summary>
+    public int CountOf(Incarnation incarnation)
+    {
+        int count = 0;
+        foreach (CallSlot slot in _slots)
+        {
+            count += slot.Incarnation == incarnation ? 1 : 0;
+        }
+
+        return count;
+    }
+
+    /// <summary>Whether another call uses what this one takes away.</summary>
+    public bool IsUsedByOthers(CallSlot taker)
+    {
+        foreach (CallSlot slot in _slots)
+        {
+            if (slot != taker && (taker.Buffer is { } buffer ? slot.Uses(buffer) : slot.Session == taker.OwnSession))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Waits until a condition holds that the end of calls brings about.</summary>
+    /// <param name="condition">The condition.</param>
+    /// <param name="argument">What to hand to it.</param>
+    /// <param name="timeout">How long at the most.</param>
+    /// <returns>Whether it holds.</returns>
+    public bool WaitUntil<T>(Func<CallSlots, T, bool> condition, T argument, TimeSpan timeout)
+    {
+        if (condition(this, argument))
+        {
+            return true;
+        }
+
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        _ = Interlocked.Increment(ref _waiters);
+        try
+        {
+            while (true)
+            {
+                _released.Reset();
+                if (condition(this, argument))
+                {
+                    return true;
+                }
+
+                TimeSpan left = timeout == Timeout.InfiniteTimeSpan ? PollInterval : timeout - System.Diagnostics.Stopwatch.GetElapsedTime(start);
+                if (left <= TimeSpan.Zero)
+                {
+                    return false;
+                }
+
+                // Several may wait and reset the event under each other's hands: look again after a while at the latest.
+                _ = _released.Wait(left < PollInterval ? left : PollInterval);
+            }
+        }
+        finally
+        {
+            _ = Interlocked.Decrement(ref _waiters);
+        }
+    }
+
+    /// <summary>Wakes those who wait for calls to end.</summary>
+    public void WakeWaiters() => _released.Set();
+
+    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(10);
+}

@@ -1,0 +1,208 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>Finds a call's message, copies it once, checks it, and resolves what it refers to.</summary>
+/// <param name="memory">The guest's memory.</param>
+/// <param name="reserved">The reserved shared memory, if there is any.</param>
+internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
+{
+    /// <summary>How many parameters an RPC message has room for; the guest is told at EXCHANGE_CAPABILITIES.</summary>
+    public const int RpcParameters = 4;
+
+    /// <summary>Prepares a call in its slot. Has no effect outside of it, so that it can be done again.</summary>
+    /// <param name="slot">The slot.</param>
+    /// <param name="registers">The registers of the call.</param>
+    /// <param name="incarnation">The driver's life that the call belongs to.</param>
+    /// <param name="refusal">What the message itself is to be answered; success to go on.</param>
+    /// <returns>OPTEE_SMC_RETURN_OK, or what the SMC is to be answered.</returns>
+    public uint Prepare(CallSlot slot, in SmcRegisters registers, Incarnation incarnation, out TeeReturnCode refusal)
+    {
+        refusal = TeeReturnCode.Success;
+        uint functionId = registers.FunctionId.Value;
+        if (!TryLocate(functionId, registers, incarnation, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
+        {
+            return OpTeeSmc.ReturnBadAddress;
+        }
+
+        ref Message message = ref slot.Message;
+        Span<byte> bytes = message.Bytes;
+        if (!memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
+        {
+            return OpTeeSmc.ReturnBadAddress;
+        }
+
+        uint parameters = message.Header.ParameterCount;
+        int rpcSize = functionId == OpTeeSmc.CallWithArgument ? 0 : OpTeeMessage.Size(RpcParameters);
+        if (parameters > OpTeeMessage.MaximumParameters || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
+        {
+            return OpTeeSmc.ReturnBadAddress;
+        }
+
+        slot.MessageAddress = place.Start;
+        slot.FirstParameter = 0;
+        slot.HasTemporaryBuffers = false;
+        slot.IsDraining = false;
+        slot.Request.ResetCancellation();
+        switch (message.Header.Command)
+        {
+            case OpTeeMessage.CommandInvoke:
+                refusal = ResolveParameters(slot, incarnation);
+                if (refusal == TeeReturnCode.Success)
+                {
+                    Session? session = incarnation.Sessions.Find(message.Header.Session);
+                    slot.Session = session;
+                    refusal = session is { IsOpen: true } ? TeeReturnCode.Success : TeeReturnCode.BadParameters;
+                }
+
+                break;
+
+            case OpTeeMessage.CommandOpenSession:
+                slot.FirstParameter = Message.MetaParameters;
+                refusal = ReadMetaParameters(slot);
+                if (refusal == TeeReturnCode.Success)
+                {
+                    refusal = ResolveParameters(slot, incarnation);
+                }
+
+                break;
+
+            default:
+                break;
+        }
+
+        return OpTeeSmc.ReturnOk;
+    }
+
+    /// <summary>The place of the message: to the end of its page, or of its buffer.</summary>
+    private bool TryLocate(uint functionId, in SmcRegisters registers, Incarnation incarnation, out GuestRange place)
+    {
+        ulong name = registers.Pair(1, 2);
+        if (functionId == OpTeeSmc.CallWithRegisteredArgument)
+        {
+            ulong offset = (uint)registers[3];
+            place = default;
+            return offset % sizeof(ulong) == 0
+                && incarnation.Memory.Find(name) is { IsUsable: true } buffer
+                && buffer.TryGetRun(offset, out place)
+                && place.Start.IsAligned(sizeof(ulong));
+        }
+
+        GuestAddress address = name;
+        if (address.IsAligned(OpTeeMessage.PageSize) && name <= ulong.MaxValue - OpTeeMessage.PageSize)
+        {
+            place = new GuestRange(address, OpTeeMessage.PageSize);
+            return true;
+        }
+
+        bool isReserved = reserved is { } region && region.Contains(address, 1) && address.IsAligned(sizeof(ulong));
+        place = isReserved ? new GuestRange(address, reserved!.Value.End.Value - name) : default;
+        return isReserved;
+    }
+
+    /// <summary>OPEN_SESSION's first two parameters: the application's UUID, and who asks.</summary>
+    private static TeeReturnCode ReadMetaParameters(CallSlot slot)
+    {
+        const ulong Meta = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;
+        ref Message message = ref slot.Message;
+        if (message.Header.ParameterCount < Message.MetaParameters
+            || message.Parameters[0].Attributes != Meta
+            || message.Parameters[1].Attributes != Meta)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        TeeLogin login = (TeeLogin)message.Parameters[1].C;
+        bool hasIdentity = login is TeeLogin.User or TeeLogin.Group or TeeLogin.Application or TeeLogin.UserApplication or TeeLogin.GroupApplication;
+        if (!hasIdentity && login is not (TeeLogin.Public or TeeLogin.Kernel))
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        slot.Request.Application = message.Parameters[0].Uuid;
+        slot.Request.Client = new ClientIdentity(login, hasIdentity ? message.Parameters[1].Uuid : Guid.Empty);
+        return TeeReturnCode.Success;
+    }
+
+    private static TeeReturnCode ResolveParameters(CallSlot slot, Incarnation incarnation)
+    {
+        ref Message message = ref slot.Message;
+        int count = (int)message.Header.ParameterCount - slot.FirstParameter;
+        if (count > TeeRequest.ParameterCount)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        Span<TeeParameter> parameters = slot.Request.Parameters;
+        for (int index = 0; index < parameters.Length; index++)
+        {
+            if (index >= count)
+            {
+                parameters[index].SetNone();
+                continue;
+            }
+
+            TeeReturnCode refusal = Resolve(message.Parameters[slot.FirstParameter + index], ref parameters[index], slot, incarnation);
+            if (refusal != TeeReturnCode.Success)
+            {
+                return refusal;
+            }
+        }
+
+        return TeeReturnCode.Success;
+    }
+
+    private static TeeReturnCode Resolve(in MessageParameter source, ref TeeParameter parameter, CallSlot slot, Incarnation incarnation)
+    {
+        if ((source.Attributes & OpTeeMessage.AttributeMeta) != 0)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        uint type = source.Type;
+        switch (type)
+        {
+            case OpTeeMessage.TypeNone:
+                parameter.SetNone();
+                return TeeReturnCode.Success;
+
+            case OpTeeMessage.TypeValueInput:
+            case OpTeeMessage.TypeValueOutput:
+            case OpTeeMessage.TypeValueInOut:
+                parameter.SetValue((TeeParameterKind)type, source.A, source.B);
+                return TeeReturnCode.Success;
+
+            case OpTeeMessage.TypeRegisteredInput:
+            case OpTeeMessage.TypeRegisteredOutput:
+            case OpTeeMessage.TypeRegisteredInOut:
+                SharedBuffer? buffer = incarnation.Memory.Find(source.C);
+                if (buffer is not { IsUsable: true })
+                {
+                    return TeeReturnCode.BadParameters;
+                }
+
+                if (source.A > buffer.Size || source.B > buffer.Size - source.A)
+                {
+                    return TeeReturnCode.Security;
+                }
+
+                parameter.SetMemory((TeeParameterKind)type, buffer, source.A, source.B);
+                return TeeReturnCode.Success;
+
+            case OpTeeMessage.TypeTemporaryInput:
+            case OpTeeMessage.TypeTemporaryOutput:
+            case OpTeeMessage.TypeTemporaryInOut:
+                // NULL is understood whether or not it was agreed on; other memory is attached when all else is known to be right.
+                parameter.SetMemory((TeeParameterKind)(type - OpTeeMessage.TypeTemporaryInput + OpTeeMessage.TypeRegisteredInput), null, 0, source.A == 0 ? 0 : source.B);
+                slot.HasTemporaryBuffers |= source.A != 0;
+                return TeeReturnCode.Success;
+
+            default:
+                return TeeReturnCode.BadParameters;
+        }
+    }
+}

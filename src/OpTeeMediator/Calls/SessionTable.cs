@@ -1,0 +1,65 @@
+namespace OpTeeMediator.Calls;
+
+/// <summary>A guest's sessions, by id.</summary>
+/// <remarks><see cref="Find"/> may run beside a change; everything else is called inside <see cref="SharedMemory.ChangeGate.Change"/>.</remarks>
+internal sealed class SessionTable(int capacity)
+{
+    private const int IndexBits = 16;
+
+    private readonly Session?[] _sessions = new Session?[capacity];
+    private uint _generation;
+    private int _searchFrom;
+
+    public int Count { get; private set; }
+
+    public Session? Find(uint id)
+    {
+        Session?[] sessions = _sessions;
+        uint index = (id & ((1u << IndexBits) - 1)) - 1;
+        return index < (uint)sessions.Length && sessions[index] is { } session && session.Id == id ? session : null;
+    }
+
+    /// <summary>Reserves a place for a session that is being opened.</summary>
+    /// <returns><see langword="null"/> if the table is full.</returns>
+    public Session? TryAdd(Guid application)
+    {
+        if (Count == _sessions.Length)
+        {
+            return null;
+        }
+
+        while (_sessions[_searchFrom] is not null)
+        {
+            Advance();
+        }
+
+        Session session = new(_generation << IndexBits | (uint)(_searchFrom + 1), application);
+        _sessions[_searchFrom] = session;
+        Count++;
+        Advance();
+        return session;
+    }
+
+    public void Remove(Session session)
+    {
+        int index = (int)(session.Id & ((1u << IndexBits) - 1)) - 1;
+        if (_sessions[index] == session)
+        {
+            _sessions[index] = null;
+            Count--;
+        }
+    }
+
+    /// <summary>Any one session, for whoever closes them all.</summary>
+    public Session? FindAny() => Array.Find(_sessions, session => session is not null);
+
+    // Places are used in turn, and each turn has a generation of its own, so that an old id finds nothing.
+    private void Advance()
+    {
+        if (++_searchFrom == _sessions.Length)
+        {
+            _searchFrom = 0;
+            _generation++;
+        }
+    }
+}

@@ -1,0 +1,627 @@
+using System.Runtime.CompilerServices;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>The yielding calls of a guest: from the registers through slot, message and backend back to the registers.</summary>
+/// <remarks>The states of a call are those of its <see cref="CallSlot"/>; docs/DESIGN.md draws them.</remarks>
+internal sealed class YieldingCalls
+{
+    /// <summary>X3 of an RPC return carries the resume information; X1 and X2 are the guest's own for FOREIGN_INTR.</summary>
+    private static readonly SmcRegisterSet SuspendedRegisters = SmcRegisterSet.X0.Union(SmcRegisterSet.Range(3, 3));
+
+    private readonly IGuestMemory _memory;
+    private readonly IMappedGuestMemory? _mapped;
+    private readonly ITeePartition _partition;
+    private readonly TeeAccess _access;
+    private readonly DeviceEnumeration? _enumeration;
+    private readonly SharedBufferPool _buffers;
+    private readonly MessageReader _reader;
+    private readonly CallSlot _standby;
+    private readonly TimeSpan _quantum;
+    private readonly ILogger _log;
+    private volatile Incarnation _incarnation;
+
+    public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
+    {
+        _memory = environment.Memory;
+        _mapped = _memory as IMappedGuestMemory;
+        _partition = environment.Partition;
+        _access = environment.Access;
+        _quantum = environment.Quantum;
+        _log = environment.Log;
+        _buffers = environment.Buffers;
+        _reader = new MessageReader(_memory, environment.Reserved);
+        _incarnation = incarnation;
+        Slots = new CallSlots(this, environment.Slots);
+        _standby = new CallSlot(this, Slots, -1);
+        if (_partition.Devices is { } devices)
+        {
+            _enumeration = new DeviceEnumeration(devices.Where(device => _access.Allows(device.Uuid)));
+        }
+
+        if (_partition.UsesWorkers)
+        {
+            foreach (CallSlot slot in Slots.All)
+            {
+                slot.Worker = new CallWorker(this, slot, $"optee {environment.Name}/{slot.Index}");
+            }
+        }
+    }
+
+    public CallSlots Slots { get; }
+
+    /// <summary>The driver's life that new calls belong to.</summary>
+    public Incarnation Incarnation
+    {
+        get => _incarnation;
+        set => _incarnation = value;
+    }
+
+    /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
+    public SmcOutcome Start(ref SmcRegisters registers)
+    {
+        CallSlot? slot = Slots.TryTake();
+        if (slot is null)
+        {
+            return Answer(ref registers, StartWithoutSlot(registers));
+        }
+
+        Incarnation incarnation = _incarnation;
+        slot.Incarnation = incarnation;
+        int version = incarnation.Gate.Version;
+        uint answer = _reader.Prepare(slot, registers, incarnation, out TeeReturnCode refusal);
+        if (!incarnation.Gate.IsUnchanged(version))
+        {
+            using (incarnation.Gate.Read())
+            {
+                answer = incarnation.IsRetired
+                    ? OpTeeSmc.ReturnBusy
+                    : _reader.Prepare(slot, registers, incarnation, out refusal);
+            }
+        }
+
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            slot.Release();
+            return Refuse(ref registers, answer);
+        }
+
+        TeeRequest request = slot.Request;
+        if (slot.Message.Header.Command == OpTeeMessage.CommandInvoke)
+        {
+            request.Operation = TeeOperation.InvokeCommand;
+            if (refusal == TeeReturnCode.Success && slot.HasTemporaryBuffers)
+            {
+                refusal = AttachTemporaryBuffers(slot);
+            }
+
+            if (refusal != TeeReturnCode.Success)
+            {
+                return Finish(slot, TeeResult.FromTee(refusal), reached: false, ref registers);
+            }
+
+            Session session = slot.Session!;
+            request.CommandId = slot.Message.Header.Function;
+            request.Application = session.Application;
+            request.Session = session.Backend;
+            return Run(slot, request.Session!.Execution, ref registers);
+        }
+
+        return StartOther(slot, incarnation, refusal, ref registers);
+    }
+
+    /// <summary>RETURN_FROM_RPC.</summary>
+    public SmcOutcome Resume(ref SmcRegisters registers)
+    {
+        uint resumeInformation = (uint)registers[3];
+        if (Slots.WithIndex(CallSlot.IndexOf(resumeInformation)) is not { } slot || !slot.TryResume(resumeInformation))
+        {
+            return Refuse(ref registers, OpTeeSmc.ReturnResume);
+        }
+
+        return slot.IsDraining ? Drain(slot, ref registers) : Wait(slot, ref registers);
+    }
+
+    /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
+    public ValueTask<TeeResult> Perform(CallSlot slot)
+    {
+        TeeRequest request = slot.Request;
+        try
+        {
+            return request.Operation switch
+            {
+                TeeOperation.InvokeCommand => request.Session!.InvokeCommandAsync(request),
+                TeeOperation.OpenSession => _partition.OpenSessionAsync(request),
+                TeeOperation.CloseSession => ToResult(slot.OwnSession!.Backend!.CloseAsync()),
+                TeeOperation.RegisterMemory => ToResult(_partition.RegisterMemoryAsync(slot.Buffer!)),
+                TeeOperation.UnregisterMemory => ToResult(_partition.UnregisterMemoryAsync(slot.Buffer!)),
+                _ => ValueTask.FromResult(TeeResult.FromTee(TeeReturnCode.NotImplemented)),
+            };
+        }
+        catch (Exception exception)
+        {
+            return ValueTask.FromResult(BackendFailed(request.Operation, exception));
+        }
+    }
+
+    /// <summary>What the guest gets when the backend threw.</summary>
+    public TeeResult BackendFailed(TeeOperation operation, Exception exception)
+    {
+        _log.BackendFailed(operation, exception);
+        return TeeResult.CommunicationFailure;
+    }
+
+    /// <summary>Asks the backend to end an operation early.</summary>
+    public void Cancel(TeeRequest request)
+    {
+        try
+        {
+            _partition.Cancel(request);
+        }
+        catch (Exception exception)
+        {
+            _ = BackendFailed(request.Operation, exception);
+        }
+    }
+
+    /// <summary>Frees the slot of a call that nobody waits for any more.</summary>
+    public void ReleaseAbandoned(CallSlot slot)
+    {
+        // A call that was draining had not begun: the one who ends the incarnation finds what it wanted to take away in the tables.
+        if (!slot.IsDraining)
+        {
+            _ = Settle(slot, slot.Result);
+        }
+
+        slot.Release();
+    }
+
+    /// <summary>Without a free slot only CANCEL can be served, which needs none.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private uint StartWithoutSlot(in SmcRegisters registers)
+    {
+        Incarnation incarnation = _incarnation;
+        lock (_standby)
+        {
+            uint answer;
+            using (incarnation.Gate.Read())
+            {
+                answer = _reader.Prepare(_standby, registers, incarnation, out _);
+            }
+
+            if (answer == OpTeeSmc.ReturnOk && _standby.Message.Header.Command == OpTeeMessage.CommandCancel)
+            {
+                Write(_standby, CancelCalls(_standby, incarnation), reached: false);
+                return OpTeeSmc.ReturnOk;
+            }
+        }
+
+        // The driver sleeps on ETHREAD_LIMIT until one of its own calls ends; without any it would sleep for ever.
+        return Slots.CountOf(incarnation) > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory;
+    }
+
+    private SmcOutcome StartOther(CallSlot slot, Incarnation incarnation, TeeReturnCode refusal, ref SmcRegisters registers)
+    {
+        uint command = slot.Message.Header.Command;
+        TeeResult result;
+        switch (command)
+        {
+            case OpTeeMessage.CommandOpenSession:
+                slot.Request.Operation = TeeOperation.OpenSession;
+                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? BeginOpen(slot, incarnation) : refusal);
+                break;
+
+            case OpTeeMessage.CommandCloseSession:
+                slot.Request.Operation = TeeOperation.CloseSession;
+                result = TeeResult.FromTee(BeginClose(slot, incarnation));
+                break;
+
+            case OpTeeMessage.CommandRegisterSharedMemory:
+                slot.Request.Operation = TeeOperation.RegisterMemory;
+                result = TeeResult.FromTee(BeginRegister(slot, incarnation));
+                break;
+
+            case OpTeeMessage.CommandUnregisterSharedMemory:
+                slot.Request.Operation = TeeOperation.UnregisterMemory;
+                result = TeeResult.FromTee(BeginUnregister(slot, incarnation));
+                break;
+
+            case OpTeeMessage.CommandCancel:
+                slot.Request.Operation = TeeOperation.None;
+                return Finish(slot, CancelCalls(slot, incarnation), reached: false, ref registers);
+
+            default:
+                slot.Release();
+                return Refuse(ref registers, OpTeeSmc.ReturnBadCommand);
+        }
+
+        if (!result.IsSuccess)
+        {
+            return Finish(slot, result, reached: false, ref registers);
+        }
+
+        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ExecutionOf(slot), ref registers);
+    }
+
+    private TeeExecution ExecutionOf(CallSlot slot)
+    {
+        TeeRequest request = slot.Request;
+        return request.Operation switch
+        {
+            TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
+            TeeOperation.OpenSession => _partition.ExecutionOf(request.Operation, request.Application),
+            _ => _partition.ExecutionOf(request.Operation, Guid.Empty),
+        };
+    }
+
+    private TeeReturnCode BeginOpen(CallSlot slot, Incarnation incarnation)
+    {
+        Guid application = slot.Request.Application;
+        bool isEnumeration = application == DeviceEnumeration.Uuid;
+        if (isEnumeration ? _enumeration is null : !_access.Allows(application))
+        {
+            _log.ApplicationRefused(application);
+            return TeeReturnCode.ItemNotFound;
+        }
+
+        TeeReturnCode refusal = slot.HasTemporaryBuffers ? AttachTemporaryBuffers(slot) : TeeReturnCode.Success;
+        if (refusal != TeeReturnCode.Success)
+        {
+            return refusal;
+        }
+
+        using (incarnation.Gate.Change())
+        {
+            slot.OwnSession = incarnation.Sessions.TryAdd(application);
+        }
+
+        slot.Request.Session = isEnumeration ? _enumeration : null;
+        return slot.OwnSession is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+    }
+
+    private static TeeReturnCode BeginClose(CallSlot slot, Incarnation incarnation)
+    {
+        if (slot.Message.Header.ParameterCount != 0)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        using (incarnation.Gate.Change())
+        {
+            if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
+            {
+                return TeeReturnCode.BadParameters;
+            }
+
+            session.IsOpen = false;
+            slot.OwnSession = session;
+        }
+
+        slot.IsDraining = true;
+        return TeeReturnCode.Success;
+    }
+
+    private TeeReturnCode BeginRegister(CallSlot slot, Incarnation incarnation)
+    {
+        const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
+        ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
+        if (slot.Message.Header.ParameterCount != 1 || parameter.Attributes != PageList)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C, isTemporary: false, out SharedBuffer? buffer);
+        if (refusal != TeeReturnCode.Success)
+        {
+            _log.SharingRefused(parameter.C, parameter.B, refusal);
+            return refusal;
+        }
+
+        bool isAdded;
+        using (incarnation.Gate.Change())
+        {
+            isAdded = incarnation.Memory.TryAdd(buffer!);
+        }
+
+        if (!isAdded)
+        {
+            _buffers.Return(buffer!);
+            _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters);
+            return TeeReturnCode.BadParameters;
+        }
+
+        slot.Buffer = buffer;
+        return TeeReturnCode.Success;
+    }
+
+    private static TeeReturnCode BeginUnregister(CallSlot slot, Incarnation incarnation)
+    {
+        if (slot.Message.Header.ParameterCount != 1)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        using (incarnation.Gate.Change())
+        {
+            if (incarnation.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
+            {
+                return TeeReturnCode.BadParameters;
+            }
+
+            buffer.IsUsable = false;
+            slot.Buffer = buffer;
+        }
+
+        slot.IsDraining = true;
+        return TeeReturnCode.Success;
+    }
+
+    private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
+    {
+        if (slot.Message.Header.ParameterCount != 0
+            || incarnation.Sessions.Find(slot.Message.Header.Session) is not { } session)
+        {
+            return TeeResult.FromTee(TeeReturnCode.BadParameters);
+        }
+
+        foreach (CallSlot other in Slots.All)
+        {
+            other.TryCancel(session, slot.Message.Header.CancelId);
+        }
+
+        return TeeResult.FromTee(TeeReturnCode.Success);
+    }
+
+    private TeeReturnCode AttachTemporaryBuffers(CallSlot slot)
+    {
+        Span<TeeParameter> parameters = slot.Request.Parameters;
+        int count = (int)slot.Message.Header.ParameterCount - slot.FirstParameter;
+        for (int index = 0; index < count; index++)
+        {
+            ref readonly MessageParameter source = ref slot.Message.Parameters[slot.FirstParameter + index];
+            if (source.Type < OpTeeMessage.TypeTemporaryInput || source.A == 0)
+            {
+                continue;
+            }
+
+            SharedBuffer? buffer;
+            TeeReturnCode refusal = (source.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
+                ? _buffers.TryCreateFromPageList(source.A, source.B, source.C, isTemporary: true, out buffer)
+                : _buffers.TryCreateContiguous(source.A, source.B, out buffer);
+            if (refusal != TeeReturnCode.Success)
+            {
+                _log.SharingRefused(source.C, source.B, refusal);
+                return refusal;
+            }
+
+            parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
+        }
+
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>Waits until no other call uses what this one takes away, as OP-TEE does; then goes on.</summary>
+    private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!Slots.WaitUntil(static (slots, taker) => !slots.IsUsedByOthers(taker), slot, _quantum))
+        {
+            return Suspend(slot, ref registers);
+        }
+
+        slot.IsDraining = false;
+        return Run(slot, ExecutionOf(slot), ref registers);
+    }
+
+    private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
+    {
+        if (execution == TeeExecution.Inline || slot.Worker is null)
+        {
+            ValueTask<TeeResult> operation = Perform(slot);
+            if (operation.IsCompletedSuccessfully)
+            {
+                return Finish(slot, operation.Result, reached: true, ref registers);
+            }
+
+            slot.ExpectBackend();
+            slot.Await(operation);
+        }
+        else
+        {
+            slot.ExpectBackend();
+            slot.Worker.Post();
+        }
+
+        return Wait(slot, ref registers);
+    }
+
+    private SmcOutcome Wait(CallSlot slot, ref SmcRegisters registers) => slot.WaitForBackend(_quantum)
+        ? Finish(slot, slot.Result, reached: true, ref registers)
+        : Suspend(slot, ref registers);
+
+    private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
+    {
+        registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
+        registers.X3 = slot.Suspend();
+        return SmcOutcome.Handled(SuspendedRegisters);
+    }
+
+    /// <summary>Ends a call: books, results, registers.</summary>
+    /// <param name="slot">The call.</param>
+    /// <param name="result">The operation's result.</param>
+    /// <param name="reached">Whether the operation was begun; if not, there are no outputs.</param>
+    /// <param name="registers">The vCPU's registers.</param>
+    private SmcOutcome Finish(CallSlot slot, TeeResult result, bool reached, ref SmcRegisters registers)
+    {
+        if (reached)
+        {
+            result = Settle(slot, result);
+        }
+        else
+        {
+            ReturnTemporaryBuffers(slot);
+        }
+
+        if (!slot.Incarnation!.IsRetired)
+        {
+            Write(slot, result, reached);
+        }
+
+        slot.Release();
+        return Answer(ref registers, OpTeeSmc.ReturnOk);
+    }
+
+    /// <summary>Enters into the books what an operation has changed.</summary>
+    private TeeResult Settle(CallSlot slot, TeeResult result)
+    {
+        if (slot.Request.Operation != TeeOperation.InvokeCommand)
+        {
+            result = SettleOther(slot, result);
+        }
+
+        if (slot.HasTemporaryBuffers)
+        {
+            ReturnTemporaryBuffers(slot);
+        }
+
+        return result;
+    }
+
+    private TeeResult SettleOther(CallSlot slot, TeeResult result)
+    {
+        Incarnation incarnation = slot.Incarnation!;
+        bool returnsBuffer = false;
+        using (incarnation.Gate.Change())
+        {
+            switch (slot.Request.Operation)
+            {
+                case TeeOperation.OpenSession:
+                    if (result.IsSuccess && slot.Request.Session is null)
+                    {
+                        result = BackendFailed(TeeOperation.OpenSession, new InvalidOperationException("The backend reported success but set no session."));
+                    }
+
+                    slot.OwnSession!.Backend = slot.Request.Session;
+                    slot.OwnSession.IsOpen = result.IsSuccess;
+                    if (!result.IsSuccess)
+                    {
+                        incarnation.Sessions.Remove(slot.OwnSession);
+                    }
+
+                    break;
+
+                case TeeOperation.CloseSession:
+                    incarnation.Sessions.Remove(slot.OwnSession!);
+                    break;
+
+                case TeeOperation.RegisterMemory:
+                    slot.Buffer!.IsUsable = result.IsSuccess;
+                    returnsBuffer = !result.IsSuccess;
+                    break;
+
+                case TeeOperation.UnregisterMemory:
+                    returnsBuffer = true;
+                    break;
+
+                default:
+                    break;
+            }
+
+            if (returnsBuffer)
+            {
+                _ = incarnation.Memory.Remove(slot.Buffer!.Cookie);
+            }
+        }
+
+        if (returnsBuffer)
+        {
+            _buffers.Return(slot.Buffer!);
+        }
+
+        return result;
+    }
+
+    private void ReturnTemporaryBuffers(CallSlot slot)
+    {
+        foreach (ref TeeParameter parameter in slot.Request.Parameters)
+        {
+            if (parameter.Memory is SharedBuffer { IsTemporary: true } buffer)
+            {
+                _buffers.Return(parameter.TakeMemory(buffer));
+            }
+        }
+    }
+
+    private void Write(CallSlot slot, TeeResult result, bool reached)
+    {
+        ref Message message = ref slot.Message;
+        int parameters = Math.Min((int)message.Header.ParameterCount, Message.UsedParameters);
+        MessageWriter writer = new(_memory, _mapped, slot.MessageAddress, parameters);
+        switch (message.Header.Command)
+        {
+            case OpTeeMessage.CommandRegisterSharedMemory:
+            case OpTeeMessage.CommandUnregisterSharedMemory:
+                writer.WriteReturnCode(result.Code);
+                return;
+
+            case OpTeeMessage.CommandOpenSession:
+                writer.WriteSession(result.IsSuccess ? slot.OwnSession!.Id : 0);
+                break;
+
+            default:
+                break;
+        }
+
+        writer.WriteResult(result);
+        if (reached)
+        {
+            Span<TeeParameter> outputs = slot.Request.Parameters;
+            for (int index = slot.FirstParameter; index < parameters; index++)
+            {
+                writer.WriteParameter(index, outputs[index - slot.FirstParameter]);
+            }
+        }
+    }
+
+    private SmcOutcome Refuse(ref SmcRegisters registers, uint answer)
+    {
+        _log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), answer);
+        return Answer(ref registers, answer);
+    }
+
+    private static SmcOutcome Answer(ref SmcRegisters registers, uint answer)
+    {
+        registers.X0 = answer;
+        return SmcOutcome.Handled(SmcRegisterSet.X0);
+    }
+
+    private static ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation)
+    {
+        return operation.IsCompletedSuccessfully ? ValueTask.FromResult(TeeResult.FromTee(operation.Result)) : Later(operation);
+
+        static async ValueTask<TeeResult> Later(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);
+    }
+
+    private static ValueTask<TeeResult> ToResult(ValueTask operation)
+    {
+        if (operation.IsCompletedSuccessfully)
+        {
+            operation.GetAwaiter().GetResult();
+            return ValueTask.FromResult(TeeResult.FromTee(TeeReturnCode.Success));
+        }
+
+        return Later(operation);
+
+        static async ValueTask<TeeResult> Later(ValueTask operation)
+        {
+            await operation;
+            return TeeResult.FromTee(TeeReturnCode.Success);
+        }
+    }
+}

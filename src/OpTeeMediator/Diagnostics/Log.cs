@@ -1,0 +1,32 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Diagnostics;
+
+/// <summary>Every message the core logs. Event ids are stable: 1000–1099 guests, 1100–1199 backends, 1200–1299 life cycle.</summary>
+internal static partial class Log
+{
+    [LoggerMessage(1000, LogLevel.Debug, "Yielding call 0x{FunctionId:x8} with argument 0x{Argument:x} refused: {Answer}")]
+    public static partial void CallRefused(this ILogger log, uint functionId, ulong argument, uint answer);
+
+    [LoggerMessage(1001, LogLevel.Debug, "Trusted application {Application} is not among those this VM may reach")]
+    public static partial void ApplicationRefused(this ILogger log, Guid application);
+
+    [LoggerMessage(1002, LogLevel.Debug, "Sharing of memory with cookie 0x{Cookie:x}, {Size} bytes, refused: {Code}")]
+    public static partial void SharingRefused(this ILogger log, ulong cookie, ulong size, TeeReturnCode code);
+
+    [LoggerMessage(1003, LogLevel.Debug, "A driver of the guest ends with {Sessions} sessions, {Buffers} shared buffers and {Calls} calls in flight")]
+    public static partial void DriverEnds(this ILogger log, int sessions, int buffers, int calls);
+
+    [LoggerMessage(1100, LogLevel.Error, "The TEE backend failed in {Operation}; the guest gets TEE_ERROR_COMMUNICATION")]
+    public static partial void BackendFailed(this ILogger log, TeeOperation operation, Exception exception);
+
+    [LoggerMessage(1101, LogLevel.Error, "An SMC 0x{FunctionId:x8} could not be served; this is a defect of the mediator or of the VMM's IGuestMemory")]
+    public static partial void CallFailed(this ILogger log, uint functionId, Exception exception);
+
+    [LoggerMessage(1200, LogLevel.Warning, "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
+    public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);
+
+    [LoggerMessage(1201, LogLevel.Error, "What an earlier life of the guest's driver left could not be freed")]
+    public static partial void TeardownFailed(this ILogger log, Exception exception);
+}

@@ -1,0 +1,346 @@
+using System.Collections.Immutable;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Calls;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Guests;
+
+/// <summary>The OP-TEE of one VM: answers its guest's SMCs and has a backend do the work.</summary>
+/// <remarks>
+/// <para>Create it before the VM's first instruction and dispose of it when the VM is gone, before the guest memory and the backend.</para>
+/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being reset or disposed of.</para>
+/// <para>Needs from X0–X17: X0 always; X1 and X2 for CALL_WITH_ARG and CALL_WITH_RPC_ARG; X1 to X3 for CALL_WITH_REGD_ARG; X3 for
+/// RETURN_FROM_RPC; X1 for EXCHANGE_CAPABILITIES. <see cref="OpTeeSmc"/> has the register tables.</para>
+/// </remarks>
+public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
+{
+    // Earlier lives of the driver that are not torn down yet; a guest that restarts its driver faster than that has to wait.
+    private const int MaximumTeardowns = 4;
+
+    private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
+    private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
+    private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
+    private static readonly SmcRegisterSet X0AndX3 = SmcRegisterSet.X0.Union(SmcRegisterSet.Range(3, 3));
+
+    private readonly OpTeeGuestOptions _options;
+    private readonly ITeePartition _partition;
+    private readonly MemoryBudget _budget;
+    private readonly SharedBufferPool _buffers;
+    private readonly FastCalls _fastCalls;
+    private readonly YieldingCalls _calls;
+    private readonly ILogger _log;
+    private readonly Lock _lifeCycle = new();
+    private readonly List<Task> _teardowns = [];
+    private Task? _disposal;
+    private volatile bool _isDisposed;
+
+    /// <summary>Gives a VM an OP-TEE with default options.</summary>
+    /// <param name="memory">The VM's memory; it must outlive this object.</param>
+    /// <param name="backend">The TEE; it must outlive this object.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message says why.</exception>
+    public OpTeeGuest(IGuestMemory memory, ITeeBackend backend)
+        : this(memory, backend, new OpTeeGuestOptions())
+    {
+    }
+
+    /// <summary>Gives a VM an OP-TEE.</summary>
+    /// <param name="memory">The VM's memory; it must outlive this object.</param>
+    /// <param name="backend">The TEE; it must outlive this object.</param>
+    /// <param name="options">How it behaves.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">An option is outside its range; the message names it.</exception>
+    /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message says why.</exception>
+    public OpTeeGuest(IGuestMemory memory, ITeeBackend backend, OpTeeGuestOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(backend);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        if (!BitConverter.IsLittleEndian)
+        {
+            throw new PlatformNotSupportedException("OP-TEE's messages are little-endian, and so must the host be.");
+        }
+
+        _options = options;
+        _log = options.LoggerFactory.CreateLogger<OpTeeGuest>();
+        _fastCalls = new FastCalls(options);
+        OpTeeLimits limits = options.Limits;
+        _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
+        _buffers = new SharedBufferPool(memory, _budget);
+        TeeAccess access = options.Access ?? backend.DefaultAccess;
+        _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
+        CallEnvironment environment = new(
+            options.Name, memory, options.ReservedSharedMemory, _partition, access, _buffers, limits.Calls, options.Quantum, _log);
+        _calls = new YieldingCalls(environment, NewIncarnation());
+    }
+
+    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
+    public ImmutableArray<SmcFunctionRange> Ranges { get; } =
+    [
+        SmcFunctionRange.OfOwner(isFast: false, OpTeeSmc.OwnerTrustedOs),
+        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOs),
+        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOsApi),
+    ];
+
+    /// <summary>The device-tree node by which the guest finds this OP-TEE.</summary>
+    public OpTeeDeviceTreeNode DeviceTreeNode { get; } = new();
+
+    /// <summary>What the guest holds now.</summary>
+    public OpTeeGuestStatus Status
+    {
+        get
+        {
+            int calls = 0;
+            foreach (CallSlot slot in _calls.Slots.All)
+            {
+                calls += slot.State == CallState.Free ? 0 : 1;
+            }
+
+            return new OpTeeGuestStatus(calls, _calls.Incarnation.Sessions.Count, _budget.Buffers, _budget.Pages);
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
+    public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
+    {
+        uint functionId = registers.FunctionId.Value;
+        SmcRegisterSet needed = functionId switch
+        {
+            OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
+            OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
+            OpTeeSmc.ReturnFromRpc => X0AndX3,
+            OpTeeSmc.ExchangeCapabilities => X0ToX1,
+            _ => SmcRegisterSet.X0,
+        };
+        if (!loaded.Contains(needed))
+        {
+            return SmcOutcome.NeedsRegisters(needed);
+        }
+
+        try
+        {
+            return Dispatch(functionId, ref registers);
+        }
+        catch (Exception exception)
+        {
+            // Nothing of ours throws here by design; a VMM's IGuestMemory or its logger may. The guest gets an answer all the same.
+            _log.CallFailed(functionId, exception);
+            registers.X0 = OpTeeSmc.ReturnNoMemory;
+            return SmcOutcome.Handled(SmcRegisterSet.X0);
+        }
+    }
+
+    /// <summary>The guest starts anew: drops its calls, sessions and shared memory, and leaves a usable handler.</summary>
+    /// <returns>
+    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed by then is freed when the calls that
+    /// hold it end.
+    /// </returns>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
+    public async Task ResetAsync()
+    {
+        Task teardown;
+        lock (_lifeCycle)
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            teardown = Replace(_calls.Incarnation, NewIncarnation());
+        }
+
+        await WaitOrWarn(teardown);
+    }
+
+    /// <summary>The VM is gone: ends its calls, closes its sessions, lets go of its memory and tells the TEE.</summary>
+    /// <returns>
+    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed by then is freed when the calls that
+    /// hold it end.
+    /// </returns>
+    /// <remarks>May be called at any time, from any thread, and more than once.</remarks>
+    public async ValueTask DisposeAsync()
+    {
+        Task disposal;
+        lock (_lifeCycle)
+        {
+            if (!_isDisposed)
+            {
+                _isDisposed = true;
+                _ = Replace(_calls.Incarnation, _calls.Incarnation);
+                _disposal = WithdrawAsync([.. _teardowns]);
+            }
+
+            disposal = _disposal!;
+        }
+
+        await WaitOrWarn(disposal);
+    }
+
+    private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers)
+    {
+        if (_isDisposed)
+        {
+            return AnswerDisposed(functionId, ref registers);
+        }
+
+        switch (functionId)
+        {
+            case OpTeeSmc.CallWithRegisteredArgument:
+            case OpTeeSmc.CallWithArgument:
+            case OpTeeSmc.CallWithRpcArgument:
+                return _calls.Start(ref registers);
+
+            case OpTeeSmc.ReturnFromRpc:
+                return _calls.Resume(ref registers);
+
+            case OpTeeSmc.ExchangeCapabilities:
+                return ExchangeCapabilities(ref registers);
+
+            case OpTeeSmc.EnableShmCache:
+                return Answer(ref registers, IsIdle ? OpTeeSmc.ReturnOk : OpTeeSmc.ReturnBusy);
+
+            case OpTeeSmc.DisableShmCache:
+                return Answer(ref registers, IsIdle ? OpTeeSmc.ReturnNotAvailable : OpTeeSmc.ReturnBusy);
+
+            default:
+                return DispatchRest(functionId, ref registers);
+        }
+    }
+
+    private SmcOutcome DispatchRest(uint functionId, ref SmcRegisters registers)
+    {
+        SmcFunctionId id = new(functionId);
+        if (!IsOurs(id))
+        {
+            return SmcOutcome.NotHandled;
+        }
+
+        return id.IsFast ? _fastCalls.Handle(functionId, ref registers) : Answer(ref registers, OpTeeSmc.ReturnBadCommand);
+    }
+
+    private static SmcOutcome AnswerDisposed(uint functionId, ref SmcRegisters registers)
+    {
+        if (!IsOurs(new SmcFunctionId(functionId)))
+        {
+            return SmcOutcome.NotHandled;
+        }
+
+        registers.X0 = SmcccReturn.NotSupported;
+        return SmcOutcome.Handled(SmcRegisterSet.X0);
+    }
+
+    // The same set as Ranges, as a test shows.
+    private static bool IsOurs(SmcFunctionId id) =>
+        !id.IsSmc64 && (id.Owner == OpTeeSmc.OwnerTrustedOs || (id.IsFast && id.Owner == OpTeeSmc.OwnerTrustedOsApi));
+
+    private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
+    {
+        const ulong Uniprocessor = 1;
+        if ((registers.X1 & ~Uniprocessor) != 0 || !TryBeginIncarnation())
+        {
+            return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+        }
+
+        OpTeeCapabilities capabilities = _options.Capabilities & ~OpTeeCapabilities.ReservedSharedMemory;
+        if (_options.ReservedSharedMemory is not null)
+        {
+            capabilities |= OpTeeCapabilities.ReservedSharedMemory;
+        }
+
+        ulong rpcParameters = (capabilities & OpTeeCapabilities.RpcArgument) != 0 ? (ulong)MessageReader.RpcParameters : 0;
+        return FastCalls.Answer(ref registers, OpTeeSmc.ReturnOk, (ulong)capabilities, 0, rpcParameters);
+    }
+
+    /// <summary>A driver starts: what an earlier one left is dropped.</summary>
+    private bool TryBeginIncarnation()
+    {
+        if (!_options.DropsEarlierDriver)
+        {
+            return true;
+        }
+
+        Task teardown;
+        lock (_lifeCycle)
+        {
+            Incarnation present = _calls.Incarnation;
+            if (present.IsEmpty && _calls.Slots.CountOf(present) == 0)
+            {
+                return true;
+            }
+
+            _ = _teardowns.RemoveAll(task => task.IsCompleted);
+            if (_isDisposed || _teardowns.Count >= MaximumTeardowns)
+            {
+                return false;
+            }
+
+            teardown = Replace(present, NewIncarnation());
+        }
+
+        // Mostly done within the quantum, so that the new driver finds the whole budget.
+        _ = teardown.Wait(_options.Quantum);
+        return true;
+    }
+
+    private Task Replace(Incarnation present, Incarnation next)
+    {
+        TaskCompletionSource teardown = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        _log.DriverEnds(present.Sessions.Count, present.Memory.Count, _calls.Slots.CountOf(present));
+        _calls.Incarnation = next;
+        _teardowns.Add(teardown.Task);
+        Teardown.Begin(_calls, _partition, _buffers, present, failure =>
+        {
+            if (failure is not null)
+            {
+                _log.TeardownFailed(failure);
+            }
+
+            teardown.SetResult();
+        });
+        return teardown.Task;
+    }
+
+    private async Task WithdrawAsync(Task[] teardowns)
+    {
+        await Task.WhenAll(teardowns);
+        foreach (CallSlot slot in _calls.Slots.All)
+        {
+            slot.Worker?.Stop();
+        }
+
+        try
+        {
+            await _partition.DisposeAsync();
+        }
+        catch (Exception exception)
+        {
+            _log.TeardownFailed(exception);
+        }
+    }
+
+    private async Task WaitOrWarn(Task work)
+    {
+        try
+        {
+            await work.WaitAsync(_options.ShutdownDeadline);
+        }
+        catch (TimeoutException)
+        {
+            _log.CallsOutliveGuest(Status.CallsInFlight, _options.ShutdownDeadline);
+        }
+    }
+
+    private bool IsIdle => _calls.Slots.CountOf(_calls.Incarnation) == 0;
+
+    private Incarnation NewIncarnation() => new(_options.Limits.Sessions, _options.Limits.Buffers);
+
+    private static SmcOutcome Answer(ref SmcRegisters registers, uint answer)
+    {
+        registers.X0 = answer;
+        return SmcOutcome.Handled(SmcRegisterSet.X0);
+    }
+}

@@ -1,0 +1,74 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+
+namespace OpTeeMediator.Guests;
+
+/// <summary>How one VM's OP-TEE behaves. Every property has a default.</summary>
+/// <remarks>Immutable after construction, hence thread-safe.</remarks>
+public sealed record OpTeeGuestOptions
+{
+    /// <summary>The VM's name in logs.</summary>
+    public string Name { get; init; } = "guest";
+
+    /// <summary>Which trusted applications the VM may reach; <see langword="null"/> for the backend's <see cref="ITeeBackend.DefaultAccess"/>.</summary>
+    public TeeAccess? Access { get; init; }
+
+    /// <summary>The capabilities that are offered to the guest. Others are never offered, whatever the backend can.</summary>
+    /// <remarks><see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and need not be named.</remarks>
+    public OpTeeCapabilities Capabilities { get; init; } =
+        OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
+
+    /// <summary>What the VM may hold.</summary>
+    public OpTeeLimits Limits { get; init; } = new();
+
+    /// <summary>The revision that the guest's driver prints. Default 4.5, the revision this library was tested against.</summary>
+    public OpTeeRevision Revision { get; init; } = new(4, 5, 0);
+
+    /// <summary>
+    /// A region of guest RAM for old drivers that cannot register memory, page-aligned; the VMM's device tree must reserve it. Default none.
+    /// </summary>
+    public GuestRange? ReservedSharedMemory { get; init; }
+
+    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 1 ms to 1 s. Default 1 ms.</summary>
+    /// <remarks>Longer is fewer exits, and later interrupts.</remarks>
+    public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>
+    /// How long disposing waits for calls that the backend does not end: 0 to 10 minutes. Default 5 s. After that what they hold is freed when they end.
+    /// </summary>
+    public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default <see langword="true"/>.
+    /// </summary>
+    /// <remarks>A kexec'ed or crash kernel never hears of its predecessor's registrations, and Linux unregisters nothing at shutdown.</remarks>
+    public bool DropsEarlierDriver { get; init; } = true;
+
+    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at Error.</summary>
+    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
+
+    internal void Validate()
+    {
+        ArgumentNullException.ThrowIfNull(Limits);
+        ArgumentNullException.ThrowIfNull(LoggerFactory);
+        Limits.Validate();
+        ThrowIfOutside(Quantum, TimeSpan.FromMilliseconds(1), TimeSpan.FromSeconds(1), nameof(Quantum));
+        ThrowIfOutside(ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10), nameof(ShutdownDeadline));
+        if (ReservedSharedMemory is { } reserved
+            && (!reserved.Start.IsAligned(OpTeeMessage.PageSize) || reserved.Length == 0 || reserved.Length % OpTeeMessage.PageSize != 0 || reserved.End.Value - 1 > uint.MaxValue))
+        {
+            throw new ArgumentException($"{nameof(ReservedSharedMemory)} is {reserved}; it must be whole pages of {OpTeeMessage.PageSize} bytes below 4 GiB.");
+        }
+    }
+
+    private static void ThrowIfOutside(TimeSpan value, TimeSpan lowest, TimeSpan highest, string name)
+    {
+        if (value < lowest || value > highest)
+        {
+            throw new ArgumentOutOfRangeException(name, value, $"{nameof(OpTeeGuestOptions)}.{name} must be {lowest} to {highest}.");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+namespace OpTeeMediator.Guests;
+
+/// <summary>The revision of the trusted OS, as the guest's driver prints it.</summary>
+/// <param name="Major">The major number.</param>
+/// <param name="Minor">The minor number.</param>
+/// <param name="BuildId">A build identifier; 0 if there is none.</param>
+/// <remarks>Immutable, hence thread-safe.</remarks>
+public readonly record struct OpTeeRevision(uint Major, uint Minor, uint BuildId);

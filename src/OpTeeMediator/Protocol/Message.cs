@@ -1,0 +1,31 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Protocol;
+
+/// <summary>The private copy of a message: its header and as many parameters as any command uses.</summary>
+/// <remarks>Read once from guest memory; nothing of the message is read from there again.</remarks>
+[StructLayout(LayoutKind.Sequential)]
+internal struct Message
+{
+    /// <summary>The parameters of the call itself that OPEN_SESSION puts before the application's: UUID and client.</summary>
+    public const int MetaParameters = 2;
+
+    /// <summary>The most parameters that any command uses.</summary>
+    public const int UsedParameters = MetaParameters + TeeRequest.ParameterCount;
+
+    public MessageHeader Header;
+    public ParameterArray Parameters;
+
+    /// <summary>The copy as bytes: <see cref="OpTeeMessage.Size"/> of <see cref="UsedParameters"/>.</summary>
+    [UnscopedRef]
+    public Span<byte> Bytes => MemoryMarshal.AsBytes(new Span<Message>(ref this));
+
+    [InlineArray(UsedParameters)]
+    public struct ParameterArray
+    {
+        private MessageParameter _element0;
+    }
+}

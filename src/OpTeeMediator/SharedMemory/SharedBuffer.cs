@@ -1,0 +1,133 @@
+using System.Runtime.InteropServices;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Memory;
+
+namespace OpTeeMediator.SharedMemory;
+
+/// <summary>A buffer of guest memory: the pages, and which bytes of them.</summary>
+/// <remarks>Pooled by <see cref="SharedBufferPool"/>. Between pinning and unpinning it does not change and any thread may read it.</remarks>
+internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
+{
+    private ulong _size;
+    private ulong _pageOffset;
+    private bool _isTemporary;
+
+    /// <summary>By which the guest names the buffer: any 64-bit value. Meaningless for temporary buffers.</summary>
+    public ulong Cookie { get; private set; }
+
+    /// <summary>Whether calls may use the buffer: not while the backend is still, or again, busy with its registration.</summary>
+    public bool IsUsable { get; set; }
+
+    /// <summary>The pages that hold the buffer.</summary>
+    public GuestPages Pages { get; } = new();
+
+    /// <inheritdoc/>
+    public override ulong Size => _size;
+
+    /// <inheritdoc/>
+    public override bool IsTemporary => _isTemporary;
+
+    /// <inheritdoc/>
+    public override int MappingGranule => (memory as IFileBackedGuestMemory)?.MappingGranule ?? 0;
+
+    /// <summary>Describes the buffer, before its pages are pinned.</summary>
+    public void Describe(ulong cookie, ulong pageOffset, ulong size, bool isTemporary)
+    {
+        Cookie = cookie;
+        IsUsable = false;
+        _pageOffset = pageOffset;
+        _size = size;
+        _isTemporary = isTemporary;
+    }
+
+    /// <summary>The longest run of contiguous guest memory at an offset.</summary>
+    /// <remarks>Also called beside a change: the answer is then wrong at worst, never harmful.</remarks>
+    public bool TryGetRun(ulong offset, out GuestRange run)
+    {
+        ulong size = _size;
+        run = default;
+        if (offset >= size || !Pages.TryGetRun(_pageOffset + offset, out run))
+        {
+            return false;
+        }
+
+        run = new GuestRange(run.Start, Math.Min(run.Length, size - offset));
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public override bool TryRead(ulong offset, Span<byte> destination)
+    {
+        if (!IsWithin(offset, destination.Length))
+        {
+            return false;
+        }
+
+        while (!destination.IsEmpty)
+        {
+            GuestRange run = Pages.RunAt(_pageOffset + offset);
+            int length = (int)Math.Min(run.Length, (ulong)destination.Length);
+            if (!memory.TryRead(run.Start, destination[..length]))
+            {
+                return false;
+            }
+
+            destination = destination[length..];
+            offset += (ulong)length;
+        }
+
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public override bool TryWrite(ulong offset, ReadOnlySpan<byte> source)
+    {
+        if (!IsWithin(offset, source.Length))
+        {
+            return false;
+        }
+
+        while (!source.IsEmpty)
+        {
+            GuestRange run = Pages.RunAt(_pageOffset + offset);
+            int length = (int)Math.Min(run.Length, (ulong)source.Length);
+            if (!memory.TryWrite(run.Start, source[..length]))
+            {
+                return false;
+            }
+
+            source = source[length..];
+            offset += (ulong)length;
+        }
+
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public override bool TryGetHostAddress(ulong offset, out nint hostAddress, out ulong length)
+    {
+        GuestRange run = RunAt(offset);
+        length = run.Length;
+        hostAddress = 0;
+        return memory is IMappedGuestMemory mapped && mapped.TryGetHostAddress(run, out hostAddress);
+    }
+
+    /// <inheritdoc/>
+    public override bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length)
+    {
+        GuestRange run = RunAt(offset);
+        length = run.Length;
+        file = null!;
+        fileOffset = 0;
+        return memory is IFileBackedGuestMemory backed && backed.TryGetFile(run, out file, out fileOffset);
+    }
+
+    private GuestRange RunAt(ulong offset)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(offset, _size);
+        _ = TryGetRun(offset, out GuestRange run);
+        return run;
+    }
+
+    private bool IsWithin(ulong offset, int length) => offset <= _size && (ulong)length <= _size - offset;
+}

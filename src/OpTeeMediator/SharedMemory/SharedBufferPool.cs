@@ -1,0 +1,184 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+
+namespace OpTeeMediator.SharedMemory;
+
+/// <summary>Makes buffers out of what a guest describes, and takes them back; both allocate nothing in the steady state.</summary>
+/// <remarks>A buffer that comes out of here is checked, counted and pinned. Thread-safe.</remarks>
+internal sealed class SharedBufferPool
+{
+    // How many page lists of each size class are kept for use again.
+    private const int ListsPerSize = 16;
+
+    private readonly IGuestMemory _memory;
+    private readonly MemoryBudget _budget;
+    private readonly ArrayPool<ulong> _lists;
+    private readonly Lock _lock = new();
+    private readonly Stack<SharedBuffer> _free = new();
+
+    public SharedBufferPool(IGuestMemory memory, MemoryBudget budget)
+    {
+        _memory = memory;
+        _budget = budget;
+        _lists = ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize);
+    }
+
+    /// <summary>Makes a buffer of contiguous guest memory.</summary>
+    public TeeReturnCode TryCreateContiguous(GuestAddress address, ulong size, out SharedBuffer? buffer)
+    {
+        buffer = null;
+        if (!TryCountPages(address.Value, size, out int count, out TeeReturnCode refusal))
+        {
+            return refusal;
+        }
+
+        ulong pageOffset = address.Value % OpTeeMessage.PageSize;
+        SharedBuffer candidate = Rent();
+        candidate.Pages.Set(address.Value - pageOffset, count, null);
+        candidate.Describe(0, pageOffset, size, isTemporary: true);
+        return Admit(candidate, out buffer);
+    }
+
+    /// <summary>Makes a buffer of the pages in a page list.</summary>
+    /// <param name="bufferPointer">The address of the list's first page, plus the buffer's offset in its first page.</param>
+    /// <param name="size">The size of the buffer in bytes.</param>
+    /// <param name="cookie">The buffer's cookie.</param>
+    /// <param name="isTemporary">Whether for one call only.</param>
+    /// <param name="buffer">The buffer, if the answer is success.</param>
+    public TeeReturnCode TryCreateFromPageList(ulong bufferPointer, ulong size, ulong cookie, bool isTemporary, out SharedBuffer? buffer)
+    {
+        buffer = null;
+        if (!TryCountPages(bufferPointer, size, out int count, out TeeReturnCode refusal))
+        {
+            return refusal;
+        }
+
+        ulong pageOffset = bufferPointer % OpTeeMessage.PageSize;
+        SharedBuffer candidate = Rent();
+        if (!TryReadPageList(bufferPointer - pageOffset, count, candidate.Pages))
+        {
+            Keep(candidate);
+            return TeeReturnCode.BadParameters;
+        }
+
+        candidate.Describe(cookie, pageOffset, size, isTemporary);
+        return Admit(candidate, out buffer);
+    }
+
+    /// <summary>Unpins a buffer and takes it back. Nobody uses it any more.</summary>
+    public void Return(SharedBuffer buffer)
+    {
+        int pages = buffer.Pages.Count;
+        _memory.Unpin(buffer.Pages);
+        Keep(buffer);
+        _budget.Return(pages);
+    }
+
+    private TeeReturnCode Admit(SharedBuffer candidate, out SharedBuffer? buffer)
+    {
+        buffer = null;
+        int pages = candidate.Pages.Count;
+        if (!_budget.TryTake(pages))
+        {
+            Keep(candidate);
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        if (!_memory.TryPin(candidate.Pages))
+        {
+            Keep(candidate);
+            _budget.Return(pages);
+            return TeeReturnCode.BadParameters;
+        }
+
+        buffer = candidate;
+        return TeeReturnCode.Success;
+    }
+
+    private bool TryCountPages(ulong address, ulong size, out int count, out TeeReturnCode refusal)
+    {
+        count = 0;
+        refusal = TeeReturnCode.BadParameters;
+        if (size == 0 || size > ulong.MaxValue - address - OpTeeMessage.PageSize)
+        {
+            return false;
+        }
+
+        ulong pages = ((address % OpTeeMessage.PageSize) + size + OpTeeMessage.PageSize - 1) / OpTeeMessage.PageSize;
+        refusal = TeeReturnCode.OutOfMemory;
+        count = (int)Math.Min(pages, int.MaxValue);
+        return pages <= (ulong)_budget.PagesPerBuffer;
+    }
+
+    private bool TryReadPageList(ulong list, int count, GuestPages pages)
+    {
+        if (count == 1)
+        {
+            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0;
+            pages.Set(single, 1, null);
+            return isPage;
+        }
+
+        // Each part is read whole, its link with it, into the place where the addresses stay; the next part overwrites the link.
+        ulong[] addresses = _lists.Rent(count);
+        int filled = 0;
+        while (true)
+        {
+            int left = count - filled;
+            bool isLast = left <= OpTeeMessage.AddressesPerListPage;
+            Span<ulong> part = addresses.AsSpan(filled, isLast ? left : OpTeeMessage.AddressesPerListPage + 1);
+            if (list % OpTeeMessage.PageSize != 0 || !_memory.TryRead(list, MemoryMarshal.AsBytes(part)))
+            {
+                _lists.Return(addresses);
+                return false;
+            }
+
+            if (isLast)
+            {
+                break;
+            }
+
+            filled += OpTeeMessage.AddressesPerListPage;
+            list = part[^1];
+        }
+
+        bool aligned = GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous);
+        pages.Set(addresses[0], count, contiguous || !aligned ? null : addresses);
+        if (contiguous || !aligned)
+        {
+            _lists.Return(addresses);
+        }
+
+        return aligned;
+    }
+
+    private SharedBuffer Rent()
+    {
+        lock (_lock)
+        {
+            if (_free.TryPop(out SharedBuffer? buffer))
+            {
+                return buffer;
+            }
+        }
+
+        return new SharedBuffer(_memory);
+    }
+
+    private void Keep(SharedBuffer buffer)
+    {
+        buffer.BackendState = null;
+        if (buffer.Pages.Clear() is { } addresses)
+        {
+            _lists.Return(addresses);
+        }
+
+        lock (_lock)
+        {
+            _free.Push(buffer);
+        }
+    }
+}

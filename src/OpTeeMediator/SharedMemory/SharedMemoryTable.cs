@@ -1,0 +1,120 @@
+using System.Numerics;
+
+namespace OpTeeMediator.SharedMemory;
+
+/// <summary>The registered buffers of a guest, by cookie: an open-addressing table of fixed capacity, at most half full.</summary>
+/// <remarks>
+/// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the <see cref="ChangeGate"/> tells. Everything
+/// else is called inside <see cref="ChangeGate.Change"/>.
+/// </remarks>
+internal sealed class SharedMemoryTable
+{
+    private readonly SharedBuffer?[] _places;
+    private readonly int _shift;
+    private readonly int _capacity;
+
+    public SharedMemoryTable(int capacity)
+    {
+        _capacity = capacity;
+        _places = new SharedBuffer?[BitOperations.RoundUpToPowerOf2((uint)capacity * 2)];
+        _shift = 64 - BitOperations.Log2((uint)_places.Length);
+    }
+
+    public int Count { get; private set; }
+
+    /// <summary>The buffer with a cookie.</summary>
+    public SharedBuffer? Find(ulong cookie)
+    {
+        SharedBuffer?[] places = _places;
+        int place = Home(cookie);
+
+        // Bounded: beside a change the empty place at the end of a run could move away for as long as the changes go on.
+        for (int step = 0; step < places.Length; step++)
+        {
+            SharedBuffer? buffer = places[place];
+            if (buffer is null || buffer.Cookie == cookie)
+            {
+                return buffer;
+            }
+
+            place = (place + 1) & (places.Length - 1);
+        }
+
+        return null;
+    }
+
+    /// <summary>Enters a buffer; refuses a cookie that is there already.</summary>
+    public bool TryAdd(SharedBuffer buffer)
+    {
+        if (Count == _capacity)
+        {
+            return false;
+        }
+
+        int place = Home(buffer.Cookie);
+        while (_places[place] is { } other)
+        {
+            if (other.Cookie == buffer.Cookie)
+            {
+                return false;
+            }
+
+            place = Next(place);
+        }
+
+        _places[place] = buffer;
+        Count++;
+        return true;
+    }
+
+    /// <summary>Takes a buffer out, shifting back those that the gap would hide.</summary>
+    public SharedBuffer? Remove(ulong cookie)
+    {
+        int place = Home(cookie);
+        while (_places[place] is { } candidate && candidate.Cookie != cookie)
+        {
+            place = Next(place);
+        }
+
+        SharedBuffer? removed = _places[place];
+        if (removed is null)
+        {
+            return null;
+        }
+
+        int gap = place;
+        for (int next = Next(gap); _places[next] is { } follower; next = Next(next))
+        {
+            // It may fill the gap if its home is not behind the gap: the way from home to where it is passes the gap.
+            int home = Home(follower.Cookie);
+            if (((next - home) & (_places.Length - 1)) >= ((next - gap) & (_places.Length - 1)))
+            {
+                _places[gap] = follower;
+                gap = next;
+            }
+        }
+
+        _places[gap] = null;
+        Count--;
+        return removed;
+    }
+
+    /// <summary>Takes any one buffer out.</summary>
+    public SharedBuffer? RemoveAny()
+    {
+        foreach (SharedBuffer? buffer in _places)
+        {
+            if (buffer is not null)
+            {
+                return Remove(buffer.Cookie);
+            }
+        }
+
+        return null;
+    }
+
+    // Fibonacci hashing: cookies are kernel pointers, alike in their low and high bits.
+    private int Home(ulong cookie) => (int)(unchecked(cookie * 0x9e37_79b9_7f4a_7c15) >> _shift);
+
+    private int Next(int place) => (place + 1) & (_places.Length - 1);
+}

@@ -1,0 +1,232 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Testing;
+
+/// <summary>Speaks the driver's side of OP-TEE's interface over real guest memory, as Linux's driver does.</summary>
+/// <remarks>One vCPU: not thread-safe. Several drivers may share a handler and memory if their pages differ.</remarks>
+public sealed class FakeDriver
+{
+    private readonly ISmcHandler _handler;
+    private readonly ulong _end;
+    private ulong _next;
+    private ulong _messagePage;
+
+    /// <summary>Creates a driver that uses the pages of a part of guest RAM.</summary>
+    public FakeDriver(ISmcHandler handler, IGuestMemory memory, GuestRange pages)
+    {
+        _handler = handler;
+        Memory = memory;
+        _next = pages.Start.Value;
+        _end = pages.End.Value;
+    }
+
+    public IGuestMemory Memory { get; }
+
+    /// <summary>The call by which messages are sent; CALL_WITH_REGD_ARG needs <see cref="RegisterMessagePage"/> first.</summary>
+    public uint Conduit { get; set; } = OpTeeSmc.CallWithRpcArgument;
+
+    /// <summary>How many times a call came back with FOREIGN_INTR and was resumed.</summary>
+    public int ForeignInterrupts { get; private set; }
+
+    /// <summary>The cookie of the registered message page.</summary>
+    public static ulong MessageCookie => 0xffff_0000_0938_53c0;
+
+    /// <summary>The guest address of the message page.</summary>
+    public ulong MessagePage => _messagePage == 0 ? _messagePage = AllocatePage() : _messagePage;
+
+    /// <summary>Takes the next page.</summary>
+    public ulong AllocatePage() => AllocatePages(1, 1)[0];
+
+    /// <summary>Takes pages that lie <paramref name="stride"/> pages apart: 1 for neighbours.</summary>
+    public ulong[] AllocatePages(int count, int stride)
+    {
+        ulong[] pages = new ulong[count];
+        for (int index = 0; index < count; index++)
+        {
+            pages[index] = _next;
+            _next += (ulong)stride * OpTeeMessage.PageSize;
+        }
+
+        return _next <= _end ? pages : throw new InvalidOperationException("The fake driver has no pages left.");
+    }
+
+    /// <summary>Makes one SMC.</summary>
+    public SmcRegisters Call(uint functionId, params ReadOnlySpan<ulong> arguments)
+    {
+        SmcRegisters registers = default;
+        registers.X0 = functionId;
+        arguments.CopyTo(registers[1..]);
+        _ = _handler.Handle(ref registers);
+        return registers;
+    }
+
+    /// <summary>Writes a page list and returns what the message names: the address of its first page.</summary>
+    public ulong WritePageList(ReadOnlySpan<ulong> pages)
+    {
+        ulong first = AllocatePage();
+        ulong list = first;
+        while (true)
+        {
+            int count = Math.Min(pages.Length, OpTeeMessage.AddressesPerListPage);
+            Write(list, pages[..count]);
+            pages = pages[count..];
+            if (pages.IsEmpty)
+            {
+                return first;
+            }
+
+            ulong next = AllocatePage();
+            Write(list + (OpTeeMessage.AddressesPerListPage * sizeof(ulong)), [next]);
+            list = next;
+        }
+    }
+
+    /// <summary>Registers the page of messages, as the driver does with RPC_ARG, and sends by CALL_WITH_REGD_ARG from then on.</summary>
+    public uint RegisterMessagePage()
+    {
+        ulong page = MessagePage;
+        uint answer = Register([page], 0, OpTeeMessage.PageSize, MessageCookie).ReturnCode;
+        Conduit = OpTeeSmc.CallWithRegisteredArgument;
+        return answer;
+    }
+
+    /// <summary>REGISTER_SHM.</summary>
+    public GuestMessage Register(ReadOnlySpan<ulong> pages, ulong pageOffset, ulong size, ulong cookie) =>
+        SendPrivately(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(WritePageList(pages) | pageOffset, size, cookie)));
+
+    /// <summary>UNREGISTER_SHM.</summary>
+    public GuestMessage Unregister(ulong cookie) =>
+        SendPrivately(new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, cookie)));
+
+    /// <summary>OPEN_SESSION with public login.</summary>
+    public GuestMessage OpenSession(Guid application, params ReadOnlySpan<GuestParameter> parameters) =>
+        Send(Opening(application, default, 0, parameters));
+
+    /// <summary>The message of an OPEN_SESSION.</summary>
+    public static GuestMessage Opening(Guid application, Guid client, uint login, params ReadOnlySpan<GuestParameter> parameters)
+    {
+        Span<byte> uuid = stackalloc byte[16];
+        Span<byte> clientUuid = stackalloc byte[16];
+        _ = application.TryWriteBytes(uuid, bigEndian: true, out _);
+        _ = client.TryWriteBytes(clientUuid, bigEndian: true, out _);
+        return new GuestMessage(
+            OpTeeMessage.CommandOpenSession,
+            [
+                GuestParameter.Meta(BinaryPrimitives.ReadUInt64LittleEndian(uuid), BinaryPrimitives.ReadUInt64LittleEndian(uuid[8..]), 0),
+                GuestParameter.Meta(BinaryPrimitives.ReadUInt64LittleEndian(clientUuid), BinaryPrimitives.ReadUInt64LittleEndian(clientUuid[8..]), login),
+                .. parameters,
+            ]);
+    }
+
+    /// <summary>INVOKE_COMMAND.</summary>
+    public GuestMessage Invoke(uint session, uint function, params ReadOnlySpan<GuestParameter> parameters) =>
+        Send(new GuestMessage(OpTeeMessage.CommandInvoke, [.. parameters]) { Session = session, Function = function });
+
+    /// <summary>CLOSE_SESSION.</summary>
+    public GuestMessage CloseSession(uint session) => Send(new GuestMessage(OpTeeMessage.CommandCloseSession) { Session = session });
+
+    /// <summary>CANCEL.</summary>
+    public GuestMessage Cancel(uint session, uint cancelId) =>
+        Send(new GuestMessage(OpTeeMessage.CommandCancel) { Session = session, CancelId = cancelId });
+
+    /// <summary>Sends a message that must be answered OK, resuming it as often as the TEE yields.</summary>
+    public GuestMessage Send(GuestMessage message)
+    {
+        uint answer = TrySend(message);
+        return answer == OpTeeSmc.ReturnOk
+            ? ReadMessage(MessagePage, message.Parameters.Length)
+            : throw new InvalidOperationException($"Message command {message.Command} was answered {answer} in x0.");
+    }
+
+    /// <summary>Sends a message, resuming it as often as the TEE yields; returns x0.</summary>
+    public uint TrySend(GuestMessage message)
+    {
+        WriteMessage(MessagePage, message);
+        return Finish(Start(MessagePage, MessageCookie, 0));
+    }
+
+    /// <summary>Starts a call for the message at an address (or, in registered memory, at an offset) and does not resume it.</summary>
+    public SmcRegisters Start(ulong address, ulong cookie, ulong offset) => Conduit == OpTeeSmc.CallWithRegisteredArgument
+        ? Call(Conduit, cookie >> 32, (uint)cookie, offset)
+        : Call(Conduit, address >> 32, (uint)address);
+
+    /// <summary>Resumes a call until it ends; returns x0.</summary>
+    public uint Finish(SmcRegisters registers)
+    {
+        while ((uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
+        {
+            ForeignInterrupts++;
+            registers = Call(OpTeeSmc.ReturnFromRpc, registers.X1, registers.X2, registers.X3);
+        }
+
+        return (uint)registers.X0;
+    }
+
+    /// <summary>Writes a message to guest memory.</summary>
+    public void WriteMessage(ulong address, GuestMessage message)
+    {
+        ReadOnlySpan<uint> header =
+        [
+            message.Command, message.Function, message.Session, message.CancelId, 0, message.ReturnCode, message.ReturnOrigin, (uint)message.Parameters.Length,
+        ];
+        Write(address, header);
+        Write<GuestParameter>(address + OpTeeMessage.HeaderSize, message.Parameters);
+    }
+
+    /// <summary>Reads a message from guest memory.</summary>
+    public GuestMessage ReadMessage(ulong address, int parameters)
+    {
+        Span<uint> header = stackalloc uint[8];
+        Read(address, header);
+        GuestParameter[] read = new GuestParameter[parameters];
+        Read<GuestParameter>(address + OpTeeMessage.HeaderSize, read);
+        return new GuestMessage(header[0], read)
+        {
+            Function = header[1],
+            Session = header[2],
+            CancelId = header[3],
+            ReturnCode = header[5],
+            ReturnOrigin = header[6],
+        };
+    }
+
+    /// <summary>Writes to guest memory that is there.</summary>
+    public void Write<T>(ulong address, ReadOnlySpan<T> values)
+        where T : unmanaged
+    {
+        if (!Memory.TryWrite(address, MemoryMarshal.AsBytes(values)))
+        {
+            throw new InvalidOperationException($"0x{address:x} is no guest memory.");
+        }
+    }
+
+    /// <summary>Reads guest memory that is there.</summary>
+    public void Read<T>(ulong address, Span<T> values)
+        where T : unmanaged
+    {
+        if (!Memory.TryRead(address, MemoryMarshal.AsBytes(values)))
+        {
+            throw new InvalidOperationException($"0x{address:x} is no guest memory.");
+        }
+    }
+
+    // The driver never uses its registered page for these two: always a page of their own and CALL_WITH_RPC_ARG.
+    private GuestMessage SendPrivately(GuestMessage message)
+    {
+        uint conduit = Conduit;
+        Conduit = conduit == OpTeeSmc.CallWithRegisteredArgument ? OpTeeSmc.CallWithRpcArgument : conduit;
+        ulong page = _privatePage == 0 ? _privatePage = AllocatePage() : _privatePage;
+        WriteMessage(page, message);
+        uint answer = Finish(Start(page, 0, 0));
+        Conduit = conduit;
+        return answer == OpTeeSmc.ReturnOk
+            ? ReadMessage(page, message.Parameters.Length)
+            : throw new InvalidOperationException($"Message command {message.Command} was answered {answer} in x0.");
+    }
+
+    private ulong _privatePage;
+}

@@ -1,0 +1,106 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Testing;
+
+/// <summary>A TEE whose answers the test writes. By default everything succeeds, inline and at once.</summary>
+public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
+{
+    private int _partitions;
+    private int _disposals;
+    private int _sessions;
+    private int _closings;
+    private int _registered;
+    private int _cancellations;
+
+    public Func<TeeRequest, ValueTask<TeeResult>>? OnOpen { get; set; }
+
+    public Func<TeeRequest, ValueTask<TeeResult>>? OnInvoke { get; set; }
+
+    public Func<TeeSharedMemory, TeeReturnCode>? OnRegister { get; set; }
+
+    public Action<TeeRequest>? OnCancel { get; set; }
+
+    public Func<ValueTask>? OnClose { get; set; }
+
+    public TeeExecution Execution { get; set; } = TeeExecution.Inline;
+
+    public TeeExecution MemoryExecution { get; set; } = TeeExecution.Inline;
+
+    public bool UsesWorkers => Execution == TeeExecution.Worker || MemoryExecution == TeeExecution.Worker;
+
+    public IReadOnlyList<TeeDevice>? Devices { get; set; } = [];
+
+    public TeeAccess DefaultAccess { get; set; } = TeeAccess.All;
+
+    /// <summary>How often the backend was told that a VM exists, and that it is gone.</summary>
+    public int Partitions => Volatile.Read(ref _partitions);
+
+    public int Disposals => Volatile.Read(ref _disposals);
+
+    /// <summary>Sessions open now.</summary>
+    public int OpenSessions => Volatile.Read(ref _sessions) - Volatile.Read(ref _closings);
+
+    /// <summary>Buffers registered now.</summary>
+    public int RegisteredBuffers => Volatile.Read(ref _registered);
+
+    public int Cancellations => Volatile.Read(ref _cancellations);
+
+    public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
+    {
+        _ = Interlocked.Increment(ref _partitions);
+        return this;
+    }
+
+    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) =>
+        operation == TeeOperation.OpenSession ? Execution : MemoryExecution;
+
+    public async ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
+    {
+        TeeResult result = OnOpen is null ? TeeResult.Success : await OnOpen(request);
+        if (result.IsSuccess)
+        {
+            request.Session = this;
+            _ = Interlocked.Increment(ref _sessions);
+        }
+
+        return result;
+    }
+
+    public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) =>
+        OnInvoke is null ? ValueTask.FromResult(TeeResult.Success) : OnInvoke(request);
+
+    public ValueTask CloseAsync()
+    {
+        _ = Interlocked.Increment(ref _closings);
+        return OnClose is null ? ValueTask.CompletedTask : OnClose();
+    }
+
+    public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory)
+    {
+        TeeReturnCode code = OnRegister is null ? TeeReturnCode.Success : OnRegister(memory);
+        if (code == TeeReturnCode.Success)
+        {
+            _ = Interlocked.Increment(ref _registered);
+        }
+
+        return ValueTask.FromResult(code);
+    }
+
+    public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory)
+    {
+        _ = Interlocked.Decrement(ref _registered);
+        return ValueTask.CompletedTask;
+    }
+
+    public void Cancel(TeeRequest request)
+    {
+        _ = Interlocked.Increment(ref _cancellations);
+        OnCancel?.Invoke(request);
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        _ = Interlocked.Increment(ref _disposals);
+        return ValueTask.CompletedTask;
+    }
+}

@@ -1,0 +1,28 @@
+using System.Runtime.InteropServices;
+using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Kvm;
+
+namespace OpTeeMediator.Tests.Linux;
+
+/// <summary>The KVM of the machine the tests run on, if it has one.</summary>
+internal static class KvmHost
+{
+    /// <summary>Opens it, or ignores the test and says why.</summary>
+    internal static KvmSystem OpenX86()
+    {
+        if (RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        {
+            Assert.Ignore($"The guest's machine code is for x86-64, this machine is {RuntimeInformation.ProcessArchitecture}.");
+        }
+
+        try
+        {
+            return KvmSystem.Open();
+        }
+        catch (SystemCallException exception)
+        {
+            Assert.Ignore(exception.Message);
+            throw;
+        }
+    }
+}

@@ -1,0 +1,291 @@
+using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Linux.Kvm.X86;
+using OpTeeMediator.Memory;
+
+namespace OpTeeMediator.Tests.Linux;
+
+/// <summary>A real VM of a few instructions in real mode.</summary>
+[TestFixture]
+public sealed class KvmX86Tests
+{
+    private const ulong CodeAddress = 0x1000;
+    private const ushort Port = 0x3f8;
+
+    private MemfdGuestMemory? _memory;
+    private KvmSystem? _system;
+    private KvmVm? _vm;
+    private KvmVcpu? _vcpu;
+
+    private MemfdGuestMemory Memory => _memory!;
+
+    private KvmVcpu Vcpu => _vcpu!;
+
+    [SetUp]
+    public void CreateVm()
+    {
+        _system = KvmHost.OpenX86();
+        _memory = MemfdGuestMemory.Create(new GuestRange(0, 0x10000));
+        _vm = _system.CreateVm();
+        _vm.MapMemory(_memory);
+        _vcpu = _vm.CreateVcpu(0);
+        X86SpecialRegisters special = _vcpu.GetSpecialRegisters();
+        special.Cs.Base = 0;
+        special.Cs.Selector = 0;
+        _vcpu.SetSpecialRegisters(in special);
+        _vcpu.SetRegisters(new X86Registers { Rip = CodeAddress, Rflags = 2 });
+    }
+
+    [TearDown]
+    public void DestroyVm()
+    {
+        _vcpu?.Dispose();
+        _vm?.Dispose();
+        _system?.Dispose();
+        _memory?.Dispose();
+    }
+
+    [Test]
+    public void Run_OutInstruction_ExitsWithPortAndData()
+    {
+        Load([0xba, 0xf8, 0x03, 0xb0, 0x4b, 0xee, 0xf4]); // mov dx, 0x3f8; mov al, 'K'; out dx, al; hlt
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
+        KvmIoExit io = Vcpu.Io;
+        byte[] data = io.Data.ToArray();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(io.Port, Is.EqualTo(Port));
+            Assert.That(io.IsWrite, Is.True);
+            Assert.That(io.Size, Is.EqualTo(1));
+            Assert.That(data, Is.EqualTo("K"u8.ToArray()));
+            Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        }
+    }
+
+    [Test]
+    public void Run_InInstruction_GuestSeesAnswer()
+    {
+        Load([0xba, 0xf8, 0x03, 0xec, 0xa2, 0x00, 0x20, 0xf4]); // mov dx, 0x3f8; in al, dx; mov [0x2000], al; hlt
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
+        Assert.That(Vcpu.Io.IsWrite, Is.False);
+        Vcpu.Io.Data[0] = 0x5a;
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        Assert.That(Memory.TryRead(0x2000, out byte stored) ? stored : 0, Is.EqualTo(0x5a));
+    }
+
+    [Test]
+    public void Run_WriteOutsideMemory_ExitsWithMmio()
+    {
+        Load([0x66, 0xb8, 0x78, 0x56, 0x34, 0x12, 0xbb, 0x00, 0xf0, 0x8e, 0xdb, 0x66, 0xa3, 0x10, 0x10, 0xf4]); // mov eax, 0x12345678; mov bx, 0xf000; mov ds, bx; mov [0x1010], eax; hlt
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Mmio));
+        KvmMmioExit mmio = Vcpu.Mmio;
+        int length = mmio.Data.Length;
+        ulong value = mmio.ReadValue();
+        GuestAddress address = mmio.Address;
+        bool isWrite = mmio.IsWrite;
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(address, Is.EqualTo(new GuestAddress(0xf1010)));
+            Assert.That(isWrite, Is.True);
+            Assert.That(length, Is.EqualTo(4));
+            Assert.That(value, Is.EqualTo(0x12345678));
+        }
+    }
+
+    [Test]
+    public void CompleteExit_AfterInInstruction_RegisterHoldsAnswer()
+    {
+        Load([0xba, 0xf8, 0x03, 0xec, 0xf4]); // mov dx, 0x3f8; in al, dx; hlt
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
+        Vcpu.Io.Data[0] = 0x77;
+        Vcpu.CompleteExit();
+
+        X86Registers registers = Vcpu.GetRegisters();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(registers.Rax & 0xff, Is.EqualTo(0x77));
+            Assert.That(registers.Rip, Is.EqualTo(CodeAddress + 4));
+            Assert.That(Vcpu.ExitReason, Is.EqualTo(KvmExitReason.Interrupted));
+            Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        }
+    }
+
+    [Test]
+    public void SharedRegisters_AtExit_HoldGuestRegisters()
+    {
+        Load([0xba, 0xf8, 0x03, 0xb8, 0x34, 0x12, 0xee, 0xee, 0xf4]); // mov dx, 0x3f8; mov ax, 0x1234; out dx, al; out dx, al; hlt
+        Vcpu.ShareRegisters(X86RegisterClasses.General | X86RegisterClasses.Special);
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Vcpu.SharedRegisters().Rax, Is.EqualTo(0x1234));
+            Assert.That(Vcpu.SharedRegisters().Rdx, Is.EqualTo(Port));
+            Assert.That(Vcpu.SharedSpecialRegisters().Cs.Base, Is.Zero);
+        }
+    }
+
+    [Test]
+    public void ChangeSharedRegisters_BeforeRun_GuestSeesThem()
+    {
+        Load([0xba, 0xf8, 0x03, 0xb0, 0x01, 0xee, 0xee, 0xf4]); // mov dx, 0x3f8; mov al, 1; out dx, al; out dx, al; hlt
+        Vcpu.ShareRegisters(X86RegisterClasses.General);
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
+        Vcpu.CompleteExit();
+        Vcpu.ChangeSharedRegisters().Rax = 0x42;
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
+        Assert.That(Vcpu.Io.Data[0], Is.EqualTo(0x42));
+    }
+
+    [Test]
+    public void Kick_GuestInEndlessLoop_RunReturnsInterrupted()
+    {
+        Load([0xeb, 0xfe]); // jmp $
+        using Timer timer = new(_ => Vcpu.Kick(), null, 50, Timeout.Infinite);
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Interrupted));
+    }
+
+    [Test]
+    public void Kick_BeforeRun_NextRunReturnsInterruptedAndThenRunsOn()
+    {
+        Load([0xf4]); // hlt
+        Vcpu.Kick();
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Interrupted));
+            Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        }
+    }
+
+    [Test]
+    public void Kick_DuringCompleteExit_IsKeptForNextRun()
+    {
+        Load([0xe6, 0x80, 0xf4]); // out 0x80, al; hlt
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
+        Vcpu.Kick();
+        Vcpu.CompleteExit();
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Interrupted));
+            Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        }
+    }
+
+    [Test]
+    public void Kick_ManyTimesAcrossManyRuns_NeverHangs()
+    {
+        Load([0xe6, 0x80, 0xeb, 0xfc]); // again: out 0x80, al; jmp again
+        using CancellationTokenSource end = new(TimeSpan.FromMilliseconds(300));
+        Thread kicker = new(() => KickUntil(end.Token));
+        kicker.Start();
+        int interruptions = RunUntil(end.Token);
+        kicker.Join();
+
+        Assert.That(interruptions, Is.GreaterThan(10));
+    }
+
+    [Test]
+    public void Io_AfterAnotherExit_Throws()
+    {
+        Load([0xf4]); // hlt
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+
+        Assert.That(() => _ = Vcpu.Io.Port, Throws.InvalidOperationException.With.Message.Contains("Halt"));
+    }
+
+    [Test]
+    public void Run_Disposed_Throws()
+    {
+        Vcpu.Dispose();
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Vcpu.Run, Throws.InstanceOf<ObjectDisposedException>());
+            Assert.That(Vcpu.Kick, Throws.InstanceOf<ObjectDisposedException>());
+            Assert.That(() => Vcpu.RunAddress, Throws.InstanceOf<ObjectDisposedException>());
+        }
+    }
+
+    [Test]
+    public void Run_ExitAfterExit_AllocatesNothing()
+    {
+        Load([0xe6, 0x80, 0xeb, 0xfc]); // again: out 0x80, al; jmp again
+        long sum = RunTimes(100);
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        sum += RunTimes(1000);
+        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(allocated, Is.Zero);
+            Assert.That(sum, Is.EqualTo(1100 * 0x80));
+        }
+    }
+
+    [Test]
+    public void CreateVcpu_Twice_MessageSaysWhy() =>
+        Assert.That(() => _vm!.CreateVcpu(0), Throws.InstanceOf<SystemCallException>().With.Message.Contains("EEXIST"));
+
+    [Test]
+    public void SetMemoryRegion_Overlapping_MessageSaysWhy() =>
+        Assert.That(
+            () => _vm!.SetMemoryRegion(5, new GuestRange(0x1000, 0x1000), Memory.Regions[0].HostAddress, isReadOnly: false),
+            Throws.InstanceOf<SystemCallException>().With.Message.Contains("EEXIST").And.Message.Contains("slot 5"));
+
+    [Test]
+    public void SetCpuid_WhatTheHostSupports_IsAccepted()
+    {
+        X86CpuidEntry[] leaves = _system!.GetSupportedCpuid();
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(leaves, Has.Some.Matches<X86CpuidEntry>(leaf => leaf.Function == 0));
+            Assert.That(() => Vcpu.SetCpuid(leaves), Throws.Nothing);
+        }
+    }
+
+    private void Load(ReadOnlySpan<byte> code) => Assert.That(Memory.TryWrite(CodeAddress, code), Is.True);
+
+    private void KickUntil(CancellationToken end)
+    {
+        while (!end.IsCancellationRequested)
+        {
+            Vcpu.Kick();
+        }
+
+        // RunUntil may be in a run that began after the last kick.
+        Vcpu.Kick();
+    }
+
+    private int RunUntil(CancellationToken end)
+    {
+        int interruptions = 0;
+        while (!end.IsCancellationRequested)
+        {
+            interruptions += Vcpu.Run() == KvmExitReason.Interrupted ? 1 : 0;
+        }
+
+        return interruptions;
+    }
+
+    private long RunTimes(int times)
+    {
+        long ports = 0;
+        for (int index = 0; index < times; index++)
+        {
+            _ = Vcpu.Run();
+            ports += Vcpu.Io.Port;
+        }
+
+        return ports;
+    }
+}

@@ -51,13 +51,13 @@ public sealed class ApplicationCall
     {
         get
         {
-            if (_request is null)
+            if (_request is not { } request)
             {
                 return CancellationToken.None;
             }
 
             _hasToken = true;
-            return _cancellations.TokenOf(_request);
+            return _cancellations.TokenOf(request);
         }
     }
 

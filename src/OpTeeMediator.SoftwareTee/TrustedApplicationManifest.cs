@@ -34,9 +34,13 @@ public sealed record TrustedApplicationManifest(Guid Uuid)
     /// </summary>
     public TeeDeviceDependency? DeviceDependency { get; init; }
 
-    /// <summary>
-    /// Where the entry points run. <see cref="TeeExecution.Inline"/> promises that each one takes microseconds, never blocks, and is complete when it
-    /// returns; one that is not counts as a panic.
-    /// </summary>
+    /// <summary>Where the entry points run; by default on the mediator's threads.</summary>
+    /// <remarks>
+    /// <para><see cref="TeeExecution.Worker"/>: they may block. An operation whose session or instance is busy waits for its turn; cancelled while it
+    /// waits, it is TEE_ERROR_CANCEL, origin TEE.</para>
+    /// <para><see cref="TeeExecution.Inline"/> promises that each one takes microseconds, never blocks, and is complete when it returns; one that is not
+    /// complete is a panic. An operation whose session or instance is busy on another vCPU spins for its turn, and gives up after 1 ms with
+    /// TEE_ERROR_BUSY, origin TEE: only the host taking the CPU from the other vCPU, or a broken promise, makes it wait so long.</para>
+    /// </remarks>
     public TeeExecution Execution { get; init; } = TeeExecution.Worker;
 }

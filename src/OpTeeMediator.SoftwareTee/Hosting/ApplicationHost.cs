@@ -44,8 +44,7 @@ internal sealed class ApplicationHost
             return new(TeeResult.FromTee(refusal));
         }
 
-        TeeResult result = TeeResult.FromTee(TeeReturnCode.Busy);
-        if (IsTaken || !TryGetInstance(gate, out ApplicationInstance? instance, out result))
+        if (!TryGetInstance(gate, out ApplicationInstance? instance, out TeeResult result))
         {
             gate.Exit();
             return new(result);
@@ -112,13 +111,25 @@ internal sealed class ApplicationHost
 
     private bool TryGetInstance(Gate gate, [NotNullWhen(true)] out ApplicationInstance? instance, out TeeResult refusal)
     {
-        refusal = TeeResult.Success;
         instance = _single;
+        refusal = TeeResult.FromTee(TeeReturnCode.Busy);
         if (instance is { IsDead: false })
         {
-            return true;
+            return !IsTaken;
         }
 
+        refusal = Create(gate, out instance);
+        if (Manifest.SingleInstance)
+        {
+            _single = instance;
+        }
+
+        return instance is not null;
+    }
+
+    private TeeResult Create(Gate gate, out ApplicationInstance? instance)
+    {
+        instance = null;
         try
         {
             TrustedApplication application = _registration.Create(_partition.VirtualMachine);
@@ -128,23 +139,19 @@ internal sealed class ApplicationHost
             }
 
             TeeReturnCode code = application.Create();
-            refusal = new TeeResult(code, TeeOrigin.TrustedApplication);
-            instance = code == TeeReturnCode.Success ? new ApplicationInstance(application, gate) : null;
+            if (code == TeeReturnCode.Success)
+            {
+                instance = new ApplicationInstance(application, gate);
+            }
+
+            return new TeeResult(code, TeeOrigin.TrustedApplication);
         }
         catch (Exception exception)
         {
             // A panic before there is an instance.
             LogPanic(exception, nameof(TrustedApplication.Create));
-            refusal = TeeResult.FromTee(TeeReturnCode.TargetDead);
-            instance = null;
+            return TeeResult.FromTee(TeeReturnCode.TargetDead);
         }
-
-        if (Manifest.SingleInstance)
-        {
-            _single = instance;
-        }
-
-        return instance is not null;
     }
 
     private void LogPanic(Exception exception, string entryPoint) =>

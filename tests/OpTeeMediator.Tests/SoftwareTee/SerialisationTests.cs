@@ -1,4 +1,5 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.Software;
 
 namespace OpTeeMediator.Tests.Software;
 
@@ -184,25 +185,70 @@ internal sealed class SerialisationTests
     }
 
     [Test]
-    public async Task OpenAndClose_ManyThreads_InstancesNeverOverlap()
+    public async Task InvokeCommand_InlineSessionBrieflyBusy_SpinsUntilItsTurn()
     {
-        int alive = 0;
-        int collisions = 0;
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession, application =>
+        using Barrier together = new(2);
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline }, application => application.WhenInvoked = call =>
         {
-            application.WhenCreated = () =>
-            {
-                collisions += Interlocked.Increment(ref alive) - 1;
-                return TeeReturnCode.Success;
-            };
-            application.WhenDestroyed = () => Interlocked.Decrement(ref alive);
+            LingerIfFirst(call, together);
+            return new(TeeReturnCode.Success);
         });
+        ITeeSession session = await bench.OpenAsync();
 
-        ThreadRunner<int>[] threads = [new(() => OpenAndCloseAsync(bench)), new(() => OpenAndCloseAsync(bench)), new(() => OpenAndCloseAsync(bench))];
-        _ = await Task.WhenAll(threads.Select(thread => thread.Result));
+        // Twenty times, because the host may take the CPU from the one inside for longer than the other spins.
+        ThreadRunner<int> first = new(() => RepeatAsync(20, () => session.InvokeCommandAsync(SoftwareTeeBench.Command(1))));
+        ThreadRunner<int> second = new(() => RepeatAsync(20, () =>
+        {
+            MeetBriefly(together);
+            return session.InvokeCommandAsync(SoftwareTeeBench.Command(2));
+        }));
 
-        Assert.That(collisions, Is.Zero);
-        Assert.That(alive, Is.Zero);
+        Assert.That(await first.Result, Is.GreaterThan(0));
+        Assert.That(await second.Result, Is.GreaterThan(0));
+    }
+
+    [Test]
+    public async Task OpenSession_SingleSessionIsBeingOpened_BusyWhenItIsOpen()
+    {
+        using ManualResetEventSlim mayLeave = new();
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession, application => application.WhenCreated = () =>
+        {
+            mayLeave.Wait();
+            return TeeReturnCode.Success;
+        });
+        ThreadRunner<TeeResult> first = new(() => bench.Partition.OpenSessionAsync(bench.Opening()));
+        first.WaitUntilBlocked();
+        ThreadRunner<TeeResult> second = new(() => bench.Partition.OpenSessionAsync(bench.Opening()));
+        second.WaitUntilBlocked();
+
+        mayLeave.Set();
+
+        Assert.That(await first.Result, Is.EqualTo(TeeResult.Success));
+        Assert.That(await second.Result, Is.EqualTo(TeeResult.FromTee(TeeReturnCode.Busy)));
+    }
+
+    [TestCase(false)]
+    [TestCase(true)]
+    public async Task OpenSession_PredecessorIsBeingDestroyed_WaitsItsTurn(bool concurrent)
+    {
+        using ManualResetEventSlim mayLeave = new();
+        await using SoftwareTeeBench bench = new(
+            SoftwareTeeBench.MultiSession with { Concurrent = concurrent }, application => application.WhenDestroyed = mayLeave.Wait);
+        ITeeSession session = await bench.OpenAsync();
+        ThreadRunner<bool> closing = new(async () =>
+        {
+            await session.CloseAsync();
+            return true;
+        });
+        closing.WaitUntilBlocked();
+        ThreadRunner<TeeResult> opening = new(() => bench.Partition.OpenSessionAsync(bench.Opening()));
+        opening.WaitUntilBlocked();
+
+        Assert.That(bench.Instances, Has.Count.EqualTo(1));
+        mayLeave.Set();
+        Assert.That(await closing.Result);
+        Assert.That(await opening.Result, Is.EqualTo(TeeResult.Success));
+        Assert.That(bench.Instances, Has.Count.EqualTo(2));
     }
 
     private static ValueTask<TeeReturnCode> Blocking(ManualResetEventSlim mayLeave)
@@ -214,25 +260,34 @@ internal sealed class SerialisationTests
     private static ValueTask<TeeReturnCode> Meeting(Barrier barrier) =>
         new(barrier.SignalAndWait(TimeSpan.FromSeconds(30)) ? TeeReturnCode.Success : TeeReturnCode.Busy);
 
-    private static async ValueTask<int> Hammer(ITeeSession session)
+    // Not for ever: a command that was refused does not come.
+    private static void MeetBriefly(Barrier barrier) => barrier.SignalAndWait(TimeSpan.FromSeconds(1));
+
+    /// <summary>Lets the other thread come, and stays for as long as a slow inline command.</summary>
+    private static void LingerIfFirst(ApplicationCall call, Barrier together)
+    {
+        if (call.CommandId == 1)
+        {
+            MeetBriefly(together);
+            Thread.SpinWait(5_000);
+        }
+    }
+
+    private static ValueTask<int> Hammer(ITeeSession session)
     {
         TeeRequest request = SoftwareTeeBench.Command(0);
+        return RepeatAsync(20_000, () => session.InvokeCommandAsync(request));
+    }
+
+    /// <summary>Counts how many of the operations succeed.</summary>
+    private static async ValueTask<int> RepeatAsync(int count, Func<ValueTask<TeeResult>> operation)
+    {
         int successes = 0;
-        for (int count = 0; count < 20_000; count++)
+        for (int index = 0; index < count; index++)
         {
-            successes += (await session.InvokeCommandAsync(request)).IsSuccess ? 1 : 0;
+            successes += (await operation()).IsSuccess ? 1 : 0;
         }
 
         return successes;
-    }
-
-    private static async ValueTask<int> OpenAndCloseAsync(SoftwareTeeBench bench)
-    {
-        for (int count = 0; count < 2_000; count++)
-        {
-            await (await bench.OpenAsync()).CloseAsync();
-        }
-
-        return 0;
     }
 }

@@ -11,7 +11,7 @@ internal sealed class ThreadRunner<T>
 
     public ThreadRunner(Func<ValueTask<T>> operation)
     {
-        _thread = new Thread(() => _result.SetResult(operation().AsTask().GetAwaiter().GetResult())) { IsBackground = true };
+        _thread = new Thread(() => Run(operation)) { IsBackground = true };
         _thread.Start();
     }
 
@@ -20,4 +20,16 @@ internal sealed class ThreadRunner<T>
     /// <summary>Returns when the thread waits for something.</summary>
     public void WaitUntilBlocked() =>
         Assert.That(SpinWait.SpinUntil(() => _thread.ThreadState.HasFlag(ThreadState.WaitSleepJoin), Patience), "The thread should wait.");
+
+    private void Run(Func<ValueTask<T>> operation)
+    {
+        try
+        {
+            _result.SetResult(operation().AsTask().GetAwaiter().GetResult());
+        }
+        catch (Exception exception)
+        {
+            _result.SetException(exception);
+        }
+    }
 }

@@ -12,18 +12,18 @@ namespace OpTeeMediator.Linux.Kvm.Arm64;
 public sealed class Arm64Gic : IDisposable
 {
     // KVM_DEV_ARM_VGIC_GRP_*.
-    private const uint GroupAddress = 0;
-    private const uint GroupDistributor = 1;
-    private const uint GroupInterruptCount = 3;
-    private const uint GroupControl = 4;
-    private const uint GroupRedistributor = 5;
-    private const uint GroupCpuRegisters = 6;
+    internal const uint GroupAddress = 0;
+    internal const uint GroupDistributor = 1;
+    internal const uint GroupInterruptCount = 3;
+    internal const uint GroupControl = 4;
+    internal const uint GroupRedistributor = 5;
+    internal const uint GroupCpuRegisters = 6;
 
     // KVM_VGIC_V3_ADDR_TYPE_*, KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT.
-    private const ulong AddressDistributor = 2;
-    private const ulong AddressRedistributor = 3;
-    private const ulong ControlInitialize = 0;
-    private const int AffinityShift = 32;
+    internal const ulong AddressDistributor = 2;
+    internal const ulong AddressRedistributor = 3;
+    internal const ulong ControlInitialize = 0;
+    internal const int AffinityShift = 32;
 
     private Arm64Gic(KvmDevice device) => Device = device;
 

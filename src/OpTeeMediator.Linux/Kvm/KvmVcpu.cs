@@ -280,6 +280,21 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
+    /// <summary>Whether the vCPU has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
+    /// <param name="group">The attribute's group.</param>
+    /// <param name="attribute">The attribute.</param>
+    /// <returns><see langword="true"/> if it has.</returns>
+    public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
+
+    /// <summary>Sets an attribute of the vCPU (KVM_SET_DEVICE_ATTR).</summary>
+    /// <typeparam name="T">The type of its value.</typeparam>
+    /// <param name="group">The attribute's group.</param>
+    /// <param name="attribute">The attribute.</param>
+    /// <param name="value">The value.</param>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void SetAttribute<T>(uint group, ulong attribute, in T value)
+        where T : unmanaged => KvmDevice.SetAttribute(_file, "vCPU", group, attribute, in value);
+
     /// <inheritdoc/>
     public void Dispose()
     {

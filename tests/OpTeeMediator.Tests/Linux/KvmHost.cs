@@ -10,11 +10,7 @@ internal static class KvmHost
     /// <summary>Opens it, or ignores the test and says why.</summary>
     internal static KvmSystem OpenX86()
     {
-        if (RuntimeInformation.ProcessArchitecture != Architecture.X64)
-        {
-            Assert.Ignore($"The guest's machine code is for x86-64, this machine is {RuntimeInformation.ProcessArchitecture}.");
-        }
-
+        RequireX86();
         try
         {
             return KvmSystem.Open();
@@ -23,6 +19,15 @@ internal static class KvmHost
         {
             Assert.Ignore(exception.Message);
             throw;
+        }
+    }
+
+    /// <summary>Ignores the test on another architecture.</summary>
+    internal static void RequireX86()
+    {
+        if (RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        {
+            Assert.Ignore($"This is about x86-64, this machine is {RuntimeInformation.ProcessArchitecture}.");
         }
     }
 }

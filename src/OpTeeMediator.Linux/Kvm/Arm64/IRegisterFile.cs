@@ -1,0 +1,11 @@
+namespace OpTeeMediator.Linux.Kvm.Arm64;
+
+/// <summary>Access to a vCPU's X0–X17, register by register, each of which costs. Tests put their own in KVM's place.</summary>
+internal interface IRegisterFile
+{
+    /// <summary>Reads Xn.</summary>
+    ulong Read(int index);
+
+    /// <summary>Writes Xn.</summary>
+    void Write(int index, ulong value);
+}

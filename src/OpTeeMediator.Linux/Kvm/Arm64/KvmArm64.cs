@@ -1,0 +1,67 @@
+using System.Diagnostics.CodeAnalysis;
+using OpTeeMediator.Linux.Interop;
+
+namespace OpTeeMediator.Linux.Kvm.Arm64;
+
+/// <summary>What KVM can do on arm64 only.</summary>
+/// <remarks>As thread-safe as the object it is called on: a vCPU belongs to its thread.</remarks>
+[Experimental("OPTEE001")]
+public static unsafe class KvmArm64
+{
+    /// <summary>Initialises a vCPU as the host's own kind of CPU (KVM_ARM_PREFERRED_TARGET, KVM_ARM_VCPU_INIT). Again: resets it.</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="features">What it is to have.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void Initialize(this KvmVcpu vcpu, Arm64VcpuFeatures features)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        Arm64VcpuInit init = default;
+
+        // The kernel fills the structure during the call only.
+        if (LibC.Ioctl(vcpu.Vm.Handle, Arm64Ioctl.KVM_ARM_PREFERRED_TARGET, &init) < 0)
+        {
+            throw new SystemCallException("KVM_ARM_PREFERRED_TARGET", Errno.Last, "ENOTTY: this host is not arm64.");
+        }
+
+        init.Features[0] |= (uint)features;
+        vcpu.Control(Arm64Ioctl.KVM_ARM_VCPU_INIT, $"KVM_ARM_VCPU_INIT ({features})", ref init, "EINVAL, ENOENT: the host does not know a feature. EINVAL at a second time: the features differ from the first.");
+    }
+
+    /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="register">The register.</param>
+    /// <returns>Its value.</returns>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static ulong GetRegister(this KvmVcpu vcpu, Arm64Register register)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        return vcpu.GetRegister(register.Id);
+    }
+
+    /// <summary>Writes a register (KVM_SET_ONE_REG).</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="register">The register.</param>
+    /// <param name="value">Its value.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void SetRegister(this KvmVcpu vcpu, Arm64Register register, ulong value)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        vcpu.SetRegister(register.Id, value);
+    }
+
+    /// <summary>Says which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). Before the first run.</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 30.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void SetPhysicalTimerInterrupt(this KvmVcpu vcpu, int interrupt)
+    {
+        const uint KVM_ARM_VCPU_TIMER_CTRL = 1;
+        const ulong KVM_ARM_VCPU_TIMER_IRQ_PTIMER = 1;
+        ArgumentNullException.ThrowIfNull(vcpu);
+        vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_PTIMER, in interrupt);
+    }
+}

@@ -1,0 +1,23 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace OpTeeMediator.Linux.Kvm.Arm64;
+
+/// <summary><c>struct kvm_smccc_filter</c> (asm/kvm.h of arm64, Linux 6.4 and later).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmSmcccFilter
+{
+    /// <summary>KVM_SMCCC_FILTER_FWD_TO_USER.</summary>
+    internal const byte ForwardToUser = 2;
+
+    internal uint Base;
+    internal uint FunctionCount;
+    internal byte Action;
+    internal Padding Reserved;
+
+    [InlineArray(15)]
+    internal struct Padding
+    {
+        private byte _element0;
+    }
+}

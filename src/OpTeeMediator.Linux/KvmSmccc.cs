@@ -1,0 +1,174 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Linux;
+
+/// <summary>Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>, and the answers back.</summary>
+/// <remarks>
+/// <para>Works with a VMM's own KVM code, by file descriptors and the mapped <c>struct kvm_run</c>, or with the handles of this library.</para>
+/// <code>
+/// KvmSmccc.ForwardToUser(vmFd, smc);           // once, before the first KVM_RUN
+///
+/// case KVM_EXIT_HYPERCALL:                     // in each vCPU's thread
+///     KvmSmccc.Handle(vcpuFd, run, smc);
+///     break;
+/// </code>
+/// <para>Thread-safe: each vCPU's thread handles its own calls.</para>
+/// </remarks>
+public static unsafe class KvmSmccc
+{
+    /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
+    /// <param name="vm">The VM's file.</param>
+    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC filter.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
+    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.</exception>
+    public static void ForwardToUser(SafeHandle vm, ISmcHandler handler)
+    {
+        ArgumentNullException.ThrowIfNull(vm);
+        bool isReferenced = false;
+        try
+        {
+            vm.DangerousAddRef(ref isReferenced);
+            ForwardToUser((int)vm.DangerousGetHandle(), handler);
+        }
+        finally
+        {
+            if (isReferenced)
+            {
+                vm.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
+    /// <param name="vmFd">The VM's file descriptor.</param>
+    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC filter.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
+    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.</exception>
+    public static void ForwardToUser(int vmFd, ISmcHandler handler)
+    {
+        ArgumentNullException.ThrowIfNull(handler);
+        SmcccFilter.CheckSupport(vmFd);
+        foreach (SmcFunctionRange range in handler.Ranges)
+        {
+            SmcccFilter.Forward(vmFd, range);
+        }
+    }
+
+    /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
+    /// <param name="vm">The VM.</param>
+    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC filter.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
+    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.</exception>
+    [Experimental("OPTEE001")]
+    public static void ForwardToUser(KvmVm vm, ISmcHandler handler)
+    {
+        ArgumentNullException.ThrowIfNull(vm);
+        ForwardToUser(vm.Handle, handler);
+    }
+
+    /// <summary>Answers the call of a KVM_EXIT_HYPERCALL that the guest made with SMC.</summary>
+    /// <param name="vcpuFd">The vCPU's file descriptor.</param>
+    /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
+    /// <param name="handler">The handler.</param>
+    /// <returns>What the call has cost.</returns>
+    /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
+    /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
+    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
+    /// <remarks>
+    /// Reads the registers the call needs, and writes those that changed; a call that the handler does not answer, and an HVC, get NOT_SUPPORTED. Then run
+    /// the vCPU again: its program counter is behind the instruction already. Call it on the vCPU's thread; it allocates nothing.
+    /// </remarks>
+    public static SmcccCallReport Handle(int vcpuFd, nint run, ISmcHandler handler) => Handle(vcpuFd, run, handler, SmcccConduit.Smc);
+
+    /// <summary>Answers the call of a KVM_EXIT_HYPERCALL.</summary>
+    /// <param name="vcpuFd">The vCPU's file descriptor.</param>
+    /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
+    /// <param name="handler">The handler.</param>
+    /// <param name="conduit">The instruction that the guest was told to use; the other one gets NOT_SUPPORTED.</param>
+    /// <returns>What the call has cost.</returns>
+    /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
+    /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
+    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
+    /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
+    public static SmcccCallReport Handle(int vcpuFd, nint run, ISmcHandler handler, SmcccConduit conduit)
+    {
+        ArgumentNullException.ThrowIfNull(handler);
+        ArgumentNullException.ThrowIfNull((void*)run, nameof(run));
+
+        // The caller vouches for the pointer, as it does towards the kernel.
+        byte* page = (byte*)run;
+        KvmExitReason reason = (KvmExitReason)Unsafe.ReadUnaligned<uint>(page + KvmRunLayout.ExitReason);
+        if (reason != KvmExitReason.Hypercall)
+        {
+            throw new ArgumentException($"The vCPU's last exit is {reason}; expected KVM_EXIT_HYPERCALL ({(int)KvmExitReason.Hypercall}).", nameof(run));
+        }
+
+        KvmHypercallExit exit = new(
+            Unsafe.ReadUnaligned<ulong>(page + KvmRunLayout.HypercallNumber),
+            Unsafe.ReadUnaligned<ulong>(page + KvmRunLayout.HypercallFlags));
+        KvmRegisterFile registers = new(vcpuFd);
+        return SmcccCall.Handle(ref registers, exit, handler, conduit);
+    }
+
+    /// <summary>Answers the call of a KVM_EXIT_HYPERCALL that the guest made with SMC.</summary>
+    /// <param name="vcpu">The vCPU's file.</param>
+    /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
+    /// <param name="handler">The handler.</param>
+    /// <returns>What the call has cost.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
+    /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
+    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
+    /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
+    public static SmcccCallReport Handle(SafeHandle vcpu, nint run, ISmcHandler handler) => Handle(vcpu, run, handler, SmcccConduit.Smc);
+
+    /// <summary>Answers the call of a KVM_EXIT_HYPERCALL.</summary>
+    /// <param name="vcpu">The vCPU's file.</param>
+    /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
+    /// <param name="handler">The handler.</param>
+    /// <param name="conduit">The instruction that the guest was told to use; the other one gets NOT_SUPPORTED.</param>
+    /// <returns>What the call has cost.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
+    /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
+    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
+    /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
+    public static SmcccCallReport Handle(SafeHandle vcpu, nint run, ISmcHandler handler, SmcccConduit conduit)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        bool isReferenced = false;
+        try
+        {
+            vcpu.DangerousAddRef(ref isReferenced);
+            return Handle((int)vcpu.DangerousGetHandle(), run, handler, conduit);
+        }
+        finally
+        {
+            if (isReferenced)
+            {
+                vcpu.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>Answers the call of a <see cref="KvmExitReason.Hypercall"/> that the guest made with SMC.</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="handler">The handler.</param>
+    /// <returns>What the call has cost.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">The vCPU's last exit is not <see cref="KvmExitReason.Hypercall"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
+    /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
+    [Experimental("OPTEE001")]
+    public static SmcccCallReport Handle(KvmVcpu vcpu, ISmcHandler handler)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        return Handle(vcpu.Handle, vcpu.RunAddress, handler, SmcccConduit.Smc);
+    }
+}

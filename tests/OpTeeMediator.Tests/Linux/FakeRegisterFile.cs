@@ -1,0 +1,23 @@
+using OpTeeMediator.Linux.Kvm.Arm64;
+
+namespace OpTeeMediator.Tests.Linux;
+
+/// <summary>Registers in place of a vCPU's, with a trace of every access.</summary>
+internal readonly struct FakeRegisterFile(ulong[] registers) : IRegisterFile
+{
+    internal List<string> Trace { get; } = [];
+
+    internal ulong this[int index] => registers[index];
+
+    public ulong Read(int index)
+    {
+        Trace.Add($"read X{index}");
+        return registers[index];
+    }
+
+    public void Write(int index, ulong value)
+    {
+        Trace.Add($"write X{index}");
+        registers[index] = value;
+    }
+}

@@ -1,0 +1,32 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+
+namespace OpTeeMediator.Tests.Linux;
+
+/// <summary>Keeps what is logged.</summary>
+internal sealed class ListLoggerFactory : ILoggerFactory, ILogger
+{
+    private readonly ConcurrentQueue<(int EventId, string Message)> _entries = new();
+
+    internal IEnumerable<int> EventIds => _entries.Select(entry => entry.EventId);
+
+    internal IEnumerable<string> Messages => _entries.Select(entry => entry.Message);
+
+    public ILogger CreateLogger(string categoryName) => this;
+
+    public void AddProvider(ILoggerProvider provider)
+    {
+    }
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        _entries.Enqueue((eventId.Id, formatter(state, exception)));
+
+    public void Dispose()
+    {
+    }
+}

@@ -16,7 +16,7 @@ die() {
 }
 
 # Prints the comment that opens the calling script, as its help.
-usage() { sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//;p}}' "$0"; }
+usage() { awk 'NR > 1 { if (!sub(/^# ?/, "")) exit; print }' "$0"; }
 
 # need_option_value OPTION COUNT-OF-ARGUMENTS-LEFT
 need_option_value() { (($2 >= 2)) || die "$1 needs a value (see --help)"; }

@@ -1,0 +1,22 @@
+# Common to the scripts of this folder, which source it.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+# The folder of these scripts. `cd` may print where it went if CDPATH is set, hence the redirection.
+# shellcheck disable=SC2034 # used by those who source this file
+machines=$(cd "$(dirname "${BASH_SOURCE[0]}")" > /dev/null && pwd)
+
+# Standard output is for results that another script reads, so everything said to a person goes to standard error.
+note() { printf '%s\n' "$*" >&2; }
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# Prints the comment that opens the calling script, as its help.
+usage() { awk 'NR > 1 { if (!sub(/^# ?/, "")) exit; print }' "$0"; }
+
+# need_option_value OPTION COUNT-OF-ARGUMENTS-LEFT
+need_option_value() { (($2 >= 2)) || die "$1 needs a value (see --help)"; }

@@ -13,10 +13,18 @@ public readonly record struct TeeResult
     public TeeResult(TeeReturnCode code, TeeOrigin origin) => _bits = (ulong)origin << 32 | (uint)code;
 
     /// <summary>The return code.</summary>
-    public TeeReturnCode Code => (TeeReturnCode)(uint)_bits;
+    public TeeReturnCode Code
+    {
+        get => (TeeReturnCode)(uint)_bits;
+        init => _bits = (_bits & ~(ulong)uint.MaxValue) | (uint)value;
+    }
 
     /// <summary>Its origin.</summary>
-    public TeeOrigin Origin => (TeeOrigin)(uint)(_bits >> 32);
+    public TeeOrigin Origin
+    {
+        get => (TeeOrigin)(uint)(_bits >> 32);
+        init => _bits = ((ulong)value << 32) | (uint)_bits;
+    }
 
     /// <summary>Success, from the trusted application.</summary>
     public static TeeResult Success => new(TeeReturnCode.Success, TeeOrigin.TrustedApplication);

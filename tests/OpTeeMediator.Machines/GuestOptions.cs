@@ -1,0 +1,23 @@
+namespace OpTeeMediator.Machines;
+
+/// <summary>How a guest is to be.</summary>
+public sealed record GuestOptions
+{
+    /// <summary>Its kernel: <c>6.12</c> or <c>6.1</c>.</summary>
+    public string Kernel { get; init; } = "6.12";
+
+    /// <summary>Its TEE, as the VMM's option says it.</summary>
+    public string Tee { get; init; } = "linux";
+
+    /// <summary>The trusted applications it may reach, as the VMM's option says it.</summary>
+    public string Allow { get; init; } = "all";
+
+    /// <summary>Its CPUs.</summary>
+    public int Cpus { get; init; } = 2;
+
+    /// <summary>What the VMM logs.</summary>
+    public string Log { get; init; } = "warning";
+
+    /// <summary>A command that runs the VMM, such as one that takes rights from it.</summary>
+    public string Wrapper { get; init; } = "";
+}

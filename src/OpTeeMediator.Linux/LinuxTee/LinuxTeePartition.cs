@@ -7,6 +7,11 @@ namespace OpTeeMediator.Linux.LinuxTee;
 /// <summary>One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and memory apart from all others'.</summary>
 internal sealed class LinuxTeePartition : ITeePartition
 {
+    /// <summary>TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX: the driver answers EPERM to user space that uses one of them.</summary>
+    internal const uint FirstKernelLogin = 0x8000_0000;
+
+    internal const uint LastKernelLogin = 0xbfff_ffff;
+
     private readonly ITeeDevice _device;
     private readonly TeeVirtualMachine _virtualMachine;
     private readonly LinuxTeeLogin _login;
@@ -174,8 +179,7 @@ internal sealed class LinuxTeePartition : ITeePartition
 
     private bool TryChooseLogin(TeeLogin claimed, out TeeLogin login)
     {
-        // TEE_IOCTL_LOGIN_REE_KERNEL_MIN to _MAX: the driver answers EPERM to any of them.
-        bool isKernel = (uint)claimed is >= (uint)TeeLogin.Kernel and <= 0xbfff_ffff;
+        bool isKernel = (uint)claimed is >= FirstKernelLogin and <= LastKernelLogin;
         login = _login == LinuxTeeLogin.VmmUser && !isKernel && claimed != TeeLogin.Public ? TeeLogin.User : TeeLogin.Public;
         return !isKernel || _login == LinuxTeeLogin.PublicForKernelToo;
     }

@@ -6,6 +6,18 @@ public static class MachineFiles
     /// <summary>Our VMM, in the machine.</summary>
     public const string Vmm = "/files/kvmvmm/kvmvmm";
 
+    // The first time everything is downloaded, and the native compiler with it.
+    private static readonly TimeSpan Builds = TimeSpan.FromMinutes(15);
+
+    /// <summary>Makes the files, or what of them is not there yet.</summary>
+    /// <returns>The folder that holds them, on this machine.</returns>
+    public static async Task<string> BuildAsync()
+    {
+        string folder = Path.Combine(MachineScripts.Repository, "artifacts", "machine-files", "disk");
+        await MachineScripts.RunAsync(Builds, "files", folder);
+        return folder;
+    }
+
     /// <summary>A guest's kernel, in the machine.</summary>
     /// <param name="version"><c>6.12</c> or <c>6.1</c>.</param>
     /// <returns>Its path.</returns>
@@ -15,4 +27,9 @@ public static class MachineFiles
     /// <param name="version"><c>6.12</c> or <c>6.1</c>.</param>
     /// <returns>Its path.</returns>
     public static string Initramfs(string version) => $"/files/guest-{version}/initramfs.cpio";
+
+    /// <summary>A program for machine and guests, in the machine.</summary>
+    /// <param name="name">Its name: that of its source in tests/machines/programs or tests/machines/examples.</param>
+    /// <returns>Its path.</returns>
+    public static string Program(string name) => $"/files/programs/{name}";
 }

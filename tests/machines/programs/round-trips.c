@@ -11,7 +11,7 @@
 
 // ta/sims/include/ta_sims.h of OP-TEE/optee_test
 static const TEEC_UUID sims = {0xe6a33ed4, 0x562b, 0x463a, {0xbb, 0x7e, 0xff, 0x5e, 0x15, 0xa4, 0x93, 0xc8}};
-enum { TA_SIMS_CMD_READ = 0, TA_SIMS_CMD_WRITE = 1, TA_SIMS_CMD_GET_COUNTER = 2 };
+enum { TA_SIMS_CMD_WRITE = 2, TA_SIMS_CMD_GET_COUNTER = 3 };
 
 static void must(const char *what, TEEC_Result result, uint32_t origin)
 {

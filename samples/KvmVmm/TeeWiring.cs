@@ -2,6 +2,7 @@ using KvmVmm.CommandLine;
 using KvmVmm.DeviceTree;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Kvm;
@@ -47,9 +48,9 @@ internal sealed class TeeWiring : IAsyncDisposable
     // When the VM is gone.
     public ValueTask DisposeAsync() => _optee.DisposeAsync();
 
-    private static SoftwareTee CreateTee(VmmOptions options) => options.Tee switch
+    private static ITeeBackend CreateTee(VmmOptions options) => options.Tee switch
     {
         TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())),
-        _ => throw new UsageException("--tee linux is not there yet; use --tee software"),
+        _ => new LinuxTeeBackend(options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),
     };
 }

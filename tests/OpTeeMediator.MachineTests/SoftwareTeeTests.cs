@@ -24,8 +24,6 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
     [Test]
     public async Task Application_OfTheSample_IsReachedByLibteec()
     {
-        await Guest.CopyAsync(MachineFiles.Program("sum"));
-
-        Assert.That((await Guest.RunAsync("/run/sum 1 2 39")).Succeeded(), Does.Contain("42"));
+        Assert.That((await Guest.RunAsync($"{MachineFiles.Program("sum")} 40 2 echo")).Succeeded(), Is.EqualTo("42 echo"));
     }
 }

@@ -6,6 +6,12 @@ public sealed record GuestOptions
     /// <summary>Its kernel: <c>6.12</c> or <c>6.1</c>.</summary>
     public string Kernel { get; init; } = "6.12";
 
+    /// <summary>Its initramfs, in the machine; its kernel's usual one if not said.</summary>
+    public string? Initramfs { get; init; }
+
+    /// <summary>Its memory in MiB.</summary>
+    public int Memory { get; init; } = 256;
+
     /// <summary>Its TEE, as the VMM's option says it.</summary>
     public string Tee { get; init; } = "linux";
 

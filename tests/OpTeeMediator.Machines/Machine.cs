@@ -9,6 +9,8 @@ public sealed class Machine : IAsyncDisposable
 {
     private const int TailLength = 4000;
 
+    private static readonly string[] LogNames = ["boot", "console", "optee", "host", "guest1", "guest2"];
+
     private static readonly TimeSpan Boots = TimeSpan.FromSeconds(90);
     private static readonly TimeSpan Asks = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
@@ -79,7 +81,7 @@ public sealed class Machine : IAsyncDisposable
     /// <summary>The ends of the machine's logs.</summary>
     /// <returns>A text for a message.</returns>
     public string Logs() =>
-        string.Join('\n', new[] { "boot", "console", "optee", "host", "guest1", "guest2" }.Select(Tail).Where(tail => tail.Length > 0));
+        string.Join('\n', LogNames.Select(Tail).Where(tail => tail.Length > 0));
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()

@@ -86,10 +86,17 @@ public sealed class AgentLine : IAsyncDisposable
     /// <param name="script">The script, for <c>sh</c>.</param>
     /// <param name="timeout">How long at most.</param>
     /// <returns>Its output and exit status, or a failure with the ends of the logs if it takes longer.</returns>
-    public async Task<CommandResult> RunAsync(string script, TimeSpan timeout)
+    public Task<CommandResult> RunAsync(string script, TimeSpan timeout) => RunAsync(script, timeout, _ => { });
+
+    /// <summary>Runs a shell script to its end.</summary>
+    /// <param name="script">The script, for <c>sh</c>.</param>
+    /// <param name="timeout">How long at most.</param>
+    /// <param name="observe">Gets each line of the output when it comes.</param>
+    /// <returns>Its output and exit status, or a failure with the ends of the logs if it takes longer.</returns>
+    public async Task<CommandResult> RunAsync(string script, TimeSpan timeout, Action<OutputLine> observe)
     {
         string id = $"m{Interlocked.Increment(ref _lastId)}.{Environment.ProcessId}";
-        var command = new RunningCommand();
+        var command = new RunningCommand(observe);
         _commands[id] = command;
         try
         {

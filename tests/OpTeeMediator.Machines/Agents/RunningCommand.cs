@@ -3,7 +3,8 @@ using System.Diagnostics;
 namespace OpTeeMediator.Machines.Agents;
 
 /// <summary>A command that an agent runs: collects what comes of it.</summary>
-internal sealed class RunningCommand
+/// <param name="observe">Gets each line of the output.</param>
+internal sealed class RunningCommand(Action<OutputLine> observe)
 {
     private const int TailLength = 30;
 
@@ -24,7 +25,9 @@ internal sealed class RunningCommand
         {
             if (verb != "end")
             {
-                _lines.Add(new OutputLine(_watch.Elapsed, text));
+                var line = new OutputLine(_watch.Elapsed, text);
+                _lines.Add(line);
+                observe(line);
                 return false;
             }
 

@@ -6,19 +6,20 @@ namespace OpTeeMediator.Machines.Xtest;
 /// <summary>A run of xtest's regression suite, read from its output.</summary>
 public sealed partial class XtestRun
 {
+    private const int TailLength = 20;
     private const string Finished = "TEE test application done!";
 
-    private XtestRun(IReadOnlyList<XtestCase> cases, bool isFinished)
+    private XtestRun(IReadOnlyList<XtestCase> cases, string? interruption)
     {
         Cases = cases;
-        IsFinished = isFinished;
+        Interruption = interruption;
     }
 
     /// <summary>The cases, in the order in which they ran.</summary>
     public IReadOnlyList<XtestCase> Cases { get; }
 
-    /// <summary>Whether the run came to its end.</summary>
-    public bool IsFinished { get; }
+    /// <summary>Why the run did not come to its end; <see langword="null"/> if it did.</summary>
+    public string? Interruption { get; }
 
     /// <summary>The numbers of the cases that did not pass.</summary>
     public IEnumerable<string> Failures => Cases.Where(one => one.Outcome != XtestOutcome.Passed).Select(one => one.Id);
@@ -27,17 +28,47 @@ public sealed partial class XtestRun
     /// <param name="line">Where.</param>
     /// <param name="timeout">How long all of them may take.</param>
     /// <param name="cases">Their numbers, all of the suite if none; a number means all cases whose name contains it.</param>
-    /// <returns>What came of it.</returns>
-    public static async Task<XtestRun> RunAsync(AgentLine line, TimeSpan timeout, params string[] cases)
+    /// <returns>What came of it; what came until then, if it does not end in time.</returns>
+    public static Task<XtestRun> RunAsync(AgentLine line, TimeSpan timeout, params string[] cases) => RunAsync(line, timeout, _ => { }, cases);
+
+    /// <summary>Runs cases.</summary>
+    /// <param name="line">Where.</param>
+    /// <param name="timeout">How long all of them may take.</param>
+    /// <param name="observe">Gets each line of the output when it comes.</param>
+    /// <param name="cases">Their numbers, all of the suite if none; a number means all cases whose name contains it.</param>
+    /// <returns>What came of it; what came until then, if it does not end in time.</returns>
+    public static async Task<XtestRun> RunAsync(AgentLine line, TimeSpan timeout, Action<OutputLine> observe, params string[] cases)
     {
-        CommandResult result = await line.RunAsync($"xtest -t regression {string.Join(' ', cases)}", timeout);
-        return Read(result.Lines);
+        var output = new List<OutputLine>();
+        try
+        {
+            await line.RunAsync($"xtest -t regression {string.Join(' ', cases)}", timeout, Take);
+            return Read(output, null);
+        }
+        catch (MachineFailedException exception)
+        {
+            lock (output)
+            {
+                return Read([.. output], exception.Message);
+            }
+        }
+
+        void Take(OutputLine text)
+        {
+            lock (output)
+            {
+                output.Add(text);
+            }
+
+            observe(text);
+        }
     }
 
     /// <summary>Reads xtest's output.</summary>
     /// <param name="output">The output's lines.</param>
+    /// <param name="interruption">Why there is no more of it; <see langword="null"/> if xtest ended.</param>
     /// <returns>What it says.</returns>
-    public static XtestRun Read(IReadOnlyList<OutputLine> output)
+    public static XtestRun Read(IReadOnlyList<OutputLine> output, string? interruption)
     {
         var cases = new List<XtestCase>();
         var skips = new List<string>();
@@ -65,12 +96,13 @@ public sealed partial class XtestRun
             }
         }
 
-        return new XtestRun(cases, output.Any(line => line.Text == Finished));
+        bool isFinished = output.Any(line => line.Text == Finished);
+        return new XtestRun(cases, isFinished ? null : interruption ?? $"xtest ended early: {string.Join('\n', output.TakeLast(TailLength).Select(line => line.Text))}");
     }
 
     /// <inheritdoc/>
     public override string ToString() => string.Join('\n', Cases.Select(one =>
-        $"{one.Id} {one.Outcome} {one.Duration.TotalSeconds:0.0} s {string.Join("; ", one.Errors)}")) + (IsFinished ? "" : "\nnot finished");
+        $"{one.Id} {one.Outcome} {one.Duration.TotalSeconds:0.0} s {string.Join("; ", one.Errors)}")) + "\n" + Interruption;
 
     [GeneratedRegex(@"^\* regression_(\S+) (.*)$")]
     private static partial Regex CaseBegins();

@@ -1,0 +1,77 @@
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Xtest;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>Kernels of different age, reboots, kernels started by kexec.</summary>
+[TestFixture]
+internal sealed class GuestLifeTests : MachineFixture
+{
+    private const string BootId = "cat /proc/sys/kernel/random/boot_id";
+
+    // A guest has no disk, so the kernel that it starts comes with its initramfs: as a second archive behind the first.
+    private static readonly string InitramfsWithKernel = $"""
+        mkdir -p /run/overlay/kernel && cd /run/overlay && cp {MachineFiles.Kernel("6.12")} {MachineFiles.Initramfs("6.12")} kernel/
+        (cat {MachineFiles.Initramfs("6.12")}; find kernel | cpio -o -H newc) > /run/with-kernel.cpio
+        """;
+
+    private static readonly int Reboots = IsFull ? 10 : 2;
+
+    [TestCase("6.12", "linux")]
+    [TestCase("6.1", "linux")]
+    [TestCase("6.1", "software")]
+    public async Task Kernel_OfEitherRelease_GetsAWorkingDriver(string kernel, string tee)
+    {
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = kernel, Tee = tee });
+
+        Assert.That((await guest.RunAsync("uname -r")).Succeeded(), Does.StartWith(kernel + "."));
+        Assert.That((await guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
+        Assert.That((await guest.RunAsync("modprobe optee-rng && head -c 16 /dev/hwrng | wc -c")).Succeeded(), Is.EqualTo("16"));
+    }
+
+    [Test]
+    public async Task Xtest_OnTheOlderKernel_Passes()
+    {
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = "6.1" });
+
+        await AssertThatTheTeeWorks(guest);
+    }
+
+    [Test]
+    public async Task Reboot_AgainAndAgain_GivesAWorkingDriverEachTime()
+    {
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions());
+        var boots = new List<string> { (await guest.RunAsync(BootId)).Succeeded() };
+        for (int count = 0; count < Reboots; count++)
+        {
+            await AssertThatTheTeeWorks(guest);
+            await guest.RestartAsync("reboot -f");
+            boots.Add((await guest.RunAsync(BootId)).Succeeded());
+        }
+
+        await AssertThatTheTeeWorks(guest);
+        Assert.That(boots, Is.Unique);
+    }
+
+    [Test]
+    public async Task Kexec_WithoutUnloadingTheDriver_GivesAWorkingDriver()
+    {
+        (await Machine.RunAsync(InitramfsWithKernel)).Succeeded();
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Initramfs = "/run/with-kernel.cpio", Memory = 512 });
+        string before = (await guest.RunAsync(BootId)).Succeeded();
+        await AssertThatTheTeeWorks(guest);
+        (await guest.RunAsync("kexec --load /kernel/Image --initrd=/kernel/initramfs.cpio --reuse-cmdline")).Succeeded();
+
+        await guest.RestartAsync("kexec --exec");
+
+        Assert.That((await guest.RunAsync(BootId)).Succeeded(), Is.Not.EqualTo(before));
+        await AssertThatTheTeeWorks(guest);
+    }
+
+    private static async Task AssertThatTheTeeWorks(Guest guest)
+    {
+        XtestRun run = await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(2), "1004");
+        Assert.That(run.Failures, Is.Empty, run.ToString());
+        Assert.That(run.Cases, Has.Count.EqualTo(1));
+    }
+}

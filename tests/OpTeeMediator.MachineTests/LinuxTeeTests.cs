@@ -1,0 +1,78 @@
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Measurements;
+using OpTeeMediator.Machines.Xtest;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>A guest with two vCPUs whose TEE is the host's.</summary>
+[TestFixture]
+internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "linux", Cpus = 2 })
+{
+    // Short ones of every group that differs in what it asks of a mediator: sessions, panics, buffers (registered, temporary, null, read-only,
+    // out of bounds), concurrency, cryptography, storage, large objects.
+    private static readonly string[] Representatives =
+        ["1001", "1002", "1004", "1005", "1006", "1007", "1012", "1016", "1017", "1018", "1022", "1025", "1032", "4001", "6001", "6018"];
+
+    private const int RoundTrips = 300;
+
+    // The aim is 1.3; more is allowed for what else the machine under the machine is doing.
+    private const double MostTimesTheHosts = 2.0;
+
+    [Test]
+    public async Task Driver_AtBoot_IsInitialized() =>
+        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
+
+    [Test]
+    public async Task Guest_AtBoot_HasTwoCpusAndNoSupplicant() =>
+        Assert.That((await Guest.RunAsync("nproc; pidof tee-supplicant || echo none")).Succeeded(), Is.EqualTo("2\nnone"));
+
+    [Test]
+    public async Task Xtest_RepresentativeCases_Pass()
+    {
+        XtestRun run = await XtestRun.RunAsync(Guest.Console, TimeSpan.FromMinutes(4), Representatives);
+
+        TestContext.Out.WriteLine(run);
+        Assert.That(run.Failures, Is.Empty, run.ToString());
+        Assert.That(run.Cases.Select(one => one.Id), Is.EqualTo(Representatives));
+        Assert.That(run.Interruption, Is.Null);
+    }
+
+    [Test]
+    public async Task RandomNumberGenerator_OfTheHostsTee_IsTheGuestsToo() =>
+        Assert.That((await Guest.RunAsync("modprobe optee-rng && cat /sys/class/misc/hw_random/rng_available")).Succeeded(), Does.Contain("optee-rng"));
+
+    [Test]
+    public async Task RoundTrip_InTheGuest_IsLittleLongerThanOnTheHost()
+    {
+        string script = $"{MachineFiles.Program("round-trips")} {RoundTrips}";
+
+        // In turns, so that what else goes on disturbs both alike.
+        RoundTripTimes host = RoundTripTimes.Read((await Machine.RunAsync(script)).Succeeded());
+        RoundTripTimes guest = RoundTripTimes.Read((await Guest.RunAsync(script)).Succeeded());
+        host = host.Best(RoundTripTimes.Read((await Machine.RunAsync(script)).Succeeded()));
+        guest = guest.Best(RoundTripTimes.Read((await Guest.RunAsync(script)).Succeeded()));
+
+        TestContext.Out.WriteLine(guest.Beside(host));
+        Assert.That(guest.Ratio(host, "values"), Is.LessThan(MostTimesTheHosts), guest.Beside(host));
+    }
+
+    [Test]
+    public async Task Tee_WithoutRoomForMore_RefusesAndRecovers()
+    {
+        string output = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 0x100000 100")).Succeeded();
+
+        TestContext.Out.WriteLine(output);
+        Assert.That(output, Does.Match(@"^\d+ buffers, then ffff000c\nafterwards 00000000$"));
+    }
+
+    [Test]
+    public async Task Tee_WithoutRegistrationsForMore_RefusesAndRecovers()
+    {
+        string output = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 4096 2000")).Succeeded();
+
+        TestContext.Out.WriteLine(output);
+        Assert.That(output, Does.Match(@"^\d+ buffers, then ffff000c\nafterwards 00000000$"));
+    }
+
+
+}

@@ -135,22 +135,11 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>Has the worker perform the operation, which then ends with <see cref="Complete"/>.</summary>
-    public void PostToWorker()
-    {
-        Volatile.Write(ref _completion, Pending);
-        Worker!.Post();
-    }
+    /// <summary>Begins the wait for a backend, before the operation is performed.</summary>
+    public void ExpectBackend() => Volatile.Write(ref _completion, Pending);
 
     /// <summary>Has an operation that did not complete at once end with <see cref="Complete"/>.</summary>
     public void Await(ValueTask<TeeResult> operation)
-    {
-        Volatile.Write(ref _completion, Pending);
-        AwaitPosted(operation);
-    }
-
-    /// <summary>As <see cref="Await"/>, for the worker: the call may be abandoned already.</summary>
-    public void AwaitPosted(ValueTask<TeeResult> operation)
     {
         _awaiter = operation.GetAwaiter();
         _awaiter.UnsafeOnCompleted(_onCompleted);

@@ -39,14 +39,9 @@ internal sealed class CallWorker
                 return;
             }
 
-            ValueTask<TeeResult> operation = _calls.Perform(_slot);
-            if (operation.IsCompletedSuccessfully)
+            if (_calls.TryPerform(_slot, out TeeResult result))
             {
-                _slot.Complete(operation.Result);
-            }
-            else
-            {
-                _slot.AwaitPosted(operation);
+                _slot.Complete(result);
             }
         }
     }

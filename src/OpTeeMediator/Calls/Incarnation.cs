@@ -21,7 +21,7 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
     {
         get
         {
-            using (Gate.Read())
+            using (Gate.Enter())
             {
                 return Sessions.Count == 0 && Memory.Count == 0;
             }
@@ -30,7 +30,7 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
 
     public void Retire()
     {
-        using (Gate.Change())
+        using (Gate.Enter())
         {
             _isRetired = true;
         }

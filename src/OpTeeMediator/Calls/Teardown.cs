@@ -44,7 +44,7 @@ internal static class Teardown
         while (incarnation.Sessions.FindAny() is { } session)
         {
             Try(() => session.Backend?.CloseAsync() ?? ValueTask.CompletedTask, ref failure);
-            using (incarnation.Gate.Change())
+            using (incarnation.Gate.Enter())
             {
                 incarnation.Sessions.Remove(session);
             }
@@ -61,7 +61,7 @@ internal static class Teardown
 
     private static SharedBuffer? TakeAnyBuffer(Incarnation incarnation)
     {
-        using (incarnation.Gate.Change())
+        using (incarnation.Gate.Enter())
         {
             return incarnation.Memory.RemoveAny();
         }

@@ -79,7 +79,7 @@ internal sealed class YieldingCalls
         uint answer = _reader.Prepare(slot, registers, incarnation, out TeeReturnCode refusal);
         if (!incarnation.Gate.IsUnchanged(version))
         {
-            using (incarnation.Gate.Read())
+            using (incarnation.Gate.Enter())
             {
                 answer = incarnation.IsRetired
                     ? OpTeeSmc.ReturnBusy
@@ -110,38 +110,7 @@ internal sealed class YieldingCalls
             Session session = slot.Session!;
             request.CommandId = slot.Message.Header.Function;
             request.Session = session.Backend;
-            if (request.Session!.Execution != TeeExecution.Inline)
-            {
-                return Run(slot, TeeExecution.Worker, ref registers);
-            }
-
-            // Not by Perform: a ValueTask that is handed on once more costs as much as the rest of the way to the backend.
-            bool isPending = false;
-            TeeResult result = default;
-            try
-            {
-                ValueTask<TeeResult> operation = request.Session.InvokeCommandAsync(request);
-                if (operation.IsCompletedSuccessfully)
-                {
-                    result = operation.Result;
-                }
-                else
-                {
-                    slot.Await(operation);
-                    isPending = true;
-                }
-            }
-            catch (Exception exception)
-            {
-                result = BackendFailed(TeeOperation.InvokeCommand, exception);
-            }
-
-            if (isPending)
-            {
-                return Wait(slot, ref registers);
-            }
-
-            return Finish(slot, result, reached: true, ref registers);
+            return Run(slot, request.Session!.Execution, ref registers);
         }
 
         return StartOther(slot, incarnation, refusal, ref registers);
@@ -160,25 +129,73 @@ internal sealed class YieldingCalls
     }
 
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
-    public ValueTask<TeeResult> Perform(CallSlot slot)
+    /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
+    /// <remarks>
+    /// Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way to an inline backend, because the
+    /// processor cannot forward its small fields to one wide copy.
+    /// </remarks>
+    public bool TryPerform(CallSlot slot, out TeeResult result)
     {
         TeeRequest request = slot.Request;
         try
         {
-            return request.Operation switch
+            switch (request.Operation)
             {
-                TeeOperation.InvokeCommand => request.Session!.InvokeCommandAsync(request),
-                TeeOperation.OpenSession => _partition.OpenSessionAsync(request),
-                TeeOperation.CloseSession => ToResult(slot.OwnSession!.Backend!.CloseAsync()),
-                TeeOperation.RegisterMemory => ToResult(_partition.RegisterMemoryAsync(slot.Buffer!)),
-                TeeOperation.UnregisterMemory => ToResult(_partition.UnregisterMemoryAsync(slot.Buffer!)),
-                _ => ValueTask.FromResult(TeeResult.FromTee(TeeReturnCode.NotImplemented)),
-            };
+                case TeeOperation.InvokeCommand:
+                    ValueTask<TeeResult> invocation = request.Session!.InvokeCommandAsync(request);
+                    if (invocation.IsCompletedSuccessfully)
+                    {
+                        result = invocation.Result;
+                        return true;
+                    }
+
+                    slot.Await(invocation);
+                    break;
+
+                case TeeOperation.OpenSession:
+                    ValueTask<TeeResult> opening = _partition.OpenSessionAsync(request);
+                    if (opening.IsCompletedSuccessfully)
+                    {
+                        result = opening.Result;
+                        return true;
+                    }
+
+                    slot.Await(opening);
+                    break;
+
+                case TeeOperation.RegisterMemory:
+                    ValueTask<TeeReturnCode> registration = _partition.RegisterMemoryAsync(slot.Buffer!);
+                    if (registration.IsCompletedSuccessfully)
+                    {
+                        result = TeeResult.FromTee(registration.Result);
+                        return true;
+                    }
+
+                    slot.Await(ToResult(registration));
+                    break;
+
+                default:
+                    bool isClosing = request.Operation == TeeOperation.CloseSession;
+                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync() : _partition.UnregisterMemoryAsync(slot.Buffer!);
+                    if (ending.IsCompletedSuccessfully)
+                    {
+                        ending.GetAwaiter().GetResult();
+                        result = TeeResult.FromTee(TeeReturnCode.Success);
+                        return true;
+                    }
+
+                    slot.Await(ToResult(ending));
+                    break;
+            }
         }
         catch (Exception exception)
         {
-            return ValueTask.FromResult(BackendFailed(request.Operation, exception));
+            result = BackendFailed(request.Operation, exception);
+            return true;
         }
+
+        result = default;
+        return false;
     }
 
     /// <summary>What the guest gets when the backend threw.</summary>
@@ -221,7 +238,7 @@ internal sealed class YieldingCalls
         lock (_standby)
         {
             uint answer;
-            using (incarnation.Gate.Read())
+            using (incarnation.Gate.Enter())
             {
                 answer = _reader.Prepare(_standby, registers, incarnation, out _);
             }
@@ -307,7 +324,7 @@ internal sealed class YieldingCalls
             return refusal;
         }
 
-        using (incarnation.Gate.Change())
+        using (incarnation.Gate.Enter())
         {
             slot.OwnSession = incarnation.Sessions.TryAdd(application);
         }
@@ -323,7 +340,7 @@ internal sealed class YieldingCalls
             return TeeReturnCode.BadParameters;
         }
 
-        using (incarnation.Gate.Change())
+        using (incarnation.Gate.Enter())
         {
             if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
             {
@@ -355,7 +372,7 @@ internal sealed class YieldingCalls
         }
 
         bool isAdded;
-        using (incarnation.Gate.Change())
+        using (incarnation.Gate.Enter())
         {
             isAdded = incarnation.Memory.TryAdd(buffer!);
         }
@@ -378,7 +395,7 @@ internal sealed class YieldingCalls
             return TeeReturnCode.BadParameters;
         }
 
-        using (incarnation.Gate.Change())
+        using (incarnation.Gate.Enter())
         {
             if (incarnation.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
             {
@@ -453,19 +470,14 @@ internal sealed class YieldingCalls
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
-        if (execution == TeeExecution.Inline || slot.Worker is null)
+        slot.ExpectBackend();
+        if (execution == TeeExecution.Worker && slot.Worker is { } worker)
         {
-            ValueTask<TeeResult> operation = Perform(slot);
-            if (operation.IsCompletedSuccessfully)
-            {
-                return Finish(slot, operation.Result, reached: true, ref registers);
-            }
-
-            slot.Await(operation);
+            worker.Post();
         }
-        else
+        else if (TryPerform(slot, out TeeResult result))
         {
-            slot.PostToWorker();
+            return Finish(slot, result, reached: true, ref registers);
         }
 
         return Wait(slot, ref registers);
@@ -533,7 +545,7 @@ internal sealed class YieldingCalls
         }
 
         bool returnsBuffer = false;
-        using (incarnation.Gate.Change())
+        using (incarnation.Gate.Enter())
         {
             switch (slot.Request.Operation)
             {
@@ -624,27 +636,11 @@ internal sealed class YieldingCalls
         return SmcOutcome.Handled(SmcRegisterSet.X0);
     }
 
-    private static ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation)
+    private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);
+
+    private static async ValueTask<TeeResult> ToResult(ValueTask operation)
     {
-        return operation.IsCompletedSuccessfully ? ValueTask.FromResult(TeeResult.FromTee(operation.Result)) : Later(operation);
-
-        static async ValueTask<TeeResult> Later(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);
-    }
-
-    private static ValueTask<TeeResult> ToResult(ValueTask operation)
-    {
-        if (operation.IsCompletedSuccessfully)
-        {
-            operation.GetAwaiter().GetResult();
-            return ValueTask.FromResult(TeeResult.FromTee(TeeReturnCode.Success));
-        }
-
-        return Later(operation);
-
-        static async ValueTask<TeeResult> Later(ValueTask operation)
-        {
-            await operation;
-            return TeeResult.FromTee(TeeReturnCode.Success);
-        }
+        await operation;
+        return TeeResult.FromTee(TeeReturnCode.Success);
     }
 }

@@ -3,16 +3,16 @@ namespace OpTeeMediator.SharedMemory;
 /// <summary>Lets calls look things up without a lock, and lets whoever takes things away know which calls still use them.</summary>
 /// <remarks>
 /// <para>A call does: read <see cref="Version"/>; look up; publish in its slot what it found; ask <see cref="IsUnchanged"/>. If that fails it does
-/// the same again inside <see cref="Read"/>. A change happens inside <see cref="Change"/>, after which the changer looks through the slots.</para>
+/// the same again inside <see cref="Enter"/>. A change happens inside <see cref="Enter"/> too, after which the changer looks through the slots.</para>
 /// <para>Why nothing is missed: the call publishes, fences, reads the version; the changer raises the version, fences, reads the slots. In
 /// every order of these, either the call sees the new version or the changer sees what the call published.</para>
+/// <para>The version is the lock as well: odd while someone is inside, which is short. Entering is a full fence.</para>
 /// </remarks>
 internal sealed class ChangeGate
 {
-    private readonly Lock _lock = new();
     private int _version;
 
-    /// <summary>The current version; odd while a change is going on.</summary>
+    /// <summary>The current version; odd while someone is inside.</summary>
     public int Version => Volatile.Read(ref _version);
 
     /// <summary>Whether all that was looked up since <paramref name="version"/> was read is still right. A full fence.</summary>
@@ -22,23 +22,32 @@ internal sealed class ChangeGate
         return (version & 1) == 0 && Volatile.Read(ref _version) == version;
     }
 
-    /// <summary>Keeps changes out until the scope is disposed of.</summary>
-    public Lock.Scope Read() => _lock.EnterScope();
-
-    /// <summary>Makes a change until the scope is disposed of. It begins with a full fence.</summary>
-    public ChangeScope Change()
+    /// <summary>Keeps all others out until the scope is disposed of.</summary>
+    public Scope Enter()
     {
-        _lock.Enter();
-        _ = Interlocked.Increment(ref _version);
-        return new ChangeScope(this);
+        int version = _version;
+        if ((version & 1) != 0 || Interlocked.CompareExchange(ref _version, version + 1, version) != version)
+        {
+            WaitAndEnter();
+        }
+
+        return new Scope(this);
     }
 
-    internal readonly ref struct ChangeScope(ChangeGate gate)
+    private void WaitAndEnter()
     {
-        public void Dispose()
+        SpinWait spin = default;
+        int version;
+        do
         {
-            Volatile.Write(ref gate._version, gate._version + 1);
-            gate._lock.Exit();
+            spin.SpinOnce();
+            version = Volatile.Read(ref _version);
         }
+        while ((version & 1) != 0 || Interlocked.CompareExchange(ref _version, version + 1, version) != version);
+    }
+
+    internal readonly ref struct Scope(ChangeGate gate)
+    {
+        public void Dispose() => Volatile.Write(ref gate._version, gate._version + 1);
     }
 }

@@ -5,7 +5,7 @@ namespace OpTeeMediator.SharedMemory;
 /// <summary>The registered buffers of a guest, by cookie: an open-addressing table of fixed capacity, at most half full.</summary>
 /// <remarks>
 /// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the <see cref="ChangeGate"/> tells. Everything
-/// else is called inside <see cref="ChangeGate.Change"/>.
+/// else is called inside <see cref="ChangeGate.Enter"/>.
 /// </remarks>
 internal sealed class SharedMemoryTable
 {

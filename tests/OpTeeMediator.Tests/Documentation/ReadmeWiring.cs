@@ -1,0 +1,36 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Linux;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Software;
+
+namespace OpTeeMediator.Tests.Documentation;
+
+/// <summary>The README's snippet, compiled. <see cref="ReadmeTests"/> sees to it that they are the same.</summary>
+internal static class ReadmeWiring
+{
+    internal sealed class MyApplication : TrustedApplication
+    {
+        public static TrustedApplicationManifest Manifest { get; } = new(new Guid("c5bd7b0e-5a0c-4c43-9d3a-0d2a4a1d5f11"));
+    }
+
+    /// <summary>What the VMM of the snippet has already.</summary>
+    internal static async Task RunAsync(int vmFd, int vcpuFd, nint run, Func<bool> runVcpu)
+    {
+        // <README>
+        using var memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 256 << 20));    // or your own IGuestMemory
+        var tee = new SoftwareTee(new SoftwareTeeOptions().Add(MyApplication.Manifest, () => new MyApplication()));
+
+        var access = TeeAccess.Only(MyApplication.Manifest.Uuid, SoftwareTee.RandomNumberGeneratorUuid);
+        await using var optee = new OpTeeGuest(memory, tee, new OpTeeGuestOptions { Access = access });
+        var smc = new SmcRouter(optee);                                                        // other services may sit beside it
+        KvmSmccc.ForwardToUser(vmFd, smc);                                                     // once, before the first KVM_RUN
+
+        while (runVcpu())                                                                      // in each vCPU's thread: KVM_RUN,
+        {                                                                                      // and at KVM_EXIT_HYPERCALL:
+            KvmSmccc.Handle(vcpuFd, run, smc);                                                 // reads the registers the call needs, mediates,
+        }                                                                                      // writes back those that changed
+        // </README>
+    }
+}

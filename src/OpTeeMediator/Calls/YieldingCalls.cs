@@ -152,6 +152,11 @@ internal sealed class YieldingCalls
                     slot.Await(invocation);
                     break;
 
+                // The device enumeration: its session is the mediator's own, and the backend knows nothing of it.
+                case TeeOperation.OpenSession when request.Session is not null:
+                    result = TeeResult.FromTee(TeeReturnCode.Success);
+                    return true;
+
                 case TeeOperation.OpenSession:
                     ValueTask<TeeResult> opening = _partition.OpenSessionAsync(request);
                     if (opening.IsCompletedSuccessfully)

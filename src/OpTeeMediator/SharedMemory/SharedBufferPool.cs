@@ -105,7 +105,9 @@ internal sealed class SharedBufferPool
     {
         count = 0;
         refusal = TeeReturnCode.BadParameters;
-        if (size == 0 || size > ulong.MaxValue - address - OpTeeMessage.PageSize)
+
+        // So that neither the sums below nor the end of the last page wrap.
+        if (size == 0 || address > ulong.MaxValue - OpTeeMessage.PageSize || size > ulong.MaxValue - OpTeeMessage.PageSize - address)
         {
             return false;
         }
@@ -120,8 +122,9 @@ internal sealed class SharedBufferPool
     {
         if (count == 1)
         {
-            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0;
-            pages.Set(single, 1, null);
+            // The last page of all is no guest RAM; its end would not fit 64 bits.
+            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0 && single <= ulong.MaxValue - OpTeeMessage.PageSize;
+            pages.Set(isPage ? single : 0, 1, null);
             return isPage;
         }
 

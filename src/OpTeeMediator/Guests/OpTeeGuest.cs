@@ -22,6 +22,9 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     // Earlier lives of the driver that are not torn down yet; a guest that restarts its driver faster than that has to wait.
     private const int MaximumTeardowns = 4;
 
+    // Bits 16 to 23 of a function identifier: no call of ours has one set.
+    private const uint ReservedBits = 0x00ff_0000;
+
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
     private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
     private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
@@ -235,7 +238,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     // The same set as Ranges, as a test shows.
     private static bool IsOurs(SmcFunctionId id) =>
-        !id.IsSmc64 && (id.Owner == OpTeeSmc.OwnerTrustedOs || (id.IsFast && id.Owner == OpTeeSmc.OwnerTrustedOsApi));
+        !id.IsSmc64 && (id.Value & ReservedBits) == 0 && (id.Owner == OpTeeSmc.OwnerTrustedOs || (id.IsFast && id.Owner == OpTeeSmc.OwnerTrustedOsApi));
 
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
     {

@@ -127,13 +127,19 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NeedsRegisters(needed);
         }
 
+        CallSlot? held = null;
         try
         {
-            return Dispatch(functionId, ref registers);
+            return Dispatch(functionId, ref registers, ref held);
         }
         catch (Exception exception)
         {
             // Nothing of ours throws here by design; a VMM's IGuestMemory or its logger may. The guest gets an answer all the same.
+            if (held is not null)
+            {
+                _calls.Abort(held);
+            }
+
             _log.CallFailed(functionId, exception);
             registers.X0 = OpTeeSmc.ReturnNoMemory;
             return SmcOutcome.Handled(SmcRegisterSet.X0);
@@ -183,7 +189,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         await WaitOrWarn(disposal);
     }
 
-    private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers)
+    private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers, ref CallSlot? held)
     {
         if (_isDisposed)
         {
@@ -195,10 +201,10 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             case OpTeeSmc.CallWithRegisteredArgument:
             case OpTeeSmc.CallWithArgument:
             case OpTeeSmc.CallWithRpcArgument:
-                return _calls.Start(ref registers);
+                return _calls.Start(ref registers, ref held);
 
             case OpTeeSmc.ReturnFromRpc:
-                return _calls.Resume(ref registers);
+                return _calls.Resume(ref registers, ref held);
 
             case OpTeeSmc.ExchangeCapabilities:
                 return ExchangeCapabilities(ref registers);

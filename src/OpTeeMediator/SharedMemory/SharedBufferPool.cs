@@ -90,15 +90,22 @@ internal sealed class SharedBufferPool
             return TeeReturnCode.OutOfMemory;
         }
 
-        if (!_memory.TryPin(candidate.Pages))
+        bool isPinned = false;
+        try
         {
-            Keep(candidate);
-            _budget.Return(pages);
-            return TeeReturnCode.BadParameters;
+            isPinned = _memory.TryPin(candidate.Pages);
+        }
+        finally
+        {
+            if (!isPinned)
+            {
+                Keep(candidate);
+                _budget.Return(pages);
+            }
         }
 
-        buffer = candidate;
-        return TeeReturnCode.Success;
+        buffer = isPinned ? candidate : null;
+        return isPinned ? TeeReturnCode.Success : TeeReturnCode.BadParameters;
     }
 
     private bool TryCountPages(ulong address, ulong size, out int count, out TeeReturnCode refusal)

@@ -79,7 +79,7 @@ internal sealed class ChangingMemoryTests(bool isMapped)
         byte[] last = new byte[1];
         bench.Backend.OnRegister = memory => memory.TryRead(memory.Size - 1, last) ? TeeReturnCode.Success : TeeReturnCode.Generic;
 
-        // After the n-th access (the message is the first) the first n − 1 pages of the list have been read.
+        // After the n-th access (the message is the first, and the very first of all) the first n − 1 pages of the list have been read.
         ulong[] parts = [list, .. Enumerable.Range(1, count / 511).Select(index => list + ((ulong)index * 0x1000))];
         hooks.After = number =>
         {
@@ -110,10 +110,13 @@ internal sealed class ChangingMemoryTests(bool isMapped)
         bench.Driver.Write<byte>(pages[1], [0x66]);
         byte[] read = new byte[1];
         bench.Backend.OnInvoke = request => new(request.Parameters[0].TryRead(0x1000, read) ? TeeResult.Success : TeeResult.CommunicationFailure);
+        int before = hooks.Accesses;
         hooks.After = number =>
         {
             Scribble(bench, page, GuestBench.Invocation(0, 0, GuestParameter.Temporary(9, 0x1000, ulong.MaxValue, 0)));
-            bench.Driver.Write<ulong>(list, [.. Enumerable.Repeat(number > 1 ? 0x1000_0000ul : pages[0], number > 1 ? 2 : 1)]);
+
+            // The first access is to the message, the second to the list.
+            bench.Driver.Write<ulong>(list, number - before > 1 ? [0x1000_0000ul, 0x1000_0000ul] : pages);
         };
 
         GuestMessage answer = bench.Driver.Invoke(

@@ -63,6 +63,20 @@ internal sealed class CallSlots
         return count;
     }
 
+    /// <summary>Whether every slot is held by a call of another incarnation.</summary>
+    public bool AreHeldByOthersThan(Incarnation incarnation)
+    {
+        foreach (CallSlot slot in _slots)
+        {
+            if (slot.Incarnation is not { } other || other == incarnation)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>Whether another call uses what this one takes away.</summary>
     public bool IsUsedByOthers(CallSlot taker)
     {

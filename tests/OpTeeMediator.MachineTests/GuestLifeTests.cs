@@ -26,7 +26,7 @@ internal sealed class GuestLifeTests : MachineFixture
 
         Assert.That((await guest.RunAsync("uname -r")).Succeeded(), Does.StartWith(kernel + "."));
         Assert.That((await guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
-        Assert.That((await guest.RunAsync("modprobe optee-rng && head -c 16 /dev/hwrng | wc -c")).Succeeded(), Is.EqualTo("16"));
+        Assert.That((await guest.RunAsync("ls /sys/bus/tee/devices")).Succeeded(), Is.Not.Empty);
     }
 
     [Test]

@@ -1,4 +1,5 @@
 using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
 using OpTeeMediator.Machines.Measurements;
 using OpTeeMediator.Machines.Xtest;
 
@@ -38,8 +39,12 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
     }
 
     [Test]
-    public async Task RandomNumberGenerator_OfTheHostsTee_IsTheGuestsToo() =>
-        Assert.That((await Guest.RunAsync("modprobe optee-rng && cat /sys/class/misc/hw_random/rng_available")).Succeeded(), Does.Contain("optee-rng"));
+    public async Task Devices_OfTheHostsTee_AreTheGuestsToo()
+    {
+        const string Devices = "ls /sys/bus/tee/devices";
+
+        Assert.That((await Guest.RunAsync(Devices)).Succeeded(), Is.EqualTo((await Machine.RunAsync(Devices)).Succeeded()));
+    }
 
     [Test]
     public async Task RoundTrip_InTheGuest_IsLittleLongerThanOnTheHost()
@@ -57,7 +62,22 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
     }
 
     [Test]
-    public async Task Tee_WithoutRoomForMore_RefusesAndRecovers()
+    public async Task Tee_FullOfOthersBuffers_RefusesAndRecovers()
+    {
+        Task<CommandResult> other = Machine.RunAsync($"{MachineFiles.Program("fill")} 0x100000 100 10");
+        await Task.Delay(TimeSpan.FromSeconds(5));
+
+        string whileFull = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 0x400000 1")).Succeeded();
+        string filled = (await other).Succeeded();
+        string afterwards = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 0x400000 1")).Succeeded();
+
+        TestContext.Out.WriteLine($"host: {filled}; guest: {whileFull}; {afterwards}");
+        Assert.That(whileFull, Does.StartWith("0 buffers, then ffff000c"));
+        Assert.That(afterwards, Is.EqualTo("1 buffers, then 00000000\nafterwards 00000000"));
+    }
+
+    [Test]
+    public async Task Vm_AtItsLimitOfSharedMemory_RefusesAndRecovers()
     {
         string output = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 0x100000 100")).Succeeded();
 
@@ -66,7 +86,7 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
     }
 
     [Test]
-    public async Task Tee_WithoutRegistrationsForMore_RefusesAndRecovers()
+    public async Task Vm_AtItsLimitOfRegistrations_RefusesAndRecovers()
     {
         string output = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 4096 2000")).Succeeded();
 

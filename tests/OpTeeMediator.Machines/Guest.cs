@@ -6,6 +6,7 @@ namespace OpTeeMediator.Machines;
 public sealed class Guest : IAsyncDisposable
 {
     private static readonly TimeSpan Boots = TimeSpan.FromSeconds(90);
+    private static readonly TimeSpan Ends = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan Lives = TimeSpan.FromHours(1);
 
     private readonly Machine _machine;
@@ -81,6 +82,21 @@ public sealed class Guest : IAsyncDisposable
         Task ready = Console.Announcement;
         _ = RunAsync(script); // never ends
         await Console.WaitForAsync(ready, Boots);
+    }
+
+    /// <summary>Has the guest switch itself off.</summary>
+    /// <returns>How the VMM ended.</returns>
+    public async Task<CommandResult> PowerOffAsync()
+    {
+        _ = RunAsync("poweroff -f"); // never ends
+        try
+        {
+            return await Exit.WaitAsync(Ends);
+        }
+        catch (TimeoutException exception)
+        {
+            throw new MachineFailedException($"the VMM did not end within {Ends.TotalSeconds} s of its guest\n{_machine.Logs()}", exception);
+        }
     }
 
     /// <summary>Ends the VMM as nothing else does.</summary>

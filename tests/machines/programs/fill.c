@@ -1,18 +1,20 @@
 // Registers buffers with the TEE until it has no more room, releases them, and registers one again. Prints
 // "COUNT buffers, then RESULT" and "afterwards RESULT".
-//   usage: fill BYTES MOST
+//   usage: fill BYTES MOST [SECONDS]
+// SECONDS: how long it keeps the buffers.
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <tee_client_api.h>
+#include <unistd.h>
 
 int main(int argc, char **argv)
 {
-	size_t size = argc == 3 ? strtoul(argv[1], NULL, 0) : 0;
-	int most = argc == 3 ? atoi(argv[2]) : 0;
+	size_t size = argc >= 3 ? strtoul(argv[1], NULL, 0) : 0;
+	int most = argc >= 3 ? atoi(argv[2]) : 0;
 	if (!size || most < 1) {
-		fprintf(stderr, "usage: %s BYTES MOST\n", argv[0]);
+		fprintf(stderr, "usage: %s BYTES MOST [SECONDS]\n", argv[0]);
 		return 2;
 	}
 
@@ -33,6 +35,9 @@ int main(int argc, char **argv)
 		count++;
 	}
 	printf("%d buffers, then %08x\n", count, result);
+	fflush(stdout);
+	if (argc == 4)
+		sleep(atoi(argv[3]));
 	for (int i = 0; i < count; i++)
 		TEEC_ReleaseSharedMemory(&buffers[i]);
 

@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 	must("TEEC_OpenSession", TEEC_OpenSession(&context, &session, &sims, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin), origin);
 
 	char text[64] = "a text";
-	TEEC_SharedMemory shared = {.size = sizeof text, .flags = TEEC_MEM_INPUT | TEEC_MEM_OUTPUT};
+	TEEC_SharedMemory shared = {.size = sizeof text, .flags = TEEC_MEM_INPUT};
 	must("TEEC_AllocateSharedMemory", TEEC_AllocateSharedMemory(&context, &shared), TEEC_ORIGIN_API);
 	memcpy(shared.buffer, text, sizeof text);
 

@@ -185,11 +185,6 @@ internal sealed class YieldingCalls
                     slot.Await(invocation);
                     break;
 
-                // The device enumeration: its session is the mediator's own, and the backend knows nothing of it.
-                case TeeOperation.OpenSession when request.Session is not null:
-                    result = TeeResult.FromTee(TeeReturnCode.Success);
-                    return true;
-
                 case TeeOperation.OpenSession:
                     ValueTask<TeeResult> opening = _partition.OpenSessionAsync(request);
                     if (opening.IsCompletedSuccessfully)
@@ -358,7 +353,7 @@ internal sealed class YieldingCalls
 
         if (slot.Request.Operation == TeeOperation.OpenSession && slot.Request.Session is not null)
         {
-            // The device enumeration: the backend does not know it.
+            // The device enumeration: its session is the mediator's own, and the backend knows nothing of it.
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 

@@ -63,7 +63,7 @@ public sealed class Guest : IAsyncDisposable
     /// <returns>A command of the host's shell, which ends with the VMM and has its exit status and its messages.</returns>
     public static string CommandOf(int number, GuestOptions options) => $"""
         on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {options.Wrapper} {MachineFiles.Vmm} \
-          --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {options.Initramfs ?? MachineFiles.Initramfs(options.Kernel)} \
+          --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {MachineFiles.Initramfs(options.Kernel)} \
           --cmdline "console=ttyAMA0 quiet guest_mode=agent" \
           --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} --log {options.Log}'
         """;

@@ -3,11 +3,8 @@ namespace OpTeeMediator.Machines;
 /// <summary>How a guest is to be.</summary>
 public sealed record GuestOptions
 {
-    /// <summary>Its kernel: <c>6.12</c> or <c>6.1</c>.</summary>
+    /// <summary>Its kernel: <c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</summary>
     public string Kernel { get; init; } = "6.12";
-
-    /// <summary>Its initramfs, in the machine; its kernel's usual one if not said.</summary>
-    public string? Initramfs { get; init; }
 
     /// <summary>Its memory in MiB.</summary>
     public int Memory { get; init; } = 256;

@@ -4,7 +4,7 @@ namespace OpTeeMediator.Machines;
 public static class MachineFiles
 {
     /// <summary>Our VMM, in the machine.</summary>
-    public const string Vmm = "/files/kvmvmm/kvmvmm";
+    public const string Vmm = "/files/kvmvmm";
 
     // The first time everything is downloaded, and the native compiler with it.
     private static readonly TimeSpan Builds = TimeSpan.FromMinutes(15);
@@ -19,12 +19,12 @@ public static class MachineFiles
     }
 
     /// <summary>A guest's kernel, in the machine.</summary>
-    /// <param name="version"><c>6.12</c> or <c>6.1</c>.</param>
+    /// <param name="version"><c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</param>
     /// <returns>Its path.</returns>
     public static string Kernel(string version) => $"/files/guest-{version}/Image";
 
     /// <summary>A guest's initramfs, in the machine.</summary>
-    /// <param name="version"><c>6.12</c> or <c>6.1</c>.</param>
+    /// <param name="version"><c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</param>
     /// <returns>Its path.</returns>
     public static string Initramfs(string version) => $"/files/guest-{version}/initramfs.cpio";
 

@@ -24,18 +24,22 @@ public sealed class RoundTripTimes
         one => one.Key,
         one => (Math.Min(one.Value.Fastest, other._times[one.Key].Fastest), Math.Min(one.Value.Median, other._times[one.Key].Median))));
 
-    /// <summary>How many times another's median this one's is.</summary>
-    /// <param name="other">The other.</param>
+    /// <summary>How many times as long as another's calls these take.</summary>
+    /// <param name="other">The other's.</param>
     /// <param name="name">The kind of call.</param>
-    /// <returns>The ratio.</returns>
-    public double Ratio(RoundTripTimes other, string name) => _times[name].Median / other._times[name].Median;
+    /// <returns>The ratio of the fastest of each: what else runs on this machine disturbs all but those.</returns>
+    public double Ratio(RoundTripTimes other, string name) => _times[name].Fastest / other._times[name].Fastest;
 
-    /// <summary>A table of a guest's times beside the host's.</summary>
-    /// <param name="host">The host's.</param>
-    /// <returns>A text.</returns>
-    public string Beside(RoundTripTimes host) => string.Join('\n', _times.Select(one => string.Create(
+    /// <summary>These times beside those of others.</summary>
+    /// <param name="name">Where these were measured.</param>
+    /// <param name="others">The others', by where they were measured.</param>
+    /// <returns>A text, a line for each kind of call.</returns>
+    public string Beside(string name, params (string Name, RoundTripTimes Times)[] others) => string.Join('\n', _times.Keys.Select(kind =>
+        $"{kind,-12}{string.Join(", ", others.Prepend((name, this)).Where(one => one.Item2._times.ContainsKey(kind)).Select(one => Cell(one.Item1, one.Item2, kind)))}"));
+
+    private string Cell(string name, RoundTripTimes times, string kind) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{one.Key,-12} guest {one.Value.Median,8:0.0} µs (fastest {one.Value.Fastest:0.0}), host {host._times[one.Key].Median,8:0.0} µs (fastest {host._times[one.Key].Fastest:0.0}), ratio {Ratio(host, one.Key):0.00}")));
+        $"{name} {times._times[kind].Fastest:0} µs (median {times._times[kind].Median:0}, ratio {times.Ratio(this, kind):0.00})");
 
     private static double Number(string text) => double.Parse(text, CultureInfo.InvariantCulture);
 }

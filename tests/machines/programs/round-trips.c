@@ -1,6 +1,7 @@
-// Measures calls of a trusted application (xtest's "sims", which keeps values): prints "NAME FASTEST MEDIAN", in
-// microseconds, for a command with values only, for one with a registered buffer, and for one whose buffer is registered for it.
-//   usage: round-trips COUNT
+// Measures calls of a trusted application: prints "NAME FASTEST MEDIAN", in microseconds, for a command with values only, for
+// one with a registered buffer, and for one whose buffer is registered for it. The application is xtest's "sims", which
+// keeps values; with the argument "sum", it is that of our VMM, and only values are measured.
+//   usage: round-trips COUNT [sum]
 
 #include <stdint.h>
 #include <stdio.h>
@@ -12,6 +13,10 @@
 // ta/sims/include/ta_sims.h of OP-TEE/optee_test
 static const TEEC_UUID sims = {0xe6a33ed4, 0x562b, 0x463a, {0xbb, 0x7e, 0xff, 0x5e, 0x15, 0xa4, 0x93, 0xc8}};
 enum { TA_SIMS_CMD_WRITE = 2, TA_SIMS_CMD_GET_COUNTER = 3 };
+
+// samples/KvmVmm/Tee/SumApplication.cs
+static const TEEC_UUID sum = {0x3c2f1b0e, 0x5a4d, 0x4f6e, {0x8b, 0x7c, 0x9d, 0x0e, 0x1f, 0x2a, 0x3b, 0x4c}};
+enum { SUM_ADD = 0 };
 
 static void must(const char *what, TEEC_Result result, uint32_t origin)
 {
@@ -52,9 +57,10 @@ static void measure(const char *name, TEEC_Session *session, uint32_t command, c
 
 int main(int argc, char **argv)
 {
-	int count = argc == 2 ? atoi(argv[1]) : 0;
-	if (count < 1) {
-		fprintf(stderr, "usage: %s COUNT\n", argv[0]);
+	int count = argc >= 2 ? atoi(argv[1]) : 0;
+	int of_sum = argc == 3 && !strcmp(argv[2], "sum");
+	if (count < 1 || argc > 2 + of_sum) {
+		fprintf(stderr, "usage: %s COUNT [sum]\n", argv[0]);
 		return 2;
 	}
 
@@ -62,7 +68,15 @@ int main(int argc, char **argv)
 	TEEC_Session session;
 	uint32_t origin = 0;
 	must("TEEC_InitializeContext", TEEC_InitializeContext(NULL, &context), TEEC_ORIGIN_API);
-	must("TEEC_OpenSession", TEEC_OpenSession(&context, &session, &sims, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin), origin);
+	must("TEEC_OpenSession", TEEC_OpenSession(&context, &session, of_sum ? &sum : &sims, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin), origin);
+
+	if (of_sum) {
+		TEEC_Operation add = {.paramTypes = TEEC_PARAM_TYPES(TEEC_VALUE_INOUT, TEEC_NONE, TEEC_NONE, TEEC_NONE)};
+		measure("values", &session, SUM_ADD, &add, count);
+		TEEC_CloseSession(&session);
+		TEEC_FinalizeContext(&context);
+		return 0;
+	}
 
 	char text[64] = "a text";
 	TEEC_SharedMemory shared = {.size = sizeof text, .flags = TEEC_MEM_INPUT};

@@ -353,7 +353,7 @@ internal sealed class YieldingCalls
 
         if (slot.Request.Operation == TeeOperation.OpenSession && slot.Request.Session is not null)
         {
-            // The device enumeration: the backend does not know it.
+            // The device enumeration: its session is the mediator's own, and the backend knows nothing of it.
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 

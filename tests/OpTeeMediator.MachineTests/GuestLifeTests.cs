@@ -9,25 +9,15 @@ internal sealed class GuestLifeTests : MachineFixture
 {
     private const string BootId = "cat /proc/sys/kernel/random/boot_id";
 
-    private static readonly int Reboots = IsFull ? 10 : 2;
-
-    [TestCase("6.12", "linux")]
-    [TestCase("6.1", "linux")]
-    [TestCase("6.1", "software")]
-    public async Task Kernel_OfEitherRelease_GetsAWorkingDriver(string kernel, string tee)
-    {
-        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = kernel, Tee = tee });
-
-        Assert.That((await guest.RunAsync("uname -r")).Succeeded(), Does.StartWith(kernel + "."));
-        Assert.That((await guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
-        Assert.That((await guest.RunAsync("ls /sys/bus/tee/devices")).Succeeded(), Is.Not.Empty);
-    }
+    private static readonly int Reboots = IsFull ? 10 : 1;
 
     [Test]
-    public async Task Xtest_OnTheOlderKernel_Passes()
+    public async Task Kernel_OfTheOlderRelease_GetsAWorkingDriver()
     {
         await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = "6.1" });
 
+        Assert.That((await guest.RunAsync("uname -r")).Succeeded(), Does.StartWith("6.1."));
+        Assert.That((await guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
         await AssertThatTheTeeWorks(guest);
     }
 

@@ -14,12 +14,20 @@ public abstract class MachineFixture
     /// <summary>Whether what takes long is wanted too: <c>tests/run --full</c>.</summary>
     protected static bool IsFull { get; } = !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL"));
 
+    /// <summary>Whether this fixture is for <c>tests/run --full</c> only.</summary>
+    protected virtual bool IsOnlyForFull => false;
+
     /// <summary>The machine.</summary>
     protected Machine Machine => _machine ?? throw new InvalidOperationException("The machine has not booted.");
 
     [OneTimeSetUp]
     public async Task Boot()
     {
+        if (IsOnlyForFull && !IsFull)
+        {
+            Assert.Ignore("Takes many minutes: only with tests/run --full.");
+        }
+
         string files = await FilesAsync();
         _machine = await Machine.BootAsync(new MachineOptions { Files = files });
         await StartAsync();

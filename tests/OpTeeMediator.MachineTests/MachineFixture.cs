@@ -36,10 +36,16 @@ public abstract class MachineFixture
     [OneTimeTearDown]
     public async Task SwitchOff()
     {
-        await StopAsync();
-        if (_machine is not null)
+        try
         {
-            await _machine.DisposeAsync();
+            await StopAsync();
+        }
+        finally
+        {
+            if (_machine is not null)
+            {
+                await _machine.DisposeAsync();
+            }
         }
     }
 

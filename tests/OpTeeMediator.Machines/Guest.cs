@@ -5,7 +5,7 @@ namespace OpTeeMediator.Machines;
 /// <summary>A guest on the machine: our VMM with Linux in it.</summary>
 public sealed class Guest : IAsyncDisposable
 {
-    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(90);
+    private static readonly TimeSpan Boots = TimeSpan.FromMinutes(3); // five seconds, unless much else runs
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan Lives = TimeSpan.FromHours(1);
 
@@ -89,14 +89,7 @@ public sealed class Guest : IAsyncDisposable
     public async Task<CommandResult> PowerOffAsync()
     {
         _ = RunAsync("poweroff -f"); // never ends
-        try
-        {
-            return await Exit.WaitAsync(Ends);
-        }
-        catch (TimeoutException exception)
-        {
-            throw new MachineFailedException($"the VMM did not end within {Ends.TotalSeconds} s of its guest\n{_machine.Logs()}", exception);
-        }
+        return await EndAsync();
     }
 
     /// <summary>Ends the VMM as nothing else does.</summary>
@@ -104,18 +97,37 @@ public sealed class Guest : IAsyncDisposable
     public async Task KillAsync()
     {
         await _machine.RunAsync($"kill -9 $(cat {PidFile})");
-        await Exit;
+        await EndAsync();
     }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
-        if (!Exit.IsCompleted)
+        try
         {
-            await KillAsync();
+            if (!Exit.IsCompleted)
+            {
+                await KillAsync();
+            }
+        }
+        catch (MachineFailedException)
+        {
+            // The machine is broken, which whoever uses the guest has seen or will see.
         }
 
         await Console.DisposeAsync();
+    }
+
+    private async Task<CommandResult> EndAsync()
+    {
+        try
+        {
+            return await Exit.WaitAsync(Ends);
+        }
+        catch (TimeoutException exception)
+        {
+            throw new MachineFailedException($"the VMM did not end within {Ends.TotalSeconds} s\n{_machine.Logs()}", exception);
+        }
     }
 
     private static string PidFileOf(int number) => $"/run/guest{number}.pid";

@@ -63,6 +63,12 @@ internal sealed class CallSlots
         return count;
     }
 
+    /// <summary>Whether a guest's thread sleeps on a call.</summary>
+    public bool HasParked => Array.Exists(_slots, slot => slot is { Stage: RpcStage.Parked, State: CallState.Suspended });
+
+    /// <summary>Whether no backend is at work.</summary>
+    public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);
+
     /// <summary>Whether another call uses what this one takes away.</summary>
     public bool IsUsedByOthers(CallSlot taker)
     {

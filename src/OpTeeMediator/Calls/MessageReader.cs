@@ -49,6 +49,11 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
         slot.FirstParameter = 0;
         slot.HasTemporaryBuffers = false;
         slot.IsDraining = false;
+        slot.IsHeld = false;
+        slot.IsOnWorker = false;
+        slot.CannotPark = false;
+        slot.Stage = RpcStage.None;
+        slot.RpcAddress = rpcSize == 0 ? null : place.Start.Add((ulong)OpTeeMessage.Size((int)parameters));
         slot.Request.ResetCancellation();
         switch (message.Header.Command)
         {

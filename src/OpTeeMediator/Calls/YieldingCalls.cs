@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
@@ -13,8 +14,8 @@ namespace OpTeeMediator.Calls;
 /// <remarks>The states of a call are those of its <see cref="CallSlot"/>; docs/DESIGN.md draws them.</remarks>
 internal sealed class YieldingCalls
 {
-    /// <summary>X3 of an RPC return carries the resume information; X1 and X2 are the guest's own for FOREIGN_INTR.</summary>
-    private static readonly SmcRegisterSet SuspendedRegisters = SmcRegisterSet.X0.Union(SmcRegisterSet.Range(3, 3));
+    // Linux sleeps uninterruptibly while a call is parked, and warns of tasks that do so for two minutes.
+    private static readonly TimeSpan ParkAtMost = TimeSpan.FromSeconds(55);
 
     private readonly IGuestMemory _memory;
     private readonly IMappedGuestMemory? _mapped;
@@ -24,8 +25,12 @@ internal sealed class YieldingCalls
     private readonly SharedBufferPool _buffers;
     private readonly MessageReader _reader;
     private readonly CallSlot _standby;
+    private readonly RpcChannel _rpc;
     private readonly TimeSpan _quantum;
+    private readonly TimeSpan _parkAfter;
     private readonly ILogger _log;
+    private volatile bool _isPaused;
+    private volatile bool _isStoppingNotifications;
     private volatile Incarnation _incarnation;
 
     public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
@@ -35,9 +40,12 @@ internal sealed class YieldingCalls
         _partition = environment.Partition;
         _access = environment.Access;
         _quantum = environment.Quantum;
+        _parkAfter = environment.ParkAfter;
+        Notifications = environment.Notifications;
         _log = environment.Log;
         _buffers = environment.Buffers;
         _reader = new MessageReader(_memory, environment.Reserved);
+        _rpc = new RpcChannel(_memory, _buffers, _log);
         _incarnation = incarnation;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
@@ -56,6 +64,20 @@ internal sealed class YieldingCalls
     }
 
     public CallSlots Slots { get; }
+
+    /// <summary>What wakes parked calls.</summary>
+    public NotificationQueue Notifications { get; }
+
+    /// <summary>Whether the VM is paused: no operation begins.</summary>
+    public bool IsPaused
+    {
+        get => _isPaused;
+        set
+        {
+            _isPaused = value;
+            Slots.WakeWaiters();
+        }
+    }
 
     /// <summary>The driver's life that new calls belong to.</summary>
     public Incarnation Incarnation
@@ -125,8 +147,63 @@ internal sealed class YieldingCalls
             return Refuse(ref registers, OpTeeSmc.ReturnResume);
         }
 
-        return slot.IsDraining ? Drain(slot, ref registers) : Wait(slot, ref registers);
+        switch (slot.Stage)
+        {
+            case RpcStage.Allocating:
+                return ResumeAllocated(slot, ref registers);
+
+            case RpcStage.Calling:
+                return ResumeAnswered(slot, ref registers);
+
+            case RpcStage.Declining:
+                slot.EndRpc(TeeReturnCode.OutOfMemory);
+                return Wait(slot, ref registers);
+
+            case RpcStage.Parked:
+                slot.Unpark();
+                slot.CannotPark = !_rpc.ReadParkAnswer(slot);
+                slot.ActiveSince = Stopwatch.GetTimestamp();
+                return Wait(slot, ref registers);
+
+            case RpcStage.Concluding:
+                return Conclude(slot, slot.Result, ref registers);
+
+            default:
+                return slot.IsDraining ? Drain(slot, ref registers) : slot.IsHeld ? Hold(slot, ref registers) : Wait(slot, ref registers);
+        }
     }
+
+    /// <summary>Which registers <see cref="Resume"/> needs: more after RPC ALLOC.</summary>
+    public SmcRegisterSet RegistersToResume(ulong x3) =>
+        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcChannel.AllocationAnswer : RpcChannel.ResumeInformation;
+
+    /// <summary>DISABLE_SHM_CACHE: takes memory back that a slot has kept.</summary>
+    /// <returns>Whether there was any.</returns>
+    public bool TryTakeRpcBuffer(Incarnation incarnation, out ulong cookie)
+    {
+        cookie = 0;
+        foreach (CallSlot slot in Slots.All)
+        {
+            if (!slot.TryTake())
+            {
+                continue;
+            }
+
+            bool isFound = slot.RpcBuffer is { } buffer && buffer.Owner == incarnation;
+            cookie = isFound ? slot.RpcBuffer!.Value.Cookie : 0;
+            slot.RpcBuffer = null;
+            slot.Release();
+            if (isFound)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Returns memory that a call has had from the guest.</summary>
+    public void ReturnBuffer(SharedBuffer buffer) => _buffers.Return(buffer);
 
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
     /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
@@ -222,11 +299,16 @@ internal sealed class YieldingCalls
     public void ReleaseAbandoned(CallSlot slot)
     {
         // A call that was draining had not begun: the one who ends the incarnation finds what it wanted to take away in the tables.
-        if (!slot.IsDraining)
+        if (slot.IsHeld)
+        {
+            Forget(slot);
+        }
+        else if (!slot.IsDraining)
         {
             _ = Settle(slot, slot.Result);
         }
 
+        _rpc.Forget(slot);
         slot.Release();
     }
 
@@ -279,6 +361,14 @@ internal sealed class YieldingCalls
                 slot.Request.Operation = TeeOperation.UnregisterMemory;
                 result = TeeResult.FromTee(BeginUnregister(slot, incarnation));
                 break;
+
+            case OpTeeMessage.CommandStopAsyncNotification when Notifications.IsAvailable:
+                return StopNotifications(slot, ref registers);
+
+            case OpTeeMessage.CommandDoBottomHalf when Notifications.IsAvailable:
+                // Notification 0 asks for it; this mediator has no work of that kind.
+                slot.Release();
+                return Answer(ref registers, OpTeeSmc.ReturnOk);
 
             case OpTeeMessage.CommandCancel:
                 slot.Request.Operation = TeeOperation.None;
@@ -441,7 +531,7 @@ internal sealed class YieldingCalls
             SharedBuffer? buffer;
             TeeReturnCode refusal = (source.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
                 ? _buffers.TryCreateFromPageList(source.A, source.B, source.C, isTemporary: true, out buffer)
-                : _buffers.TryCreateContiguous(source.A, source.B, out buffer);
+                : _buffers.TryCreateContiguous(source.A, source.B, source.C, out buffer);
             if (refusal != TeeReturnCode.Success)
             {
                 _log.SharingRefused(source.C, source.B, refusal);
@@ -455,9 +545,36 @@ internal sealed class YieldingCalls
         return TeeReturnCode.Success;
     }
 
-    /// <summary>Waits until no other call uses what this one takes away, as OP-TEE does; then goes on.</summary>
+    /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
+    private SmcOutcome StopNotifications(CallSlot slot, ref SmcRegisters registers)
+    {
+        _isStoppingNotifications = true;
+        foreach (CallSlot other in Slots.All)
+        {
+            other.WakeGuest();
+        }
+
+        slot.Request.Operation = TeeOperation.None;
+        slot.IsDraining = true;
+        return Drain(slot, ref registers);
+    }
+
+    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does, or parked calls.</summary>
     private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
     {
+        if (slot.Request.Operation == TeeOperation.None)
+        {
+            if (!Slots.WaitUntil(static (slots, _) => !slots.HasParked, slot, _quantum))
+            {
+                return Suspend(slot, ref registers);
+            }
+
+            Notifications.Disable();
+            _isStoppingNotifications = false;
+            slot.Release();
+            return Answer(ref registers, OpTeeSmc.ReturnOk);
+        }
+
         if (Slots.IsUsedByOthers(slot)
             && !Slots.WaitUntil(static (slots, taker) => !slots.IsUsedByOthers(taker), slot, _quantum))
         {
@@ -470,28 +587,161 @@ internal sealed class YieldingCalls
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
+        if (_isPaused)
+        {
+            slot.IsHeld = true;
+            return Suspend(slot, ref registers);
+        }
+
         slot.ExpectBackend();
         if (execution == TeeExecution.Worker && slot.Worker is { } worker)
         {
+            slot.IsOnWorker = true;
+            slot.ActiveSince = Stopwatch.GetTimestamp();
             worker.Post();
         }
         else if (TryPerform(slot, out TeeResult result))
         {
             return Finish(slot, result, reached: true, ref registers);
         }
+        else
+        {
+            slot.ActiveSince = Stopwatch.GetTimestamp();
+        }
 
         return Wait(slot, ref registers);
     }
 
-    private SmcOutcome Wait(CallSlot slot, ref SmcRegisters registers) => slot.WaitForBackend(_quantum)
-        ? Finish(slot, slot.Result, reached: true, ref registers)
-        : Suspend(slot, ref registers);
+    /// <summary>Waits for the VM to go on, then begins the operation.</summary>
+    private SmcOutcome Hold(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (_isPaused && !Slots.WaitUntil(static (_, calls) => !calls._isPaused, this, _quantum))
+        {
+            return Suspend(slot, ref registers);
+        }
+
+        slot.IsHeld = false;
+        TeeExecution execution = slot.Request.Operation == TeeOperation.InvokeCommand ? slot.Request.Session!.Execution : ExecutionOf(slot);
+        return Run(slot, execution, ref registers);
+    }
+
+    /// <summary>Waits for the operation, for a quantum; then it is the guest's turn.</summary>
+    private SmcOutcome Wait(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (slot.WaitForBackend(_quantum))
+        {
+            return slot.HasFinished ? Conclude(slot, slot.Result, ref registers) : CallGuest(slot, ref registers);
+        }
+
+        bool parks = Notifications.IsEnabled
+            && !_isStoppingNotifications
+            && !slot.CannotPark
+            && Stopwatch.GetElapsedTime(slot.ActiveSince) >= _parkAfter;
+        return parks ? Park(slot, ref registers) : Suspend(slot, ref registers);
+    }
+
+    private SmcOutcome CallGuest(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!RpcChannel.HasPlace(slot))
+        {
+            return Suspend(slot, RpcStage.Allocating, RpcChannel.AskForMemory(ref registers), ref registers);
+        }
+
+        if (_rpc.TryWriteCall(slot))
+        {
+            slot.BeginRpc();
+            return Suspend(slot, RpcStage.Calling, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        // The guest has taken away the memory of its own message.
+        slot.EndRpc(TeeReturnCode.Communication);
+        return Wait(slot, ref registers);
+    }
+
+    /// <summary>Has the guest's thread sleep until the operation has ended.</summary>
+    private SmcOutcome Park(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!RpcChannel.HasPlace(slot))
+        {
+            return Suspend(slot, RpcStage.Allocating, RpcChannel.AskForMemory(ref registers), ref registers);
+        }
+
+        if (!slot.TryPark(ParkAtMost))
+        {
+            return Wait(slot, ref registers);
+        }
+
+        if (_isStoppingNotifications)
+        {
+            slot.WakeGuest();
+        }
+
+        if (_rpc.TryWritePark(slot, NotificationQueue.ValueOf(slot)))
+        {
+            return Suspend(slot, RpcStage.Parked, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        slot.Unpark();
+        slot.CannotPark = true;
+        return Suspend(slot, ref registers);
+    }
+
+    private SmcOutcome ResumeAllocated(CallSlot slot, ref SmcRegisters registers)
+    {
+        slot.Stage = RpcStage.None;
+        if (_rpc.TryTakeMemory(slot, registers))
+        {
+            return Wait(slot, ref registers);
+        }
+
+        slot.CannotPark = true;
+        slot.EndRpc(TeeReturnCode.OutOfMemory);
+        return Wait(slot, ref registers);
+    }
+
+    private SmcOutcome ResumeAnswered(CallSlot slot, ref SmcRegisters registers)
+    {
+        slot.Stage = RpcStage.None;
+        TeeReturnCode answer = _rpc.ReadAnswer(slot, out bool declines);
+        if (declines && _rpc.TryWriteCall(slot))
+        {
+            return Suspend(slot, RpcStage.Declining, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        slot.EndRpc(answer);
+        slot.ActiveSince = Stopwatch.GetTimestamp();
+        return Wait(slot, ref registers);
+    }
+
+    /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an exit, then finishes.</summary>
+    private SmcOutcome Conclude(CallSlot slot, TeeResult result, ref SmcRegisters registers)
+    {
+        if (_rpc.TryGiveBackMemory(slot))
+        {
+            return Suspend(slot, RpcStage.Concluding, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        if (slot.RpcBuffer is { } buffer && !slot.Incarnation!.CachesRpcBuffers)
+        {
+            slot.RpcBuffer = null;
+            return Suspend(slot, RpcStage.Concluding, RpcChannel.AskToFree(buffer, ref registers), ref registers);
+        }
+
+        return Finish(slot, result, reached: true, ref registers);
+    }
 
     private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
     {
         registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
+        return Suspend(slot, RpcStage.None, RpcChannel.ResumeInformation, ref registers);
+    }
+
+    private static SmcOutcome Suspend(CallSlot slot, RpcStage stage, SmcRegisterSet changed, ref SmcRegisters registers)
+    {
+        // The last that is done to the slot: from here on another vCPU may have it.
+        slot.Stage = stage;
         registers.X3 = slot.Suspend();
-        return SmcOutcome.Handled(SuspendedRegisters);
+        return SmcOutcome.Handled(changed);
     }
 
     /// <summary>Ends a call: books, results, registers.</summary>
@@ -582,6 +832,26 @@ internal sealed class YieldingCalls
         }
 
         return result;
+    }
+
+    /// <summary>Takes out of the books what a call had entered that never began.</summary>
+    private void Forget(CallSlot slot)
+    {
+        switch (slot.Request.Operation)
+        {
+            case TeeOperation.OpenSession:
+                _ = SettleOther(slot, TeeResult.CommunicationFailure);
+                break;
+
+            case TeeOperation.RegisterMemory:
+                _ = SettleOther(slot, TeeResult.CommunicationFailure);
+                break;
+
+            default:
+                break;
+        }
+
+        ReturnTemporaryBuffers(slot);
     }
 
     private void ReturnTemporaryBuffers(CallSlot slot)

@@ -18,6 +18,11 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
 
     public Func<TeeSharedMemory, TeeReturnCode>? OnRegister { get; set; }
 
+    public Func<TeeSharedMemory, ValueTask>? OnUnregister { get; set; }
+
+    /// <summary>Called with the VM when its partition is created.</summary>
+    public Action<TeeVirtualMachine>? OnCreate { get; set; }
+
     public Action<TeeRequest>? OnCancel { get; set; }
 
     public Func<ValueTask>? OnClose { get; set; }
@@ -48,6 +53,7 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
     {
         _ = Interlocked.Increment(ref _partitions);
+        OnCreate?.Invoke(virtualMachine);
         return this;
     }
 
@@ -59,7 +65,8 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
         TeeResult result = OnOpen is null ? TeeResult.Success : await OnOpen(request);
         if (result.IsSuccess)
         {
-            request.Session = this;
+            // A script may have set a session of its own.
+            request.Session ??= this;
             _ = Interlocked.Increment(ref _sessions);
         }
 
@@ -89,7 +96,7 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory)
     {
         _ = Interlocked.Decrement(ref _registered);
-        return ValueTask.CompletedTask;
+        return OnUnregister is null ? ValueTask.CompletedTask : OnUnregister(memory);
     }
 
     public void Cancel(TeeRequest request)

@@ -460,7 +460,7 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
                 _emptyRemains.Add(region);
                 if (!region.TryReplaceByNothing())
                 {
-                    _logger.RegionNotFreed(region.Range, Errno.NameOf(Errno.Last));
+                    _logger.RegionNotFreed(region.Range, new ErrorName(Errno.Last));
                 }
             }
         }

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Diagnostics;
@@ -21,5 +22,35 @@ internal static partial class Log
     internal static partial void RegionRemovalDeferred(this ILogger logger, GuestRange range);
 
     [LoggerMessage(EventId = 2002, Level = LogLevel.Error, Message = "The memory of removed region {Range} could not be freed ({Error}); it stays mapped until the guest memory is disposed of.")]
-    internal static partial void RegionNotFreed(this ILogger logger, GuestRange range, string error);
+    internal static partial void RegionNotFreed(this ILogger logger, GuestRange range, ErrorName error);
+
+    [LoggerMessage(EventId = 2200, Level = LogLevel.Information, Message = "VM {VirtualMachine} is a client of the host's OP-TEE, which announces {Devices} devices to it.")]
+    internal static partial void PartitionCreated(this ILogger logger, string virtualMachine, int devices);
+
+    [LoggerMessage(EventId = 2201, Level = LogLevel.Information, Message = "The host's OP-TEE has no device enumeration (driver: {Error}, return code 0x{Code:x8}).")]
+    internal static partial void NoDeviceEnumeration(this ILogger logger, ErrorName error, uint code);
+
+    [LoggerMessage(EventId = 2202, Level = LogLevel.Warning, Message = "The host's OP-TEE does not list its devices with dependency {Dependency}: {Code}. Guests do not see them.")]
+    internal static partial void DeviceEnumerationFailed(this ILogger logger, TeeDeviceDependency dependency, TeeReturnCode code);
+
+    [LoggerMessage(EventId = 2203, Level = LogLevel.Debug, Message = "VM {VirtualMachine} was refused a session of its kernel with {Application}: the host's TEE does not take user space's word for a kernel.")]
+    internal static partial void KernelLoginRefused(this ILogger logger, string virtualMachine, Guid application);
+
+    [LoggerMessage(EventId = 2204, Level = LogLevel.Debug, Message = "A buffer of {Size} bytes is over budget: {Bytes} of {MaximumBytes} bytes and {Registrations} of {MaximumRegistrations} registrations are in use.")]
+    internal static partial void PinBudgetExceeded(this ILogger logger, ulong size, long bytes, long maximumBytes, int registrations, int maximumRegistrations);
+
+    [LoggerMessage(EventId = 2205, Level = LogLevel.Debug, Message = "The host does not register a buffer of {Size} bytes with its TEE: {Error}.")]
+    internal static partial void BufferRefused(this ILogger logger, ulong size, ErrorName error);
+
+    [LoggerMessage(EventId = 2206, Level = LogLevel.Debug, Message = "A buffer of {Size} bytes is copied for each call: its guest memory has no file behind it, or is scattered in pieces smaller than the file's pages.")]
+    internal static partial void BufferIsCopied(this ILogger logger, ulong size);
+
+    [LoggerMessage(EventId = 2207, Level = LogLevel.Debug, Message = "The host's TEE driver refuses {Operation} for VM {VirtualMachine}: {Error}.")]
+    internal static partial void CallRefused(this ILogger logger, string virtualMachine, string operation, ErrorName error);
+
+    [LoggerMessage(EventId = 2208, Level = LogLevel.Error, Message = "{Operation} for VM {VirtualMachine} failed: {Error}. The guest sees TEE_ERROR_COMMUNICATION.")]
+    internal static partial void CallFailed(this ILogger logger, string virtualMachine, string operation, ErrorName error);
+
+    [LoggerMessage(EventId = 2209, Level = LogLevel.Warning, Message = "VM {VirtualMachine} is gone with {Registrations} buffers still registered with the host's TEE; their pages stay pinned until the garbage collector finds them.")]
+    internal static partial void RegistrationsLeft(this ILogger logger, string virtualMachine, int registrations);
 }

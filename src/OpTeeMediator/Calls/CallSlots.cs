@@ -69,6 +69,20 @@ internal sealed class CallSlots
     /// <summary>Whether no backend is at work.</summary>
     public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);
 
+    /// <summary>Whether every slot is held by a call of another incarnation.</summary>
+    public bool AreHeldByOthersThan(Incarnation incarnation)
+    {
+        foreach (CallSlot slot in _slots)
+        {
+            if (slot.Incarnation is not { } other || other == incarnation)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>Whether another call uses what this one takes away.</summary>
     public bool IsUsedByOthers(CallSlot taker)
     {

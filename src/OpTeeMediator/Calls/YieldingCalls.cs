@@ -87,20 +87,29 @@ internal sealed class YieldingCalls
     }
 
     /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
-    public SmcOutcome Start(ref SmcRegisters registers)
+    /// <param name="registers">The vCPU's registers.</param>
+    /// <param name="held">The call's slot, for <see cref="Abort"/> if this method throws.</param>
+    public SmcOutcome Start(ref SmcRegisters registers, ref CallSlot? held)
     {
         CallSlot? slot = Slots.TryTake();
         if (slot is null)
         {
-            return Answer(ref registers, StartWithoutSlot(registers));
+            slot = StartWithoutSlot(registers, out uint refused);
+            if (slot is null)
+            {
+                return Answer(ref registers, refused);
+            }
         }
+
+        held = slot;
 
         Incarnation incarnation = _incarnation;
         slot.Incarnation = incarnation;
         int version = incarnation.Gate.Version;
         uint answer = _reader.Prepare(slot, registers, incarnation, out TeeReturnCode refusal);
-        if (!incarnation.Gate.IsUnchanged(version))
+        if (!incarnation.Gate.IsUnchanged(version) || incarnation.IsRetired)
         {
+            // Retired before the version was read: whoever tears it down may have looked through the slots already.
             using (incarnation.Gate.Enter())
             {
                 answer = incarnation.IsRetired
@@ -111,8 +120,9 @@ internal sealed class YieldingCalls
 
         if (answer != OpTeeSmc.ReturnOk)
         {
+            SmcOutcome refused = Refuse(ref registers, answer);
             slot.Release();
-            return Refuse(ref registers, answer);
+            return refused;
         }
 
         TeeRequest request = slot.Request;
@@ -139,7 +149,9 @@ internal sealed class YieldingCalls
     }
 
     /// <summary>RETURN_FROM_RPC.</summary>
-    public SmcOutcome Resume(ref SmcRegisters registers)
+    /// <param name="registers">The vCPU's registers.</param>
+    /// <param name="held">The call's slot, for <see cref="Abort"/> if this method throws.</param>
+    public SmcOutcome Resume(ref SmcRegisters registers, ref CallSlot? held)
     {
         uint resumeInformation = (uint)registers[3];
         if (Slots.WithIndex(CallSlot.IndexOf(resumeInformation)) is not { } slot || !slot.TryResume(resumeInformation))
@@ -147,6 +159,7 @@ internal sealed class YieldingCalls
             return Refuse(ref registers, OpTeeSmc.ReturnResume);
         }
 
+        held = slot;
         switch (slot.Stage)
         {
             case RpcStage.Allocating:
@@ -204,6 +217,35 @@ internal sealed class YieldingCalls
 
     /// <summary>Returns memory that a call has had from the guest.</summary>
     public void ReturnBuffer(SharedBuffer buffer) => _buffers.Return(buffer);
+
+    /// <summary>Frees the slot of a call in which the VMM's guest memory or logger threw: before its operation, or behind it.</summary>
+    public void Abort(CallSlot slot)
+    {
+        if (slot.State != CallState.Running)
+        {
+            return;
+        }
+
+        if (slot.HasBegun && !slot.HasFinished)
+        {
+            // The backend is at work still: the slot is freed when it returns.
+            Incarnation incarnation = slot.Incarnation!;
+            _ = slot.Suspend();
+            slot.TryAbandon(incarnation);
+            return;
+        }
+
+        try
+        {
+            ReturnTemporaryBuffers(slot);
+        }
+        catch (Exception exception)
+        {
+            _log.CallFailed(0, exception);
+        }
+
+        slot.Release();
+    }
 
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
     /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
@@ -313,13 +355,13 @@ internal sealed class YieldingCalls
     }
 
     /// <summary>Without a free slot only CANCEL can be served, which needs none.</summary>
+    /// <returns>A slot after all, if one became free; otherwise <paramref name="answer"/> is the answer.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private uint StartWithoutSlot(in SmcRegisters registers)
+    private CallSlot? StartWithoutSlot(in SmcRegisters registers, out uint answer)
     {
         Incarnation incarnation = _incarnation;
         lock (_standby)
         {
-            uint answer;
             using (incarnation.Gate.Enter())
             {
                 answer = _reader.Prepare(_standby, registers, incarnation, out _);
@@ -328,12 +370,35 @@ internal sealed class YieldingCalls
             if (answer == OpTeeSmc.ReturnOk && _standby.Message.Header.Command == OpTeeMessage.CommandCancel)
             {
                 Write(_standby, CancelCalls(_standby, incarnation), reached: false);
-                return OpTeeSmc.ReturnOk;
+                return null;
             }
         }
 
-        // The driver sleeps on ETHREAD_LIMIT until one of its own calls ends; without any it would sleep for ever.
-        return Slots.CountOf(incarnation) > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory;
+        // The driver sleeps on ETHREAD_LIMIT until one of its own calls ends; without any it would sleep for ever. A slot that is taken and belongs
+        // to nobody is that of a call which begins or ends at this moment: look again.
+        SpinWait spin = default;
+        while (true)
+        {
+            incarnation = _incarnation;
+            answer = OpTeeSmc.ReturnThreadLimit;
+            if (Slots.CountOf(incarnation) > 0)
+            {
+                return null;
+            }
+
+            if (Slots.TryTake() is { } slot)
+            {
+                return slot;
+            }
+
+            answer = OpTeeSmc.ReturnNoMemory;
+            if (Slots.AreHeldByOthersThan(incarnation))
+            {
+                return null;
+            }
+
+            spin.SpinOnce();
+        }
     }
 
     private SmcOutcome StartOther(CallSlot slot, Incarnation incarnation, TeeReturnCode refusal, ref SmcRegisters registers)
@@ -375,13 +440,20 @@ internal sealed class YieldingCalls
                 return Finish(slot, CancelCalls(slot, incarnation), reached: false, ref registers);
 
             default:
+                SmcOutcome refused = Refuse(ref registers, OpTeeSmc.ReturnBadCommand);
                 slot.Release();
-                return Refuse(ref registers, OpTeeSmc.ReturnBadCommand);
+                return refused;
         }
 
         if (!result.IsSuccess)
         {
             return Finish(slot, result, reached: false, ref registers);
+        }
+
+        if (slot.Request.Operation == TeeOperation.OpenSession && slot.Request.Session is not null)
+        {
+            // The device enumeration: its session is the mediator's own, and the backend knows nothing of it.
+            return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 
         return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ExecutionOf(slot), ref registers);
@@ -594,6 +666,7 @@ internal sealed class YieldingCalls
         }
 
         slot.ExpectBackend();
+        slot.HasBegun = true;
         if (execution == TeeExecution.Worker && slot.Worker is { } worker)
         {
             slot.IsOnWorker = true;

@@ -22,6 +22,9 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     // Earlier lives of the driver that are not torn down yet; a guest that restarts its driver faster than that has to wait.
     private const int MaximumTeardowns = 4;
 
+    // Bits 16 to 23 of a function identifier: no call of ours has one set.
+    private const uint ReservedBits = 0x00ff_0000;
+
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
     private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
     private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
@@ -134,13 +137,19 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NeedsRegisters(needed);
         }
 
+        CallSlot? held = null;
         try
         {
-            return Dispatch(functionId, ref registers);
+            return Dispatch(functionId, ref registers, ref held);
         }
         catch (Exception exception)
         {
             // Nothing of ours throws here by design; a VMM's IGuestMemory or its logger may. The guest gets an answer all the same.
+            if (held is not null)
+            {
+                _calls.Abort(held);
+            }
+
             _log.CallFailed(functionId, exception);
             registers.X0 = OpTeeSmc.ReturnNoMemory;
             return SmcOutcome.Handled(SmcRegisterSet.X0);
@@ -225,7 +234,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         await WaitOrWarn(disposal);
     }
 
-    private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers)
+    private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers, ref CallSlot? held)
     {
         if (_isDisposed)
         {
@@ -237,10 +246,10 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             case OpTeeSmc.CallWithRegisteredArgument:
             case OpTeeSmc.CallWithArgument:
             case OpTeeSmc.CallWithRpcArgument:
-                return _calls.Start(ref registers);
+                return _calls.Start(ref registers, ref held);
 
             case OpTeeSmc.ReturnFromRpc:
-                return _calls.Resume(ref registers);
+                return _calls.Resume(ref registers, ref held);
 
             case OpTeeSmc.ExchangeCapabilities:
                 return ExchangeCapabilities(ref registers);
@@ -322,7 +331,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     // The same set as Ranges, as a test shows.
     private static bool IsOurs(SmcFunctionId id) =>
-        !id.IsSmc64 && (id.Owner == OpTeeSmc.OwnerTrustedOs || (id.IsFast && id.Owner == OpTeeSmc.OwnerTrustedOsApi));
+        !id.IsSmc64 && (id.Value & ReservedBits) == 0 && (id.Owner == OpTeeSmc.OwnerTrustedOs || (id.IsFast && id.Owner == OpTeeSmc.OwnerTrustedOsApi));
 
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
     {

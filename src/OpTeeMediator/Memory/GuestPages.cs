@@ -92,7 +92,8 @@ public sealed class GuestPages
 
         foreach (ulong address in _addresses.AsSpan(0, _count))
         {
-            if (range.Overlaps(new GuestRange(address, PageSize)))
+            // Distances in both directions, and no sums: the list may hold the last page of all while it is being checked.
+            if (range.Length != 0 && unchecked((address - range.Start.Value < range.Length) || (range.Start.Value - address < PageSize)))
             {
                 return true;
             }

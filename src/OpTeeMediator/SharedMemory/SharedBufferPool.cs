@@ -90,22 +90,31 @@ internal sealed class SharedBufferPool
             return TeeReturnCode.OutOfMemory;
         }
 
-        if (!_memory.TryPin(candidate.Pages))
+        bool isPinned = false;
+        try
         {
-            Keep(candidate);
-            _budget.Return(pages);
-            return TeeReturnCode.BadParameters;
+            isPinned = _memory.TryPin(candidate.Pages);
+        }
+        finally
+        {
+            if (!isPinned)
+            {
+                Keep(candidate);
+                _budget.Return(pages);
+            }
         }
 
-        buffer = candidate;
-        return TeeReturnCode.Success;
+        buffer = isPinned ? candidate : null;
+        return isPinned ? TeeReturnCode.Success : TeeReturnCode.BadParameters;
     }
 
     private bool TryCountPages(ulong address, ulong size, out int count, out TeeReturnCode refusal)
     {
         count = 0;
         refusal = TeeReturnCode.BadParameters;
-        if (size == 0 || size > ulong.MaxValue - address - OpTeeMessage.PageSize)
+
+        // So that neither the sums below nor the end of the last page wrap.
+        if (size == 0 || address > ulong.MaxValue - OpTeeMessage.PageSize || size > ulong.MaxValue - OpTeeMessage.PageSize - address)
         {
             return false;
         }
@@ -120,8 +129,9 @@ internal sealed class SharedBufferPool
     {
         if (count == 1)
         {
-            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0;
-            pages.Set(single, 1, null);
+            // The last page of all is no guest RAM; its end would not fit 64 bits.
+            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0 && single <= ulong.MaxValue - OpTeeMessage.PageSize;
+            pages.Set(isPage ? single : 0, 1, null);
             return isPage;
         }
 

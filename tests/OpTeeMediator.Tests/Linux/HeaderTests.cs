@@ -1,9 +1,11 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using OpTeeMediator.Backends;
 using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Linux.Kvm.X86;
+using OpTeeMediator.Linux.LinuxTee;
 
 namespace OpTeeMediator.Tests.Linux;
 
@@ -322,6 +324,85 @@ public sealed class HeaderTests
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "offsetof(struct kvm_smccc_filter, action)", 8)
                 .Compile(),
             Is.Empty);
+
+    [Test]
+    public void Tee_ConstantsAndLayouts_AreThoseOfTheHeader([Values] bool arm64)
+    {
+        TeeVersionData version = default;
+        TeeIoctlParameter parameter = default;
+        TeeOpenSessionArgument open = default;
+        TeeInvokeArgument invoke = default;
+        TeeCancelArgument cancel = default;
+        TeeRegisterData register = default;
+
+        Assert.That(
+            (arm64 ? CHeaders.OfArm64() : CHeaders.OfHost())
+                .Include("linux/tee.h")
+                .Expect("TEE_GEN_CAP_GP", TeeIoctl.GeneralGlobalPlatform)
+                .Expect("TEE_GEN_CAP_PRIVILEGED", TeeIoctl.GeneralPrivileged)
+                .Expect("TEE_GEN_CAP_REG_MEM", TeeIoctl.GeneralRegisterMemory)
+                .Expect("TEE_GEN_CAP_MEMREF_NULL", TeeIoctl.GeneralNullReference)
+                .Expect("TEE_MEMREF_NULL", TeeIoctl.NullReference)
+                .Expect("TEE_IMPL_ID_OPTEE", TeeIoctl.ImplementationOpTee)
+                .Expect("TEE_IOCTL_UUID_LEN", TeeUuid.Size)
+                .Expect(nameof(TeeIoctl.TEE_IOC_VERSION), TeeIoctl.TEE_IOC_VERSION)
+                .Expect(nameof(TeeIoctl.TEE_IOC_OPEN_SESSION), TeeIoctl.TEE_IOC_OPEN_SESSION)
+                .Expect(nameof(TeeIoctl.TEE_IOC_INVOKE), TeeIoctl.TEE_IOC_INVOKE)
+                .Expect(nameof(TeeIoctl.TEE_IOC_CANCEL), TeeIoctl.TEE_IOC_CANCEL)
+                .Expect(nameof(TeeIoctl.TEE_IOC_CLOSE_SESSION), TeeIoctl.TEE_IOC_CLOSE_SESSION)
+                .Expect(nameof(TeeIoctl.TEE_IOC_SHM_REGISTER), TeeIoctl.TEE_IOC_SHM_REGISTER)
+                .Expect("TEE_IOCTL_PARAM_ATTR_TYPE_NONE", (ulong)TeeParameterKind.None)
+                .Expect("TEE_IOCTL_PARAM_ATTR_TYPE_VALUE_INPUT", (ulong)TeeParameterKind.ValueInput)
+                .Expect("TEE_IOCTL_PARAM_ATTR_TYPE_VALUE_OUTPUT", (ulong)TeeParameterKind.ValueOutput)
+                .Expect("TEE_IOCTL_PARAM_ATTR_TYPE_VALUE_INOUT", (ulong)TeeParameterKind.ValueInOut)
+                .Expect("TEE_IOCTL_PARAM_ATTR_TYPE_MEMREF_INPUT", (ulong)TeeParameterKind.MemoryInput)
+                .Expect("TEE_IOCTL_PARAM_ATTR_TYPE_MEMREF_OUTPUT", (ulong)TeeParameterKind.MemoryOutput)
+                .Expect("TEE_IOCTL_PARAM_ATTR_TYPE_MEMREF_INOUT", (ulong)TeeParameterKind.MemoryInOut)
+                .Expect("TEE_IOCTL_LOGIN_PUBLIC", (ulong)TeeLogin.Public)
+                .Expect("TEE_IOCTL_LOGIN_USER", (ulong)TeeLogin.User)
+                .Expect("TEE_IOCTL_LOGIN_REE_KERNEL", (ulong)TeeLogin.Kernel)
+                .Expect("TEE_IOCTL_LOGIN_REE_KERNEL_MIN", LinuxTeePartition.FirstKernelLogin)
+                .Expect("TEE_IOCTL_LOGIN_REE_KERNEL_MAX", LinuxTeePartition.LastKernelLogin)
+                .ExpectSize<TeeVersionData>("struct tee_ioctl_version_data")
+                .ExpectOffset("struct tee_ioctl_version_data", "impl_id", in version, in version.ImplementationId)
+                .ExpectOffset("struct tee_ioctl_version_data", "impl_caps", in version, in version.ImplementationCapabilities)
+                .ExpectOffset("struct tee_ioctl_version_data", "gen_caps", in version, in version.GeneralCapabilities)
+                .ExpectSize<TeeBufferData>("struct tee_ioctl_buf_data")
+                .ExpectSize<TeeIoctlParameter>("struct tee_ioctl_param")
+                .ExpectOffset("struct tee_ioctl_param", "attr", in parameter, in parameter.Attributes)
+                .ExpectOffset("struct tee_ioctl_param", "a", in parameter, in parameter.A)
+                .ExpectOffset("struct tee_ioctl_param", "b", in parameter, in parameter.B)
+                .ExpectOffset("struct tee_ioctl_param", "c", in parameter, in parameter.C)
+                .ExpectSize<TeeOpenSessionArgument>("struct tee_ioctl_open_session_arg) + 4 * sizeof(struct tee_ioctl_param")
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "uuid", in open, in open.Application)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "clnt_uuid", in open, in open.Client)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "clnt_login", in open, in open.ClientLogin)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "cancel_id", in open, in open.CancelId)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "session", in open, in open.Session)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "ret", in open, in open.ReturnCode)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "ret_origin", in open, in open.ReturnOrigin)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "num_params", in open, in open.ParameterCount)
+                .ExpectOffset("struct tee_ioctl_open_session_arg", "params", in open, in open.Parameters)
+                .ExpectSize<TeeInvokeArgument>("struct tee_ioctl_invoke_arg) + 4 * sizeof(struct tee_ioctl_param")
+                .ExpectOffset("struct tee_ioctl_invoke_arg", "func", in invoke, in invoke.Function)
+                .ExpectOffset("struct tee_ioctl_invoke_arg", "session", in invoke, in invoke.Session)
+                .ExpectOffset("struct tee_ioctl_invoke_arg", "cancel_id", in invoke, in invoke.CancelId)
+                .ExpectOffset("struct tee_ioctl_invoke_arg", "ret", in invoke, in invoke.ReturnCode)
+                .ExpectOffset("struct tee_ioctl_invoke_arg", "ret_origin", in invoke, in invoke.ReturnOrigin)
+                .ExpectOffset("struct tee_ioctl_invoke_arg", "num_params", in invoke, in invoke.ParameterCount)
+                .ExpectOffset("struct tee_ioctl_invoke_arg", "params", in invoke, in invoke.Parameters)
+                .ExpectSize<TeeCancelArgument>("struct tee_ioctl_cancel_arg")
+                .ExpectOffset("struct tee_ioctl_cancel_arg", "cancel_id", in cancel, in cancel.CancelId)
+                .ExpectOffset("struct tee_ioctl_cancel_arg", "session", in cancel, in cancel.Session)
+                .Expect("sizeof(struct tee_ioctl_close_session_arg)", sizeof(uint))
+                .ExpectSize<TeeRegisterData>("struct tee_ioctl_shm_register_data")
+                .ExpectOffset("struct tee_ioctl_shm_register_data", "addr", in register, in register.Address)
+                .ExpectOffset("struct tee_ioctl_shm_register_data", "length", in register, in register.Length)
+                .ExpectOffset("struct tee_ioctl_shm_register_data", "flags", in register, in register.Flags)
+                .ExpectOffset("struct tee_ioctl_shm_register_data", "id", in register, in register.Id)
+                .Compile(),
+            Is.Empty);
+    }
 
     // For machines whose headers are older than Linux 6.4: Documentation/virt/kvm/devices/vm.rst and asm/kvm.h of arm64.
     [Test]

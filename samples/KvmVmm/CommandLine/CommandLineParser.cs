@@ -1,0 +1,103 @@
+using System.Globalization;
+using KvmVmm.Machine;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+
+namespace KvmVmm.CommandLine;
+
+/// <summary>Reads the command line.</summary>
+internal static class CommandLineParser
+{
+    /// <summary>How the VMM is called.</summary>
+    public const string Usage = """
+        usage: kvmvmm --kernel IMAGE [OPTION...]
+        Runs a Linux guest in a VM of KVM (arm64) and gives it an OP-TEE. The guest's console is standard input and output.
+
+          --kernel IMAGE      the guest's kernel, an uncompressed arm64 Image
+          --initrd FILE       its initramfs
+          --cmdline TEXT      its parameters                                  default: console=ttyAMA0
+          --memory MIB        its memory                                      default: 256
+          --cpus N            its CPUs                                        default: 1
+          --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
+          --tee software      its TEE is in this process: random numbers, and an application that adds (see --list)
+          --allow UUID,…      the trusted applications it may reach, or all   default: none of linux', all of software's
+          --log LEVEL         messages on standard error: trace, debug, information, warning, error, none; default: warning
+          --list              prints the applications of --tee software
+          --help              prints this
+
+        On a terminal Ctrl-A x ends the VMM.
+        Exit status: 0 the guest powered off, or the VMM was told to end; 1 an error; 2 wrong usage; 3 the guest crashed.
+        """;
+
+    // Less holds no kernel; more does not fit in the 40 bits of addresses that every arm64 KVM has.
+    private const int LeastMebibytes = 64;
+    private const int MostMebibytes = 512 << 10;
+
+    /// <summary>Reads the command line.</summary>
+    /// <param name="arguments">The arguments.</param>
+    /// <returns>What it says.</returns>
+    /// <exception cref="UsageException">It is wrong.</exception>
+    public static VmmOptions Parse(ReadOnlySpan<string> arguments)
+    {
+        VmmOptions options = new() { Kernel = "" };
+        while (!arguments.IsEmpty)
+        {
+            string name = arguments[0];
+            options = name switch
+            {
+                "--kernel" => options with { Kernel = ValueOf(arguments) },
+                "--initrd" => options with { Initrd = ValueOf(arguments) },
+                "--cmdline" => options with { KernelParameters = ValueOf(arguments) },
+                "--memory" => options with { MemoryMebibytes = NumberOf(arguments, LeastMebibytes, MostMebibytes) },
+                "--cpus" => options with { Cpus = NumberOf(arguments, 1, MemoryMap.MaximumCpus) },
+                "--tee" => WithTee(options, ValueOf(arguments)),
+                "--allow" => options with { Access = AccessOf(ValueOf(arguments)) },
+                "--log" => options with { LogLevel = LevelOf(ValueOf(arguments)) },
+                _ => throw new UsageException($"unknown option '{name}'"),
+            };
+            arguments = arguments[2..];
+        }
+
+        return options.Kernel.Length > 0 ? options : throw new UsageException("--kernel is missing: name an arm64 kernel Image");
+    }
+
+    private static string ValueOf(ReadOnlySpan<string> arguments) =>
+        arguments.Length > 1 ? arguments[1] : throw new UsageException($"{arguments[0]} needs a value");
+
+    private static int NumberOf(ReadOnlySpan<string> arguments, int lowest, int highest)
+    {
+        string text = ValueOf(arguments);
+        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= lowest && number <= highest
+            ? number
+            : throw new UsageException($"{arguments[0]}: expected a number from {lowest} to {highest}, found '{text}'");
+    }
+
+    private static VmmOptions WithTee(VmmOptions options, string text)
+    {
+        const string LinuxWithPath = "linux:";
+        return text switch
+        {
+            "software" => options with { Tee = TeeKind.Software, TeeDevice = null },
+            "linux" => options with { Tee = TeeKind.Linux, TeeDevice = null },
+            _ when text.StartsWith(LinuxWithPath, StringComparison.Ordinal) && text.Length > LinuxWithPath.Length =>
+                options with { Tee = TeeKind.Linux, TeeDevice = text[LinuxWithPath.Length..] },
+            _ => throw new UsageException($"--tee: expected linux, linux:PATH or software, found '{text}'"),
+        };
+    }
+
+    private static TeeAccess AccessOf(string text) => text switch
+    {
+        "all" => TeeAccess.All,
+        "none" => TeeAccess.None,
+        _ => TeeAccess.Only(text.Split(',').Select(UuidOf)),
+    };
+
+    private static Guid UuidOf(string text) => Guid.TryParseExact(text, "D", out Guid uuid)
+        ? uuid
+        : throw new UsageException($"--allow: expected all, none, or UUIDs like cb3e5ba0-adf1-11e0-998b-0002a5d5c51b with commas between them, found '{text}'");
+
+    // Numbers, which Enum.TryParse takes too, are not meant.
+    private static LogLevel LevelOf(string text) => Enum.TryParse(text, ignoreCase: true, out LogLevel level) && !char.IsDigit(text[0])
+        ? level
+        : throw new UsageException($"--log: expected trace, debug, information, warning, error or none, found '{text}'");
+}

@@ -1,0 +1,11 @@
+namespace KvmVmm.CommandLine;
+
+/// <summary>Where the guest's trusted applications run.</summary>
+internal enum TeeKind
+{
+    /// <summary>In the host's TEE.</summary>
+    Linux,
+
+    /// <summary>In this process.</summary>
+    Software,
+}

@@ -1,0 +1,35 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+
+namespace KvmVmm.CommandLine;
+
+/// <summary>What the command line says.</summary>
+internal sealed record VmmOptions
+{
+    /// <summary>The kernel's file.</summary>
+    public required string Kernel { get; init; }
+
+    /// <summary>The initramfs' file; <see langword="null"/> for none.</summary>
+    public string? Initrd { get; init; }
+
+    /// <summary>The kernel's parameters.</summary>
+    public string KernelParameters { get; init; } = "console=ttyAMA0";
+
+    /// <summary>The size of the guest's memory in MiB.</summary>
+    public int MemoryMebibytes { get; init; } = 256;
+
+    /// <summary>The number of vCPUs.</summary>
+    public int Cpus { get; init; } = 1;
+
+    /// <summary>Where the guest's trusted applications run.</summary>
+    public TeeKind Tee { get; init; } = TeeKind.Linux;
+
+    /// <summary>The host's TEE device; <see langword="null"/> for the usual one.</summary>
+    public string? TeeDevice { get; init; }
+
+    /// <summary>Which trusted applications the guest may reach; <see langword="null"/> for what the TEE grants by itself.</summary>
+    public TeeAccess? Access { get; init; }
+
+    /// <summary>The least important messages that are written.</summary>
+    public LogLevel LogLevel { get; init; } = LogLevel.Warning;
+}

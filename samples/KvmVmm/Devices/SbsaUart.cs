@@ -1,0 +1,133 @@
+using KvmVmm.HostConsole;
+using OpTeeMediator.Memory;
+
+namespace KvmVmm.Devices;
+
+/// <summary>The guest's serial port: the part of Arm's PL011 that the Server Base System Architecture calls its generic UART.</summary>
+/// <remarks>
+/// What the guest sends is gone at once, so there is always room; what it receives waits on the host's side, so nothing is lost
+/// while no driver listens, and the interrupt is there as long as something waits.
+/// Source: Arm SBSA, appendix "Generic UART", and the PL011's Technical Reference Manual (DDI 0183).
+/// </remarks>
+internal sealed class SbsaUart : IMmioDevice, IDisposable
+{
+    private const ulong Data = 0x00;
+    private const ulong Flags = 0x18;
+    private const ulong InterruptMask = 0x38;
+    private const ulong RawInterrupts = 0x3c;
+    private const ulong MaskedInterrupts = 0x40;
+    private const ulong InterruptClear = 0x44;
+
+    private const ulong FlagReceiveEmpty = 1 << 4;
+    private const ulong FlagTransmitEmpty = 1 << 7;
+
+    private const uint Received = 1 << 4;
+    private const uint Transmitted = 1 << 5;
+    private const uint ReceiveTimeout = 1 << 6;
+    private const uint AllInterrupts = 0x7ff;
+
+    private readonly GuestConsole _console;
+    private readonly InterruptLine _interrupt;
+    private readonly Lock _gate = new();
+    private uint _mask;
+    private uint _transmitted;
+    private bool _isDisposed;
+
+    /// <summary>Plugs a UART in.</summary>
+    /// <param name="range">Its addresses.</param>
+    /// <param name="console">What it is connected to.</param>
+    /// <param name="interrupt">Its interrupt.</param>
+    public SbsaUart(GuestRange range, GuestConsole console, InterruptLine interrupt)
+    {
+        Range = range;
+        _console = console;
+        _interrupt = interrupt;
+        _console.InputArrived += Update;
+    }
+
+    /// <inheritdoc/>
+    public GuestRange Range { get; }
+
+    private uint Raw => _transmitted | (_console.HasInput ? Received | ReceiveTimeout : 0);
+
+    /// <inheritdoc/>
+    public ulong Read(ulong offset)
+    {
+        lock (_gate)
+        {
+            switch (offset)
+            {
+                case Data:
+                    byte next = _console.TryTake(out byte taken) ? taken : (byte)0;
+                    UpdateLocked();
+                    return next;
+                case Flags:
+                    return FlagTransmitEmpty | (_console.HasInput ? 0 : FlagReceiveEmpty);
+                case InterruptMask:
+                    return _mask;
+                case RawInterrupts:
+                    return Raw;
+                case MaskedInterrupts:
+                    return Raw & _mask;
+                default:
+                    return 0;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Write(ulong offset, ulong value)
+    {
+        if (offset == Data)
+        {
+            // Outside the lock: it waits while the host's reader is slow.
+            _console.Send((byte)value);
+        }
+
+        lock (_gate)
+        {
+            switch (offset)
+            {
+                case Data:
+                    _transmitted = Transmitted;
+                    break;
+                case InterruptMask:
+                    _mask = (uint)value & AllInterrupts;
+                    break;
+                case InterruptClear:
+                    _transmitted &= ~(uint)value;
+                    break;
+                default:
+                    return;
+            }
+
+            UpdateLocked();
+        }
+    }
+
+    /// <summary>Unplugs it; its interrupt's VM may go.</summary>
+    public void Dispose()
+    {
+        _console.InputArrived -= Update;
+        lock (_gate)
+        {
+            _isDisposed = true;
+        }
+    }
+
+    private void Update()
+    {
+        lock (_gate)
+        {
+            UpdateLocked();
+        }
+    }
+
+    private void UpdateLocked()
+    {
+        if (!_isDisposed)
+        {
+            _interrupt.Set((Raw & _mask) != 0);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+namespace KvmVmm.HostConsole;
+
+/// <summary>Bytes on their way from one thread to another.</summary>
+/// <remarks>Thread-safe.</remarks>
+internal sealed class ByteQueue(int capacity)
+{
+    private readonly byte[] _ring = new byte[capacity];
+    private readonly object _gate = new();
+    private int _start;
+    private volatile int _count;
+    private volatile bool _isClosed;
+
+    /// <summary>Whether it holds nothing.</summary>
+    public bool IsEmpty => _count == 0;
+
+    /// <summary>Whether it takes nothing more.</summary>
+    public bool IsClosed => _isClosed;
+
+    /// <summary>Adds bytes; waits while there is no room. Once closed it drops them.</summary>
+    /// <param name="bytes">The bytes, at most the capacity.</param>
+    public void Add(ReadOnlySpan<byte> bytes)
+    {
+        lock (_gate)
+        {
+            while (_count + bytes.Length > _ring.Length && !_isClosed)
+            {
+                _ = Monitor.Wait(_gate);
+            }
+
+            if (_isClosed)
+            {
+                return;
+            }
+
+            foreach (byte value in bytes)
+            {
+                _ring[(_start + _count) % _ring.Length] = value;
+                _count++;
+            }
+
+            Monitor.PulseAll(_gate);
+        }
+    }
+
+    /// <summary>Takes the oldest byte.</summary>
+    /// <param name="next">The byte.</param>
+    /// <returns>Whether there was one.</returns>
+    public bool TryTake(out byte next)
+    {
+        Span<byte> single = stackalloc byte[1];
+        lock (_gate)
+        {
+            bool isTaken = TakeLocked(single) == 1;
+            next = single[0];
+            return isTaken;
+        }
+    }
+
+    /// <summary>Waits until there is something, and takes as much as fits.</summary>
+    /// <param name="destination">Receives the bytes.</param>
+    /// <returns>How many; 0 if the queue is closed and empty.</returns>
+    public int WaitAndTake(Span<byte> destination)
+    {
+        lock (_gate)
+        {
+            while (_count == 0 && !_isClosed)
+            {
+                _ = Monitor.Wait(_gate);
+            }
+
+            return TakeLocked(destination);
+        }
+    }
+
+    /// <summary>Takes no more bytes; those that it holds can still be taken.</summary>
+    public void Close()
+    {
+        lock (_gate)
+        {
+            _isClosed = true;
+            Monitor.PulseAll(_gate);
+        }
+    }
+
+    private int TakeLocked(Span<byte> destination)
+    {
+        int length = Math.Min(_count, destination.Length);
+        for (int index = 0; index < length; index++)
+        {
+            destination[index] = _ring[_start];
+            _start = (_start + 1) % _ring.Length;
+        }
+
+        _count -= length;
+        if (length > 0)
+        {
+            Monitor.PulseAll(_gate);
+        }
+
+        return length;
+    }
+}

@@ -1,0 +1,124 @@
+namespace KvmVmm.HostConsole;
+
+/// <summary>Joins the guest's serial port with the VMM's standard input and output.</summary>
+/// <remarks>It lives as long as the VMM, so nothing that was typed while the guest reboots is lost. Thread-safe.</remarks>
+internal sealed class GuestConsole : IDisposable
+{
+    // More than a person types ahead; a pipe's writer waits.
+    private const int InputCapacity = 4096;
+
+    // Enough that a vCPU rarely waits for a reader that is only slow.
+    private const int OutputCapacity = 64 << 10;
+
+    private readonly ByteQueue _input = new(InputCapacity);
+    private readonly ByteQueue _output = new(OutputCapacity);
+    private readonly Stream _source;
+    private readonly Stream _target;
+    private readonly RawTerminal? _terminal;
+    private readonly EscapeKey? _escape;
+    private readonly Thread _writer;
+
+    /// <summary>Begins to read and write.</summary>
+    /// <param name="source">Standard input.</param>
+    /// <param name="target">Standard output.</param>
+    /// <param name="terminal">The terminal that standard input is, if it is one: it has a key to end the VMM.</param>
+    /// <param name="end">Called when that key was pressed.</param>
+    public GuestConsole(Stream source, Stream target, RawTerminal? terminal, Action end)
+    {
+        _source = source;
+        _target = target;
+        _terminal = terminal;
+        _escape = terminal is null ? null : new EscapeKey(end);
+        _writer = Start("console output", WriteOutput);
+        _ = Start("console input", ReadInput);
+    }
+
+    /// <summary>Raised on a thread of the console's own when there is something to take.</summary>
+    public event Action? InputArrived;
+
+    /// <summary>Whether something waits for the guest.</summary>
+    public bool HasInput => !_input.IsEmpty;
+
+    /// <summary>Takes the next byte for the guest.</summary>
+    /// <param name="next">The byte.</param>
+    /// <returns>Whether there was one.</returns>
+    public bool TryTake(out byte next) => _input.TryTake(out next);
+
+    /// <summary>Sends a byte of the guest's to the host; waits while the host's reader is slow.</summary>
+    /// <param name="value">The byte.</param>
+    public void Send(byte value) => _output.Add([value]);
+
+    /// <summary>Lets vCPUs no longer wait for a reader; what does not fit is dropped.</summary>
+    public void StopWaiting() => _output.Close();
+
+    /// <summary>Writes what is left and gives the terminal back.</summary>
+    public void Dispose()
+    {
+        // A reader that has stopped reading must not keep the VMM from ending.
+        TimeSpan patience = TimeSpan.FromSeconds(2);
+        _output.Close();
+        _input.Close();
+        _ = _writer.Join(patience);
+        _terminal?.Dispose();
+    }
+
+    private static Thread Start(string name, ThreadStart work)
+    {
+        Thread thread = new(work) { Name = name, IsBackground = true };
+        thread.Start();
+        return thread;
+    }
+
+    private void ReadInput()
+    {
+        Span<byte> buffer = stackalloc byte[1024];
+        try
+        {
+            int length;
+            while ((length = _source.Read(buffer)) > 0)
+            {
+                length = _escape?.Filter(buffer[..length]) ?? length;
+                if (!_input.IsClosed && length > 0)
+                {
+                    AddInput(buffer[..length]);
+                }
+            }
+        }
+        catch (IOException)
+        {
+            // The other side has closed the line: from now on nobody types.
+        }
+    }
+
+    private void AddInput(ReadOnlySpan<byte> bytes)
+    {
+        // In pieces, each announced: the queue waits for the guest when it is full, and the guest takes nothing unannounced.
+        const int PieceLength = 256;
+        while (!bytes.IsEmpty)
+        {
+            int length = Math.Min(bytes.Length, PieceLength);
+            _input.Add(bytes[..length]);
+            bytes = bytes[length..];
+            InputArrived?.Invoke();
+        }
+    }
+
+    private void WriteOutput()
+    {
+        byte[] buffer = new byte[OutputCapacity];
+        try
+        {
+            int length;
+            while ((length = _output.WaitAndTake(buffer)) > 0)
+            {
+                _target.Write(buffer, 0, length);
+                _target.Flush();
+            }
+        }
+        catch (IOException)
+        {
+            // Nobody reads any more; the guest goes on.
+            _output.Close();
+        }
+    }
+}

@@ -1,0 +1,17 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Memory;
+
+namespace KvmVmm;
+
+/// <summary>What the VMM logs. Events 1–99.</summary>
+internal static partial class Log
+{
+    [LoggerMessage(1, LogLevel.Information, "The guest starts: kernel at {kernel}, initramfs at {initrd}, device tree at {tree}.")]
+    public static partial void GuestStarts(this ILogger log, GuestAddress kernel, GuestRange initrd, GuestAddress tree);
+
+    [LoggerMessage(2, LogLevel.Information, "The guest has ended after {seconds:f1} s: {end}. {report}")]
+    public static partial void GuestEnded(this ILogger log, double seconds, string end, string report);
+
+    [LoggerMessage(3, LogLevel.Debug, "The guest reaches for {address}, where no device is (write: {isWrite}).")]
+    public static partial void NoDevice(this ILogger log, GuestAddress address, bool isWrite);
+}

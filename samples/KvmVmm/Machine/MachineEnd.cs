@@ -1,0 +1,17 @@
+namespace KvmVmm.Machine;
+
+/// <summary>How a machine has ended.</summary>
+internal enum MachineEnd
+{
+    /// <summary>The guest has switched it off.</summary>
+    PoweredOff,
+
+    /// <summary>The guest wants it started anew.</summary>
+    Reset,
+
+    /// <summary>The guest says that it has crashed.</summary>
+    Crashed,
+
+    /// <summary>The VMM was told to end.</summary>
+    Stopped,
+}

@@ -1,0 +1,48 @@
+using System.Text;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Software;
+using static OpTeeMediator.Backends.TeeParameterKind;
+
+namespace KvmVmm.Tee;
+
+/// <summary>A trusted application of our own, for <c>--tee software</c>: adds numbers, and gives back what it gets.</summary>
+internal sealed class SumApplication : TrustedApplication
+{
+    /// <summary>Command: parameter 0 (value, inout): a becomes a + b, b becomes the sum of all that the session has added.</summary>
+    public const uint Add = 0;
+
+    /// <summary>Command: parameter 1 (memory, output) gets the bytes of parameter 0 (memory, input).</summary>
+    public const uint Echo = 1;
+
+    /// <summary>The application's UUID.</summary>
+    public static readonly Guid Uuid = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
+
+    /// <summary>A line about it.</summary>
+    public static string Description { get; } = new StringBuilder().Append(Uuid).Append("  command 0 adds (a value), command 1 echoes (memory to memory)").ToString();
+
+    // Each session has an instance of its own.
+    private uint _total;
+
+    /// <inheritdoc/>
+    protected override TeeReturnCode InvokeCommand(ApplicationCall call) => call.CommandId switch
+    {
+        Add when call.HasParameters(ValueInOut) => AddNumbers(call[0]),
+        Echo when call.HasParameters(MemoryInput, MemoryOutput) => EchoMemory(source: call[0], target: call[1]),
+        _ => TeeReturnCode.BadParameters,
+    };
+
+    private TeeReturnCode AddNumbers(ApplicationParameter numbers)
+    {
+        uint sum = unchecked(numbers.A + numbers.B);
+        _total = unchecked(_total + sum);
+        numbers.A = sum;
+        numbers.B = _total;
+        return TeeReturnCode.Success;
+    }
+
+    private static TeeReturnCode EchoMemory(ApplicationParameter source, ApplicationParameter target)
+    {
+        byte[] bytes = new byte[source.Size];
+        return source.TryRead(0, bytes) ? target.Write(bytes) : TeeReturnCode.BadParameters;
+    }
+}

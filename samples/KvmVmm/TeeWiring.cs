@@ -1,0 +1,56 @@
+using KvmVmm.CommandLine;
+using KvmVmm.DeviceTree;
+using KvmVmm.Tee;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Software;
+
+namespace KvmVmm;
+
+/// <summary>All that makes a VMM one whose guest has an OP-TEE.</summary>
+internal sealed class TeeWiring : IAsyncDisposable
+{
+    private readonly OpTeeGuest _optee;
+    private readonly SmcRouter _smc;
+
+    public TeeWiring(VmmOptions options, IGuestMemory memory, ILoggerFactory loggers)
+    {
+        _optee = new OpTeeGuest(memory, CreateTee(options), new OpTeeGuestOptions { Access = options.Access, LoggerFactory = loggers });
+        _smc = new SmcRouter(_optee);
+    }
+
+    // When a VM is made: its calls of OP-TEE come to us.
+    public void Attach(KvmVm vm) => KvmSmccc.ForwardToUser(vm, _smc);
+
+    // In the root of the device tree: without this node no guest looks for a TEE.
+    public static void DescribeIn(DeviceTreeWriter tree)
+    {
+        using (tree.Node(OpTeeDeviceTreeNode.ParentName))
+        using (tree.Node(OpTeeDeviceTreeNode.Name))
+        {
+            tree.Text("compatible", OpTeeDeviceTreeNode.Compatible);
+            tree.Text("method", OpTeeDeviceTreeNode.Method);
+        }
+    }
+
+    // In each vCPU's thread, at KVM_EXIT_HYPERCALL.
+    public SmcccCallReport Handle(KvmVcpu vcpu) => KvmSmccc.Handle(vcpu, _smc);
+
+    // When the guest reboots, while no vCPU runs.
+    public Task ResetAsync() => _optee.ResetAsync();
+
+    // When the VM is gone.
+    public ValueTask DisposeAsync() => _optee.DisposeAsync();
+
+    private static ITeeBackend CreateTee(VmmOptions options) => options.Tee switch
+    {
+        TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())),
+        _ => new LinuxTeeBackend(options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),
+    };
+}

@@ -1,0 +1,54 @@
+using System.Diagnostics;
+using KvmVmm.CommandLine;
+using KvmVmm.Cpus;
+using KvmVmm.DeviceTree;
+using KvmVmm.HostConsole;
+using KvmVmm.Logging;
+using KvmVmm.Machine;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Memory;
+
+namespace KvmVmm;
+
+/// <summary>A guest's whole life: its machine is made anew at each reboot; memory, console and TEE stay.</summary>
+internal static class VirtualMachineMonitor
+{
+    /// <summary>Runs a guest until it powers off, or until it is stopped.</summary>
+    /// <param name="options">What to run.</param>
+    /// <param name="stop">Ends it.</param>
+    /// <returns>How it has ended; never <see cref="MachineEnd.Reset"/>.</returns>
+    public static async Task<MachineEnd> RunAsync(VmmOptions options, CancellationTokenSource stop)
+    {
+        using ErrorStreamLoggerFactory loggers = new(options.LogLevel);
+        ILogger log = loggers.CreateLogger(nameof(KvmVmm));
+        GuestRange ram = new(MemoryMap.RamStart, (ulong)options.MemoryMebibytes << 20);
+
+        using BootImages images = BootImages.Open(options, ram);
+        using KvmSystem kvm = KvmSystem.Open();
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = loggers }, ram);
+        await using TeeWiring tee = new(options, memory, loggers);
+        using GuestConsole console = new(Console.OpenStandardInput(), Console.OpenStandardOutput(), RawTerminal.TryEnter(), stop.Cancel);
+        await using CancellationTokenRegistration registration = stop.Token.Register(console.StopWaiting);
+
+        while (true)
+        {
+            byte[] deviceTree = MachineDeviceTree.Write(ram, options.Cpus, options.KernelParameters, images.Initrd);
+            images.Load(memory, deviceTree);
+            log.GuestStarts(images.Entry, images.Initrd, images.DeviceTree);
+
+            using VirtualMachine machine = new(kvm, memory, images, options.Cpus, console, tee, log);
+            long start = Stopwatch.GetTimestamp();
+            CallCosts costs = new();
+            MachineEnd end = await machine.RunAsync(costs, stop.Token);
+            log.GuestEnded(Stopwatch.GetElapsedTime(start).TotalSeconds, end.ToString(), costs.ToString());
+            if (end != MachineEnd.Reset)
+            {
+                return end;
+            }
+
+            await tee.ResetAsync();
+        }
+    }
+}

@@ -1,0 +1,200 @@
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Linux.Interop;
+
+namespace OpTeeMediator.Linux.LinuxTee;
+
+/// <summary>Memory that is registered with the host's TEE: a guest's buffer itself, or, where that cannot be, memory of the VMM to copy through.</summary>
+/// <remarks>Thread-safe as memory is: calls that use the same bytes at the same time see what they see.</remarks>
+internal sealed unsafe class HostBuffer : IDisposable
+{
+    private const long PageSize = 4096;
+
+    private readonly PinBudget _budget;
+    private readonly SafeHandle _registration;
+    private readonly SafeMemoryMapping? _copy;
+    private readonly long _pinnedBytes;
+    private int _isDisposed;
+
+    private HostBuffer(PinBudget budget, long pinnedBytes, SafeHandle registration, int id, SafeMemoryMapping? copy)
+    {
+        _budget = budget;
+        _pinnedBytes = pinnedBytes;
+        _registration = registration;
+        _copy = copy;
+        Id = (ulong)id;
+    }
+
+    /// <summary>The driver's identifier, for parameters.</summary>
+    internal ulong Id { get; }
+
+    /// <summary>Whether bytes are copied before and after each call, because the TEE cannot have the guest's pages.</summary>
+    internal bool IsCopied => _copy is not null;
+
+    /// <summary>Where the bytes lie that are copied; only if <see cref="IsCopied"/>.</summary>
+    internal byte* Pointer => (byte*)_copy!.Address;
+
+    /// <summary>Ends the registration: the TEE and the kernel let go of the pages.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
+        {
+            _registration.Dispose();
+            _copy?.Dispose();
+            _budget.Return(_pinnedBytes);
+        }
+    }
+
+    /// <summary>Registers a guest's buffer.</summary>
+    /// <returns>The code for the guest; on success <paramref name="buffer"/> is set.</returns>
+    internal static TeeReturnCode TryShare(ITeeDevice device, PinBudget budget, TeeSharedMemory memory, ILogger logger, out HostBuffer? buffer)
+    {
+        buffer = null;
+        if (memory.Size == 0)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        bool isMapped = memory.TryGetHostAddress(0, out nint address, out ulong length);
+        long pinnedBytes = PinnedBytes(isMapped ? address : 0, memory.Size);
+        if (!TryTake(budget, pinnedBytes, memory.Size, logger))
+        {
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        SafeMemoryMapping? copy = null;
+        int error = isMapped && length >= memory.Size
+            ? device.RegisterMemory(address, (nuint)memory.Size, out SafeHandle? registration, out int id)
+            : RegisterSideBySide(device, memory, out registration, out id);
+        if (error is Errno.EFAULT or Errno.EOPNOTSUPP)
+        {
+            // The kernel cannot pin this memory (a device's, say), or its pieces do not fit together.
+            logger.BufferIsCopied(memory.Size);
+            error = RegisterCopy(device, memory.Size, out registration, out id, out copy);
+        }
+
+        buffer = Finish(error, budget, pinnedBytes, memory.Size, registration, id, copy, logger);
+        return buffer is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+    }
+
+    /// <summary>Registers memory of the VMM, all zero.</summary>
+    /// <returns>The code for the guest; on success <paramref name="buffer"/> is set.</returns>
+    internal static TeeReturnCode TryCreateCopied(ITeeDevice device, PinBudget budget, ulong size, ILogger logger, out HostBuffer? buffer)
+    {
+        buffer = null;
+        long pinnedBytes = PinnedBytes(0, size);
+        if (!TryTake(budget, pinnedBytes, size, logger))
+        {
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        int error = RegisterCopy(device, size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy);
+        buffer = Finish(error, budget, pinnedBytes, size, registration, id, copy, logger);
+        return buffer is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+    }
+
+    /// <summary>Copies part of a guest's buffer to the TEE's side.</summary>
+    /// <returns><see langword="false"/> if the guest's memory is gone.</returns>
+    internal bool TryCopyIn(TeeSharedMemory memory, ulong offset, ulong size)
+    {
+        while (size != 0)
+        {
+            int length = (int)ulong.Min(size, int.MaxValue);
+            if (!memory.TryRead(offset, new Span<byte>(Pointer + offset, length)))
+            {
+                return false;
+            }
+
+            offset += (ulong)length;
+            size -= (ulong)length;
+        }
+
+        return true;
+    }
+
+    /// <summary>Copies part of the TEE's side to a guest's buffer.</summary>
+    /// <returns><see langword="false"/> if the guest's memory is gone.</returns>
+    internal bool TryCopyOut(TeeSharedMemory memory, ulong offset, ulong size)
+    {
+        while (size != 0)
+        {
+            int length = (int)ulong.Min(size, int.MaxValue);
+            if (!memory.TryWrite(offset, new ReadOnlySpan<byte>(Pointer + offset, length)))
+            {
+                return false;
+            }
+
+            offset += (ulong)length;
+            size -= (ulong)length;
+        }
+
+        return true;
+    }
+
+    private static bool TryTake(PinBudget budget, long pinnedBytes, ulong size, ILogger logger)
+    {
+        if (pinnedBytes >= 0 && budget.TryTake(pinnedBytes))
+        {
+            return true;
+        }
+
+        logger.PinBudgetExceeded(size, budget.Bytes, budget.MaximumBytes, budget.Registrations, budget.MaximumRegistrations);
+        return false;
+    }
+
+    /// <summary>What the kernel pins, in bytes: whole pages; negative if that is beyond all limits.</summary>
+    private static long PinnedBytes(nint address, ulong size) =>
+        size > long.MaxValue - (2 * PageSize) ? -1 : ((address & (PageSize - 1)) + (long)size + PageSize - 1) / PageSize * PageSize;
+
+    private static int RegisterSideBySide(ITeeDevice device, TeeSharedMemory memory, out SafeHandle? registration, out int id)
+    {
+        registration = null;
+        id = -1;
+        if (SideBySideMapping.TryCreate(memory) is not { } mapping)
+        {
+            return Errno.EOPNOTSUPP;
+        }
+
+        using (mapping)
+        {
+            return device.RegisterMemory(mapping.Address, (nuint)memory.Size, out registration, out id);
+        }
+    }
+
+    // Memory of this process rather than the driver's TEE_IOC_SHM_ALLOC: that must be contiguous in the host, which little of a large buffer ever is.
+    private static int RegisterCopy(ITeeDevice device, ulong size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy)
+    {
+        registration = null;
+        id = -1;
+        copy = SafeMemoryMapping.TryCreateShared((nuint)size);
+        if (copy is null)
+        {
+            return Errno.Last;
+        }
+
+        int error = device.RegisterMemory(copy.Address, (nuint)size, out registration, out id);
+        if (error != 0)
+        {
+            copy.Dispose();
+            copy = null;
+        }
+
+        return error;
+    }
+
+    private static HostBuffer? Finish(
+        int error, PinBudget budget, long pinnedBytes, ulong size, SafeHandle? registration, int id, SafeMemoryMapping? copy, ILogger logger)
+    {
+        if (error == 0)
+        {
+            return new HostBuffer(budget, pinnedBytes, registration!, id, copy);
+        }
+
+        // The TEE's room for registrations is shared by all its clients; that it is used up is an ordinary answer.
+        budget.Return(pinnedBytes);
+        logger.BufferRefused(size, new ErrorName(error));
+        return null;
+    }
+}

@@ -1,0 +1,33 @@
+using System.Runtime.InteropServices;
+
+namespace OpTeeMediator.Linux.LinuxTee;
+
+/// <summary>One open file of the host's TEE driver: a context, whose sessions and memory are nobody else's. Tests put their own in its place.</summary>
+/// <remarks>
+/// Thread-safe. Each method answers 0 or an error number (<see cref="Interop.Errno"/>), and takes as long as the TEE takes. What is registered and not
+/// released lives as long as its handle, even longer than the context.
+/// </remarks>
+internal interface ITeeDevice : IDisposable
+{
+    /// <summary>TEE_IOC_VERSION.</summary>
+    int GetVersion(out TeeVersionData version);
+
+    /// <summary>TEE_IOC_OPEN_SESSION.</summary>
+    int OpenSession(ref TeeOpenSessionArgument argument);
+
+    /// <summary>TEE_IOC_INVOKE.</summary>
+    int Invoke(ref TeeInvokeArgument argument);
+
+    /// <summary>TEE_IOC_CANCEL.</summary>
+    int Cancel(uint session, uint cancelId);
+
+    /// <summary>TEE_IOC_CLOSE_SESSION.</summary>
+    int CloseSession(uint session);
+
+    /// <summary>TEE_IOC_SHM_REGISTER: pins the pages behind a range of addresses, which need not stay mapped.</summary>
+    /// <param name="address">The first address; not aligned.</param>
+    /// <param name="length">The length in bytes.</param>
+    /// <param name="registration">On success, keeps the memory registered until it is disposed of.</param>
+    /// <param name="id">The identifier for parameters.</param>
+    int RegisterMemory(nint address, nuint length, out SafeHandle? registration, out int id);
+}

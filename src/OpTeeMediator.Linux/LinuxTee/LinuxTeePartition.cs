@@ -1,0 +1,201 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Linux.Diagnostics;
+
+namespace OpTeeMediator.Linux.LinuxTee;
+
+/// <summary>One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and memory apart from all others'.</summary>
+internal sealed class LinuxTeePartition : ITeePartition
+{
+    /// <summary>TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX: the driver answers EPERM to user space that uses one of them.</summary>
+    internal const uint FirstKernelLogin = 0x8000_0000;
+
+    internal const uint LastKernelLogin = 0xbfff_ffff;
+
+    private readonly ITeeDevice _device;
+    private readonly TeeVirtualMachine _virtualMachine;
+    private readonly LinuxTeeLogin _login;
+    private readonly PinBudget _budget;
+    private readonly RunningCalls _running;
+    private readonly ILogger _logger;
+    private int _isDisposed;
+
+    /// <summary>Takes over an open device, and closes it at the end or if it fails.</summary>
+    internal LinuxTeePartition(ITeeDevice device, TeeVirtualMachine virtualMachine, LinuxTeeLogin login, PinBudget budget)
+    {
+        _device = device;
+        _virtualMachine = virtualMachine;
+        _login = login;
+        _budget = budget;
+        _logger = virtualMachine.LoggerFactory.CreateLogger<LinuxTeeBackend>();
+        _running = new RunningCalls(device, virtualMachine.ConcurrentCalls, virtualMachine.Name);
+        Devices = HostDevices.Query(device, budget, virtualMachine.Access, _logger);
+        _logger.PartitionCreated(virtualMachine.Name, Devices?.Count ?? 0);
+    }
+
+    /// <inheritdoc/>
+    public bool UsesWorkers => true;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<TeeDevice>? Devices { get; }
+
+    /// <inheritdoc/>
+    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) => TeeExecution.Worker;
+
+    /// <inheritdoc/>
+    public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request) => new(OpenSession(request));
+
+    /// <inheritdoc/>
+    public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory)
+    {
+        TeeReturnCode code = HostBuffer.TryShare(_device, _budget, memory, _logger, out HostBuffer? buffer);
+        memory.BackendState = buffer;
+        return new ValueTask<TeeReturnCode>(code);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory)
+    {
+        (memory.BackendState as HostBuffer)?.Dispose();
+        memory.BackendState = null;
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>A session that is being opened cannot be cancelled: the driver does not know it yet.</remarks>
+    public void Cancel(TeeRequest request) => _running.Cancel(request);
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
+        {
+            if (_budget.Registrations != 0)
+            {
+                _logger.RegistrationsLeft(_virtualMachine.Name, _budget.Registrations);
+            }
+
+            // The driver closes what sessions are left with the file.
+            _running.Dispose();
+            _device.Dispose();
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    internal TeeResult Invoke(TeeRequest request, uint session)
+    {
+        RunningCall? call = _running.Enter(request, session);
+        ParameterExchange exchange = default;
+        try
+        {
+            // Asked for after Enter: a cancellation that comes later finds the call.
+            if (request.IsCancellationRequested)
+            {
+                return HostResult.Of(TeeReturnCode.Cancel);
+            }
+
+            TeeInvokeArgument argument = default;
+            argument.Function = request.CommandId;
+            argument.Session = session;
+            argument.CancelId = call?.CancelId ?? 0;
+            TeeReturnCode code = exchange.Prepare(request.Parameters, argument.Parameters, _device, _budget, _logger);
+            if (code != TeeReturnCode.Success)
+            {
+                return HostResult.Of(code);
+            }
+
+            int error = _device.Invoke(ref argument);
+            if (error != 0)
+            {
+                return Failed("TEE_IOC_INVOKE", error);
+            }
+
+            exchange.Finish(request.Parameters, argument.Parameters);
+            return new TeeResult((TeeReturnCode)argument.ReturnCode, (TeeOrigin)argument.ReturnOrigin);
+        }
+        finally
+        {
+            exchange.Dispose();
+            call?.Leave();
+        }
+    }
+
+    internal void CloseSession(uint session)
+    {
+        int error = _device.CloseSession(session);
+        if (error != 0)
+        {
+            _ = Failed("TEE_IOC_CLOSE_SESSION", error);
+        }
+    }
+
+    private TeeResult OpenSession(TeeRequest request)
+    {
+        if (!_virtualMachine.Access.Allows(request.Application))
+        {
+            return TeeResult.FromTee(TeeReturnCode.ItemNotFound);
+        }
+
+        if (!TryChooseLogin(request.Client.Login, out TeeLogin login))
+        {
+            _logger.KernelLoginRefused(_virtualMachine.Name, request.Application);
+            return HostResult.Of(TeeReturnCode.AccessDenied);
+        }
+
+        if (request.IsCancellationRequested)
+        {
+            return HostResult.Of(TeeReturnCode.Cancel);
+        }
+
+        TeeOpenSessionArgument argument = default;
+        argument.Application = TeeUuid.From(request.Application);
+        argument.ClientLogin = login;
+        ParameterExchange exchange = default;
+        try
+        {
+            TeeReturnCode code = exchange.Prepare(request.Parameters, argument.Parameters, _device, _budget, _logger);
+            if (code != TeeReturnCode.Success)
+            {
+                return HostResult.Of(code);
+            }
+
+            int error = _device.OpenSession(ref argument);
+            if (error != 0)
+            {
+                return Failed("TEE_IOC_OPEN_SESSION", error);
+            }
+
+            exchange.Finish(request.Parameters, argument.Parameters);
+            TeeResult result = new((TeeReturnCode)argument.ReturnCode, (TeeOrigin)argument.ReturnOrigin);
+            request.Session = result.IsSuccess ? new LinuxTeeSession(this, argument.Session) : null;
+            return result;
+        }
+        finally
+        {
+            exchange.Dispose();
+        }
+    }
+
+    private bool TryChooseLogin(TeeLogin claimed, out TeeLogin login)
+    {
+        bool isKernel = (uint)claimed is >= FirstKernelLogin and <= LastKernelLogin;
+        login = _login == LinuxTeeLogin.VmmUser && !isKernel && claimed != TeeLogin.Public ? TeeLogin.User : TeeLogin.Public;
+        return !isKernel || _login == LinuxTeeLogin.PublicForKernelToo;
+    }
+
+    private TeeResult Failed(string operation, int error)
+    {
+        TeeResult result = HostResult.Of(error, out bool isExpected);
+        if (isExpected)
+        {
+            _logger.CallRefused(_virtualMachine.Name, operation, new ErrorName(error));
+        }
+        else
+        {
+            _logger.CallFailed(_virtualMachine.Name, operation, new ErrorName(error));
+        }
+
+        return result;
+    }
+}

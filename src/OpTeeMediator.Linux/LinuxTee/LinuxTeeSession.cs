@@ -1,0 +1,20 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Linux.LinuxTee;
+
+/// <summary>A session with a trusted application of the host's TEE.</summary>
+internal sealed class LinuxTeeSession(LinuxTeePartition partition, uint session) : ITeeSession
+{
+    /// <inheritdoc/>
+    public TeeExecution Execution => TeeExecution.Worker;
+
+    /// <inheritdoc/>
+    public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) => new(partition.Invoke(request, session));
+
+    /// <inheritdoc/>
+    public ValueTask CloseAsync()
+    {
+        partition.CloseSession(session);
+        return ValueTask.CompletedTask;
+    }
+}

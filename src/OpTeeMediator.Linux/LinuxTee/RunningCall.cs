@@ -1,0 +1,97 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Linux.LinuxTee;
+
+/// <summary>A command that may be inside the host's TEE, so that it can be cancelled. One object per call at a time, used again and again.</summary>
+internal sealed class RunningCall
+{
+    // Held for moments only; Leave waits on it while a cancellation is being sent.
+    private readonly object _gate = new();
+    private TeeRequest? _request;
+    private uint _session;
+    private uint _cancelId;
+    private bool _isCancelRequested;
+    private bool _isSending;
+
+    /// <summary>By which the driver knows the command.</summary>
+    internal uint CancelId => _cancelId;
+
+    /// <summary>Takes the object if it is free.</summary>
+    internal bool TryEnter(TeeRequest request, uint session, uint cancelId)
+    {
+        if (Volatile.Read(ref _request) is not null)
+        {
+            return false;
+        }
+
+        lock (_gate)
+        {
+            if (_request is not null)
+            {
+                return false;
+            }
+
+            _session = session;
+            _cancelId = cancelId;
+            _isCancelRequested = false;
+            Volatile.Write(ref _request, request);
+            return true;
+        }
+    }
+
+    /// <summary>Gives it back. Waits for a cancellation that is just being sent: OP-TEE would apply it to the session's next command.</summary>
+    internal void Leave()
+    {
+        lock (_gate)
+        {
+            while (_isSending)
+            {
+                _ = Monitor.Wait(_gate);
+            }
+
+            Volatile.Write(ref _request, null);
+        }
+    }
+
+    /// <summary>Marks the command for cancellation, if it is this one.</summary>
+    internal bool TryRequestCancel(TeeRequest request)
+    {
+        if (Volatile.Read(ref _request) != request)
+        {
+            return false;
+        }
+
+        lock (_gate)
+        {
+            _isCancelRequested |= _request == request;
+            return _request == request;
+        }
+    }
+
+    /// <summary>Tells the TEE, if the command is marked and still running. Takes as long as the TEE takes.</summary>
+    /// <returns>Whether it goes on running: it may have to be told again, because a command that is about to begin does not hear it.</returns>
+    internal bool Cancel(ITeeDevice device)
+    {
+        uint session;
+        uint cancelId;
+        lock (_gate)
+        {
+            if (_request is null || !_isCancelRequested)
+            {
+                return false;
+            }
+
+            _isSending = true;
+            session = _session;
+            cancelId = _cancelId;
+        }
+
+        _ = device.Cancel(session, cancelId);
+        lock (_gate)
+        {
+            _isSending = false;
+            Monitor.PulseAll(_gate);
+            return true;
+        }
+    }
+}

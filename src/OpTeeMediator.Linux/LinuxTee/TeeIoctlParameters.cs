@@ -1,0 +1,11 @@
+using System.Runtime.CompilerServices;
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Linux.LinuxTee;
+
+/// <summary>The four parameters behind an argument's header.</summary>
+[InlineArray(TeeRequest.ParameterCount)]
+internal struct TeeIoctlParameters
+{
+    private TeeIoctlParameter _element0;
+}

@@ -1,0 +1,88 @@
+using System.Globalization;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Linux.LinuxTee;
+
+namespace OpTeeMediator.Linux;
+
+/// <summary>The host's own OP-TEE behind <c>/dev/tee0</c>: the VMM is a client of it like any other process.</summary>
+/// <remarks>
+/// <para>Each VM gets an open file of its own. The driver and OP-TEE keep the sessions and the shared memory of different files apart, and nothing more:
+/// trusted applications key their storage by application, not by client, and a single-instance application is the same for all. Hence a VM reaches
+/// nothing unless its VMM lists the applications.</para>
+/// <para>Buffers of the guest are shared without a copy where its memory is mapped or has files behind it (<see cref="MemfdGuestMemory"/>), and are copied
+/// for each call otherwise. Calls block as long as the TEE takes and run on the mediator's worker threads.</para>
+/// <para>Thread-safe. Partitions live on when the backend is disposed of.</para>
+/// </remarks>
+public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
+{
+    private readonly string _devicePath;
+    private readonly LinuxTeeLogin _login;
+    private readonly long _maximumSharedBytes;
+    private readonly int _maximumRegistrations;
+    private readonly Func<string, ITeeDevice> _open;
+    private volatile bool _isDisposed;
+
+    /// <summary>Creates a backend on <c>/dev/tee0</c>. The device is opened when a VM is created.</summary>
+    public LinuxTeeBackend()
+        : this(new LinuxTeeOptions())
+    {
+    }
+
+    /// <summary>Creates a backend. The device is opened when a VM is created.</summary>
+    /// <param name="options">Which device, and what a VM may use of it.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">An option is out of its range.</exception>
+    public LinuxTeeBackend(LinuxTeeOptions options)
+        : this(options, TeeDeviceFile.Open)
+    {
+    }
+
+    internal LinuxTeeBackend(LinuxTeeOptions options, Func<string, ITeeDevice> open)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentException.ThrowIfNullOrEmpty(options.DevicePath, nameof(options));
+        if (!Enum.IsDefined(options.Login) || options.MaximumSharedBytes < 0 || options.MaximumRegistrations < 0)
+        {
+            throw new ArgumentException(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{nameof(options.Login)} is {options.Login}, {nameof(options.MaximumSharedBytes)} {options.MaximumSharedBytes}, {nameof(options.MaximumRegistrations)} {options.MaximumRegistrations}; expected a value of {nameof(LinuxTeeLogin)}, and limits of 0 or more."),
+                nameof(options));
+        }
+
+        _devicePath = options.DevicePath;
+        _login = options.Login;
+        _maximumSharedBytes = options.MaximumSharedBytes;
+        _maximumRegistrations = options.MaximumRegistrations;
+        _open = open;
+    }
+
+    /// <summary>Nothing: the TEE is shared with the host and with other guests, so the VMM lists what a VM may reach.</summary>
+    public TeeAccess DefaultAccess => TeeAccess.None;
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentNullException"><paramref name="virtualMachine"/> is <see langword="null"/>.</exception>
+    /// <exception cref="ObjectDisposedException">The backend is disposed of.</exception>
+    /// <exception cref="TeeUnavailableException">
+    /// There is no such device, it may not be used, it is not OP-TEE's, or that OP-TEE lacks something; the message says what to do.
+    /// </exception>
+    public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
+    {
+        ArgumentNullException.ThrowIfNull(virtualMachine);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        ITeeDevice device = _open(_devicePath);
+        try
+        {
+            _ = TeeSupport.Check(device, _devicePath);
+            return new LinuxTeePartition(device, virtualMachine, _login, new PinBudget(_maximumSharedBytes, _maximumRegistrations));
+        }
+        catch
+        {
+            device.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Ends the creation of partitions. Those that exist are disposed of by their mediators.</summary>
+    public void Dispose() => _isDisposed = true;
+}

@@ -272,10 +272,6 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             case OpTeeSmc.GetAsyncNotificationValue when _calls.Notifications.IsAvailable:
                 return TakeNotification(ref registers);
 
-            case OpTeeSmc.EnableAsyncNotification:
-            case OpTeeSmc.GetAsyncNotificationValue:
-                return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
-
             default:
                 return DispatchRest(functionId, ref registers);
         }

@@ -108,7 +108,7 @@ public static class OpTeeSmc
     /// <remarks><code>
     /// call    a1–a7 not used
     /// return  a0 OK                             a1–a7 kept
-    ///         a0 ENOTAVAIL (the VMM has given no interrupt)             a1–a7 kept
+    ///         a0 UNKNOWN_FUNCTION (the VMM has given no interrupt)      a1–a7 kept
     /// </code></remarks>
     public const uint EnableAsyncNotification = 0xb200_0010;
 
@@ -116,7 +116,7 @@ public static class OpTeeSmc
     /// <remarks><code>
     /// call    a1–a7 not used
     /// return  a0 OK, a1 value, a2 bit 0: the value is valid, bit 1: more are pending                a3–a7 kept
-    ///         a0 ENOTAVAIL (the VMM has given no interrupt)             a1–a7 kept
+    ///         a0 UNKNOWN_FUNCTION (the VMM has given no interrupt)      a1–a7 kept
     /// </code></remarks>
     public const uint GetAsyncNotificationValue = 0xb200_0011;
 

@@ -96,7 +96,7 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
-    /// <summary>The event of <see cref="KvmExitReason.SystemEvent"/>.</summary>
+    /// <summary>The event of <see cref="KvmExitReason.SystemEvent"/>. On arm64 all vCPUs are stopped then: the next run sleeps until they are initialised again.</summary>
     /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
     public KvmSystemEventExit SystemEvent

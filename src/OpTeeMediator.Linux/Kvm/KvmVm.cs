@@ -17,9 +17,6 @@ public sealed class KvmVm : IDisposable
     private readonly SafeFileHandle _file;
     private readonly int _vcpuMappingSize;
 
-    // KVM knows addresses only; this keeps the memory behind them alive as long as the VM's handle is.
-    private readonly List<MemfdGuestMemory> _memories = [];
-
     internal KvmVm(KvmSystem system, SafeFileHandle file)
     {
         _file = file;
@@ -45,11 +42,6 @@ public sealed class KvmVm : IDisposable
     public int MapMemory(MemfdGuestMemory memory, int firstSlot)
     {
         ArgumentNullException.ThrowIfNull(memory);
-        lock (_memories)
-        {
-            _memories.Add(memory);
-        }
-
         int slot = firstSlot;
         foreach (MemfdRegion region in memory.Regions)
         {

@@ -46,6 +46,8 @@ internal static class TeeSupport
                 $"This host's kernel has no OP-TEE: it needs an arm64 machine whose firmware starts OP-TEE in the secure world, a device tree (or ACPI table) that names it, and the drivers tee and optee. {Alternatives}",
             Errno.EACCES or Errno.EPERM =>
                 "This process may not use the TEE: add its user to the group that owns the device (tee or teeclnt on most systems), or pass the device into its container.",
+            Errno.EBUSY =>
+                $"It is in use, and it is one that only one process can use: /dev/teepriv0 and its like are the tee-supplicant's. Expected the clients' one, {LinuxTeeOptions.DefaultDevicePath}.",
             Errno.EMFILE or Errno.ENFILE =>
                 "Too many files are open: raise the limit (RLIMIT_NOFILE); each VM needs one, and one for each buffer it shares.",
             _ => "",

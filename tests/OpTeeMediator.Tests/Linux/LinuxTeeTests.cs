@@ -66,9 +66,11 @@ public sealed class LinuxTeeTests
             Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("TEE_IOC_VERSION (ENOTTY)"));
     }
 
-    [Test]
-    public void OpenFailure_NoPermission_NamesTheGroup() =>
-        Assert.That(TeeSupport.OpenFailure("/dev/tee0", Errno.EACCES).Message, Does.Contain("EACCES").And.Contain("group"));
+    [TestCase(Errno.EACCES, "group")]
+    [TestCase(Errno.EBUSY, "tee-supplicant")]
+    [TestCase(Errno.EMFILE, "RLIMIT_NOFILE")]
+    public void OpenFailure_KnownError_SaysWhatToDo(int error, string remedy) =>
+        Assert.That(TeeSupport.OpenFailure("/dev/tee0", error).Message, Does.Contain(Errno.NameOf(error)).And.Contain(remedy));
 
     [TestCase(2u, 0xdu, "another TEE")]
     [TestCase(1u, 0xfu, "tee-supplicant")]

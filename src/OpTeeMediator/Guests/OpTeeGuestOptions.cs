@@ -33,8 +33,8 @@ public sealed record OpTeeGuestOptions
     /// </summary>
     public GuestRange? ReservedSharedMemory { get; init; }
 
-    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 1 ms to 1 s. Default 1 ms.</summary>
-    /// <remarks>Longer is fewer exits, and later interrupts.</remarks>
+    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to 1 s. Default 1 ms.</summary>
+    /// <remarks>Longer is fewer exits, and later interrupts. 0 gives the vCPU back at once if the backend is not done.</remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(1);
 
     /// <summary>
@@ -67,7 +67,7 @@ public sealed record OpTeeGuestOptions
         ArgumentNullException.ThrowIfNull(Limits);
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Limits.Validate();
-        ThrowIfOutside(Quantum, TimeSpan.FromMilliseconds(1), TimeSpan.FromSeconds(1), nameof(Quantum));
+        ThrowIfOutside(Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1), nameof(Quantum));
         ThrowIfOutside(ParkAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(ParkAfter));
         ThrowIfOutside(ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10), nameof(ShutdownDeadline));
         if (ReservedSharedMemory is { } reserved

@@ -78,7 +78,7 @@ internal sealed class LimitTests
         ulong[] pages = bench.Driver.AllocatePages(73, 2);
 
         uint refused = bench.Driver.Register(pages, 0, 73 * 0x1000, 2).ReturnCode;
-        uint fits = bench.Driver.Register(pages[..72], 0, 72 * 0x1000, 3).ReturnCode;
+        uint fits = bench.Driver.Register(pages.AsSpan(0, 72), 0, 72 * 0x1000, 3).ReturnCode;
         _ = bench.Driver.Unregister(1);
 
         Assert.That((refused, fits, bench.Driver.Register(pages, 0, 73 * 0x1000, 2).ReturnCode), Is.EqualTo((OutOfMemory, 0u, 0u)));

@@ -1,0 +1,238 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Testing;
+
+namespace OpTeeMediator.Tests.Guests;
+
+/// <summary>Host faults: backends and guest memory that throw.</summary>
+[Parallelizable(ParallelScope.All)]
+internal sealed class FailureTests
+{
+    private const ulong Cookie = 0xffff_0000_0938_5a80;
+    private const int BackendFailed = 1100;
+
+    /// <summary>How a backend fails.</summary>
+    public enum Failure
+    {
+        /// <summary>In the call itself.</summary>
+        Throws,
+
+        /// <summary>In a task that has failed already.</summary>
+        HasFailed,
+
+        /// <summary>In a task that fails later.</summary>
+        FailsLater,
+    }
+
+    [Test]
+    public async Task Invoke_BackendFails_CommunicationAndOneLogEntry([Values] Failure failure, [Values] bool onWorkers)
+    {
+        await using GuestBench bench = Create(onWorkers);
+        uint session = bench.Open();
+        bench.Backend.OnInvoke = _ => Fail(failure);
+
+        GuestMessage answer = bench.Driver.Invoke(session, 0, GuestParameter.ValueInOut(1, 2));
+        bench.Backend.OnInvoke = null;
+
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
+        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
+        Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.Zero, "The session should be usable.");
+    }
+
+    [Test]
+    public async Task OpenSession_BackendFails_CommunicationAndNoSession([Values] Failure failure, [Values] bool onWorkers)
+    {
+        await using GuestBench bench = Create(onWorkers);
+        bench.Backend.OnOpen = _ => Fail(failure);
+
+        GuestMessage answer = bench.Driver.OpenSession(GuestBench.Application);
+        bench.Backend.OnOpen = null;
+
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Session), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
+        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
+        Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
+        Assert.That(bench.Open(), Is.Not.Zero);
+    }
+
+    [Test]
+    public async Task OpenSession_BackendSetsNoSession_CommunicationAndOneLogEntry()
+    {
+        await using GuestBench bench = new(backend: null, wrap: null);
+        await using OpTeeGuest guest = new(bench.Ram, new ForgetfulBackend(), new OpTeeGuestOptions { LoggerFactory = bench.Loggers });
+        FakeDriver driver = new(guest, bench.Ram, new GuestRange(GuestBench.FreePages, 0x4000));
+
+        GuestMessage answer = driver.OpenSession(GuestBench.Application);
+
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Session), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
+        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
+        Assert.That(guest.Status, Is.EqualTo(GuestBench.Nothing));
+    }
+
+    [Test]
+    public async Task CloseSession_BackendFails_CommunicationAndSessionIsGone([Values] bool onWorkers)
+    {
+        await using GuestBench bench = Create(onWorkers);
+        uint session = bench.Open();
+        bench.Backend.OnClose = () => throw new InvalidOperationException("close");
+
+        GuestMessage answer = bench.Driver.CloseSession(session);
+
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
+        Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
+    }
+
+    [Test]
+    public async Task RegisterAndUnregister_BackendFails_CommunicationAndBufferIsGone([Values] bool onWorkers)
+    {
+        await using GuestBench bench = Create(onWorkers);
+        ulong page = bench.Driver.AllocatePage();
+        bench.Backend.OnRegister = _ => throw new InvalidOperationException("register");
+        uint registered = bench.Driver.Register([page], 0, 0x1000, Cookie).ReturnCode;
+        OpTeeGuestStatus afterRegister = bench.Guest.Status;
+        bench.Backend.OnRegister = null;
+        bench.Backend.OnUnregister = _ => throw new InvalidOperationException("unregister");
+        _ = bench.Driver.Register([page], 0, 0x1000, Cookie);
+
+        uint unregistered = bench.Driver.Unregister(Cookie).ReturnCode;
+
+        Assert.That((registered, unregistered), Is.EqualTo((0xffff_000eu, 0xffff_000eu)));
+        Assert.That((afterRegister, bench.Guest.Status), Is.EqualTo((GuestBench.Nothing, GuestBench.Nothing)));
+        Assert.That(bench.Ram.TryDiscard(new GuestRange(page, 0x1000)));
+    }
+
+    [Test]
+    public async Task Cancel_BackendFails_IsLoggedAndTheCallGoesOn()
+    {
+        await using GuestBench bench = Create(onWorkers: false);
+        TaskCompletionSource<TeeResult> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        bench.Backend.OnInvoke = _ => new ValueTask<TeeResult>(end.Task);
+        bench.Backend.OnCancel = _ => throw new InvalidOperationException("cancel");
+        uint session = bench.Open();
+        PendingCall call = bench.StartInvoke(session);
+
+        uint cancelled = bench.Driver.Cancel(session, 0).ReturnCode;
+        end.SetResult(TeeResult.Success);
+
+        Assert.That((cancelled, bench.Finish(call).ReturnCode), Is.EqualTo((0u, 0u)));
+        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
+    }
+
+    [Test]
+    public async Task CreatePartition_Throws_ReachesTheVmm()
+    {
+        await using GuestBench bench = new();
+        ScriptedBackend backend = new() { OnCreate = _ => throw new TeeUnavailableException("full") };
+
+        Assert.That(() => new OpTeeGuest(bench.Ram, backend), Throws.InstanceOf<TeeUnavailableException>());
+    }
+
+    /// <summary>Each access in turn throws: of the message, the list, the pin, the answer.</summary>
+    [TestCase(OpTeeMessage.CommandOpenSession)]
+    [TestCase(OpTeeMessage.CommandInvoke)]
+    [TestCase(OpTeeMessage.CommandRegisterSharedMemory)]
+    [TestCase(OpTeeMessage.CommandUnregisterSharedMemory)]
+    [TestCase(OpTeeMessage.CommandCloseSession)]
+    [TestCase(OpTeeMessage.CommandCancel)]
+    public async Task Handle_GuestMemoryThrows_AnswersAndKeepsNoSlot(uint command)
+    {
+        HookedGuestMemory? hooks = null;
+        await using GuestBench bench = new(new OpTeeGuestOptions { Limits = GuestBench.OneCall }, wrap: memory => hooks = new HookedGuestMemory(memory));
+        for (int failing = 1; failing <= 8; failing++)
+        {
+            uint session = bench.Open();
+            ulong[] pages = bench.Share(Cookie, 2);
+            GuestMessage message = Message(bench, command, session, pages);
+            bench.Driver.WriteMessage(bench.Driver.MessagePage, message);
+            int before = hooks!.Accesses;
+            int fails = failing;
+            hooks.Before = number => _ = number - before == fails ? throw new InvalidOperationException("The VMM's memory fails.") : 0;
+            SmcRegisters registers = default;
+            registers.X0 = OpTeeSmc.CallWithRpcArgument;
+            registers.X2 = bench.Driver.MessagePage;
+
+            Assert.That(() => bench.Guest.Handle(ref registers), Throws.Nothing);
+
+            hooks.Before = null;
+            Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnOk).Or.EqualTo(OpTeeSmc.ReturnNoMemory));
+            Assert.That(bench.Guest.Status.CallsInFlight, Is.Zero);
+            await bench.Guest.ResetAsync();
+            Assert.That(bench.Backend.OpenSessions, Is.Zero);
+            Assert.That(bench.Backend.RegisteredBuffers, Is.Zero);
+        }
+    }
+
+    [Test]
+    public async Task Register_PinThrows_BudgetIsWhole()
+    {
+        HookedGuestMemory? hooks = null;
+        await using GuestBench bench = new(wrap: memory => hooks = new HookedGuestMemory(memory));
+        ulong list = bench.Driver.WritePageList(bench.Driver.AllocatePages(2, 2));
+        bench.Driver.WriteMessage(
+            bench.Driver.MessagePage, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x2000, Cookie)));
+
+        // The message, the list, the pin.
+        hooks!.Before = number => _ = number == 3 ? throw new InvalidOperationException("The VMM's memory fails.") : 0;
+        ulong answer = bench.Driver.Call(OpTeeSmc.CallWithArgument, 0, bench.Driver.MessagePage).X0;
+
+        Assert.That((answer, bench.Guest.Status), Is.EqualTo(((ulong)OpTeeSmc.ReturnNoMemory, GuestBench.Nothing)));
+    }
+
+    private static GuestMessage Message(GuestBench bench, uint command, uint session, ulong[] pages) => command switch
+    {
+        OpTeeMessage.CommandOpenSession => FakeDriver.Opening(
+            GuestBench.Application, default, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, pages[0], 1, 0), GuestParameter.ValueOut()),
+        OpTeeMessage.CommandInvoke => GuestBench.Invocation(
+            session, 0, GuestParameter.RegisteredIn(0, 1, Cookie), GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, pages[0], 1, 0)),
+        OpTeeMessage.CommandRegisterSharedMemory => new GuestMessage(command, GuestParameter.PageList(bench.Driver.WritePageList(pages), 0x2000, Cookie + 1)),
+        OpTeeMessage.CommandUnregisterSharedMemory => GuestBench.Unregistering(Cookie),
+        _ => new GuestMessage(command) { Session = session },
+    };
+
+    private static ValueTask<TeeResult> Fail(Failure failure)
+    {
+        InvalidOperationException exception = new("The backend fails.");
+        return failure switch
+        {
+            Failure.Throws => throw exception,
+            Failure.HasFailed => ValueTask.FromException<TeeResult>(exception),
+            _ => new(Later(exception)),
+        };
+
+        static async Task<TeeResult> Later(Exception exception)
+        {
+            await Task.Delay(5);
+            throw exception;
+        }
+    }
+
+    private static GuestBench Create(bool onWorkers) => new(backend: onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
+
+    /// <summary>Reports success and sets no session.</summary>
+    private sealed class ForgetfulBackend : ITeeBackend, ITeePartition
+    {
+        public TeeAccess DefaultAccess => TeeAccess.All;
+
+        public bool UsesWorkers => false;
+
+        public IReadOnlyList<TeeDevice>? Devices => null;
+
+        public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine) => this;
+
+        public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) => TeeExecution.Inline;
+
+        public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request) => new(TeeResult.Success);
+
+        public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) => new(TeeReturnCode.Success);
+
+        public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory) => ValueTask.CompletedTask;
+
+        public void Cancel(TeeRequest request)
+        {
+        }
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+}

@@ -281,7 +281,18 @@ internal sealed class LifeCycleTests
         MemoryBudget budget = new(8, 1000, 1000);
         Incarnation incarnation = new(8, 8);
         YieldingCalls calls = new(
-            new CallEnvironment("vm", bench.Ram, null, bench.Backend, TeeAccess.All, new SharedBufferPool(bench.Ram, budget), 2, TimeSpan.FromMilliseconds(1), bench.Loggers),
+            new CallEnvironment(
+                "vm",
+                bench.Ram,
+                null,
+                bench.Backend,
+                TeeAccess.All,
+                new SharedBufferPool(bench.Ram, budget),
+                2,
+                TimeSpan.FromMilliseconds(1),
+                TimeSpan.FromMilliseconds(5),
+                new NotificationQueue(null, bench.Loggers),
+                bench.Loggers),
             incarnation);
         GuestParameter list = GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);
         bench.Driver.WriteMessage(

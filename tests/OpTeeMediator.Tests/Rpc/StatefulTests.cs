@@ -111,7 +111,7 @@ internal sealed class StatefulTests
         public async Task EndAsync()
         {
             await _bench.Guest.DisposeAsync();
-            _abandoned.AddRange(_calls.Where(call => !call.IsDraining && !call.IsFinished && call.Request is not null));
+            _abandoned.AddRange(_calls.Where(call => call.Request is not null && !call.IsFinished));
             while (_abandoned.Count > 0)
             {
                 FinishAbandoned();
@@ -276,7 +276,7 @@ internal sealed class StatefulTests
                 return;
             }
 
-            bool isQuiet = _calls.All(call => call.IsDraining || call.IsFinished || call.HasAskedGuest) && _abandoned.Count == 0;
+            bool isQuiet = _calls.All(call => call.Request is null || call.IsFinished || call.HasAskedGuest) && _abandoned.Count == 0;
             bool isPaused = await _bench.Guest.PauseAsync();
             Assert.That(isPaused, Is.EqualTo(isQuiet));
             _isPaused = isPaused;
@@ -302,7 +302,7 @@ internal sealed class StatefulTests
                 call.HasAskedGuest = false;
             }
 
-            _abandoned.AddRange(_calls.Where(call => !call.IsDraining && !call.IsFinished));
+            _abandoned.AddRange(_calls.Where(call => call.Request is not null && !call.IsFinished));
             _stale.AddRange(_calls.Select(call => call.Registers.X3));
             _calls.Clear();
             _registered.Clear();

@@ -16,12 +16,14 @@ namespace KvmVmm;
 /// <summary>All that makes a VMM one whose guest has an OP-TEE.</summary>
 internal sealed class TeeWiring : IAsyncDisposable
 {
+    private readonly ITeeBackend _tee;
     private readonly OpTeeGuest _optee;
     private readonly SmcRouter _smc;
 
     public TeeWiring(VmmOptions options, IGuestMemory memory, ILoggerFactory loggers)
     {
-        _optee = new OpTeeGuest(memory, CreateTee(options), new OpTeeGuestOptions { Access = options.Access, LoggerFactory = loggers });
+        _tee = CreateTee(options);
+        _optee = new OpTeeGuest(memory, _tee, new OpTeeGuestOptions { Access = options.Access, LoggerFactory = loggers });
         _smc = new SmcRouter(_optee);
     }
 
@@ -46,7 +48,11 @@ internal sealed class TeeWiring : IAsyncDisposable
     public Task ResetAsync() => _optee.ResetAsync();
 
     // When the VM is gone.
-    public ValueTask DisposeAsync() => _optee.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _optee.DisposeAsync();
+        (_tee as IDisposable)?.Dispose();
+    }
 
     private static ITeeBackend CreateTee(VmmOptions options) => options.Tee switch
     {

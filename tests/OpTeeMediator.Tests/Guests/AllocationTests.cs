@@ -15,7 +15,7 @@ internal sealed class AllocationTests
     private const ulong OtherCookie = 0xffff_0000_0938_5b40;
 
     private MemfdGuestMemory _memory = null!;
-    private ScriptedBackend _backend = null!;
+    private TaskCompletionSource<TeeResult>? _end;
     private OpTeeGuest _guest = null!;
     private FakeDriver _driver = null!;
     private uint _session;
@@ -25,8 +25,9 @@ internal sealed class AllocationTests
     public void CreateGuest()
     {
         _memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 32 << 20));
-        _backend = new ScriptedBackend();
-        _guest = new OpTeeGuest(_memory, _backend, new OpTeeGuestOptions { Limits = new OpTeeLimits { Calls = 1 } });
+        _end = null;
+        ScriptedBackend backend = new() { OnInvoke = _ => _end is null ? new(TeeResult.Success) : new(_end.Task) };
+        _guest = new OpTeeGuest(_memory, backend, new OpTeeGuestOptions { Limits = new OpTeeLimits { Calls = 1 } });
         _driver = new FakeDriver(_guest, _memory, new GuestRange(0x4000_0000, 32 << 20));
         _session = _driver.OpenSession(GuestBench.Application).Session;
         _page = _driver.MessagePage;
@@ -125,15 +126,14 @@ internal sealed class AllocationTests
     [Test]
     public void Handle_NoSlotFree_AllocatesNothing()
     {
-        TaskCompletionSource<TeeResult> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        _backend.OnInvoke = _ => new ValueTask<TeeResult>(end.Task);
+        _end = new TaskCompletionSource<TeeResult>(TaskCreationOptions.RunContinuationsAsynchronously);
         Write(GuestBench.Invocation(_session, 0));
         _ = _driver.Start(_page, 0, 0);
         ulong cancelling = _driver.AllocatePage();
         _driver.WriteMessage(cancelling, new GuestMessage(OpTeeMessage.CommandCancel) { Session = _session });
 
         AssertNoAllocation(0, OpTeeSmc.CallWithRpcArgument, 0, _page, OpTeeSmc.CallWithRpcArgument, 0, cancelling);
-        end.SetResult(TeeResult.Success);
+        _end.SetResult(TeeResult.Success);
     }
 
     private void Write(GuestMessage message) => _driver.WriteMessage(_page, message);

@@ -83,11 +83,13 @@ internal static class RegisterTable
         new("RETURN_FROM_RPC, 0", 0x3200_0003) { Call = new Dictionary<int, ulong> { [3] = 0 }, Needs = X0AndX3, Return = Results(3) },
         new("RETURN_FROM_RPC, call ended", 0x3200_0003)
         {
-            // Generation 1 of the first slot.
+            Options = OneCall,
+            // Generation 1 of the only slot; where there are more, a thread begins its search at the one that it used last.
             Before = EndSuspendedCall, Call = new Dictionary<int, ulong> { [3] = 0xdead_beef_0000_0101 }, Needs = X0AndX3, Return = Results(0),
         },
         new("RETURN_FROM_RPC, still running", 0x3200_0003)
         {
+            Options = OneCall,
             Before = SuspendCall,
             Call = new Dictionary<int, ulong> { [3] = 0x101 },
             Needs = X0AndX3,
@@ -103,6 +105,7 @@ internal static class RegisterTable
         },
         new("CALL_WITH_ARG, FOREIGN_INTR", 0x3200_0004)
         {
+            Options = OneCall,
             Before = WriteLongInvocation,
             Call = AtMessagePage,
             Needs = X0ToX2,

@@ -75,8 +75,8 @@ internal sealed class CallSlot
     /// <summary>Whether the call waits for the VM to go on before its operation begins.</summary>
     public bool IsHeld { get; set; }
 
-    /// <summary>Whether the operation has begun.</summary>
-    public bool HasBegun { get; set; }
+    /// <summary>Whether the backend may still end the operation by <see cref="Complete"/>.</summary>
+    public bool IsWithBackend { get; set; }
 
     /// <summary>Whether the operation was given to the worker.</summary>
     public bool IsOnWorker { get; set; }

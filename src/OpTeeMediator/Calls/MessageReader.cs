@@ -50,7 +50,7 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
         slot.HasTemporaryBuffers = false;
         slot.IsDraining = false;
         slot.IsHeld = false;
-        slot.HasBegun = false;
+        slot.IsWithBackend = false;
         slot.IsOnWorker = false;
         slot.CannotPark = false;
         slot.Stage = RpcStage.None;

@@ -226,7 +226,7 @@ internal sealed class YieldingCalls
             return;
         }
 
-        if (slot.HasBegun && !slot.HasFinished)
+        if (slot.IsWithBackend && !slot.HasFinished)
         {
             // The backend is at work still: the slot is freed when it returns.
             Incarnation incarnation = slot.Incarnation!;
@@ -666,7 +666,7 @@ internal sealed class YieldingCalls
         }
 
         slot.ExpectBackend();
-        slot.HasBegun = true;
+        slot.IsWithBackend = true;
         if (execution == TeeExecution.Worker && slot.Worker is { } worker)
         {
             slot.IsOnWorker = true;
@@ -675,6 +675,7 @@ internal sealed class YieldingCalls
         }
         else if (TryPerform(slot, out TeeResult result))
         {
+            slot.IsWithBackend = false;
             return Finish(slot, result, reached: true, ref registers);
         }
         else

@@ -75,7 +75,7 @@ internal sealed class LifeCycleTests
         Assert.That((resumed, noSlot, cancellations), Is.EqualTo(((ulong)OpTeeSmc.ReturnResume, (ulong)OpTeeSmc.ReturnNoMemory, 1)));
         Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnCode, Is.EqualTo(GuestMessage.Untouched), "That memory is the new kernel's.");
         Assert.That(bench.Driver.OpenSession(GuestBench.Application).ReturnCode, Is.Zero);
-        Assert.That(bench.Backend.OpenSessions, Is.EqualTo(1));
+        Assert.That(() => bench.Backend.OpenSessions, Is.EqualTo(1).After(10_000, 5), "The old one is closed by the teardown.");
     }
 
     [Test]
@@ -321,11 +321,12 @@ internal sealed class LifeCycleTests
             await Task.Delay(5);
             await bench.Guest.ResetAsync();
 
-            OpTeeGuestStatus left = await bench.DisposeGuestAsync();
+            await bench.Guest.DisposeAsync();
             await end.CancelAsync();
             await Task.WhenAll(vcpus);
 
-            Assert.That((left, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
+            // Not before the vCPUs have come to rest: one that is being refused holds a slot for that moment.
+            Assert.That((bench.Guest.Status, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
             Assert.That(bench.Ram.TryDiscard(Ram));
         }
     }

@@ -6,6 +6,7 @@ using KvmVmm.HostConsole;
 using KvmVmm.Logging;
 using KvmVmm.Machine;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
@@ -15,6 +16,8 @@ namespace KvmVmm;
 /// <summary>A guest's whole life: its machine is made anew at each reboot; memory, console and TEE stay.</summary>
 internal static class VirtualMachineMonitor
 {
+    private const int StandardInput = 0;
+
     /// <summary>Runs a guest until it powers off, or until it is stopped.</summary>
     /// <param name="options">What to run.</param>
     /// <param name="stop">Ends it.</param>
@@ -29,7 +32,10 @@ internal static class VirtualMachineMonitor
         using KvmSystem kvm = KvmSystem.Open();
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = loggers }, ram);
         await using TeeWiring tee = new(options, memory, loggers);
-        using GuestConsole console = new(Console.OpenStandardInput(), Console.OpenStandardOutput(), RawTerminal.TryEnter(), stop.Cancel);
+
+        // Not Console.OpenStandardInput: on a terminal that one edits lines.
+        using FileStream input = new(new SafeFileHandle(StandardInput, ownsHandle: false), FileAccess.Read, bufferSize: 0);
+        using GuestConsole console = new(input, Console.OpenStandardOutput(), RawTerminal.TryEnter(), stop.Cancel);
         await using CancellationTokenRegistration registration = stop.Token.Register(console.StopWaiting);
 
         while (true)

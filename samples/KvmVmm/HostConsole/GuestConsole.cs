@@ -84,9 +84,9 @@ internal sealed class GuestConsole : IDisposable
                 }
             }
         }
-        catch (IOException)
+        catch (Exception end) when (end is IOException or ObjectDisposedException)
         {
-            // The other side has closed the line: from now on nobody types.
+            // The other side has closed the line, or the VMM ends: from now on nobody types.
         }
     }
 

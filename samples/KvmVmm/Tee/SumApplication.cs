@@ -1,4 +1,3 @@
-using System.Text;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Software;
 using static OpTeeMediator.Backends.TeeParameterKind;
@@ -18,7 +17,7 @@ internal sealed class SumApplication : TrustedApplication
     public static readonly Guid Uuid = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
 
     /// <summary>A line about it.</summary>
-    public static string Description { get; } = new StringBuilder().Append(Uuid).Append("  command 0 adds (a value), command 1 echoes (memory to memory)").ToString();
+    public static string Description { get; } = Uuid + "  command 0 adds (a value), command 1 echoes (memory to memory)";
 
     // Each session has an instance of its own.
     private uint _total;

@@ -198,6 +198,7 @@ internal sealed class LifeCycleTests
 
         Assert.That((left, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 1)));
         Assert.That(call.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnOk).Or.EqualTo(0xffff_0004));
+        Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnCode, Is.EqualTo(GuestMessage.Untouched), "That memory may be another's by now.");
     }
 
     [TestCase(true)]

@@ -60,8 +60,8 @@ internal sealed class CallSlot
     /// <summary>What the guest is asked for while the call is suspended.</summary>
     public RpcStage Stage { get; set; }
 
-    /// <summary>Where RPC messages go, if the guest has supplied room with the call (RPC_ARG).</summary>
-    public GuestAddress? RpcAddress { get; set; }
+    /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call (RPC_ARG); else 0.</summary>
+    public int RpcOffset { get; set; }
 
     /// <summary>Memory for RPC messages that the guest has allocated; it may stay with the slot between calls.</summary>
     public RpcBuffer? RpcBuffer { get; set; }

@@ -54,7 +54,7 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
         slot.IsOnWorker = false;
         slot.CannotPark = false;
         slot.Stage = RpcStage.None;
-        slot.RpcAddress = rpcSize == 0 ? null : place.Start.Add((ulong)OpTeeMessage.Size((int)parameters));
+        slot.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
         slot.Request.ResetCancellation();
         switch (message.Header.Command)
         {

@@ -34,7 +34,7 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
     /// <summary>RPC CMD.</summary>
     public static SmcRegisterSet AskForCommand(CallSlot slot, ref SmcRegisters registers)
     {
-        ulong cookie = slot.RpcAddress is null ? slot.RpcBuffer!.Value.Cookie : 0;
+        ulong cookie = slot.RpcOffset == 0 ? slot.RpcBuffer!.Value.Cookie : 0;
         registers.X0 = OpTeeSmc.ReturnRpcCommand;
         registers.X1 = cookie >> 32;
         registers.X2 = (uint)cookie;
@@ -58,7 +58,7 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
             slot.RpcBuffer = null;
         }
 
-        return slot.RpcAddress is not null || slot.RpcBuffer is not null;
+        return slot.RpcOffset != 0 || slot.RpcBuffer is not null;
     }
 
     /// <summary>Takes the memory that RPC ALLOC was answered with.</summary>
@@ -193,7 +193,8 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
         return TeeReturnCode.Success;
     }
 
-    private static GuestAddress PlaceOf(CallSlot slot) => slot.RpcAddress ?? slot.RpcBuffer!.Value.Address;
+    private static GuestAddress PlaceOf(CallSlot slot) =>
+        slot.RpcOffset != 0 ? slot.MessageAddress.Add((ulong)slot.RpcOffset) : slot.RpcBuffer!.Value.Address;
 
     private static MessageHeader Header(uint command, int parameters) => new()
     {

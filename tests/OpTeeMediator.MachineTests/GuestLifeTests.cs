@@ -1,0 +1,60 @@
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Xtest;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>Kernels of different age, reboots, kernels started by kexec.</summary>
+[TestFixture]
+internal sealed class GuestLifeTests : MachineFixture
+{
+    private const string BootId = "cat /proc/sys/kernel/random/boot_id";
+
+    private static readonly int Reboots = IsFull ? 10 : 1;
+
+    [Test]
+    public async Task Kernel_OfTheOlderRelease_GetsAWorkingDriver()
+    {
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = "6.1" });
+
+        Assert.That((await guest.RunAsync("uname -r")).Succeeded(), Does.StartWith("6.1."));
+        Assert.That((await guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
+        await AssertThatTheTeeWorks(guest);
+    }
+
+    [Test]
+    public async Task Reboot_AgainAndAgain_GivesAWorkingDriverEachTime()
+    {
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions());
+        var boots = new List<string> { (await guest.RunAsync(BootId)).Succeeded() };
+        for (int count = 0; count < Reboots; count++)
+        {
+            await AssertThatTheTeeWorks(guest);
+            await guest.RestartAsync("reboot -f");
+            boots.Add((await guest.RunAsync(BootId)).Succeeded());
+        }
+
+        await AssertThatTheTeeWorks(guest);
+        Assert.That(boots, Is.Unique);
+    }
+
+    [Test]
+    public async Task Kexec_WithoutUnloadingTheDriver_GivesAWorkingDriver()
+    {
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = "kexec", Memory = 512 });
+        string before = (await guest.RunAsync(BootId)).Succeeded();
+        await AssertThatTheTeeWorks(guest);
+        (await guest.RunAsync("kexec --load /boot/Image --initrd=/boot/initramfs.cpio --reuse-cmdline")).Succeeded();
+
+        await guest.RestartAsync("kexec --exec");
+
+        Assert.That((await guest.RunAsync(BootId)).Succeeded(), Is.Not.EqualTo(before));
+        await AssertThatTheTeeWorks(guest);
+    }
+
+    private static async Task AssertThatTheTeeWorks(Guest guest)
+    {
+        XtestRun run = await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(2), "1004");
+        Assert.That(run.Failures, Is.Empty, run.ToString());
+        Assert.That(run.Cases, Has.Count.EqualTo(1));
+    }
+}

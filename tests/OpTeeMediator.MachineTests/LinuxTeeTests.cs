@@ -1,0 +1,77 @@
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
+using OpTeeMediator.Machines.Xtest;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>A guest with two vCPUs whose TEE is the host's.</summary>
+[TestFixture]
+internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "linux", Cpus = 2 })
+{
+    // Short ones of every group that differs in what it asks of a mediator: sessions, panics, buffers (registered, temporary, null, read-only,
+    // out of bounds), concurrency, cryptography, storage, large objects.
+    private static readonly string[] Representatives =
+        ["1001", "1002", "1004", "1005", "1006", "1007", "1012", "1016", "1017", "1018", "1022", "1025", "1032", "4001", "6001", "6018"];
+
+    [Test]
+    public async Task Driver_AtBoot_IsInitialized() =>
+        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
+
+    [Test]
+    public async Task Guest_AtBoot_HasTwoCpusAndNoSupplicant() =>
+        Assert.That((await Guest.RunAsync("nproc; pidof tee-supplicant || echo none")).Succeeded(), Is.EqualTo("2\nnone"));
+
+    [Test]
+    public async Task Xtest_RepresentativeCases_Pass()
+    {
+        XtestRun run = await XtestRun.RunAsync(Guest.Console, TimeSpan.FromMinutes(4), Representatives);
+
+        TestContext.Out.WriteLine(run);
+        Assert.That(run.Failures, Is.Empty, run.ToString());
+        Assert.That(run.Cases.Select(one => one.Id), Is.EqualTo(Representatives));
+        Assert.That(run.Interruption, Is.Null);
+    }
+
+    [Test]
+    public async Task Devices_OfTheHostsTee_AreTheGuestsToo()
+    {
+        const string Devices = "ls /sys/bus/tee/devices";
+
+        Assert.That((await Guest.RunAsync(Devices)).Succeeded(), Is.EqualTo((await Machine.RunAsync(Devices)).Succeeded()));
+    }
+
+    [Test]
+    public async Task Tee_FullOfOthersBuffers_RefusesAndRecovers()
+    {
+        Task<CommandResult> other = Machine.RunAsync($"{MachineFiles.Program("fill")} 0x100000 100 10");
+        await Task.Delay(TimeSpan.FromSeconds(5));
+
+        string whileFull = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 0x400000 1")).Succeeded();
+        string filled = (await other).Succeeded();
+        string afterwards = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 0x400000 1")).Succeeded();
+
+        TestContext.Out.WriteLine($"host: {filled}; guest: {whileFull}; {afterwards}");
+        Assert.That(whileFull, Does.StartWith("0 buffers, then ffff000c"));
+        Assert.That(afterwards, Is.EqualTo("1 buffers, then 00000000\nafterwards 00000000"));
+    }
+
+    [Test]
+    public async Task Vm_AtItsLimitOfSharedMemory_RefusesAndRecovers()
+    {
+        string output = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 0x100000 100")).Succeeded();
+
+        TestContext.Out.WriteLine(output);
+        Assert.That(output, Does.Match(@"^\d+ buffers, then ffff000c\nafterwards 00000000$"));
+    }
+
+    [Test]
+    public async Task Vm_AtItsLimitOfRegistrations_RefusesAndRecovers()
+    {
+        string output = (await Guest.RunAsync($"{MachineFiles.Program("fill")} 4096 2000")).Succeeded();
+
+        TestContext.Out.WriteLine(output);
+        Assert.That(output, Does.Match(@"^\d+ buffers, then ffff000c\nafterwards 00000000$"));
+    }
+
+
+}

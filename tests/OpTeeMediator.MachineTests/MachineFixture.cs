@@ -1,0 +1,76 @@
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>Boots the machine once for the tests of a fixture.</summary>
+/// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine and fail under CI.</remarks>
+public abstract class MachineFixture
+{
+    private static readonly Lazy<Task<string>> Files = new(MachineFiles.BuildAsync);
+
+    private Machine? _machine;
+
+    /// <summary>Whether what takes long is wanted too: <c>tests/run --full</c>.</summary>
+    protected static bool IsFull { get; } = !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL"));
+
+    /// <summary>Whether this fixture is for <c>tests/run --full</c> only.</summary>
+    protected virtual bool IsOnlyForFull => false;
+
+    /// <summary>The machine.</summary>
+    protected Machine Machine => _machine ?? throw new InvalidOperationException("The machine has not booted.");
+
+    [OneTimeSetUp]
+    public async Task Boot()
+    {
+        if (IsOnlyForFull && !IsFull)
+        {
+            Assert.Ignore("Takes many minutes: only with tests/run --full.");
+        }
+
+        string files = await FilesAsync();
+        _machine = await Machine.BootAsync(new MachineOptions { Files = files });
+        await StartAsync();
+    }
+
+    [OneTimeTearDown]
+    public async Task SwitchOff()
+    {
+        try
+        {
+            await StopAsync();
+        }
+        finally
+        {
+            if (_machine is not null)
+            {
+                await _machine.DisposeAsync();
+            }
+        }
+    }
+
+    /// <summary>What a fixture starts on its machine.</summary>
+    /// <returns>A task.</returns>
+    protected virtual Task StartAsync() => Task.CompletedTask;
+
+    /// <summary>What a fixture ends before its machine goes.</summary>
+    /// <returns>A task.</returns>
+    protected virtual Task StopAsync() => Task.CompletedTask;
+
+    private static async Task<string> FilesAsync()
+    {
+        try
+        {
+            return await Files.Value;
+        }
+        catch (MachineFailedException exception)
+        {
+            if (Environment.GetEnvironmentVariable("CI") != "true")
+            {
+                Assert.Inconclusive(exception.Message);
+            }
+
+            throw;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+using OpTeeMediator.Machines.Agents;
+
+namespace OpTeeMediator.Machines;
+
+/// <summary>A guest on the machine: our VMM with Linux in it.</summary>
+public sealed class Guest : IAsyncDisposable
+{
+    private static readonly TimeSpan Boots = TimeSpan.FromMinutes(3); // five seconds, unless much else runs
+    private static readonly TimeSpan Ends = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Lives = TimeSpan.FromHours(1);
+
+    private readonly Machine _machine;
+    private readonly int _number;
+
+    private Guest(Machine machine, int number, AgentLine console, Task<CommandResult> exit)
+    {
+        _machine = machine;
+        _number = number;
+        Console = console;
+        Exit = exit;
+    }
+
+    /// <summary>The agent in the guest.</summary>
+    public AgentLine Console { get; }
+
+    /// <summary>Completes when the VMM has ended; its output is what the VMM logged.</summary>
+    public Task<CommandResult> Exit { get; }
+
+    private string PidFile => PidFileOf(_number);
+
+    /// <summary>Starts a guest and waits until it is ready.</summary>
+    /// <param name="machine">The machine.</param>
+    /// <param name="number">Which of the machine's lines its console has, 1 to 4.</param>
+    /// <param name="options">How it is to be.</param>
+    /// <returns>The guest; fails with the VMM's messages if it ends instead.</returns>
+    public static async Task<Guest> StartAsync(Machine machine, int number, GuestOptions options)
+    {
+        AgentLine console = await machine.ConnectGuestAsync(number);
+        Task ready = console.Announcement;
+        Task<CommandResult> exit = machine.Host.RunAsync(CommandOf(number, options), Lives);
+        var guest = new Guest(machine, number, console, exit);
+        try
+        {
+            Task first = await Task.WhenAny(ready, exit, Task.Delay(Boots));
+            if (first == exit)
+            {
+                throw new MachineFailedException($"the VMM ended before the guest was there: {await exit}\n{machine.Logs()}");
+            }
+
+            await console.WaitForAsync(ready, TimeSpan.Zero);
+            return guest;
+        }
+        catch
+        {
+            await guest.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>The command that runs the VMM.</summary>
+    /// <param name="number">Which of the machine's lines the console has.</param>
+    /// <param name="options">How the guest is to be.</param>
+    /// <returns>A command of the host's shell, which ends with the VMM and has its exit status and its messages.</returns>
+    public static string CommandOf(int number, GuestOptions options) => $"""
+        on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {options.Wrapper} {MachineFiles.Vmm} \
+          --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {MachineFiles.Initramfs(options.Kernel)} \
+          --cmdline "console=ttyAMA0 quiet guest_mode=agent" \
+          --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} --log {options.Log}'
+        """;
+
+    /// <summary>Runs a shell script in the guest.</summary>
+    /// <param name="script">The script.</param>
+    /// <param name="seconds">How long it may take.</param>
+    /// <returns>How it ended.</returns>
+    public Task<CommandResult> RunAsync(string script, int seconds = 60) => Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
+
+    /// <summary>Does something that makes the guest start anew, and waits until it has.</summary>
+    /// <param name="script">What it does, such as <c>reboot -f</c>.</param>
+    /// <returns>A task.</returns>
+    public async Task RestartAsync(string script)
+    {
+        Task ready = Console.Announcement;
+        _ = RunAsync(script); // never ends
+        await Console.WaitForAsync(ready, Boots);
+    }
+
+    /// <summary>Has the guest switch itself off.</summary>
+    /// <returns>How the VMM ended.</returns>
+    public async Task<CommandResult> PowerOffAsync()
+    {
+        _ = RunAsync("poweroff -f"); // never ends
+        return await EndAsync();
+    }
+
+    /// <summary>Ends the VMM as nothing else does.</summary>
+    /// <returns>A task that completes when it has ended.</returns>
+    public async Task KillAsync()
+    {
+        await _machine.RunAsync($"kill -9 $(cat {PidFile})");
+        await EndAsync();
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            if (!Exit.IsCompleted)
+            {
+                await KillAsync();
+            }
+        }
+        catch (MachineFailedException)
+        {
+            // The machine is broken, which whoever uses the guest has seen or will see.
+        }
+
+        await Console.DisposeAsync();
+    }
+
+    private async Task<CommandResult> EndAsync()
+    {
+        try
+        {
+            return await Exit.WaitAsync(Ends);
+        }
+        catch (TimeoutException exception)
+        {
+            throw new MachineFailedException($"the VMM did not end within {Ends.TotalSeconds} s\n{_machine.Logs()}", exception);
+        }
+    }
+
+    private static string PidFileOf(int number) => $"/run/guest{number}.pid";
+}

@@ -1,0 +1,26 @@
+namespace OpTeeMediator.Machines;
+
+/// <summary>How a guest is to be.</summary>
+public sealed record GuestOptions
+{
+    /// <summary>Its kernel: <c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</summary>
+    public string Kernel { get; init; } = "6.12";
+
+    /// <summary>Its memory in MiB.</summary>
+    public int Memory { get; init; } = 256;
+
+    /// <summary>Its TEE, as the VMM's option says it.</summary>
+    public string Tee { get; init; } = "linux";
+
+    /// <summary>The trusted applications it may reach, as the VMM's option says it.</summary>
+    public string Allow { get; init; } = "all";
+
+    /// <summary>Its CPUs.</summary>
+    public int Cpus { get; init; } = 2;
+
+    /// <summary>What the VMM logs.</summary>
+    public string Log { get; init; } = "warning";
+
+    /// <summary>A command that runs the VMM, such as one that takes rights from it.</summary>
+    public string Wrapper { get; init; } = "";
+}

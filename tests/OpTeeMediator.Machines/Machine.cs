@@ -1,0 +1,140 @@
+using System.Diagnostics;
+using System.Globalization;
+using OpTeeMediator.Machines.Agents;
+
+namespace OpTeeMediator.Machines;
+
+/// <summary>The emulated arm64 machine with TrustZone and KVM: booted, asked to run commands, and switched off.</summary>
+public sealed class Machine : IAsyncDisposable
+{
+    private const int TailLength = 4000;
+
+    private static readonly string[] LogNames = ["boot", "console", "optee", "host", "guest1", "guest2"];
+
+    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(90);
+    private static readonly TimeSpan Asks = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
+
+    // The machine ends with this process, however that ends: its standard input is then closed.
+    private const string Keeper = """
+        exec 3<&0
+        "$@" < /dev/null > "$LOG" 2>&1 & machine=$!
+        cat <&3 > /dev/null & keeper=$!
+        wait -n "$machine" "$keeper"
+        kill "$machine" "$keeper" 2> /dev/null
+        wait "$machine"
+        """;
+
+    private readonly string _folder;
+    private readonly Process _process;
+    private AgentLine? _host;
+
+    private Machine(string folder, Process process)
+    {
+        _folder = folder;
+        _process = process;
+    }
+
+    /// <summary>The agent on the host.</summary>
+    public AgentLine Host => _host ?? throw new InvalidOperationException("The machine has not booted.");
+
+    /// <summary>Boots a machine.</summary>
+    /// <param name="options">How it is to be.</param>
+    /// <returns>The machine, its host ready.</returns>
+    public static async Task<Machine> BootAsync(MachineOptions options)
+    {
+        // Short: a socket's path has at most 107 bytes.
+        string folder = Directory.CreateTempSubdirectory("optee-").FullName;
+        string[] arguments =
+        [
+            "-c", Keeper, "bash", Path.Combine(MachineScripts.Folder, "boot"),
+            "--memory", options.Memory, "--cpus", options.Cpus.ToString(CultureInfo.InvariantCulture),
+            .. options.Files is null ? Array.Empty<string>() : ["--files", options.Files],
+            folder,
+        ];
+        var start = new ProcessStartInfo("bash", arguments) { RedirectStandardInput = true };
+        start.Environment["LOG"] = Path.Combine(folder, "boot.log");
+        var machine = new Machine(folder, Process.Start(start)!);
+        try
+        {
+            await machine.ConnectAsync();
+            return machine;
+        }
+        catch
+        {
+            await machine.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Runs a shell script on the host.</summary>
+    /// <param name="script">The script.</param>
+    /// <param name="seconds">How long it may take.</param>
+    /// <returns>How it ended.</returns>
+    public Task<CommandResult> RunAsync(string script, int seconds = 60) => Host.RunAsync(script, TimeSpan.FromSeconds(seconds));
+
+    /// <summary>Connects to the line of a guest's console.</summary>
+    /// <param name="number">1 to 4.</param>
+    /// <returns>The line.</returns>
+    public Task<AgentLine> ConnectGuestAsync(int number) => ConnectAsync($"guest{number}");
+
+    /// <summary>The ends of the machine's logs.</summary>
+    /// <returns>A text for a message.</returns>
+    public string Logs() =>
+        string.Join('\n', LogNames.Select(Tail).Where(tail => tail.Length > 0));
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        if (_host is not null)
+        {
+            await _host.DisposeAsync();
+        }
+
+        _process.StandardInput.Close();
+        using var limit = new CancellationTokenSource(Ends);
+        try
+        {
+            await _process.WaitForExitAsync(limit.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            _process.Kill(entireProcessTree: true);
+        }
+
+        _process.Dispose();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    private async Task ConnectAsync()
+    {
+        _host = await ConnectAsync("host");
+        Task ready = _host.Announcement;
+        using var limit = new CancellationTokenSource(Boots);
+        while (!ready.IsCompleted && !limit.IsCancellationRequested && !_process.HasExited)
+        {
+            await Task.WhenAny(ready, Task.Delay(Asks, limit.Token));
+            if (!ready.IsCompleted)
+            {
+                await _host.AskAsync();
+            }
+        }
+
+        await _host.WaitForAsync(ready, TimeSpan.Zero);
+    }
+
+    private Task<AgentLine> ConnectAsync(string name) => AgentLine.ConnectAsync(Path.Combine(_folder, name + ".sock"), Logs, CancellationToken.None);
+
+    private string Tail(string name)
+    {
+        var file = new FileInfo(Path.Combine(_folder, name + ".log"));
+        if (!file.Exists || file.Length == 0)
+        {
+            return "";
+        }
+
+        using var reader = new StreamReader(new FileStream(file.FullName, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        reader.BaseStream.Seek(-Math.Min(TailLength, file.Length), SeekOrigin.End);
+        return $"--- {name}.log\n{reader.ReadToEnd()}";
+    }
+}

@@ -1,0 +1,35 @@
+namespace OpTeeMediator.Machines;
+
+/// <summary>What lies on the machine's disk: the guests' kernels, our VMM, programs that tests run.</summary>
+public static class MachineFiles
+{
+    /// <summary>Our VMM, in the machine.</summary>
+    public const string Vmm = "/files/kvmvmm";
+
+    // The first time everything is downloaded, and the native compiler with it.
+    private static readonly TimeSpan Builds = TimeSpan.FromMinutes(15);
+
+    /// <summary>Makes the files, or what of them is not there yet.</summary>
+    /// <returns>The folder that holds them, on this machine.</returns>
+    public static async Task<string> BuildAsync()
+    {
+        string folder = Path.Combine(MachineScripts.Repository, "artifacts", "machine-files", "disk");
+        await MachineScripts.RunAsync(Builds, "files", folder);
+        return folder;
+    }
+
+    /// <summary>A guest's kernel, in the machine.</summary>
+    /// <param name="version"><c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</param>
+    /// <returns>Its path.</returns>
+    public static string Kernel(string version) => $"/files/guest-{version}/Image";
+
+    /// <summary>A guest's initramfs, in the machine.</summary>
+    /// <param name="version"><c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</param>
+    /// <returns>Its path.</returns>
+    public static string Initramfs(string version) => $"/files/guest-{version}/initramfs.cpio";
+
+    /// <summary>A program for machine and guests, in the machine.</summary>
+    /// <param name="name">Its name: that of its source in tests/machines/programs or tests/machines/examples.</param>
+    /// <returns>Its path.</returns>
+    public static string Program(string name) => $"/files/programs/{name}";
+}

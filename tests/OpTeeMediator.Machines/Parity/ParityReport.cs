@@ -1,0 +1,97 @@
+using System.Globalization;
+using System.Text;
+using OpTeeMediator.Machines.Xtest;
+
+namespace OpTeeMediator.Machines.Parity;
+
+/// <summary>xtest's regression suite in several places, case by case.</summary>
+/// <param name="columns">The places. The first is the reference.</param>
+public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
+{
+    private readonly IReadOnlyList<string> _ids = [.. columns.SelectMany(column => column.Run.Cases).Select(one => one.Id).Distinct()];
+
+    /// <summary>The cases that pass in the first place and not in one of the others, unless that is expected.</summary>
+    public IEnumerable<string> Unexpected => _ids.Where(id => Differs(id) && !ExpectedDifferences.Reasons.ContainsKey(id));
+
+    /// <summary>The report for a terminal.</summary>
+    /// <returns>A text.</returns>
+    public string ToText()
+    {
+        var text = new StringBuilder();
+        text.AppendLine(CultureInfo.InvariantCulture, $"{"case",-16}{string.Concat(columns.Select(column => $"{column.Name,-20}"))}");
+        foreach (string id in _ids)
+        {
+            text.AppendLine(CultureInfo.InvariantCulture, $"{id,-16}{string.Concat(columns.Select(column => $"{Result(column, id),-20}"))}{Remark(id)}");
+        }
+
+        return text.AppendLine().Append(Summary()).ToString();
+    }
+
+    /// <summary>The report for the documentation.</summary>
+    /// <param name="introduction">What was run where.</param>
+    /// <returns>Markdown.</returns>
+    public string ToMarkdown(string introduction)
+    {
+        var text = new StringBuilder();
+        text.AppendLine("# Parity with the host").AppendLine();
+        text.AppendLine(introduction).AppendLine();
+        text.AppendLine(Summary()).AppendLine();
+        text.AppendLine(CultureInfo.InvariantCulture, $"| case | {string.Join(" | ", columns.Select(column => column.Name))} | remark |");
+        text.AppendLine(CultureInfo.InvariantCulture, $"|---|{string.Concat(columns.Select(_ => "---|"))}---|");
+        foreach (string id in _ids)
+        {
+            string title = columns.Select(column => column.Find(id)?.Title).First(found => found is not null)!;
+            text.AppendLine(CultureInfo.InvariantCulture, $"| {id} {title} | {string.Join(" | ", columns.Select(column => Result(column, id)))} | {Remark(id)} |");
+        }
+
+        return text.ToString();
+    }
+
+    private static string Result(ParityColumn column, string id) => column.Find(id) switch
+    {
+        null => "–",
+        { Outcome: XtestOutcome.Passed } passed => string.Create(CultureInfo.InvariantCulture, $"pass {passed.Duration.TotalSeconds:0.0} s"),
+        { Outcome: XtestOutcome.Failed } failed => string.Create(CultureInfo.InvariantCulture, $"FAIL {failed.Duration.TotalSeconds:0.0} s"),
+        _ => "UNFINISHED",
+    };
+
+    private static bool Passed(ParityColumn column, string id) => column.Find(id)?.Outcome == XtestOutcome.Passed;
+
+    private bool Differs(string id) => Passed(columns[0], id) && columns.Any(column => !Passed(column, id));
+
+    private string Remark(string id)
+    {
+        var remarks = new List<string>();
+        if (Differs(id))
+        {
+            remarks.Add(ExpectedDifferences.Reasons.TryGetValue(id, out string? reason)
+                ? $"expected: {reason}"
+                : $"**unexpected**: {columns.SelectMany(column => column.Find(id)?.Errors ?? []).DefaultIfEmpty("no message").First()}");
+        }
+
+        foreach (IGrouping<string, string> skip in columns
+            .SelectMany(column => (column.Find(id)?.Skips ?? []).Distinct().Select(skipped => (Skipped: skipped, column.Name)))
+            .GroupBy(one => one.Skipped, one => one.Name))
+        {
+            remarks.Add($"tests nothing or less ({string.Join(", ", skip)}): {skip.Key}");
+        }
+
+        return string.Join("; ", remarks);
+    }
+
+    private string Summary()
+    {
+        var text = new StringBuilder();
+        foreach (ParityColumn column in columns)
+        {
+            IReadOnlyList<XtestCase> cases = column.Run.Cases;
+            text.AppendLine(CultureInfo.InvariantCulture,
+                $"- {column.Name}: {cases.Count} cases, {cases.Count(one => one.Outcome == XtestOutcome.Passed)} passed, {cases.Count(one => one.Outcome == XtestOutcome.Failed)} failed, {cases.Count(one => one.Skips.Count > 0)} that say they skip something; {cases.Sum(one => one.Duration.TotalSeconds):0} s{(column.Run.Interruption is null ? "" : ", **not run to the end**")}");
+        }
+
+        string[] differing = [.. _ids.Where(Differs)];
+        string[] unexpected = [.. Unexpected];
+        text.Append(CultureInfo.InvariantCulture, $"- cases that pass on the {columns[0].Name} and not elsewhere: {differing.Length}, of which unexpected: {(unexpected.Length == 0 ? "none" : string.Join(", ", unexpected))}");
+        return text.ToString();
+    }
+}

@@ -1,0 +1,14 @@
+namespace OpTeeMediator.Machines.Xtest;
+
+/// <summary>How a case ended.</summary>
+public enum XtestOutcome
+{
+    /// <summary>It did not end: the suite did not get that far, or hung in it.</summary>
+    Unfinished,
+
+    /// <summary>It passed.</summary>
+    Passed,
+
+    /// <summary>It failed.</summary>
+    Failed,
+}

@@ -409,7 +409,7 @@ internal sealed class CallSlot
         if (!Request.IsCancellationRequested)
         {
             Request.RequestCancellation();
-            _calls.Cancel(Request);
+            _calls.Operations.Cancel(Request);
         }
     }
 
@@ -422,7 +422,7 @@ internal sealed class CallSlot
         }
         catch (Exception exception)
         {
-            result = _calls.BackendFailed(Request.Operation, exception);
+            result = _calls.Operations.BackendFailed(Request.Operation, exception);
         }
 
         Complete(result);

@@ -48,7 +48,7 @@ internal sealed class CallWorker
                 _slot.Rpc.Continue();
             }
 
-            if ((work & Operation) != 0 && _calls.TryPerform(_slot, out TeeResult result))
+            if ((work & Operation) != 0 && _calls.Operations.TryPerform(_slot, out TeeResult result))
             {
                 _slot.Complete(result);
             }

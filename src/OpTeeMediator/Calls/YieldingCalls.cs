@@ -19,9 +19,8 @@ internal sealed class YieldingCalls
 
     private readonly IGuestMemory _memory;
     private readonly IMappedGuestMemory? _mapped;
-    private readonly ITeePartition _partition;
-    private readonly TeeAccess _access;
-    private readonly DeviceEnumeration? _enumeration;
+    private readonly BackendOperations _operations;
+    private readonly CallBooks _books;
     private readonly SharedBufferPool _buffers;
     private readonly MessageReader _reader;
     private readonly CallSlot _standby;
@@ -37,24 +36,19 @@ internal sealed class YieldingCalls
     {
         _memory = environment.Memory;
         _mapped = _memory as IMappedGuestMemory;
-        _partition = environment.Partition;
-        _access = environment.Access;
         _quantum = environment.Quantum;
         _parkAfter = environment.ParkAfter;
         Notifications = environment.Notifications;
         _log = environment.Log;
         _buffers = environment.Buffers;
         _reader = new MessageReader(_memory, environment.Reserved);
+        _operations = new BackendOperations(environment.Partition, _log);
+        _books = new CallBooks(environment, _operations);
         _rpc = new RpcChannel(_memory, _buffers, _log);
         _incarnation = incarnation;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
-        if (_partition.Devices is { } devices)
-        {
-            _enumeration = new DeviceEnumeration(devices.Where(device => _access.Allows(device.Uuid)));
-        }
-
-        if (_partition.UsesWorkers)
+        if (environment.Partition.UsesWorkers)
         {
             foreach (CallSlot slot in Slots.All)
             {
@@ -64,6 +58,9 @@ internal sealed class YieldingCalls
     }
 
     public CallSlots Slots { get; }
+
+    /// <summary>What slots and workers have the backend do.</summary>
+    public BackendOperations Operations => _operations;
 
     /// <summary>What wakes parked calls.</summary>
     public NotificationQueue Notifications { get; }
@@ -131,7 +128,7 @@ internal sealed class YieldingCalls
             request.Operation = TeeOperation.InvokeCommand;
             if (refusal == TeeReturnCode.Success && slot.HasTemporaryBuffers)
             {
-                refusal = AttachTemporaryBuffers(slot);
+                refusal = _books.AttachTemporaryBuffers(slot);
             }
 
             if (refusal != TeeReturnCode.Success)
@@ -237,7 +234,7 @@ internal sealed class YieldingCalls
 
         try
         {
-            ReturnTemporaryBuffers(slot);
+            _books.ReturnTemporaryBuffers(slot);
         }
         catch (Exception exception)
         {
@@ -247,107 +244,17 @@ internal sealed class YieldingCalls
         slot.Release();
     }
 
-    /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
-    /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
-    /// <remarks>
-    /// Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way to an inline backend, because the
-    /// processor cannot forward its small fields to one wide copy.
-    /// </remarks>
-    public bool TryPerform(CallSlot slot, out TeeResult result)
-    {
-        TeeRequest request = slot.Request;
-        try
-        {
-            switch (request.Operation)
-            {
-                case TeeOperation.InvokeCommand:
-                    ValueTask<TeeResult> invocation = request.Session!.InvokeCommandAsync(request);
-                    if (invocation.IsCompletedSuccessfully)
-                    {
-                        result = invocation.Result;
-                        return true;
-                    }
-
-                    slot.Await(invocation);
-                    break;
-
-                case TeeOperation.OpenSession:
-                    ValueTask<TeeResult> opening = _partition.OpenSessionAsync(request);
-                    if (opening.IsCompletedSuccessfully)
-                    {
-                        result = opening.Result;
-                        return true;
-                    }
-
-                    slot.Await(opening);
-                    break;
-
-                case TeeOperation.RegisterMemory:
-                    ValueTask<TeeReturnCode> registration = _partition.RegisterMemoryAsync(slot.Buffer!);
-                    if (registration.IsCompletedSuccessfully)
-                    {
-                        result = TeeResult.FromTee(registration.Result);
-                        return true;
-                    }
-
-                    slot.Await(ToResult(registration));
-                    break;
-
-                default:
-                    bool isClosing = request.Operation == TeeOperation.CloseSession;
-                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync() : _partition.UnregisterMemoryAsync(slot.Buffer!);
-                    if (ending.IsCompletedSuccessfully)
-                    {
-                        ending.GetAwaiter().GetResult();
-                        result = TeeResult.FromTee(TeeReturnCode.Success);
-                        return true;
-                    }
-
-                    slot.Await(ToResult(ending));
-                    break;
-            }
-        }
-        catch (Exception exception)
-        {
-            result = BackendFailed(request.Operation, exception);
-            return true;
-        }
-
-        result = default;
-        return false;
-    }
-
-    /// <summary>What the guest gets when the backend threw.</summary>
-    public TeeResult BackendFailed(TeeOperation operation, Exception exception)
-    {
-        _log.BackendFailed(operation, exception);
-        return TeeResult.CommunicationFailure;
-    }
-
-    /// <summary>Asks the backend to end an operation early.</summary>
-    public void Cancel(TeeRequest request)
-    {
-        try
-        {
-            _partition.Cancel(request);
-        }
-        catch (Exception exception)
-        {
-            _ = BackendFailed(request.Operation, exception);
-        }
-    }
-
     /// <summary>Frees the slot of a call that nobody waits for any more.</summary>
     public void ReleaseAbandoned(CallSlot slot)
     {
         // A call that was draining had not begun: the one who ends the incarnation finds what it wanted to take away in the tables.
         if (slot.IsHeld)
         {
-            Forget(slot);
+            _books.Forget(slot);
         }
         else if (!slot.IsDraining)
         {
-            _ = Settle(slot, slot.Result);
+            _ = _books.Settle(slot, slot.Result);
         }
 
         _rpc.Forget(slot);
@@ -409,22 +316,22 @@ internal sealed class YieldingCalls
         {
             case OpTeeMessage.CommandOpenSession:
                 slot.Request.Operation = TeeOperation.OpenSession;
-                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? BeginOpen(slot, incarnation) : refusal);
+                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? _books.BeginOpen(slot, incarnation) : refusal);
                 break;
 
             case OpTeeMessage.CommandCloseSession:
                 slot.Request.Operation = TeeOperation.CloseSession;
-                result = TeeResult.FromTee(BeginClose(slot, incarnation));
+                result = TeeResult.FromTee(CallBooks.BeginClose(slot, incarnation));
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
                 slot.Request.Operation = TeeOperation.RegisterMemory;
-                result = TeeResult.FromTee(BeginRegister(slot, incarnation));
+                result = TeeResult.FromTee(_books.BeginRegister(slot, incarnation));
                 break;
 
             case OpTeeMessage.CommandUnregisterSharedMemory:
                 slot.Request.Operation = TeeOperation.UnregisterMemory;
-                result = TeeResult.FromTee(BeginUnregister(slot, incarnation));
+                result = TeeResult.FromTee(CallBooks.BeginUnregister(slot, incarnation));
                 break;
 
             case OpTeeMessage.CommandStopAsyncNotification when Notifications.IsAvailable:
@@ -456,120 +363,7 @@ internal sealed class YieldingCalls
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 
-        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ExecutionOf(slot), ref registers);
-    }
-
-    private TeeExecution ExecutionOf(CallSlot slot)
-    {
-        TeeRequest request = slot.Request;
-        return request.Operation switch
-        {
-            TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
-            TeeOperation.OpenSession => _partition.ExecutionOf(request.Operation, request.Application),
-            _ => _partition.ExecutionOf(request.Operation, Guid.Empty),
-        };
-    }
-
-    private TeeReturnCode BeginOpen(CallSlot slot, Incarnation incarnation)
-    {
-        Guid application = slot.Request.Application;
-        bool isEnumeration = application == DeviceEnumeration.Uuid;
-        if (isEnumeration ? _enumeration is null : !_access.Allows(application))
-        {
-            _log.ApplicationRefused(application);
-            return TeeReturnCode.ItemNotFound;
-        }
-
-        TeeReturnCode refusal = slot.HasTemporaryBuffers ? AttachTemporaryBuffers(slot) : TeeReturnCode.Success;
-        if (refusal != TeeReturnCode.Success)
-        {
-            return refusal;
-        }
-
-        using (incarnation.Gate.Enter())
-        {
-            slot.OwnSession = incarnation.Sessions.TryAdd(application);
-        }
-
-        slot.Request.Session = isEnumeration ? _enumeration : null;
-        return slot.OwnSession is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
-    }
-
-    private static TeeReturnCode BeginClose(CallSlot slot, Incarnation incarnation)
-    {
-        if (slot.Message.Header.ParameterCount != 0)
-        {
-            return TeeReturnCode.BadParameters;
-        }
-
-        using (incarnation.Gate.Enter())
-        {
-            if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
-            {
-                return TeeReturnCode.BadParameters;
-            }
-
-            session.IsOpen = false;
-            slot.OwnSession = session;
-        }
-
-        slot.IsDraining = true;
-        return TeeReturnCode.Success;
-    }
-
-    private TeeReturnCode BeginRegister(CallSlot slot, Incarnation incarnation)
-    {
-        const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
-        ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
-        if (slot.Message.Header.ParameterCount != 1 || parameter.Attributes != PageList)
-        {
-            return TeeReturnCode.BadParameters;
-        }
-
-        TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C, isTemporary: false, out SharedBuffer? buffer);
-        if (refusal != TeeReturnCode.Success)
-        {
-            _log.SharingRefused(parameter.C, parameter.B, refusal);
-            return refusal;
-        }
-
-        bool isAdded;
-        using (incarnation.Gate.Enter())
-        {
-            isAdded = incarnation.Memory.TryAdd(buffer!);
-        }
-
-        if (!isAdded)
-        {
-            _buffers.Return(buffer!);
-            _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters);
-            return TeeReturnCode.BadParameters;
-        }
-
-        slot.Buffer = buffer;
-        return TeeReturnCode.Success;
-    }
-
-    private static TeeReturnCode BeginUnregister(CallSlot slot, Incarnation incarnation)
-    {
-        if (slot.Message.Header.ParameterCount != 1)
-        {
-            return TeeReturnCode.BadParameters;
-        }
-
-        using (incarnation.Gate.Enter())
-        {
-            if (incarnation.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
-            {
-                return TeeReturnCode.BadParameters;
-            }
-
-            buffer.IsUsable = false;
-            slot.Buffer = buffer;
-        }
-
-        slot.IsDraining = true;
-        return TeeReturnCode.Success;
+        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, _operations.ExecutionOf(slot), ref registers);
     }
 
     private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
@@ -586,35 +380,6 @@ internal sealed class YieldingCalls
         }
 
         return TeeResult.FromTee(TeeReturnCode.Success);
-    }
-
-    private TeeReturnCode AttachTemporaryBuffers(CallSlot slot)
-    {
-        Span<TeeParameter> parameters = slot.Request.Parameters;
-        int count = (int)slot.Message.Header.ParameterCount - slot.FirstParameter;
-        for (int index = 0; index < count; index++)
-        {
-            ref readonly MessageParameter source = ref slot.Message.Parameters[slot.FirstParameter + index];
-            if (source.Type < OpTeeMessage.TypeTemporaryInput || source.A == 0)
-            {
-                continue;
-            }
-
-            SharedBuffer? buffer;
-            TeeReturnCode refusal = (source.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
-                ? _buffers.TryCreateFromPageList(source.A, source.B, source.C, isTemporary: true, out buffer)
-                : _buffers.TryCreateContiguous(source.A, source.B, source.C, out buffer);
-            if (refusal != TeeReturnCode.Success)
-            {
-                _log.SharingRefused(source.C, source.B, refusal);
-                return refusal;
-            }
-
-            slot.HasBuffers = true;
-            parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
-        }
-
-        return TeeReturnCode.Success;
     }
 
     /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
@@ -654,7 +419,7 @@ internal sealed class YieldingCalls
         }
 
         slot.IsDraining = false;
-        return Run(slot, ExecutionOf(slot), ref registers);
+        return Run(slot, _operations.ExecutionOf(slot), ref registers);
     }
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
@@ -673,7 +438,7 @@ internal sealed class YieldingCalls
             slot.ActiveSince = Stopwatch.GetTimestamp();
             worker.Post();
         }
-        else if (TryPerform(slot, out TeeResult result))
+        else if (_operations.TryPerform(slot, out TeeResult result))
         {
             slot.IsWithBackend = false;
             return Finish(slot, result, reached: true, ref registers);
@@ -695,7 +460,7 @@ internal sealed class YieldingCalls
         }
 
         slot.IsHeld = false;
-        TeeExecution execution = slot.Request.Operation == TeeOperation.InvokeCommand ? slot.Request.Session!.Execution : ExecutionOf(slot);
+        TeeExecution execution = _operations.ExecutionOf(slot);
         return Run(slot, execution, ref registers);
     }
 
@@ -827,11 +592,11 @@ internal sealed class YieldingCalls
     {
         if (reached)
         {
-            result = Settle(slot, result);
+            result = _books.Settle(slot, result);
         }
         else
         {
-            ReturnTemporaryBuffers(slot);
+            _books.ReturnTemporaryBuffers(slot);
         }
 
         if (!slot.Incarnation!.IsRetired)
@@ -841,102 +606,6 @@ internal sealed class YieldingCalls
 
         slot.Release();
         return Answer(ref registers, OpTeeSmc.ReturnOk);
-    }
-
-    /// <summary>Enters into the books what an operation has changed.</summary>
-    private TeeResult Settle(CallSlot slot, TeeResult result)
-    {
-        if (slot.Request.Operation != TeeOperation.InvokeCommand)
-        {
-            result = SettleOther(slot, result);
-        }
-
-        if (slot.HasTemporaryBuffers)
-        {
-            ReturnTemporaryBuffers(slot);
-        }
-
-        return result;
-    }
-
-    private TeeResult SettleOther(CallSlot slot, TeeResult result)
-    {
-        Incarnation incarnation = slot.Incarnation!;
-        if (slot.Request.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
-        {
-            slot.Buffer!.IsUsable = true;
-            return result;
-        }
-
-        bool returnsBuffer = false;
-        using (incarnation.Gate.Enter())
-        {
-            switch (slot.Request.Operation)
-            {
-                case TeeOperation.OpenSession:
-                    if (result.IsSuccess && slot.Request.Session is null)
-                    {
-                        result = BackendFailed(TeeOperation.OpenSession, new InvalidOperationException("The backend reported success but set no session."));
-                    }
-
-                    slot.OwnSession!.Backend = slot.Request.Session;
-                    slot.OwnSession.IsOpen = result.IsSuccess;
-                    if (!result.IsSuccess)
-                    {
-                        incarnation.Sessions.Remove(slot.OwnSession);
-                    }
-
-                    break;
-
-                case TeeOperation.CloseSession:
-                    incarnation.Sessions.Remove(slot.OwnSession!);
-                    break;
-
-                default:
-                    // Registration refused, or ended.
-                    _ = incarnation.Memory.Remove(slot.Buffer!.Cookie);
-                    returnsBuffer = true;
-                    break;
-            }
-        }
-
-        if (returnsBuffer)
-        {
-            _buffers.Return(slot.Buffer!);
-        }
-
-        return result;
-    }
-
-    /// <summary>Takes out of the books what a call had entered that never began.</summary>
-    private void Forget(CallSlot slot)
-    {
-        switch (slot.Request.Operation)
-        {
-            case TeeOperation.OpenSession:
-                _ = SettleOther(slot, TeeResult.CommunicationFailure);
-                break;
-
-            case TeeOperation.RegisterMemory:
-                _ = SettleOther(slot, TeeResult.CommunicationFailure);
-                break;
-
-            default:
-                break;
-        }
-
-        ReturnTemporaryBuffers(slot);
-    }
-
-    private void ReturnTemporaryBuffers(CallSlot slot)
-    {
-        foreach (ref TeeParameter parameter in slot.Request.Parameters)
-        {
-            if (parameter.Memory is SharedBuffer { IsTemporary: true } buffer)
-            {
-                _buffers.Return(parameter.TakeMemory(buffer));
-            }
-        }
     }
 
     // Kept out of line: inlined into the call's path its variables push each other out of the processor's registers.
@@ -980,11 +649,4 @@ internal sealed class YieldingCalls
         return SmcOutcome.Handled(SmcRegisterSet.X0);
     }
 
-    private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);
-
-    private static async ValueTask<TeeResult> ToResult(ValueTask operation)
-    {
-        await operation;
-        return TeeResult.FromTee(TeeReturnCode.Success);
-    }
 }

@@ -85,6 +85,7 @@ public sealed partial class XtestRun
             {
                 XtestOutcome outcome = ends.Groups[2].Value == "OK" ? XtestOutcome.Passed : XtestOutcome.Failed;
                 cases[^1] = cases[^1] with { Outcome = outcome, Duration = after - started };
+                (skips, errors) = ([], []); // what follows a case is not its own
             }
             else if (Skipped().IsMatch(text))
             {

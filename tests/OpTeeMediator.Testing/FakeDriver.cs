@@ -10,10 +10,16 @@ namespace OpTeeMediator.Testing;
 /// <remarks>One vCPU: not thread-safe. Several drivers may share a handler and memory if their pages differ.</remarks>
 public sealed class FakeDriver
 {
+    private const ulong RpcPrefix = 0xffff_0000;
+    private const ulong CookieBits = 0xffff_0000_0000_0000;
+    private const uint NotSupported = 0xffff_000a;
+
     private readonly ISmcHandler _handler;
     private readonly ulong _end;
     private ulong _next;
     private ulong _messagePage;
+    private ulong _privatePage;
+    private ulong _rpcPlace;
 
     /// <summary>Creates a driver that uses the pages of a part of guest RAM.</summary>
     public FakeDriver(ISmcHandler handler, IGuestMemory memory, GuestRange pages)
@@ -146,6 +152,7 @@ public sealed class FakeDriver
     public uint TrySend(GuestMessage message)
     {
         WriteMessage(MessagePage, message);
+        _rpcPlace = MessagePage + (ulong)OpTeeMessage.Size(message.Parameters.Length);
         return Finish(Start(MessagePage, MessageCookie, 0));
     }
 
@@ -154,17 +161,62 @@ public sealed class FakeDriver
         ? Call(Conduit, cookie >> 32, (uint)cookie, offset)
         : Call(Conduit, address >> 32, (uint)address);
 
-    /// <summary>Resumes a call until it ends; returns x0.</summary>
+    /// <summary>Resumes a call until it ends, serving its RPCs; returns x0.</summary>
     public uint Finish(SmcRegisters registers)
     {
-        while ((uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
+        while ((registers.X0 & RpcPrefix) == RpcPrefix && (uint)registers.X0 != OpTeeSmc.ReturnUnknownFunction)
         {
-            ForeignInterrupts++;
-            registers = Call(OpTeeSmc.ReturnFromRpc, registers.X1, registers.X2, registers.X3);
+            registers = Step(registers);
         }
 
         return (uint)registers.X0;
     }
+
+    /// <summary>Serves one RPC return and resumes the call.</summary>
+    public SmcRegisters Step(SmcRegisters registers)
+    {
+        switch ((uint)registers.X0)
+        {
+            case OpTeeSmc.ReturnRpcForeignInterrupt:
+                ForeignInterrupts++;
+                return Call(OpTeeSmc.ReturnFromRpc, registers.X1, registers.X2, registers.X3);
+
+            case OpTeeSmc.ReturnRpcAllocate:
+                ulong page = AllocatePage();
+                ulong cookie = page | CookieBits;
+                RpcMemory.Add(cookie, page);
+                return Call(OpTeeSmc.ReturnFromRpc, page >> 32, (uint)page, registers.X3, cookie >> 32, (uint)cookie);
+
+            case OpTeeSmc.ReturnRpcFree:
+                if (!RpcMemory.Remove(registers.Pair(1, 2)))
+                {
+                    throw new InvalidOperationException("The TEE gave back memory that it did not have.");
+                }
+
+                return Call(OpTeeSmc.ReturnFromRpc, registers.X1, registers.X2, registers.X3);
+
+            case OpTeeSmc.ReturnRpcCommand:
+                ulong place = RpcPlace(registers);
+                Span<uint> header = stackalloc uint[8];
+                Read(place, header);
+                GuestMessage message = ReadMessage(place, (int)header[7]);
+                WriteMessage(place, OnRpc is null ? message with { ReturnCode = NotSupported } : OnRpc(message));
+                return Call(OpTeeSmc.ReturnFromRpc, registers.X1, registers.X2, registers.X3);
+
+            default:
+                throw new InvalidOperationException($"The TEE answered 0x{registers.X0:x}, which is no RPC.");
+        }
+    }
+
+    /// <summary>What the guest's kernel and supplicant answer.</summary>
+    public Func<GuestMessage, GuestMessage>? OnRpc { get; set; }
+
+    /// <summary>Memory for RPC messages that the TEE has, by cookie.</summary>
+    public Dictionary<ulong, ulong> RpcMemory { get; } = [];
+
+    /// <summary>Where the RPC message of a return lies: behind the call's message, or in memory that the TEE asked for.</summary>
+    public ulong RpcPlace(in SmcRegisters registers) =>
+        Conduit == OpTeeSmc.CallWithArgument ? RpcMemory[registers.Pair(1, 2)] : _rpcPlace;
 
     /// <summary>Writes a message to guest memory.</summary>
     public void WriteMessage(ulong address, GuestMessage message)
@@ -228,5 +280,4 @@ public sealed class FakeDriver
             : throw new InvalidOperationException($"Message command {message.Command} was answered {answer} in x0.");
     }
 
-    private ulong _privatePage;
 }

@@ -35,7 +35,7 @@ public sealed class Bench : IDisposable
     {
         SmcRegisters registers = call;
         _ = guest.Handle(ref registers, SmcRegisterSet.All);
-        while (registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
+        while (registers.X0 is OpTeeSmc.ReturnRpcForeignInterrupt or OpTeeSmc.ReturnRpcCommand)
         {
             registers.X0 = OpTeeSmc.ReturnFromRpc;
             _ = guest.Handle(ref registers, SmcRegisterSet.All);

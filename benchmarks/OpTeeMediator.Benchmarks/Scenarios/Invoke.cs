@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
@@ -37,6 +38,9 @@ public sealed class Invoke : Scenario
     /// <summary>Four values to an application that runs on a prepared thread: the way there and back.</summary>
     public static Invoke OnWorker() => new(new ScriptedBackend { Execution = TeeExecution.Worker }, 1, (_, _) => Values);
 
+    /// <summary>No parameters, and an application that calls the guest once.</summary>
+    public static Invoke WithRpc() => new(new ScriptedBackend { OnInvoke = CallGuestAsync }, 1, (_, _) => []);
+
     /// <summary>Four references to four of the registered buffers, four pages each; four buffers at least.</summary>
     public static Invoke WithMemory(int registered) => new(new ScriptedBackend(), 1, (driver, _) => References(driver, registered));
 
@@ -71,6 +75,15 @@ public sealed class Invoke : Scenario
 
     private static GuestParameter[] Values =>
         [GuestParameter.ValueInOut(1, 2), GuestParameter.ValueInOut(3, 4), GuestParameter.ValueInOut(5, 6), GuestParameter.ValueInOut(7, 8)];
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    private static async ValueTask<TeeResult> CallGuestAsync(TeeRequest request)
+    {
+        GuestServices guest = request.Guest!;
+        guest.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, 1, 0);
+        _ = await guest.CallAsync(OpTeeRpc.Suspend, 1);
+        return TeeResult.Success;
+    }
 
     private static GuestParameter[] References(FakeDriver driver, int registered)
     {

@@ -10,6 +10,7 @@ public struct TeeParameter
 {
     private ulong _first;
     private ulong _second;
+    private ulong _third;
 
     /// <summary>The kind.</summary>
     public TeeParameterKind Kind { get; private set; }
@@ -28,8 +29,11 @@ public struct TeeParameter
     /// <summary>Where the reference begins in <see cref="Memory"/>, in bytes.</summary>
     public readonly ulong Offset => IsMemory ? _first : 0;
 
-    /// <summary>The size of the referenced memory in bytes, as the guest gave it.</summary>
-    public ulong Capacity { get; private set; }
+    /// <summary>The third number of a value: used by calls to the guest (<see cref="GuestServices"/>) only.</summary>
+    public ulong C { readonly get => IsMemory ? 0 : _third; set => _third = value; }
+
+    /// <summary>The size of the referenced memory in bytes, as it was offered.</summary>
+    public readonly ulong Capacity => IsMemory ? _third : 0;
 
     /// <summary>The referenced buffer; <see langword="null"/> for a NULL reference and for values.</summary>
     public TeeSharedMemory? Memory { get; private set; }
@@ -106,6 +110,7 @@ public struct TeeParameter
         Kind = kind;
         _first = a;
         _second = b;
+        _third = 0;
         Memory = null;
     }
 
@@ -114,7 +119,7 @@ public struct TeeParameter
         Kind = kind;
         _first = offset;
         _second = size;
-        Capacity = size;
+        _third = size;
         Memory = memory;
     }
 
@@ -126,5 +131,5 @@ public struct TeeParameter
         return memory;
     }
 
-    private readonly bool IsWithin(ulong offset, int length) => offset <= Capacity && (ulong)length <= Capacity - offset;
+    private readonly bool IsWithin(ulong offset, int length) => offset <= _third && (ulong)length <= _third - offset;
 }

@@ -38,6 +38,9 @@ public sealed class TeeRequest
     /// <summary>The four parameters.</summary>
     public Span<TeeParameter> Parameters => _parameters;
 
+    /// <summary>What the guest can be asked while the operation runs; <see langword="null"/> where nothing can be asked.</summary>
+    public GuestServices? Guest { get; internal init; }
+
     /// <summary>Whether the client or the VMM wants the operation to end early; <see cref="ITeePartition.Cancel"/> tells when it becomes true.</summary>
     public bool IsCancellationRequested => _isCancellationRequested;
 

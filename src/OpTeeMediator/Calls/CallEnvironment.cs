@@ -15,4 +15,6 @@ internal sealed record CallEnvironment(
     SharedBufferPool Buffers,
     int Slots,
     TimeSpan Quantum,
+    TimeSpan ParkAfter,
+    NotificationQueue Notifications,
     ILogger Log);

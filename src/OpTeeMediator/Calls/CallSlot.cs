@@ -21,16 +21,20 @@ internal sealed class CallSlot
     private const int Pending = 0;
     private const int Finished = 1;
     private const int Orphaned = 2;
+    private const int RpcRequested = 3;
+    private const int RpcOutstanding = 4;
 
     private readonly YieldingCalls _calls;
     private readonly CallSlots _slots;
-    private readonly ManualResetEventSlim _finished = new(false);
+    private readonly ManualResetEventSlim _event = new(false);
     private readonly Action _onCompleted;
     private ValueTaskAwaiter<TeeResult> _awaiter;
     private Message _message;
     private int _state;
     private int _completion;
     private int _cancellers;
+    private int _parked;
+    private Timer? _parkTimer;
 
     public CallSlot(YieldingCalls calls, CallSlots slots, int index)
     {
@@ -38,6 +42,8 @@ internal sealed class CallSlot
         _slots = slots;
         Index = index;
         _onCompleted = CompleteFromAwaiter;
+        Rpc = new GuestRpc(this);
+        Request = new TeeRequest { Guest = Rpc };
     }
 
     public int Index { get; }
@@ -46,7 +52,34 @@ internal sealed class CallSlot
     public ref Message Message => ref _message;
 
     /// <summary>The decoded operation. Published: its parameters' buffers, for those who take buffers away.</summary>
-    public TeeRequest Request { get; } = new();
+    public TeeRequest Request { get; }
+
+    /// <summary>The calls to the guest that the operation makes.</summary>
+    public GuestRpc Rpc { get; }
+
+    /// <summary>What the guest is asked for while the call is suspended.</summary>
+    public RpcStage Stage { get; set; }
+
+    /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call (RPC_ARG); else 0.</summary>
+    public int RpcOffset { get; set; }
+
+    /// <summary>Memory for RPC messages that the guest has allocated; it may stay with the slot between calls.</summary>
+    public RpcBuffer? RpcBuffer { get; set; }
+
+    /// <summary>When the operation began, or was last resumed from a park; by <see cref="System.Diagnostics.Stopwatch"/>.</summary>
+    public long ActiveSince { get; set; }
+
+    /// <summary>Whether the guest refused to let this call sleep.</summary>
+    public bool CannotPark { get; set; }
+
+    /// <summary>Whether the call waits for the VM to go on before its operation begins.</summary>
+    public bool IsHeld { get; set; }
+
+    /// <summary>Whether the backend may still end the operation by <see cref="Complete"/>.</summary>
+    public bool IsWithBackend { get; set; }
+
+    /// <summary>Whether the operation was given to the worker.</summary>
+    public bool IsOnWorker { get; set; }
 
     /// <summary>Published: the session that the call uses.</summary>
     public Session? Session { get; set; }
@@ -129,9 +162,33 @@ internal sealed class CallSlot
         if ((state & StateMask) == (int)CallState.Suspended
             && Incarnation == incarnation
             && Interlocked.CompareExchange(ref _state, abandoned, state) == state
-            && (IsDraining || Interlocked.CompareExchange(ref _completion, Orphaned, Pending) == Finished))
+            && HasNoBackend())
         {
             _calls.ReleaseAbandoned(this);
+        }
+    }
+
+    /// <summary>Whether the abandoned call's operation has not begun or has ended; otherwise it is told that the guest is gone.</summary>
+    private bool HasNoBackend()
+    {
+        if (IsDraining || IsHeld)
+        {
+            return true;
+        }
+
+        switch (Interlocked.CompareExchange(ref _completion, Orphaned, Pending))
+        {
+            case Finished:
+                return true;
+
+            case RpcRequested:
+            case RpcOutstanding:
+                Volatile.Write(ref _completion, Orphaned);
+                Rpc.Answer(TeeReturnCode.Communication);
+                return false;
+
+            default:
+                return false;
         }
     }
 
@@ -149,40 +206,115 @@ internal sealed class CallSlot
     public void Complete(TeeResult result)
     {
         Result = result;
-        if (Interlocked.CompareExchange(ref _completion, Finished, Pending) == Orphaned)
+        if (Interlocked.Exchange(ref _completion, Finished) == Orphaned)
         {
             _calls.ReleaseAbandoned(this);
         }
         else
         {
-            _finished.Set();
+            Wake();
         }
     }
 
-    /// <summary>Waits for the operation.</summary>
+    /// <summary>The backend wants to call the guest.</summary>
+    /// <returns><see langword="false"/> if the guest is gone.</returns>
+    /// <exception cref="InvalidOperationException">A call is being made already, or no operation runs.</exception>
+    public bool TryRequestRpc()
+    {
+        switch (Interlocked.CompareExchange(ref _completion, RpcRequested, Pending))
+        {
+            case Pending:
+                Wake();
+                return true;
+
+            case Orphaned:
+                return false;
+
+            default:
+                throw new InvalidOperationException("A backend can make one call to the guest at a time, and only while its operation runs.");
+        }
+    }
+
+    /// <summary>The guest is told of the call.</summary>
+    public void BeginRpc() => Volatile.Write(ref _completion, RpcOutstanding);
+
+    /// <summary>The guest has answered: the backend goes on.</summary>
+    public void EndRpc(TeeReturnCode answer)
+    {
+        int completion = Volatile.Read(ref _completion);
+        if (completion is RpcRequested or RpcOutstanding)
+        {
+            Volatile.Write(ref _completion, Pending);
+            Rpc.Answer(answer);
+        }
+    }
+
+    /// <summary>Whether the backend is neither at work nor about to be.</summary>
+    public bool IsQuiet =>
+        State == CallState.Free || IsDraining || IsHeld || Volatile.Read(ref _completion) is (Finished or RpcRequested or RpcOutstanding);
+
+    public bool HasFinished => Volatile.Read(ref _completion) == Finished;
+
+    public bool HasRequestedRpc => Volatile.Read(ref _completion) == RpcRequested;
+
+    /// <summary>Lets the end of the operation, or a call of the backend, send a notification.</summary>
+    /// <returns><see langword="false"/> if that has happened already, and no notification was sent.</returns>
+    public bool TryPark(TimeSpan atMost)
+    {
+        _ = Interlocked.Exchange(ref _parked, 1);
+        if (Volatile.Read(ref _completion) != Pending && Interlocked.CompareExchange(ref _parked, 0, 1) == 1)
+        {
+            return false;
+        }
+
+        _parkTimer ??= new Timer(static slot => ((CallSlot)slot!).WakeGuest(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _ = _parkTimer.Change(atMost, Timeout.InfiniteTimeSpan);
+        return true;
+    }
+
+    /// <summary>The guest's thread is back.</summary>
+    public void Unpark()
+    {
+        _ = Interlocked.Exchange(ref _parked, 0);
+        _ = _parkTimer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+    }
+
+    /// <summary>Wakes the guest's thread, if it sleeps and was not woken yet.</summary>
+    public void WakeGuest()
+    {
+        if (Volatile.Read(ref _parked) != 0 && Interlocked.Exchange(ref _parked, 0) != 0)
+        {
+            _calls.Notifications.Post(NotificationQueue.ValueOf(this));
+        }
+    }
+
+    /// <summary>Gives back a buffer of the guest's that the call had.</summary>
+    public void ReturnBuffer(SharedBuffer buffer) => _calls.ReturnBuffer(buffer);
+
+    /// <summary>Waits until the operation ends or wants to call the guest.</summary>
     /// <param name="quantum">How long at the most.</param>
-    /// <returns>Whether it has ended.</returns>
+    /// <returns>Whether one of the two has happened.</returns>
     public bool WaitForBackend(TimeSpan quantum)
     {
-        if (Volatile.Read(ref _completion) == Finished)
+        if (Volatile.Read(ref _completion) != Pending)
         {
             return true;
         }
 
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
         TimeSpan left = quantum;
-        while (left > TimeSpan.Zero && Volatile.Read(ref _completion) != Finished)
+        while (left > TimeSpan.Zero && Volatile.Read(ref _completion) == Pending)
         {
-            // The event may still be set for the slot's previous call, whose worker sets it last of all.
-            if (_finished.Wait(left) && Volatile.Read(ref _completion) != Finished)
+            // The event may still be set for something earlier, such as the slot's previous call, whose worker sets it last of all.
+            if (_event.Wait(left) && Volatile.Read(ref _completion) == Pending)
             {
-                _finished.Reset();
+                _event.Reset();
             }
 
             left = quantum - System.Diagnostics.Stopwatch.GetElapsedTime(start);
         }
 
-        return Volatile.Read(ref _completion) == Finished;
+        return Volatile.Read(ref _completion) != Pending;
     }
 
     /// <summary>Asks the backend to end the call early, if it is an invocation in this session with this id.</summary>
@@ -246,6 +378,12 @@ internal sealed class CallSlot
         Volatile.Write(ref _state, generation | (int)CallState.Free);
     }
 
+    private void Wake()
+    {
+        _event.Set();
+        WakeGuest();
+    }
+
     private void ForgetBuffers()
     {
         foreach (ref TeeParameter parameter in Request.Parameters)
@@ -271,7 +409,7 @@ internal sealed class CallSlot
         if (!Request.IsCancellationRequested)
         {
             Request.RequestCancellation();
-            _calls.Cancel(Request);
+            _calls.Operations.Cancel(Request);
         }
     }
 
@@ -284,7 +422,7 @@ internal sealed class CallSlot
         }
         catch (Exception exception)
         {
-            result = _calls.BackendFailed(Request.Operation, exception);
+            result = _calls.Operations.BackendFailed(Request.Operation, exception);
         }
 
         Complete(result);

@@ -63,6 +63,12 @@ internal sealed class CallSlots
         return count;
     }
 
+    /// <summary>Whether a guest's thread sleeps on a call.</summary>
+    public bool HasParked => Array.Exists(_slots, slot => slot is { Stage: RpcStage.Parked, State: CallState.Suspended });
+
+    /// <summary>Whether no backend is at work.</summary>
+    public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);
+
     /// <summary>Whether every slot is held by a call of another incarnation.</summary>
     public bool AreHeldByOthersThan(Incarnation incarnation)
     {

@@ -7,8 +7,12 @@ internal sealed class CallWorker
 {
     private readonly YieldingCalls _calls;
     private readonly CallSlot _slot;
+    private const int Operation = 1;
+    private const int Answer = 2;
+    private const int Stopping = 4;
+
     private readonly ManualResetEventSlim _posted = new(false);
-    private volatile bool _isStopping;
+    private int _work;
 
     public CallWorker(YieldingCalls calls, CallSlot slot, string name)
     {
@@ -18,12 +22,17 @@ internal sealed class CallWorker
     }
 
     /// <summary>Has the slot's operation performed.</summary>
-    public void Post() => _posted.Set();
+    public void Post() => Post(Operation);
+
+    /// <summary>Lets the operation go on that awaits the guest's answer.</summary>
+    public void PostAnswer() => Post(Answer);
 
     /// <summary>Ends the thread, once its operation is done.</summary>
-    public void Stop()
+    public void Stop() => Post(Stopping);
+
+    private void Post(int work)
     {
-        _isStopping = true;
+        _ = Interlocked.Or(ref _work, work);
         _posted.Set();
     }
 
@@ -33,15 +42,20 @@ internal sealed class CallWorker
         {
             _posted.Wait();
             _posted.Reset();
-            if (_isStopping)
+            int work = Interlocked.Exchange(ref _work, 0);
+            if ((work & Answer) != 0)
             {
-                _posted.Dispose();
-                return;
+                _slot.Rpc.Continue();
             }
 
-            if (_calls.TryPerform(_slot, out TeeResult result))
+            if ((work & Operation) != 0 && _calls.Operations.TryPerform(_slot, out TeeResult result))
             {
                 _slot.Complete(result);
+            }
+
+            if ((work & Stopping) != 0)
+            {
+                return;
             }
         }
     }

@@ -7,6 +7,9 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
 {
     private volatile bool _isRetired;
 
+    /// <summary>Whether memory for RPC messages that the guest allocates stays with the slots between calls.</summary>
+    public bool CachesRpcBuffers { get; set; }
+
     /// <summary>Guards both tables.</summary>
     public ChangeGate Gate { get; } = new();
 

@@ -49,6 +49,12 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
         slot.FirstParameter = 0;
         slot.HasTemporaryBuffers = false;
         slot.IsDraining = false;
+        slot.IsHeld = false;
+        slot.IsWithBackend = false;
+        slot.IsOnWorker = false;
+        slot.CannotPark = false;
+        slot.Stage = RpcStage.None;
+        slot.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
         slot.Request.ResetCancellation();
         switch (message.Header.Command)
         {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
@@ -13,40 +14,41 @@ namespace OpTeeMediator.Calls;
 /// <remarks>The states of a call are those of its <see cref="CallSlot"/>; docs/DESIGN.md draws them.</remarks>
 internal sealed class YieldingCalls
 {
-    /// <summary>X3 of an RPC return carries the resume information; X1 and X2 are the guest's own for FOREIGN_INTR.</summary>
-    private static readonly SmcRegisterSet SuspendedRegisters = SmcRegisterSet.X0.Union(SmcRegisterSet.Range(3, 3));
+    // Linux sleeps uninterruptibly while a call is parked, and warns of tasks that do so for two minutes.
+    private static readonly TimeSpan ParkAtMost = TimeSpan.FromSeconds(55);
 
     private readonly IGuestMemory _memory;
     private readonly IMappedGuestMemory? _mapped;
-    private readonly ITeePartition _partition;
-    private readonly TeeAccess _access;
-    private readonly DeviceEnumeration? _enumeration;
+    private readonly BackendOperations _operations;
+    private readonly CallBooks _books;
     private readonly SharedBufferPool _buffers;
     private readonly MessageReader _reader;
     private readonly CallSlot _standby;
+    private readonly RpcChannel _rpc;
     private readonly TimeSpan _quantum;
+    private readonly TimeSpan _parkAfter;
     private readonly ILogger _log;
+    private volatile bool _isPaused;
+    private volatile bool _isStoppingNotifications;
     private volatile Incarnation _incarnation;
 
     public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
     {
         _memory = environment.Memory;
         _mapped = _memory as IMappedGuestMemory;
-        _partition = environment.Partition;
-        _access = environment.Access;
         _quantum = environment.Quantum;
+        _parkAfter = environment.ParkAfter;
+        Notifications = environment.Notifications;
         _log = environment.Log;
         _buffers = environment.Buffers;
         _reader = new MessageReader(_memory, environment.Reserved);
+        _operations = new BackendOperations(environment.Partition, _log);
+        _books = new CallBooks(environment, _operations);
+        _rpc = new RpcChannel(_memory, _buffers, _log);
         _incarnation = incarnation;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
-        if (_partition.Devices is { } devices)
-        {
-            _enumeration = new DeviceEnumeration(devices.Where(device => _access.Allows(device.Uuid)));
-        }
-
-        if (_partition.UsesWorkers)
+        if (environment.Partition.UsesWorkers)
         {
             foreach (CallSlot slot in Slots.All)
             {
@@ -56,6 +58,23 @@ internal sealed class YieldingCalls
     }
 
     public CallSlots Slots { get; }
+
+    /// <summary>What slots and workers have the backend do.</summary>
+    public BackendOperations Operations => _operations;
+
+    /// <summary>What wakes parked calls.</summary>
+    public NotificationQueue Notifications { get; }
+
+    /// <summary>Whether the VM is paused: no operation begins.</summary>
+    public bool IsPaused
+    {
+        get => _isPaused;
+        set
+        {
+            _isPaused = value;
+            Slots.WakeWaiters();
+        }
+    }
 
     /// <summary>The driver's life that new calls belong to.</summary>
     public Incarnation Incarnation
@@ -109,7 +128,7 @@ internal sealed class YieldingCalls
             request.Operation = TeeOperation.InvokeCommand;
             if (refusal == TeeReturnCode.Success && slot.HasTemporaryBuffers)
             {
-                refusal = AttachTemporaryBuffers(slot);
+                refusal = _books.AttachTemporaryBuffers(slot);
             }
 
             if (refusal != TeeReturnCode.Success)
@@ -138,8 +157,63 @@ internal sealed class YieldingCalls
         }
 
         held = slot;
-        return slot.IsDraining ? Drain(slot, ref registers) : Wait(slot, ref registers);
+        switch (slot.Stage)
+        {
+            case RpcStage.Allocating:
+                return ResumeAllocated(slot, ref registers);
+
+            case RpcStage.Calling:
+                return ResumeAnswered(slot, ref registers);
+
+            case RpcStage.Declining:
+                slot.EndRpc(TeeReturnCode.OutOfMemory);
+                return Wait(slot, ref registers);
+
+            case RpcStage.Parked:
+                slot.Unpark();
+                slot.CannotPark = !_rpc.ReadParkAnswer(slot);
+                slot.ActiveSince = Stopwatch.GetTimestamp();
+                return Wait(slot, ref registers);
+
+            case RpcStage.Concluding:
+                return Conclude(slot, slot.Result, ref registers);
+
+            default:
+                return slot.IsDraining ? Drain(slot, ref registers) : slot.IsHeld ? Hold(slot, ref registers) : Wait(slot, ref registers);
+        }
     }
+
+    /// <summary>Which registers <see cref="Resume"/> needs: more after RPC ALLOC.</summary>
+    public SmcRegisterSet RegistersToResume(ulong x3) =>
+        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcChannel.AllocationAnswer : RpcChannel.ResumeInformation;
+
+    /// <summary>DISABLE_SHM_CACHE: takes memory back that a slot has kept.</summary>
+    /// <returns>Whether there was any.</returns>
+    public bool TryTakeRpcBuffer(Incarnation incarnation, out ulong cookie)
+    {
+        cookie = 0;
+        foreach (CallSlot slot in Slots.All)
+        {
+            if (!slot.TryTake())
+            {
+                continue;
+            }
+
+            bool isFound = slot.RpcBuffer is { } buffer && buffer.Owner == incarnation;
+            cookie = isFound ? slot.RpcBuffer!.Value.Cookie : 0;
+            slot.RpcBuffer = null;
+            slot.Release();
+            if (isFound)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Returns memory that a call has had from the guest.</summary>
+    public void ReturnBuffer(SharedBuffer buffer) => _buffers.Return(buffer);
 
     /// <summary>Frees the slot of a call in which the VMM's guest memory or logger threw: before its operation, or behind it.</summary>
     public void Abort(CallSlot slot)
@@ -149,9 +223,18 @@ internal sealed class YieldingCalls
             return;
         }
 
+        if (slot.IsWithBackend && !slot.HasFinished)
+        {
+            // The backend is at work still: the slot is freed when it returns.
+            Incarnation incarnation = slot.Incarnation!;
+            _ = slot.Suspend();
+            slot.TryAbandon(incarnation);
+            return;
+        }
+
         try
         {
-            ReturnTemporaryBuffers(slot);
+            _books.ReturnTemporaryBuffers(slot);
         }
         catch (Exception exception)
         {
@@ -161,105 +244,20 @@ internal sealed class YieldingCalls
         slot.Release();
     }
 
-    /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
-    /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
-    /// <remarks>
-    /// Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way to an inline backend, because the
-    /// processor cannot forward its small fields to one wide copy.
-    /// </remarks>
-    public bool TryPerform(CallSlot slot, out TeeResult result)
-    {
-        TeeRequest request = slot.Request;
-        try
-        {
-            switch (request.Operation)
-            {
-                case TeeOperation.InvokeCommand:
-                    ValueTask<TeeResult> invocation = request.Session!.InvokeCommandAsync(request);
-                    if (invocation.IsCompletedSuccessfully)
-                    {
-                        result = invocation.Result;
-                        return true;
-                    }
-
-                    slot.Await(invocation);
-                    break;
-
-                case TeeOperation.OpenSession:
-                    ValueTask<TeeResult> opening = _partition.OpenSessionAsync(request);
-                    if (opening.IsCompletedSuccessfully)
-                    {
-                        result = opening.Result;
-                        return true;
-                    }
-
-                    slot.Await(opening);
-                    break;
-
-                case TeeOperation.RegisterMemory:
-                    ValueTask<TeeReturnCode> registration = _partition.RegisterMemoryAsync(slot.Buffer!);
-                    if (registration.IsCompletedSuccessfully)
-                    {
-                        result = TeeResult.FromTee(registration.Result);
-                        return true;
-                    }
-
-                    slot.Await(ToResult(registration));
-                    break;
-
-                default:
-                    bool isClosing = request.Operation == TeeOperation.CloseSession;
-                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync() : _partition.UnregisterMemoryAsync(slot.Buffer!);
-                    if (ending.IsCompletedSuccessfully)
-                    {
-                        ending.GetAwaiter().GetResult();
-                        result = TeeResult.FromTee(TeeReturnCode.Success);
-                        return true;
-                    }
-
-                    slot.Await(ToResult(ending));
-                    break;
-            }
-        }
-        catch (Exception exception)
-        {
-            result = BackendFailed(request.Operation, exception);
-            return true;
-        }
-
-        result = default;
-        return false;
-    }
-
-    /// <summary>What the guest gets when the backend threw.</summary>
-    public TeeResult BackendFailed(TeeOperation operation, Exception exception)
-    {
-        _log.BackendFailed(operation, exception);
-        return TeeResult.CommunicationFailure;
-    }
-
-    /// <summary>Asks the backend to end an operation early.</summary>
-    public void Cancel(TeeRequest request)
-    {
-        try
-        {
-            _partition.Cancel(request);
-        }
-        catch (Exception exception)
-        {
-            _ = BackendFailed(request.Operation, exception);
-        }
-    }
-
     /// <summary>Frees the slot of a call that nobody waits for any more.</summary>
     public void ReleaseAbandoned(CallSlot slot)
     {
         // A call that was draining had not begun: the one who ends the incarnation finds what it wanted to take away in the tables.
-        if (!slot.IsDraining)
+        if (slot.IsHeld)
         {
-            _ = Settle(slot, slot.Result);
+            _books.Forget(slot);
+        }
+        else if (!slot.IsDraining)
+        {
+            _ = _books.Settle(slot, slot.Result);
         }
 
+        _rpc.Forget(slot);
         slot.Release();
     }
 
@@ -318,23 +316,31 @@ internal sealed class YieldingCalls
         {
             case OpTeeMessage.CommandOpenSession:
                 slot.Request.Operation = TeeOperation.OpenSession;
-                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? BeginOpen(slot, incarnation) : refusal);
+                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? _books.BeginOpen(slot, incarnation) : refusal);
                 break;
 
             case OpTeeMessage.CommandCloseSession:
                 slot.Request.Operation = TeeOperation.CloseSession;
-                result = TeeResult.FromTee(BeginClose(slot, incarnation));
+                result = TeeResult.FromTee(CallBooks.BeginClose(slot, incarnation));
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
                 slot.Request.Operation = TeeOperation.RegisterMemory;
-                result = TeeResult.FromTee(BeginRegister(slot, incarnation));
+                result = TeeResult.FromTee(_books.BeginRegister(slot, incarnation));
                 break;
 
             case OpTeeMessage.CommandUnregisterSharedMemory:
                 slot.Request.Operation = TeeOperation.UnregisterMemory;
-                result = TeeResult.FromTee(BeginUnregister(slot, incarnation));
+                result = TeeResult.FromTee(CallBooks.BeginUnregister(slot, incarnation));
                 break;
+
+            case OpTeeMessage.CommandStopAsyncNotification when Notifications.IsAvailable:
+                return StopNotifications(slot, ref registers);
+
+            case OpTeeMessage.CommandDoBottomHalf when Notifications.IsAvailable:
+                // Notification 0 asks for it; this mediator has no work of that kind.
+                slot.Release();
+                return Answer(ref registers, OpTeeSmc.ReturnOk);
 
             case OpTeeMessage.CommandCancel:
                 slot.Request.Operation = TeeOperation.None;
@@ -357,120 +363,7 @@ internal sealed class YieldingCalls
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 
-        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ExecutionOf(slot), ref registers);
-    }
-
-    private TeeExecution ExecutionOf(CallSlot slot)
-    {
-        TeeRequest request = slot.Request;
-        return request.Operation switch
-        {
-            TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
-            TeeOperation.OpenSession => _partition.ExecutionOf(request.Operation, request.Application),
-            _ => _partition.ExecutionOf(request.Operation, Guid.Empty),
-        };
-    }
-
-    private TeeReturnCode BeginOpen(CallSlot slot, Incarnation incarnation)
-    {
-        Guid application = slot.Request.Application;
-        bool isEnumeration = application == DeviceEnumeration.Uuid;
-        if (isEnumeration ? _enumeration is null : !_access.Allows(application))
-        {
-            _log.ApplicationRefused(application);
-            return TeeReturnCode.ItemNotFound;
-        }
-
-        TeeReturnCode refusal = slot.HasTemporaryBuffers ? AttachTemporaryBuffers(slot) : TeeReturnCode.Success;
-        if (refusal != TeeReturnCode.Success)
-        {
-            return refusal;
-        }
-
-        using (incarnation.Gate.Enter())
-        {
-            slot.OwnSession = incarnation.Sessions.TryAdd(application);
-        }
-
-        slot.Request.Session = isEnumeration ? _enumeration : null;
-        return slot.OwnSession is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
-    }
-
-    private static TeeReturnCode BeginClose(CallSlot slot, Incarnation incarnation)
-    {
-        if (slot.Message.Header.ParameterCount != 0)
-        {
-            return TeeReturnCode.BadParameters;
-        }
-
-        using (incarnation.Gate.Enter())
-        {
-            if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
-            {
-                return TeeReturnCode.BadParameters;
-            }
-
-            session.IsOpen = false;
-            slot.OwnSession = session;
-        }
-
-        slot.IsDraining = true;
-        return TeeReturnCode.Success;
-    }
-
-    private TeeReturnCode BeginRegister(CallSlot slot, Incarnation incarnation)
-    {
-        const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
-        ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
-        if (slot.Message.Header.ParameterCount != 1 || parameter.Attributes != PageList)
-        {
-            return TeeReturnCode.BadParameters;
-        }
-
-        TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C, isTemporary: false, out SharedBuffer? buffer);
-        if (refusal != TeeReturnCode.Success)
-        {
-            _log.SharingRefused(parameter.C, parameter.B, refusal);
-            return refusal;
-        }
-
-        bool isAdded;
-        using (incarnation.Gate.Enter())
-        {
-            isAdded = incarnation.Memory.TryAdd(buffer!);
-        }
-
-        if (!isAdded)
-        {
-            _buffers.Return(buffer!);
-            _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters);
-            return TeeReturnCode.BadParameters;
-        }
-
-        slot.Buffer = buffer;
-        return TeeReturnCode.Success;
-    }
-
-    private static TeeReturnCode BeginUnregister(CallSlot slot, Incarnation incarnation)
-    {
-        if (slot.Message.Header.ParameterCount != 1)
-        {
-            return TeeReturnCode.BadParameters;
-        }
-
-        using (incarnation.Gate.Enter())
-        {
-            if (incarnation.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
-            {
-                return TeeReturnCode.BadParameters;
-            }
-
-            buffer.IsUsable = false;
-            slot.Buffer = buffer;
-        }
-
-        slot.IsDraining = true;
-        return TeeReturnCode.Success;
+        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, _operations.ExecutionOf(slot), ref registers);
     }
 
     private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
@@ -489,38 +382,36 @@ internal sealed class YieldingCalls
         return TeeResult.FromTee(TeeReturnCode.Success);
     }
 
-    private TeeReturnCode AttachTemporaryBuffers(CallSlot slot)
+    /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
+    private SmcOutcome StopNotifications(CallSlot slot, ref SmcRegisters registers)
     {
-        Span<TeeParameter> parameters = slot.Request.Parameters;
-        int count = (int)slot.Message.Header.ParameterCount - slot.FirstParameter;
-        for (int index = 0; index < count; index++)
+        _isStoppingNotifications = true;
+        foreach (CallSlot other in Slots.All)
         {
-            ref readonly MessageParameter source = ref slot.Message.Parameters[slot.FirstParameter + index];
-            if (source.Type < OpTeeMessage.TypeTemporaryInput || source.A == 0)
-            {
-                continue;
-            }
-
-            SharedBuffer? buffer;
-            TeeReturnCode refusal = (source.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
-                ? _buffers.TryCreateFromPageList(source.A, source.B, source.C, isTemporary: true, out buffer)
-                : _buffers.TryCreateContiguous(source.A, source.B, out buffer);
-            if (refusal != TeeReturnCode.Success)
-            {
-                _log.SharingRefused(source.C, source.B, refusal);
-                return refusal;
-            }
-
-            slot.HasBuffers = true;
-            parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
+            other.WakeGuest();
         }
 
-        return TeeReturnCode.Success;
+        slot.Request.Operation = TeeOperation.None;
+        slot.IsDraining = true;
+        return Drain(slot, ref registers);
     }
 
-    /// <summary>Waits until no other call uses what this one takes away, as OP-TEE does; then goes on.</summary>
+    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does, or parked calls.</summary>
     private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
     {
+        if (slot.Request.Operation == TeeOperation.None)
+        {
+            if (!Slots.WaitUntil(static (slots, _) => !slots.HasParked, slot, _quantum))
+            {
+                return Suspend(slot, ref registers);
+            }
+
+            Notifications.Disable();
+            _isStoppingNotifications = false;
+            slot.Release();
+            return Answer(ref registers, OpTeeSmc.ReturnOk);
+        }
+
         if (Slots.IsUsedByOthers(slot)
             && !Slots.WaitUntil(static (slots, taker) => !slots.IsUsedByOthers(taker), slot, _quantum))
         {
@@ -528,33 +419,168 @@ internal sealed class YieldingCalls
         }
 
         slot.IsDraining = false;
-        return Run(slot, ExecutionOf(slot), ref registers);
+        return Run(slot, _operations.ExecutionOf(slot), ref registers);
     }
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
+        if (_isPaused)
+        {
+            slot.IsHeld = true;
+            return Suspend(slot, ref registers);
+        }
+
         slot.ExpectBackend();
+        slot.IsWithBackend = true;
         if (execution == TeeExecution.Worker && slot.Worker is { } worker)
         {
+            slot.IsOnWorker = true;
+            slot.ActiveSince = Stopwatch.GetTimestamp();
             worker.Post();
         }
-        else if (TryPerform(slot, out TeeResult result))
+        else if (_operations.TryPerform(slot, out TeeResult result))
         {
+            slot.IsWithBackend = false;
             return Finish(slot, result, reached: true, ref registers);
+        }
+        else
+        {
+            slot.ActiveSince = Stopwatch.GetTimestamp();
         }
 
         return Wait(slot, ref registers);
     }
 
-    private SmcOutcome Wait(CallSlot slot, ref SmcRegisters registers) => slot.WaitForBackend(_quantum)
-        ? Finish(slot, slot.Result, reached: true, ref registers)
-        : Suspend(slot, ref registers);
+    /// <summary>Waits for the VM to go on, then begins the operation.</summary>
+    private SmcOutcome Hold(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (_isPaused && !Slots.WaitUntil(static (_, calls) => !calls._isPaused, this, _quantum))
+        {
+            return Suspend(slot, ref registers);
+        }
+
+        slot.IsHeld = false;
+        TeeExecution execution = _operations.ExecutionOf(slot);
+        return Run(slot, execution, ref registers);
+    }
+
+    /// <summary>Waits for the operation, for a quantum; then it is the guest's turn.</summary>
+    private SmcOutcome Wait(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (slot.WaitForBackend(_quantum))
+        {
+            return slot.HasFinished ? Conclude(slot, slot.Result, ref registers) : CallGuest(slot, ref registers);
+        }
+
+        bool parks = Notifications.IsEnabled
+            && !_isStoppingNotifications
+            && !slot.CannotPark
+            && Stopwatch.GetElapsedTime(slot.ActiveSince) >= _parkAfter;
+        return parks ? Park(slot, ref registers) : Suspend(slot, ref registers);
+    }
+
+    private SmcOutcome CallGuest(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!RpcChannel.HasPlace(slot))
+        {
+            return Suspend(slot, RpcStage.Allocating, RpcChannel.AskForMemory(ref registers), ref registers);
+        }
+
+        if (_rpc.TryWriteCall(slot))
+        {
+            slot.BeginRpc();
+            return Suspend(slot, RpcStage.Calling, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        // The guest has taken away the memory of its own message.
+        slot.EndRpc(TeeReturnCode.Communication);
+        return Wait(slot, ref registers);
+    }
+
+    /// <summary>Has the guest's thread sleep until the operation has ended.</summary>
+    private SmcOutcome Park(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!RpcChannel.HasPlace(slot))
+        {
+            return Suspend(slot, RpcStage.Allocating, RpcChannel.AskForMemory(ref registers), ref registers);
+        }
+
+        if (!slot.TryPark(ParkAtMost))
+        {
+            return Wait(slot, ref registers);
+        }
+
+        if (_isStoppingNotifications)
+        {
+            slot.WakeGuest();
+        }
+
+        if (_rpc.TryWritePark(slot, NotificationQueue.ValueOf(slot)))
+        {
+            return Suspend(slot, RpcStage.Parked, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        slot.Unpark();
+        slot.CannotPark = true;
+        return Suspend(slot, ref registers);
+    }
+
+    private SmcOutcome ResumeAllocated(CallSlot slot, ref SmcRegisters registers)
+    {
+        slot.Stage = RpcStage.None;
+        if (_rpc.TryTakeMemory(slot, registers))
+        {
+            return Wait(slot, ref registers);
+        }
+
+        slot.CannotPark = true;
+        slot.EndRpc(TeeReturnCode.OutOfMemory);
+        return Wait(slot, ref registers);
+    }
+
+    private SmcOutcome ResumeAnswered(CallSlot slot, ref SmcRegisters registers)
+    {
+        slot.Stage = RpcStage.None;
+        TeeReturnCode answer = _rpc.ReadAnswer(slot, out bool declines);
+        if (declines && _rpc.TryWriteCall(slot))
+        {
+            return Suspend(slot, RpcStage.Declining, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        slot.EndRpc(answer);
+        slot.ActiveSince = Stopwatch.GetTimestamp();
+        return Wait(slot, ref registers);
+    }
+
+    /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an exit, then finishes.</summary>
+    private SmcOutcome Conclude(CallSlot slot, TeeResult result, ref SmcRegisters registers)
+    {
+        if (_rpc.TryGiveBackMemory(slot))
+        {
+            return Suspend(slot, RpcStage.Concluding, RpcChannel.AskForCommand(slot, ref registers), ref registers);
+        }
+
+        if (slot.RpcBuffer is { } buffer && !slot.Incarnation!.CachesRpcBuffers)
+        {
+            slot.RpcBuffer = null;
+            return Suspend(slot, RpcStage.Concluding, RpcChannel.AskToFree(buffer, ref registers), ref registers);
+        }
+
+        return Finish(slot, result, reached: true, ref registers);
+    }
 
     private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
     {
         registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
+        return Suspend(slot, RpcStage.None, RpcChannel.ResumeInformation, ref registers);
+    }
+
+    private static SmcOutcome Suspend(CallSlot slot, RpcStage stage, SmcRegisterSet changed, ref SmcRegisters registers)
+    {
+        // The last that is done to the slot: from here on another vCPU may have it.
+        slot.Stage = stage;
         registers.X3 = slot.Suspend();
-        return SmcOutcome.Handled(SuspendedRegisters);
+        return SmcOutcome.Handled(changed);
     }
 
     /// <summary>Ends a call: books, results, registers.</summary>
@@ -566,11 +592,11 @@ internal sealed class YieldingCalls
     {
         if (reached)
         {
-            result = Settle(slot, result);
+            result = _books.Settle(slot, result);
         }
         else
         {
-            ReturnTemporaryBuffers(slot);
+            _books.ReturnTemporaryBuffers(slot);
         }
 
         if (!slot.Incarnation!.IsRetired)
@@ -580,82 +606,6 @@ internal sealed class YieldingCalls
 
         slot.Release();
         return Answer(ref registers, OpTeeSmc.ReturnOk);
-    }
-
-    /// <summary>Enters into the books what an operation has changed.</summary>
-    private TeeResult Settle(CallSlot slot, TeeResult result)
-    {
-        if (slot.Request.Operation != TeeOperation.InvokeCommand)
-        {
-            result = SettleOther(slot, result);
-        }
-
-        if (slot.HasTemporaryBuffers)
-        {
-            ReturnTemporaryBuffers(slot);
-        }
-
-        return result;
-    }
-
-    private TeeResult SettleOther(CallSlot slot, TeeResult result)
-    {
-        Incarnation incarnation = slot.Incarnation!;
-        if (slot.Request.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
-        {
-            slot.Buffer!.IsUsable = true;
-            return result;
-        }
-
-        bool returnsBuffer = false;
-        using (incarnation.Gate.Enter())
-        {
-            switch (slot.Request.Operation)
-            {
-                case TeeOperation.OpenSession:
-                    if (result.IsSuccess && slot.Request.Session is null)
-                    {
-                        result = BackendFailed(TeeOperation.OpenSession, new InvalidOperationException("The backend reported success but set no session."));
-                    }
-
-                    slot.OwnSession!.Backend = slot.Request.Session;
-                    slot.OwnSession.IsOpen = result.IsSuccess;
-                    if (!result.IsSuccess)
-                    {
-                        incarnation.Sessions.Remove(slot.OwnSession);
-                    }
-
-                    break;
-
-                case TeeOperation.CloseSession:
-                    incarnation.Sessions.Remove(slot.OwnSession!);
-                    break;
-
-                default:
-                    // Registration refused, or ended.
-                    _ = incarnation.Memory.Remove(slot.Buffer!.Cookie);
-                    returnsBuffer = true;
-                    break;
-            }
-        }
-
-        if (returnsBuffer)
-        {
-            _buffers.Return(slot.Buffer!);
-        }
-
-        return result;
-    }
-
-    private void ReturnTemporaryBuffers(CallSlot slot)
-    {
-        foreach (ref TeeParameter parameter in slot.Request.Parameters)
-        {
-            if (parameter.Memory is SharedBuffer { IsTemporary: true } buffer)
-            {
-                _buffers.Return(parameter.TakeMemory(buffer));
-            }
-        }
     }
 
     // Kept out of line: inlined into the call's path its variables push each other out of the processor's registers.
@@ -699,11 +649,4 @@ internal sealed class YieldingCalls
         return SmcOutcome.Handled(SmcRegisterSet.X0);
     }
 
-    private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);
-
-    private static async ValueTask<TeeResult> ToResult(ValueTask operation)
-    {
-        await operation;
-        return TeeResult.FromTee(TeeReturnCode.Success);
-    }
 }

@@ -18,11 +18,17 @@ internal static partial class Log
     [LoggerMessage(1003, LogLevel.Debug, "A driver of the guest ends with {Sessions} sessions, {Buffers} shared buffers and {Calls} calls in flight")]
     public static partial void DriverEnds(this ILogger log, int sessions, int buffers, int calls);
 
+    [LoggerMessage(1004, LogLevel.Debug, "The guest's answer to RPC {Command} was refused: {Reason}")]
+    public static partial void RpcAnswerRefused(this ILogger log, uint command, string reason);
+
     [LoggerMessage(1100, LogLevel.Error, "The TEE backend failed in {Operation}; the guest gets TEE_ERROR_COMMUNICATION")]
     public static partial void BackendFailed(this ILogger log, TeeOperation operation, Exception exception);
 
     [LoggerMessage(1101, LogLevel.Error, "An SMC 0x{FunctionId:x8} could not be served; this is a defect of the mediator or of the VMM's IGuestMemory")]
     public static partial void CallFailed(this ILogger log, uint functionId, Exception exception);
+
+    [LoggerMessage(1102, LogLevel.Error, "The VMM's interrupt line failed; a parked call of the guest may sleep until it is woken again")]
+    public static partial void InterruptFailed(this ILogger log, Exception exception);
 
     [LoggerMessage(1200, LogLevel.Warning, "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
     public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);

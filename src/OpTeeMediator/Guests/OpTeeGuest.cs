@@ -15,7 +15,7 @@ namespace OpTeeMediator.Guests;
 /// <para>Create it before the VM's first instruction and dispose of it when the VM is gone, before the guest memory and the backend.</para>
 /// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being reset or disposed of.</para>
 /// <para>Needs from X0–X17: X0 always; X1 and X2 for CALL_WITH_ARG and CALL_WITH_RPC_ARG; X1 to X3 for CALL_WITH_REGD_ARG; X3 for
-/// RETURN_FROM_RPC; X1 for EXCHANGE_CAPABILITIES. <see cref="OpTeeSmc"/> has the register tables.</para>
+/// RETURN_FROM_RPC, and X1, X2, X4, X5 if it answers an ALLOC; X1 for EXCHANGE_CAPABILITIES. <see cref="OpTeeSmc"/> has the register tables.</para>
 /// </remarks>
 public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 {
@@ -28,7 +28,6 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
     private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
     private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
-    private static readonly SmcRegisterSet X0AndX3 = SmcRegisterSet.X0.Union(SmcRegisterSet.Range(3, 3));
 
     private readonly OpTeeGuestOptions _options;
     private readonly ITeePartition _partition;
@@ -79,7 +78,18 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         TeeAccess access = options.Access ?? backend.DefaultAccess;
         _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
         CallEnvironment environment = new(
-            options.Name, memory, options.ReservedSharedMemory, _partition, access, _buffers, limits.Calls, options.Quantum, _log);
+            options.Name,
+            memory,
+            options.ReservedSharedMemory,
+            _partition,
+            access,
+            _buffers,
+            limits.Calls,
+            options.Quantum,
+            options.ParkAfter,
+            new NotificationQueue(options.NotificationInterrupt, _log),
+            _log);
+        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = options.NotificationInterrupt?.Spi };
         _calls = new YieldingCalls(environment, NewIncarnation());
     }
 
@@ -92,7 +102,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     ];
 
     /// <summary>The device-tree node by which the guest finds this OP-TEE.</summary>
-    public OpTeeDeviceTreeNode DeviceTreeNode { get; } = new();
+    public OpTeeDeviceTreeNode DeviceTreeNode { get; }
 
     /// <summary>What the guest holds now.</summary>
     public OpTeeGuestStatus Status
@@ -118,7 +128,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         {
             OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
             OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
-            OpTeeSmc.ReturnFromRpc => X0AndX3,
+            OpTeeSmc.ReturnFromRpc => loaded.Contains(RpcChannel.ResumeInformation) ? _calls.RegistersToResume(registers.X3) : RpcChannel.ResumeInformation,
             OpTeeSmc.ExchangeCapabilities => X0ToX1,
             _ => SmcRegisterSet.X0,
         };
@@ -165,6 +175,41 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         await WaitOrWarn(teardown);
     }
 
+    /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin.</summary>
+    /// <returns>
+    /// A task that says whether all operations have come to a halt within <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, nothing is paused.
+    /// Calls that were in flight stay suspended in the guest, their results with the mediator.
+    /// </returns>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <remarks>Thread-safe. A call that comes all the same is suspended until <see cref="Resume"/>.</remarks>
+    public async Task<bool> PauseAsync()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        _calls.IsPaused = true;
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        while (!_calls.Slots.AreQuiet)
+        {
+            if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > _options.ShutdownDeadline)
+            {
+                _calls.IsPaused = false;
+                return false;
+            }
+
+            await Task.Delay(1);
+        }
+
+        return true;
+    }
+
+    /// <summary>The VM goes on.</summary>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <remarks>Thread-safe; without effect if the VM was not paused.</remarks>
+    public void Resume()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        _calls.IsPaused = false;
+    }
+
     /// <summary>The VM is gone: ends its calls, closes its sessions, lets go of its memory and tells the TEE.</summary>
     /// <returns>
     /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed by then is freed when the calls that
@@ -209,15 +254,53 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             case OpTeeSmc.ExchangeCapabilities:
                 return ExchangeCapabilities(ref registers);
 
-            case OpTeeSmc.EnableShmCache:
-                return Answer(ref registers, IsIdle ? OpTeeSmc.ReturnOk : OpTeeSmc.ReturnBusy);
+            case OpTeeSmc.EnableShmCache when IsIdle:
+                _calls.Incarnation.CachesRpcBuffers = true;
+                return Answer(ref registers, OpTeeSmc.ReturnOk);
 
+            case OpTeeSmc.DisableShmCache when IsIdle:
+                return DisableShmCache(ref registers);
+
+            case OpTeeSmc.EnableShmCache:
             case OpTeeSmc.DisableShmCache:
-                return Answer(ref registers, IsIdle ? OpTeeSmc.ReturnNotAvailable : OpTeeSmc.ReturnBusy);
+                return Answer(ref registers, OpTeeSmc.ReturnBusy);
+
+            case OpTeeSmc.EnableAsyncNotification when _calls.Notifications.IsAvailable:
+                _calls.Notifications.Enable();
+                return Answer(ref registers, OpTeeSmc.ReturnOk);
+
+            case OpTeeSmc.GetAsyncNotificationValue when _calls.Notifications.IsAvailable:
+                return TakeNotification(ref registers);
 
             default:
                 return DispatchRest(functionId, ref registers);
         }
+    }
+
+    private SmcOutcome DisableShmCache(ref SmcRegisters registers)
+    {
+        Incarnation incarnation = _calls.Incarnation;
+        if (!_calls.TryTakeRpcBuffer(incarnation, out ulong cookie))
+        {
+            incarnation.CachesRpcBuffers = false;
+            return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+        }
+
+        registers.X0 = OpTeeSmc.ReturnOk;
+        registers.X1 = cookie >> 32;
+        registers.X2 = (uint)cookie;
+        return SmcOutcome.Handled(X0ToX2);
+    }
+
+    private SmcOutcome TakeNotification(ref SmcRegisters registers)
+    {
+        const ulong Valid = 1;
+        const ulong Pending = 2;
+        bool isValid = _calls.Notifications.TryTake(out uint value, out bool hasMore);
+        registers.X0 = OpTeeSmc.ReturnOk;
+        registers.X1 = value;
+        registers.X2 = (isValid ? Valid : 0) | (hasMore ? Pending : 0);
+        return SmcOutcome.Handled(X0ToX2);
     }
 
     private SmcOutcome DispatchRest(uint functionId, ref SmcRegisters registers)
@@ -254,14 +337,21 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
 
-        OpTeeCapabilities capabilities = _options.Capabilities & ~OpTeeCapabilities.ReservedSharedMemory;
+        const OpTeeCapabilities Derived = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.AsynchronousNotifications;
+        OpTeeCapabilities capabilities = _options.Capabilities & ~Derived;
+        if (_calls.Notifications.IsAvailable)
+        {
+            capabilities |= OpTeeCapabilities.AsynchronousNotifications;
+        }
+
         if (_options.ReservedSharedMemory is not null)
         {
             capabilities |= OpTeeCapabilities.ReservedSharedMemory;
         }
 
         ulong rpcParameters = (capabilities & OpTeeCapabilities.RpcArgument) != 0 ? (ulong)MessageReader.RpcParameters : 0;
-        return FastCalls.Answer(ref registers, OpTeeSmc.ReturnOk, (ulong)capabilities, 0, rpcParameters);
+        ulong highest = _calls.Notifications.IsAvailable ? NotificationQueue.HighestValue : 0;
+        return FastCalls.Answer(ref registers, OpTeeSmc.ReturnOk, (ulong)capabilities, highest, rpcParameters);
     }
 
     /// <summary>A driver starts: what an earlier one left is dropped.</summary>
@@ -300,6 +390,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         TaskCompletionSource teardown = new(TaskCreationOptions.RunContinuationsAsynchronously);
         _log.DriverEnds(present.Sessions.Count, present.Memory.Count, _calls.Slots.CountOf(present));
         _calls.Incarnation = next;
+        _calls.Notifications.Reset();
         _teardowns.Add(teardown.Task);
         Teardown.Begin(_calls, _partition, _buffers, present, failure =>
         {

@@ -17,7 +17,8 @@ public sealed record OpTeeGuestOptions
     public TeeAccess? Access { get; init; }
 
     /// <summary>The capabilities that are offered to the guest. Others are never offered, whatever the backend can.</summary>
-    /// <remarks><see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and need not be named.</remarks>
+    /// <remarks><see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
+    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be named.</remarks>
     public OpTeeCapabilities Capabilities { get; init; } =
         OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
 
@@ -32,9 +33,20 @@ public sealed record OpTeeGuestOptions
     /// </summary>
     public GuestRange? ReservedSharedMemory { get; init; }
 
-    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 1 ms to 1 s. Default 1 ms.</summary>
-    /// <remarks>Longer is fewer exits, and later interrupts.</remarks>
+    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to 1 s. Default 1 ms.</summary>
+    /// <remarks>Longer is fewer exits, and later interrupts. 0 gives the vCPU back at once if the backend is not done.</remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>
+    /// How long an operation runs before the guest's thread is put to sleep until it ends, where <see cref="NotificationInterrupt"/> is given: 1 ms to 1 minute.
+    /// Default 5 ms.
+    /// </summary>
+    /// <remarks>Shorter frees the vCPU earlier; each sleep costs the guest two exits and an interrupt.</remarks>
+    public TimeSpan ParkAfter { get; init; } = TimeSpan.FromMilliseconds(5);
+
+    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for none.</summary>
+    /// <remarks>The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not start.</remarks>
+    public IInterruptLine? NotificationInterrupt { get; init; }
 
     /// <summary>
     /// How long disposing waits for calls that the backend does not end: 0 to 10 minutes. Default 5 s. After that what they hold is freed when they end.
@@ -55,7 +67,8 @@ public sealed record OpTeeGuestOptions
         ArgumentNullException.ThrowIfNull(Limits);
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Limits.Validate();
-        ThrowIfOutside(Quantum, TimeSpan.FromMilliseconds(1), TimeSpan.FromSeconds(1), nameof(Quantum));
+        ThrowIfOutside(Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1), nameof(Quantum));
+        ThrowIfOutside(ParkAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(ParkAfter));
         ThrowIfOutside(ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10), nameof(ShutdownDeadline));
         if (ReservedSharedMemory is { } reserved
             && (!reserved.Start.IsAligned(OpTeeMessage.PageSize) || reserved.Length == 0 || reserved.Length % OpTeeMessage.PageSize != 0 || reserved.End.Value - 1 > uint.MaxValue))

@@ -17,6 +17,9 @@ public enum OpTeeCapabilities
     /// <summary>OPTEE_SMC_SEC_CAP_MEMREF_NULL: NULL memory references are understood.</summary>
     NullMemoryReference = 1 << 4,
 
+    /// <summary>OPTEE_SMC_SEC_CAP_ASYNC_NOTIF: the TEE can interrupt the guest.</summary>
+    AsynchronousNotifications = 1 << 5,
+
     /// <summary>OPTEE_SMC_SEC_CAP_RPC_ARG: the guest supplies room for RPC messages with each call.</summary>
     RpcArgument = 1 << 6,
 }

@@ -85,6 +85,12 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_CMD_UNREGISTER_SHM.</summary>
     public const uint CommandUnregisterSharedMemory = 5;
 
+    /// <summary>OPTEE_MSG_CMD_DO_BOTTOM_HALF: the guest's answer to notification 0.</summary>
+    public const uint CommandDoBottomHalf = 6;
+
+    /// <summary>OPTEE_MSG_CMD_STOP_ASYNC_NOTIF: the guest takes no more notifications.</summary>
+    public const uint CommandStopAsyncNotification = 7;
+
     /// <summary>OPTEE_MSG_GET_ARG_SIZE: the size of a message in bytes.</summary>
     /// <param name="parameters">The number of parameters, 0 to <see cref="MaximumParameters"/>.</param>
     /// <returns>The size.</returns>

@@ -51,7 +51,7 @@ public static class OpTeeSmc
 
     /// <summary>OPTEE_SMC_CALL_RETURN_FROM_RPC: goes on with a call that returned an RPC.</summary>
     /// <remarks><code>
-    /// call    a3 the resume information of that return; all else depends on the RPC
+    /// call    a3 the resume information of that return; after RPC ALLOC a1:a2 address and a4:a5 cookie
     /// return  as CALL_WITH_ARG; a0 ERESUME if no call waits for this resume information
     /// </code></remarks>
     public const uint ReturnFromRpc = 0x3200_0003;
@@ -104,6 +104,22 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint GetThreadCount = 0xb200_000f;
 
+    /// <summary>OPTEE_SMC_ENABLE_ASYNC_NOTIF: the guest is ready for notifications.</summary>
+    /// <remarks><code>
+    /// call    a1–a7 not used
+    /// return  a0 OK                             a1–a7 kept
+    ///         a0 UNKNOWN_FUNCTION (the VMM has given no interrupt)      a1–a7 kept
+    /// </code></remarks>
+    public const uint EnableAsyncNotification = 0xb200_0010;
+
+    /// <summary>OPTEE_SMC_GET_ASYNC_NOTIF_VALUE: takes the next pending notification.</summary>
+    /// <remarks><code>
+    /// call    a1–a7 not used
+    /// return  a0 OK, a1 value, a2 bit 0: the value is valid, bit 1: more are pending                a3–a7 kept
+    ///         a0 UNKNOWN_FUNCTION (the VMM has given no interrupt)      a1–a7 kept
+    /// </code></remarks>
+    public const uint GetAsyncNotificationValue = 0xb200_0011;
+
     /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages behind the message.</summary>
     public const uint CallWithRpcArgument = 0x3200_0012;
 
@@ -140,6 +156,25 @@ public static class OpTeeSmc
 
     /// <summary>OPTEE_SMC_RETURN_UNKNOWN_FUNCTION: unknown fast call.</summary>
     public const uint ReturnUnknownFunction = 0xffff_ffff;
+
+    /// <summary>OPTEE_SMC_RETURN_RPC_ALLOC: the guest shall allocate memory for an RPC message.</summary>
+    /// <remarks><code>
+    /// return  a0 this value, a1 size in bytes, a3 resume information    a2, a4–a7 kept
+    /// resume  a1:a2 guest address (0: no memory), a4:a5 cookie
+    /// </code></remarks>
+    public const uint ReturnRpcAllocate = 0xffff_0000;
+
+    /// <summary>OPTEE_SMC_RETURN_RPC_FREE: the guest may free memory that it allocated so.</summary>
+    /// <remarks><code>
+    /// return  a0 this value, a1:a2 cookie, a3 resume information        a4–a7 kept
+    /// </code></remarks>
+    public const uint ReturnRpcFree = 0xffff_0002;
+
+    /// <summary>OPTEE_SMC_RETURN_RPC_CMD: the guest shall do what the RPC message says.</summary>
+    /// <remarks><code>
+    /// return  a0 this value, a1:a2 cookie of the message's memory (0 behind the call's own message), a3 resume information     a4–a7 kept
+    /// </code></remarks>
+    public const uint ReturnRpcCommand = 0xffff_0005;
 
     /// <summary>OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: the guest shall take its interrupts and then resume the call.</summary>
     /// <remarks><code>

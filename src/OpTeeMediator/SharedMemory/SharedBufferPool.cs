@@ -29,8 +29,8 @@ internal sealed class SharedBufferPool
         _lists = ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize);
     }
 
-    /// <summary>Makes a buffer of contiguous guest memory.</summary>
-    public TeeReturnCode TryCreateContiguous(GuestAddress address, ulong size, out SharedBuffer? buffer)
+    /// <summary>Makes a buffer of contiguous guest memory, for one call.</summary>
+    public TeeReturnCode TryCreateContiguous(GuestAddress address, ulong size, ulong cookie, out SharedBuffer? buffer)
     {
         buffer = null;
         if (!TryCountPages(address.Value, size, out int count, out TeeReturnCode refusal))
@@ -41,7 +41,7 @@ internal sealed class SharedBufferPool
         ulong pageOffset = address.Value % OpTeeMessage.PageSize;
         SharedBuffer candidate = Rent();
         candidate.Pages.Set(address.Value - pageOffset, count, null);
-        candidate.Describe(0, pageOffset, size, isTemporary: true);
+        candidate.Describe(cookie, pageOffset, size, isTemporary: true);
         return Admit(candidate, out buffer);
     }
 

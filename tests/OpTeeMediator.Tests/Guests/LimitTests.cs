@@ -147,7 +147,7 @@ internal sealed class LimitTests
         Assert.That(backend.Partitions, Is.Zero, "The TEE should not have been told.");
     }
 
-    [TestCase(0.9, 0.0)]
+    [TestCase(-0.1, 0.0)]
     [TestCase(1001.0, 0.0)]
     [TestCase(1.0, -1.0)]
     [TestCase(1.0, 600_001.0)]

@@ -336,8 +336,10 @@ public sealed class LinuxTeeTests
     }
 
     [Test]
+    [NonParallelizable]
     public async Task RegisterMemory_ScatteredBuffer_LeavesNoMappingBehind()
     {
+        // Counts in the whole process: no other test may run.
         int before = CountMappings();
         PagedSharedMemory buffer = Buffer(Memory, 0, 3 * Page, Start + (9 * Page), Start + (2 * Page), Start);
         _ = await Partition.RegisterMemoryAsync(buffer);

@@ -1,0 +1,120 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>Performs the operations of slots at the backend. What the backend throws becomes a result and a log entry.</summary>
+internal sealed class BackendOperations(ITeePartition partition, ILogger log)
+{
+    /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
+    /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
+    /// <remarks>
+    /// Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way to an inline backend, because the
+    /// processor cannot forward its small fields to one wide copy.
+    /// </remarks>
+    public bool TryPerform(CallSlot slot, out TeeResult result)
+    {
+        TeeRequest request = slot.Request;
+        try
+        {
+            switch (request.Operation)
+            {
+                case TeeOperation.InvokeCommand:
+                    ValueTask<TeeResult> invocation = request.Session!.InvokeCommandAsync(request);
+                    if (invocation.IsCompletedSuccessfully)
+                    {
+                        result = invocation.Result;
+                        return true;
+                    }
+
+                    slot.Await(invocation);
+                    break;
+
+                case TeeOperation.OpenSession:
+                    ValueTask<TeeResult> opening = partition.OpenSessionAsync(request);
+                    if (opening.IsCompletedSuccessfully)
+                    {
+                        result = opening.Result;
+                        return true;
+                    }
+
+                    slot.Await(opening);
+                    break;
+
+                case TeeOperation.RegisterMemory:
+                    ValueTask<TeeReturnCode> registration = partition.RegisterMemoryAsync(slot.Buffer!);
+                    if (registration.IsCompletedSuccessfully)
+                    {
+                        result = TeeResult.FromTee(registration.Result);
+                        return true;
+                    }
+
+                    slot.Await(ToResult(registration));
+                    break;
+
+                default:
+                    bool isClosing = request.Operation == TeeOperation.CloseSession;
+                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync() : partition.UnregisterMemoryAsync(slot.Buffer!);
+                    if (ending.IsCompletedSuccessfully)
+                    {
+                        ending.GetAwaiter().GetResult();
+                        result = TeeResult.FromTee(TeeReturnCode.Success);
+                        return true;
+                    }
+
+                    slot.Await(ToResult(ending));
+                    break;
+            }
+        }
+        catch (Exception exception)
+        {
+            result = BackendFailed(request.Operation, exception);
+            return true;
+        }
+
+        result = default;
+        return false;
+    }
+
+    /// <summary>What the guest gets when the backend threw.</summary>
+    public TeeResult BackendFailed(TeeOperation operation, Exception exception)
+    {
+        log.BackendFailed(operation, exception);
+        return TeeResult.CommunicationFailure;
+    }
+
+    /// <summary>Asks the backend to end an operation early.</summary>
+    public void Cancel(TeeRequest request)
+    {
+        try
+        {
+            partition.Cancel(request);
+        }
+        catch (Exception exception)
+        {
+            _ = BackendFailed(request.Operation, exception);
+        }
+    }
+
+    /// <summary>Where the operation of a slot runs.</summary>
+    public TeeExecution ExecutionOf(CallSlot slot)
+    {
+        TeeRequest request = slot.Request;
+        return request.Operation switch
+        {
+            TeeOperation.InvokeCommand => request.Session!.Execution,
+            TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
+            TeeOperation.OpenSession => partition.ExecutionOf(request.Operation, request.Application),
+            _ => partition.ExecutionOf(request.Operation, Guid.Empty),
+        };
+    }
+
+    private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);
+
+    private static async ValueTask<TeeResult> ToResult(ValueTask operation)
+    {
+        await operation;
+        return TeeResult.FromTee(TeeReturnCode.Success);
+    }
+}

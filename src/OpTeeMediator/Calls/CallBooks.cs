@@ -1,0 +1,262 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>Keeps the books of sessions and shared memory: what a call enters before its operation, and settles behind it.</summary>
+internal sealed class CallBooks
+{
+    private readonly BackendOperations _operations;
+    private readonly TeeAccess _access;
+    private readonly DeviceEnumeration? _enumeration;
+    private readonly SharedBufferPool _buffers;
+    private readonly ILogger _log;
+
+    public CallBooks(CallEnvironment environment, BackendOperations operations)
+    {
+        _operations = operations;
+        _access = environment.Access;
+        _buffers = environment.Buffers;
+        _log = environment.Log;
+        if (environment.Partition.Devices is { } devices)
+        {
+            _enumeration = new DeviceEnumeration(devices.Where(device => _access.Allows(device.Uuid)));
+        }
+    }
+
+    /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is the mediator's own, and set at once.</summary>
+    public TeeReturnCode BeginOpen(CallSlot slot, Incarnation incarnation)
+    {
+        Guid application = slot.Request.Application;
+        bool isEnumeration = application == DeviceEnumeration.Uuid;
+        if (isEnumeration ? _enumeration is null : !_access.Allows(application))
+        {
+            _log.ApplicationRefused(application);
+            return TeeReturnCode.ItemNotFound;
+        }
+
+        TeeReturnCode refusal = slot.HasTemporaryBuffers ? AttachTemporaryBuffers(slot) : TeeReturnCode.Success;
+        if (refusal != TeeReturnCode.Success)
+        {
+            return refusal;
+        }
+
+        using (incarnation.Gate.Enter())
+        {
+            slot.OwnSession = incarnation.Sessions.TryAdd(application);
+        }
+
+        slot.Request.Session = isEnumeration ? _enumeration : null;
+        return slot.OwnSession is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+    }
+
+    /// <summary>CLOSE_SESSION: the session takes no new commands.</summary>
+    public static TeeReturnCode BeginClose(CallSlot slot, Incarnation incarnation)
+    {
+        if (slot.Message.Header.ParameterCount != 0)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        using (incarnation.Gate.Enter())
+        {
+            if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
+            {
+                return TeeReturnCode.BadParameters;
+            }
+
+            session.IsOpen = false;
+            slot.OwnSession = session;
+        }
+
+        slot.IsDraining = true;
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>REGISTER_SHM: the buffer is checked, pinned and entered, but not usable yet.</summary>
+    public TeeReturnCode BeginRegister(CallSlot slot, Incarnation incarnation)
+    {
+        const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
+        ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
+        if (slot.Message.Header.ParameterCount != 1 || parameter.Attributes != PageList)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C, isTemporary: false, out SharedBuffer? buffer);
+        if (refusal != TeeReturnCode.Success)
+        {
+            _log.SharingRefused(parameter.C, parameter.B, refusal);
+            return refusal;
+        }
+
+        bool isAdded;
+        using (incarnation.Gate.Enter())
+        {
+            isAdded = incarnation.Memory.TryAdd(buffer!);
+        }
+
+        if (!isAdded)
+        {
+            _buffers.Return(buffer!);
+            _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters);
+            return TeeReturnCode.BadParameters;
+        }
+
+        slot.Buffer = buffer;
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>UNREGISTER_SHM: the buffer takes no new uses.</summary>
+    public static TeeReturnCode BeginUnregister(CallSlot slot, Incarnation incarnation)
+    {
+        if (slot.Message.Header.ParameterCount != 1)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        using (incarnation.Gate.Enter())
+        {
+            if (incarnation.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
+            {
+                return TeeReturnCode.BadParameters;
+            }
+
+            buffer.IsUsable = false;
+            slot.Buffer = buffer;
+        }
+
+        slot.IsDraining = true;
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>Makes buffers of the memory that the message itself names.</summary>
+    public TeeReturnCode AttachTemporaryBuffers(CallSlot slot)
+    {
+        Span<TeeParameter> parameters = slot.Request.Parameters;
+        int count = (int)slot.Message.Header.ParameterCount - slot.FirstParameter;
+        for (int index = 0; index < count; index++)
+        {
+            ref readonly MessageParameter source = ref slot.Message.Parameters[slot.FirstParameter + index];
+            if (source.Type < OpTeeMessage.TypeTemporaryInput || source.A == 0)
+            {
+                continue;
+            }
+
+            SharedBuffer? buffer;
+            TeeReturnCode refusal = (source.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
+                ? _buffers.TryCreateFromPageList(source.A, source.B, source.C, isTemporary: true, out buffer)
+                : _buffers.TryCreateContiguous(source.A, source.B, source.C, out buffer);
+            if (refusal != TeeReturnCode.Success)
+            {
+                _log.SharingRefused(source.C, source.B, refusal);
+                return refusal;
+            }
+
+            slot.HasBuffers = true;
+            parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
+        }
+
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>Enters into the books what an operation has changed.</summary>
+    public TeeResult Settle(CallSlot slot, TeeResult result)
+    {
+        if (slot.Request.Operation != TeeOperation.InvokeCommand)
+        {
+            result = SettleOther(slot, result);
+        }
+
+        if (slot.HasTemporaryBuffers)
+        {
+            ReturnTemporaryBuffers(slot);
+        }
+
+        return result;
+    }
+
+    private TeeResult SettleOther(CallSlot slot, TeeResult result)
+    {
+        Incarnation incarnation = slot.Incarnation!;
+        if (slot.Request.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
+        {
+            slot.Buffer!.IsUsable = true;
+            return result;
+        }
+
+        bool returnsBuffer = false;
+        using (incarnation.Gate.Enter())
+        {
+            switch (slot.Request.Operation)
+            {
+                case TeeOperation.OpenSession:
+                    if (result.IsSuccess && slot.Request.Session is null)
+                    {
+                        result = _operations.BackendFailed(TeeOperation.OpenSession, new InvalidOperationException("The backend reported success but set no session."));
+                    }
+
+                    slot.OwnSession!.Backend = slot.Request.Session;
+                    slot.OwnSession.IsOpen = result.IsSuccess;
+                    if (!result.IsSuccess)
+                    {
+                        incarnation.Sessions.Remove(slot.OwnSession);
+                    }
+
+                    break;
+
+                case TeeOperation.CloseSession:
+                    incarnation.Sessions.Remove(slot.OwnSession!);
+                    break;
+
+                default:
+                    // Registration refused, or ended.
+                    _ = incarnation.Memory.Remove(slot.Buffer!.Cookie);
+                    returnsBuffer = true;
+                    break;
+            }
+        }
+
+        if (returnsBuffer)
+        {
+            _buffers.Return(slot.Buffer!);
+        }
+
+        return result;
+    }
+
+    /// <summary>Takes out of the books what a call had entered that never began.</summary>
+    public void Forget(CallSlot slot)
+    {
+        switch (slot.Request.Operation)
+        {
+            case TeeOperation.OpenSession:
+                _ = SettleOther(slot, TeeResult.CommunicationFailure);
+                break;
+
+            case TeeOperation.RegisterMemory:
+                _ = SettleOther(slot, TeeResult.CommunicationFailure);
+                break;
+
+            default:
+                break;
+        }
+
+        ReturnTemporaryBuffers(slot);
+    }
+
+    /// <summary>Gives back the buffers of this call alone.</summary>
+    public void ReturnTemporaryBuffers(CallSlot slot)
+    {
+        foreach (ref TeeParameter parameter in slot.Request.Parameters)
+        {
+            if (parameter.Memory is SharedBuffer { IsTemporary: true } buffer)
+            {
+                _buffers.Return(parameter.TakeMemory(buffer));
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+using System.Runtime.CompilerServices;
+using System.Threading.Tasks.Sources;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>One slot's call to the guest: asked for by the backend's thread, carried by a vCPU's, answered to the backend's.</summary>
+/// <remarks>The slot's completion word orders the two: see <see cref="CallSlot.TryRequestRpc"/>.</remarks>
+internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<TeeReturnCode>
+{
+    private readonly List<SharedBuffer> _allocated = [];
+    private readonly ManualResetEventSlim _answered = new(false);
+    private ManualResetValueTaskSourceCore<TeeReturnCode> _core;
+    private ParameterArray _parameters;
+    private TeeReturnCode _answer;
+    private bool _isBlocking;
+
+    /// <inheritdoc/>
+    public override Span<TeeParameter> Parameters => _parameters;
+
+    /// <summary>The command of the call that the guest is to make.</summary>
+    public uint Command { get; private set; }
+
+    /// <summary>How many parameters it has.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Memory that the guest allocated and did not get back yet.</summary>
+    public List<SharedBuffer> Allocated => _allocated;
+
+    /// <summary>What SHM_ALLOC was answered with, once checked.</summary>
+    public SharedBuffer? NewBuffer { get; set; }
+
+    /// <inheritdoc/>
+    public override ValueTask<TeeReturnCode> CallAsync(uint command, int parameters)
+    {
+        Begin(command, parameters, isBlocking: false);
+        _core.Reset();
+        return slot.TryRequestRpc() ? new ValueTask<TeeReturnCode>(this, _core.Version) : ValueTask.FromResult(TeeReturnCode.Communication);
+    }
+
+    /// <inheritdoc/>
+    public override TeeReturnCode CallAndBlock(uint command, int parameters)
+    {
+        if (!slot.IsOnWorker)
+        {
+            throw new InvalidOperationException("An inline operation may not block: await CallAsync.");
+        }
+
+        Begin(command, parameters, isBlocking: true);
+        _answered.Reset();
+        if (!slot.TryRequestRpc())
+        {
+            return TeeReturnCode.Communication;
+        }
+
+        _answered.Wait();
+        return _answer;
+    }
+
+    /// <inheritdoc/>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    public override async ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
+        _parameters[0].SetValue(TeeParameterKind.ValueInput, (ulong)kind, (ulong)size);
+        _parameters[0].C = sizeof(ulong);
+        NewBuffer = null;
+        _ = await CallAsync(OpTeeRpc.AllocateSharedMemory, 1);
+        if (NewBuffer is not { } buffer)
+        {
+            return null;
+        }
+
+        buffer.BackendState = kind;
+        return buffer;
+    }
+
+    /// <inheritdoc/>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    public override async ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory)
+    {
+        if (memory is not SharedBuffer buffer || !_allocated.Contains(buffer))
+        {
+            throw new ArgumentException("Only memory that this operation allocated can be given back, and once.", nameof(memory));
+        }
+
+        PrepareFree(buffer);
+        TeeReturnCode code = await CallAsync(OpTeeRpc.FreeSharedMemory, 1);
+        if (_allocated.Remove(buffer))
+        {
+            slot.ReturnBuffer(buffer);
+        }
+
+        return code;
+    }
+
+    /// <summary>Sets the parameters of a SHM_FREE.</summary>
+    public void PrepareFree(SharedBuffer buffer) =>
+        PrepareFree((ulong)(buffer.BackendState as GuestMemoryKind? ?? GuestMemoryKind.Supplicant), buffer.Cookie);
+
+    /// <summary>Makes the call a SHM_FREE.</summary>
+    public void PrepareFree(ulong kind, ulong cookie)
+    {
+        _parameters[0].SetValue(TeeParameterKind.ValueInput, kind, cookie);
+        Command = OpTeeRpc.FreeSharedMemory;
+        Count = 1;
+    }
+
+    /// <summary>Takes the guest's answer; the backend goes on, on this thread if it is inline, else on the worker.</summary>
+    public void Answer(TeeReturnCode code)
+    {
+        _answer = code;
+        if (_isBlocking)
+        {
+            _answered.Set();
+        }
+        else if (slot.IsOnWorker)
+        {
+            slot.Worker!.PostAnswer();
+        }
+        else
+        {
+            _core.SetResult(code);
+        }
+    }
+
+    /// <summary>Lets the backend go on; on its worker.</summary>
+    public void Continue() => _core.SetResult(_answer);
+
+    TeeReturnCode IValueTaskSource<TeeReturnCode>.GetResult(short token) => _core.GetResult(token);
+
+    ValueTaskSourceStatus IValueTaskSource<TeeReturnCode>.GetStatus(short token) => _core.GetStatus(token);
+
+    void IValueTaskSource<TeeReturnCode>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+        _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+
+    private void Begin(uint command, int parameters, bool isBlocking)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(parameters);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters, ParameterCount);
+        Command = command;
+        Count = parameters;
+        _isBlocking = isBlocking;
+    }
+
+    [InlineArray(ParameterCount)]
+    private struct ParameterArray
+    {
+        private TeeParameter _element0;
+    }
+}

@@ -1,0 +1,106 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Guests;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>The asynchronous notifications for a guest: small numbers that wait to be fetched, and the interrupt that says so.</summary>
+/// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest number is never sent.</remarks>
+internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
+{
+    /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux's bitmap has no room for it.</summary>
+    public const uint HighestValue = 255;
+
+    private const int Words = 4;
+
+    private readonly Lock _lock = new();
+    private readonly ulong[] _pending = new ulong[Words];
+    private volatile bool _isEnabled;
+
+    /// <summary>Whether there is an interrupt at all.</summary>
+    public bool IsAvailable => line is not null;
+
+    /// <summary>Whether the guest takes notifications.</summary>
+    public bool IsEnabled => _isEnabled;
+
+    /// <summary>The number that wakes a parked call.</summary>
+    public static uint ValueOf(CallSlot slot) => (uint)slot.Index + 1;
+
+    public void Enable()
+    {
+        bool hasPending;
+        lock (_lock)
+        {
+            _isEnabled = true;
+            hasPending = HasPending;
+        }
+
+        if (hasPending)
+        {
+            Pulse();
+        }
+    }
+
+    /// <summary>Ends notifications; what is pending is kept, as the guest fetches it still.</summary>
+    public void Disable() => _isEnabled = false;
+
+    /// <summary>A new driver starts: nothing is pending, nothing enabled.</summary>
+    public void Reset()
+    {
+        lock (_lock)
+        {
+            _isEnabled = false;
+            Array.Clear(_pending);
+        }
+    }
+
+    public void Post(uint value)
+    {
+        lock (_lock)
+        {
+            _pending[value / 64] |= 1UL << (int)(value % 64);
+        }
+
+        Pulse();
+    }
+
+    /// <summary>Takes the lowest pending number.</summary>
+    /// <param name="value">The number.</param>
+    /// <param name="hasMore">Whether others are pending.</param>
+    /// <returns>Whether there was one.</returns>
+    public bool TryTake(out uint value, out bool hasMore)
+    {
+        lock (_lock)
+        {
+            value = 0;
+            hasMore = false;
+            for (int word = 0; word < Words; word++)
+            {
+                if (_pending[word] != 0)
+                {
+                    int bit = System.Numerics.BitOperations.TrailingZeroCount(_pending[word]);
+                    _pending[word] &= _pending[word] - 1;
+                    value = (uint)((word * 64) + bit);
+                    hasMore = HasPending;
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
+    private bool HasPending => (_pending[0] | _pending[1] | _pending[2] | _pending[3]) != 0;
+
+    private void Pulse()
+    {
+        try
+        {
+            line?.Pulse();
+        }
+        catch (Exception exception)
+        {
+            log.InterruptFailed(exception);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+namespace OpTeeMediator.Guests;
+
+/// <summary>An interrupt of the guest that the VMM lends to the mediator.</summary>
+/// <remarks>Implementations are thread-safe.</remarks>
+public interface IInterruptLine
+{
+    /// <summary>The number of the shared peripheral interrupt (SPI), as the device tree counts: 0 is interrupt 32 of the GIC.</summary>
+    /// <remarks>The guest must see it as edge-triggered.</remarks>
+    int Spi { get; }
+
+    /// <summary>Raises the interrupt once. Called from any thread; must not block.</summary>
+    void Pulse();
+}

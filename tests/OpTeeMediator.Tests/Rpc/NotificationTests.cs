@@ -1,0 +1,194 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Testing;
+using OpTeeMediator.Tests.Guests;
+
+namespace OpTeeMediator.Tests.Rpc;
+
+/// <summary>Asynchronous notifications, and calls that sleep in the guest until the backend is done.</summary>
+internal sealed class NotificationTests
+{
+    private Line _line = null!;
+    private GuestBench _bench = null!;
+    private SemaphoreSlim _mayEnd = null!;
+    private uint _session;
+
+    [SetUp]
+    public void SetUp()
+    {
+        _line = new Line();
+        _mayEnd = new SemaphoreSlim(0);
+        _bench = new GuestBench(
+            new OpTeeGuestOptions { NotificationInterrupt = _line, ParkAfter = TimeSpan.FromMilliseconds(2) },
+            new ScriptedBackend { Execution = TeeExecution.Worker });
+        _session = _bench.Open();
+        _bench.Backend.OnInvoke = _ =>
+        {
+            _mayEnd.Wait();
+            return ValueTask.FromResult(TeeResult.Success);
+        };
+        _ = _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
+    }
+
+    [TearDown]
+    public async Task TearDown()
+    {
+        _ = _mayEnd.Release(10);
+        Assert.That(await _bench.DisposeGuestAsync(), Is.EqualTo(GuestBench.Nothing));
+        await _bench.DisposeAsync();
+        _mayEnd.Dispose();
+    }
+
+    [Test]
+    public void ExchangeCapabilities_WithInterrupt_OffersNotifications()
+    {
+        SmcRegisters answer = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+
+        Assert.That((OpTeeCapabilities)answer.X1 & OpTeeCapabilities.AsynchronousNotifications, Is.Not.Zero);
+        Assert.That(answer.X2 % 64, Is.Not.Zero, "Linux's bitmap has no room for a multiple of 64.");
+        Assert.That(_bench.Guest.DeviceTreeNode.Spi, Is.EqualTo(_line.Spi));
+    }
+
+    [Test]
+    public void Invoke_LongOperation_SleepsUntilItIsWokenOnce()
+    {
+        (ulong page, SmcRegisters parked) = Park();
+        GuestMessage asked = _bench.Driver.ReadMessage(page + OpTeeMessage.HeaderSize, 1);
+        int pulsesBefore = _line.Pulses;
+        _ = _mayEnd.Release();
+        Assert.That(() => _line.Pulses, Is.EqualTo(pulsesBefore + 1).After(5000, 1));
+
+        SmcRegisters taken = _bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue);
+        SmcRegisters nothing = _bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue);
+        _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize, asked with { ReturnCode = 0 });
+        uint answer = _bench.Driver.Finish(_bench.Resume(parked.X3));
+
+        Assert.That((asked.Command, asked.Parameters[0].A), Is.EqualTo((OpTeeRpc.Notification, (ulong)OpTeeRpc.NotificationWait)));
+        Assert.That((taken.X1, taken.X2), Is.EqualTo((asked.Parameters[0].B, 1ul)), "The value that the call waits for, and no other.");
+        Assert.That(nothing.X2, Is.Zero);
+        Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_line.Pulses, Is.EqualTo(pulsesBefore + 1));
+    }
+
+    [Test]
+    public void Resume_WokenEarly_ParksAgain()
+    {
+        (ulong page, SmcRegisters parked) = Park();
+        Answer(page, 0);
+
+        SmcRegisters again = Parked(_bench.Resume(parked.X3));
+
+        _ = _mayEnd.Release();
+        Answer(page, 0);
+        Assert.That(_bench.Driver.Finish(_bench.Resume(again.X3)), Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void Resume_GuestCannotSleep_IsInterruptedInstead()
+    {
+        (ulong page, SmcRegisters parked) = Park();
+        Answer(page, (uint)TeeReturnCode.Busy);
+
+        SmcRegisters first = _bench.Resume(parked.X3);
+        SmcRegisters second = _bench.Resume(ResumeTimes(first, 5).X3);
+
+        _ = _mayEnd.Release();
+        Assert.That(first.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(second.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(_bench.Driver.Finish(second), Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void StopAsyncNotification_WhileParked_WaitsUntilTheCallIsBack()
+    {
+        (ulong page, SmcRegisters parked) = Park();
+        PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
+        Assert.That(_bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X2, Is.EqualTo(1), "The parked call should be woken.");
+        Answer(page, 0);
+
+        SmcRegisters back = _bench.Resume(parked.X3);
+        uint stopped = _bench.Driver.Finish(stopping.Registers);
+        SmcRegisters later = ResumeTimes(back, 5);
+
+        _ = _mayEnd.Release();
+        Assert.That(stopping.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(back.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(stopped, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(later.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "Nothing should park any more.");
+        Assert.That(_bench.Driver.Finish(later), Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public async Task Dispose_WhileParked_FreesTheCallWhenItsThreadReturns()
+    {
+        _ = Park();
+        ValueTask disposal = _bench.Guest.DisposeAsync();
+
+        _ = _mayEnd.Release();
+        await disposal;
+
+        Assert.That(_bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
+    }
+
+    [Test]
+    public async Task PauseAsync_WhileParked_HoldsNewCallsUntilResumed()
+    {
+        (ulong page, SmcRegisters parked) = Park();
+        _ = _mayEnd.Release();
+
+        bool isPaused = await _bench.Guest.PauseAsync();
+        PendingCall held = _bench.Start(GuestBench.Invocation(_session, 0));
+        _bench.Guest.Resume();
+        _ = _mayEnd.Release();
+        Answer(page, 0);
+
+        Assert.That(isPaused, Is.True);
+        Assert.That(held.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(_bench.Driver.Finish(_bench.Resume(parked.X3)), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_bench.Finish(held).ReturnCode, Is.Zero);
+    }
+
+    /// <summary>Starts an invocation that does not end, and follows it until its thread is to sleep.</summary>
+    private (ulong Page, SmcRegisters Parked) Park()
+    {
+        PendingCall call = _bench.Start(GuestBench.Invocation(_session, 0));
+        return (call.Page, Parked(call.Registers));
+    }
+
+    private SmcRegisters Parked(SmcRegisters registers)
+    {
+        while ((uint)registers.X0 != OpTeeSmc.ReturnRpcCommand)
+        {
+            registers = _bench.Resume(registers.X3);
+        }
+
+        return registers;
+    }
+
+    private SmcRegisters ResumeTimes(SmcRegisters registers, int times)
+    {
+        for (int count = 0; count < times; count++)
+        {
+            registers = _bench.Resume(registers.X3);
+        }
+
+        return registers;
+    }
+
+    /// <summary>Writes the guest's answer to the RPC behind a message without parameters.</summary>
+    private void Answer(ulong page, uint code) =>
+        _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize, new GuestMessage(OpTeeRpc.Notification, GuestParameter.ValueIn(0, 0)) { ReturnCode = code });
+
+    private sealed class Line : IInterruptLine
+    {
+        private int _pulses;
+
+        public int Spi => 112;
+
+        public int Pulses => Volatile.Read(ref _pulses);
+
+        public void Pulse() => Interlocked.Increment(ref _pulses);
+    }
+}

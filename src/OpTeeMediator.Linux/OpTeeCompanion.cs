@@ -291,12 +291,19 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
 
         public void NoticeTimer(long due) => companion._keeper.NoticeTimer(due);
 
-        public void NoticeDeath(CompanionTee tee)
+        // One that does not even start is the business of who starts it.
+        public void NoticeDying(CompanionTee tee)
         {
-            // One that does not even start is the business of who starts it.
             if (tee.HasStarted)
             {
                 companion._isSettled.Reset();
+            }
+        }
+
+        public void NoticeDeath(CompanionTee tee)
+        {
+            if (tee.HasStarted)
+            {
                 companion._keeper.Replace();
             }
         }

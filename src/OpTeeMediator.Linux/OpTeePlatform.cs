@@ -36,7 +36,7 @@ public sealed record OpTeePlatform
     {
         if (Cores is < 1 or > 16)
         {
-            throw new ArgumentOutOfRangeException(nameof(Cores), Cores, $"{owner}.{nameof(Cores)} must be 1 to 16.");
+            throw new ArgumentException($"{owner}.{nameof(Cores)} is {Cores}; it must be 1 to 16.");
         }
 
         ulong page = (ulong)Environment.SystemPageSize;

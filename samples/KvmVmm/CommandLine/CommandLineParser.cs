@@ -20,7 +20,10 @@ internal static class CommandLineParser
           --cpus N            its CPUs                                        default: 1
           --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
           --tee software      its TEE is in this process: random numbers, and an application that adds (see --list)
+          --tee companion[:IMAGE]
+                              its TEE is an OP-TEE of its own in a VM beside it  default: the image of Debian's optee-os
           --allow UUID,…      the trusted applications it may reach, or all   default: none of linux', all of software's
+          --tee-log           messages of the companion's OP-TEE are logged too; slow
           --log LEVEL         messages on standard error: trace, debug, information, warning, error, none; default: warning
           --list              prints the applications of --tee software
           --help              prints this
@@ -43,6 +46,13 @@ internal static class CommandLineParser
         while (!arguments.IsEmpty)
         {
             string name = arguments[0];
+            if (name == "--tee-log")
+            {
+                options = options with { LogsTee = true };
+                arguments = arguments[1..];
+                continue;
+            }
+
             options = name switch
             {
                 "--kernel" => options with { Kernel = ValueOf(arguments) },
@@ -75,13 +85,17 @@ internal static class CommandLineParser
     private static VmmOptions WithTee(VmmOptions options, string text)
     {
         const string LinuxWithPath = "linux:";
+        const string CompanionWithImage = "companion:";
         return text switch
         {
             "software" => options with { Tee = TeeKind.Software, TeeDevice = null },
             "linux" => options with { Tee = TeeKind.Linux, TeeDevice = null },
             _ when text.StartsWith(LinuxWithPath, StringComparison.Ordinal) && text.Length > LinuxWithPath.Length =>
                 options with { Tee = TeeKind.Linux, TeeDevice = text[LinuxWithPath.Length..] },
-            _ => throw new UsageException($"--tee: expected linux, linux:PATH or software, found '{text}'"),
+            "companion" => options with { Tee = TeeKind.Companion, TeeImage = null },
+            _ when text.StartsWith(CompanionWithImage, StringComparison.Ordinal) && text.Length > CompanionWithImage.Length =>
+                options with { Tee = TeeKind.Companion, TeeImage = text[CompanionWithImage.Length..] },
+            _ => throw new UsageException($"--tee: expected linux, linux:PATH, software, companion or companion:IMAGE, found '{text}'"),
         };
     }
 

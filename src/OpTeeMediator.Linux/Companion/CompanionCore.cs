@@ -24,6 +24,9 @@ internal sealed class CompanionCore
     private const ulong TimerEnable = 1;
     private const ulong TimerMask = 2;
 
+    // In years. Not the highest number: qemu 7.2 adds the counter's offset to it, goes beyond 64 bits, and is busy with that timer for ever.
+    private const ulong Never = 1UL << 56;
+
     private const int ArgumentCount = 7;
 
     private readonly ICompanionCpu _cpu;
@@ -83,7 +86,7 @@ internal sealed class CompanionCore
     /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE does not use.</summary>
     internal void Prepare()
     {
-        _cpu.Set(Arm64Register.VirtualTimerCompare, ulong.MaxValue);
+        _cpu.Set(Arm64Register.VirtualTimerCompare, Never);
         _cpu.Set(Arm64Register.VirtualTimerControl, TimerEnable);
     }
 

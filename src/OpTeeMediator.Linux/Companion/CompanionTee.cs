@@ -13,6 +13,9 @@ namespace OpTeeMediator.Linux.Companion;
 /// <remarks>Thread-safe.</remarks>
 internal sealed class CompanionTee : IDisposable
 {
+    /// <summary>The number of no thread.</summary>
+    private const int NoThread = 0;
+
     private static readonly long RetryTicks = Stopwatch.Frequency / 100;
 
     private readonly ICompanionVm _vm;
@@ -79,7 +82,7 @@ internal sealed class CompanionTee : IDisposable
         }
 
         CompanionCore first = Cores[0];
-        if (!first.TryTake(ThreadId.Current))
+        if (!first.TryTake(NoThread))
         {
             throw new InvalidOperationException("An OP-TEE starts once.");
         }
@@ -183,6 +186,7 @@ internal sealed class CompanionTee : IDisposable
             }
 
             _death = death;
+            _supervisor.NoticeDying(this);
             End();
         }
 
@@ -267,7 +271,7 @@ internal sealed class CompanionTee : IDisposable
 
         foreach (CompanionCore core in Cores)
         {
-            if (core.Thread == 0 && core.TryTake(thread))
+            if (core.Thread == NoThread && core.TryTake(thread))
             {
                 return core;
             }

@@ -134,7 +134,10 @@ internal sealed class CompanionVm : ICompanionVm
 
     public byte[] ReadDeviceTree()
     {
-        byte[] tree = new byte[DeviceTreeSize];
+        // Only what is used of it: reading all would make 2 MiB of memory of it.
+        Span<byte> header = stackalloc byte[MemoryDeviceTree.HeaderSize];
+        _ = _memory.TryRead(_platform.DeviceTree, header);
+        byte[] tree = new byte[ulong.Min(MemoryDeviceTree.UsedSize(header), DeviceTreeSize)];
         _ = _memory.TryRead(_platform.DeviceTree, tree);
         return tree;
     }
@@ -181,7 +184,8 @@ internal sealed class CompanionVm : ICompanionVm
         GuestAddress address = options.Image.Address ?? _platform.SecureMemory.Start;
         _ = _memory.TryGetWindow(address, options.Image.Length, out Span<byte> window);
         options.Image.Content.CopyTo(window);
-        log.SecureTimerReplaced(options.Name, SecureTimerPatch.Apply(window));
+        int replaced = SecureTimerPatch.Apply(window);
+        log.SecureTimerReplaced(options.Name, replaced);
         _ = _memory.TryWrite(_platform.DeviceTree, MemoryDeviceTree.Write([.. guestMemory.Regions.Select(region => region.Range)]));
         if (!options.LogsConsole)
         {

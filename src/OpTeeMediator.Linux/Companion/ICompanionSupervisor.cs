@@ -9,6 +9,9 @@ internal interface ICompanionSupervisor
     /// <summary>OP-TEE has set a timer; there has been a full fence since its <see cref="CompanionCore.TimerDue"/> has said so.</summary>
     void NoticeTimer(long due);
 
+    /// <summary>It is about to die: nobody has seen it dead yet.</summary>
+    void NoticeDying(CompanionTee tee);
+
     /// <summary>It has died.</summary>
     void NoticeDeath(CompanionTee tee);
 }

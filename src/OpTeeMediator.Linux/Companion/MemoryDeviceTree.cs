@@ -23,6 +23,12 @@ internal static class MemoryDeviceTree
     /// <summary>The size of the header: ten numbers.</summary>
     internal const int HeaderSize = 40;
 
+    // Fields of the header.
+    internal const int StructureOffset = 8;
+    internal const int NamesOffset = 12;
+    internal const int NamesSize = 32;
+    internal const int StructureSize = 36;
+
     private const int ReservationsSize = 16;
     private const uint Version = 17;
     private const uint LastCompatibleVersion = 16;
@@ -68,6 +74,17 @@ internal static class MemoryDeviceTree
         tree.Write(names.WrittenSpan);
         return tree.WrittenSpan.ToArray();
     }
+
+    /// <summary>How many bytes of a tree are used, by its header: its size may say more.</summary>
+    internal static ulong UsedSize(ReadOnlySpan<byte> header)
+    {
+        ulong endOfStructure = (ulong)Field(header, StructureOffset) + Field(header, StructureSize);
+        ulong endOfNames = (ulong)Field(header, NamesOffset) + Field(header, NamesSize);
+        return ulong.Max(endOfStructure, endOfNames);
+    }
+
+    /// <summary>A number of the header.</summary>
+    internal static uint Field(ReadOnlySpan<byte> header, int offset) => BinaryPrimitives.ReadUInt32BigEndian(header[offset..]);
 
     private static void Begin(ArrayBufferWriter<byte> structure, string name)
     {

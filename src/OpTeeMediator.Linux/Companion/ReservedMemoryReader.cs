@@ -30,14 +30,10 @@ internal ref struct ReservedMemoryReader
     /// <returns><see langword="false"/> if it is not a device tree.</returns>
     internal static bool TryRead(ReadOnlySpan<byte> tree, out List<GuestRange> ranges)
     {
-        const int StructureOffset = 8;
-        const int NamesOffset = 12;
-        const int NamesSize = 32;
-        const int StructureSize = 36;
         ranges = [];
         if (tree.Length < MemoryDeviceTree.HeaderSize || Word(tree) != MemoryDeviceTree.Magic
-            || !TrySlice(tree, Word(tree[StructureOffset..]), Word(tree[StructureSize..]), out ReadOnlySpan<byte> structure)
-            || !TrySlice(tree, Word(tree[NamesOffset..]), Word(tree[NamesSize..]), out ReadOnlySpan<byte> names))
+            || !TrySlice(tree, MemoryDeviceTree.Field(tree, MemoryDeviceTree.StructureOffset), MemoryDeviceTree.Field(tree, MemoryDeviceTree.StructureSize), out ReadOnlySpan<byte> structure)
+            || !TrySlice(tree, MemoryDeviceTree.Field(tree, MemoryDeviceTree.NamesOffset), MemoryDeviceTree.Field(tree, MemoryDeviceTree.NamesSize), out ReadOnlySpan<byte> names))
         {
             return false;
         }

@@ -1,4 +1,3 @@
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Memory;

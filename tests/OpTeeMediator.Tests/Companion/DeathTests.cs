@@ -133,7 +133,7 @@ internal sealed class DeathTests
     {
         await _bench.Companion.ResetAsync();
 
-        Assert.That(_bench.Vms.Select(vm => vm.IsDisposed), Is.EqualTo(new[] { true, false }));
+        Assert.That((_bench.Vms[0].IsDisposed, _bench.Vms[1].IsDisposed), Is.EqualTo((true, false)));
         Assert.That(_bench.Call(OpTeeSmc.CallWithArgument).X0, Is.Zero);
     }
 

@@ -19,7 +19,7 @@ internal sealed class TeeConsoleTests
     {
         Write("I/TC: OP-TEE version\r\n\r\nE/TC: Panic\n");
 
-        Assert.That(_log.Messages, Is.EqualTo(new[] { "guest: I/TC: OP-TEE version", "guest: E/TC: Panic" }));
+        Assert.That(string.Join(" | ", _log.Messages), Is.EqualTo("guest: I/TC: OP-TEE version | guest: E/TC: Panic"));
     }
 
     [Test]
@@ -35,7 +35,7 @@ internal sealed class TeeConsoleTests
     {
         Write(new string('x', 1000) + "\n");
 
-        Assert.That(_log.Messages.Select(message => message.Length), Is.EqualTo(new[] { 407, 407, 207 }));
+        Assert.That(string.Join(" | ", _log.Messages.Select(message => message.Length)), Is.EqualTo("407 | 407 | 207"));
     }
 
     private void Write(string text) => Array.ForEach(Encoding.ASCII.GetBytes(text), _console.Write);

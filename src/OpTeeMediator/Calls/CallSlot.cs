@@ -34,6 +34,7 @@ internal sealed class CallSlot
     private int _completion;
     private int _cancellers;
     private int _parked;
+    private volatile bool _isAsleep;
     private Timer? _parkTimer;
 
     public CallSlot(YieldingCalls calls, CallSlots slots, int index)
@@ -161,10 +162,13 @@ internal sealed class CallSlot
         int abandoned = (state & ~StateMask) | (int)CallState.Abandoned;
         if ((state & StateMask) == (int)CallState.Suspended
             && Incarnation == incarnation
-            && Interlocked.CompareExchange(ref _state, abandoned, state) == state
-            && HasNoBackend())
+            && Interlocked.CompareExchange(ref _state, abandoned, state) == state)
         {
-            _calls.ReleaseAbandoned(this);
+            Unpark();
+            if (HasNoBackend())
+            {
+                _calls.ReleaseAbandoned(this);
+            }
         }
     }
 
@@ -257,13 +261,18 @@ internal sealed class CallSlot
 
     public bool HasRequestedRpc => Volatile.Read(ref _completion) == RpcRequested;
 
+    /// <summary>Whether the guest's thread sleeps, or is about to: from <see cref="TryPark"/> to <see cref="Unpark"/>.</summary>
+    public bool IsAsleep => _isAsleep;
+
     /// <summary>Lets the end of the operation, or a call of the backend, send a notification.</summary>
     /// <returns><see langword="false"/> if that has happened already, and no notification was sent.</returns>
     public bool TryPark(TimeSpan atMost)
     {
+        _isAsleep = true;
         _ = Interlocked.Exchange(ref _parked, 1);
         if (Volatile.Read(ref _completion) != Pending && Interlocked.CompareExchange(ref _parked, 0, 1) == 1)
         {
+            _isAsleep = false;
             return false;
         }
 
@@ -272,9 +281,10 @@ internal sealed class CallSlot
         return true;
     }
 
-    /// <summary>The guest's thread is back.</summary>
+    /// <summary>The guest's thread is back, or gone.</summary>
     public void Unpark()
     {
+        _isAsleep = false;
         _ = Interlocked.Exchange(ref _parked, 0);
         _ = _parkTimer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }

@@ -29,7 +29,6 @@ internal sealed class YieldingCalls
     private readonly TimeSpan _parkAfter;
     private readonly ILogger _log;
     private volatile bool _isPaused;
-    private volatile bool _isStoppingNotifications;
     private volatile Incarnation _incarnation;
 
     public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
@@ -385,7 +384,7 @@ internal sealed class YieldingCalls
     /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
     private SmcOutcome StopNotifications(CallSlot slot, ref SmcRegisters registers)
     {
-        _isStoppingNotifications = true;
+        Notifications.BeginStop();
         foreach (CallSlot other in Slots.All)
         {
             other.WakeGuest();
@@ -401,13 +400,12 @@ internal sealed class YieldingCalls
     {
         if (slot.Request.Operation == TeeOperation.None)
         {
-            if (!Slots.WaitUntil(static (slots, _) => !slots.HasParked, slot, _quantum))
+            if (!Slots.WaitUntil(static (slots, _) => !slots.HasSleepers, slot, _quantum))
             {
                 return Suspend(slot, ref registers);
             }
 
-            Notifications.Disable();
-            _isStoppingNotifications = false;
+            Notifications.EndStop();
             slot.Release();
             return Answer(ref registers, OpTeeSmc.ReturnOk);
         }
@@ -473,7 +471,6 @@ internal sealed class YieldingCalls
         }
 
         bool parks = Notifications.IsEnabled
-            && !_isStoppingNotifications
             && !slot.CannotPark
             && Stopwatch.GetElapsedTime(slot.ActiveSince) >= _parkAfter;
         return parks ? Park(slot, ref registers) : Suspend(slot, ref registers);
@@ -510,9 +507,11 @@ internal sealed class YieldingCalls
             return Wait(slot, ref registers);
         }
 
-        if (_isStoppingNotifications)
+        // STOP_ASYNC_NOTIF either sees this call asleep, or is seen here.
+        if (!Notifications.IsEnabled)
         {
-            slot.WakeGuest();
+            slot.Unpark();
+            return Suspend(slot, ref registers);
         }
 
         if (_rpc.TryWritePark(slot, NotificationQueue.ValueOf(slot)))

@@ -368,6 +368,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             Incarnation present = _calls.Incarnation;
             if (present.IsEmpty && _calls.Slots.CountOf(present) == 0)
             {
+                _calls.Notifications.Reset();
                 return true;
             }
 

@@ -13,6 +13,9 @@ internal sealed class GuestCallTests() : GuestFixture(new GuestOptions { Tee = "
     private const string StartSupplicant = "tee-supplicant -d";
     private const string StopSupplicant = "killall -q tee-supplicant; while pidof tee-supplicant > /dev/null; do sleep 0.1; done";
 
+    // Where Debian's tee-supplicant keeps its files.
+    private const string Files = "/var/lib/optee-client/data/tee";
+
     private static readonly string Client = MachineFiles.Program("guest-calls");
     private static readonly string OtherClient = MachineFiles.Program("sum");
 
@@ -48,7 +51,7 @@ internal sealed class GuestCallTests() : GuestFixture(new GuestOptions { Tee = "
 
         Assert.That(meanwhile, Is.EqualTo("42 echo\ntime"));
         Assert.That(endedWithoutSupplicant, Is.False);
-        Assert.That((await Guest.RunAsync("cat /var/lib/tee/folder/early")).Succeeded(), Is.EqualTo("a text"));
+        Assert.That((await Guest.RunAsync($"cat {Files}/folder/early")).Succeeded(), Is.EqualTo("a text"));
     }
 
     [Test]
@@ -95,6 +98,7 @@ internal sealed class GuestCallTests() : GuestFixture(new GuestOptions { Tee = "
         await AssertThatFilesWork("bound-again");
         (await Guest.RunAsync($"{Client} time && {Client} wait 100 && {OtherClient} 40 2 echo")).Succeeded();
         Assert.That(await Guest.NotificationsAsync(), Is.Positive, "the wait should end by an interrupt");
+        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Not.Contain("Call trace"));
     }
 
     private static async Task<SpeedRatios> MeasureAsync(Guest guest, string milliseconds) =>
@@ -102,7 +106,7 @@ internal sealed class GuestCallTests() : GuestFixture(new GuestOptions { Tee = "
 
     private async Task AssertThatFilesWork(string name)
     {
-        string output = (await Guest.RunAsync($"{Client} write {name} 'a text' && {Client} read {name} && cat /var/lib/tee/{name}")).Succeeded();
+        string output = (await Guest.RunAsync($"{Client} write {name} 'a text' && {Client} read {name} && cat {Files}/{name}")).Succeeded();
 
         Assert.That(output, Is.EqualTo("a text\na text"), "what the application reads, and what is in the file");
     }

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Calls;

@@ -176,20 +176,24 @@ internal sealed class CallSlot
             return true;
         }
 
-        switch (Interlocked.CompareExchange(ref _completion, Orphaned, Pending))
+        int completion = Volatile.Read(ref _completion);
+        while (completion != Finished)
         {
-            case Finished:
-                return true;
+            int seen = Interlocked.CompareExchange(ref _completion, Orphaned, completion);
+            if (seen == completion)
+            {
+                if (completion is RpcRequested or RpcOutstanding)
+                {
+                    Rpc.Answer(TeeReturnCode.Communication);
+                }
 
-            case RpcRequested:
-            case RpcOutstanding:
-                Volatile.Write(ref _completion, Orphaned);
-                Rpc.Answer(TeeReturnCode.Communication);
                 return false;
+            }
 
-            default:
-                return false;
+            completion = seen;
         }
+
+        return true;
     }
 
     /// <summary>Begins the wait for a backend, before the operation is performed.</summary>
@@ -235,16 +239,16 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>The guest is told of the call.</summary>
-    public void BeginRpc() => Volatile.Write(ref _completion, RpcOutstanding);
+    /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not wait for the answer.</summary>
+    public void BeginRpc() => _ = Interlocked.CompareExchange(ref _completion, RpcOutstanding, RpcRequested);
 
     /// <summary>The guest has answered: the backend goes on.</summary>
     public void EndRpc(TeeReturnCode answer)
     {
         int completion = Volatile.Read(ref _completion);
-        if (completion is RpcRequested or RpcOutstanding)
+        if (completion is RpcRequested or RpcOutstanding
+            && Interlocked.CompareExchange(ref _completion, Pending, completion) == completion)
         {
-            Volatile.Write(ref _completion, Pending);
             Rpc.Answer(answer);
         }
     }

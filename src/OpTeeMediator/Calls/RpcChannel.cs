@@ -189,6 +189,7 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
             return TeeReturnCode.OutOfMemory;
         }
 
+        buffer.Kind = (GuestMemoryKind)rpc.Parameters[0].A;
         rpc.Allocated.Add(buffer);
         rpc.NewBuffer = buffer;
         return TeeReturnCode.Success;

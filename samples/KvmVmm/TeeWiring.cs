@@ -69,7 +69,9 @@ internal sealed class TeeWiring : IAsyncDisposable
 
     private static ITeeBackend CreateTee(VmmOptions options) => options.Tee switch
     {
-        TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())),
+        TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions()
+            .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
+            .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())),
         _ => new LinuxTeeBackend(options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),
     };
 }

@@ -19,7 +19,7 @@ internal static class CommandLineParser
           --memory MIB        its memory                                      default: 256
           --cpus N            its CPUs                                        default: 1
           --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
-          --tee software      its TEE is in this process: random numbers, and an application that adds (see --list)
+          --tee software      its TEE is in this process: random numbers, and two applications (see --list)
           --allow UUID,…      the trusted applications it may reach, or all   default: none of linux', all of software's
           --notify on|off     whether an interrupt wakes guests' threads, which then sleep through long calls; default: on
           --log LEVEL         messages on standard error: trace, debug, information, warning, error, none; default: warning

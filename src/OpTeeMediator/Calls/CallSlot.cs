@@ -64,7 +64,7 @@ internal sealed class CallSlot
     /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call (RPC_ARG); else 0.</summary>
     public int RpcOffset { get; set; }
 
-    /// <summary>Memory for RPC messages that the guest has allocated; it may stay with the slot between calls.</summary>
+    /// <summary>Memory for RPC messages that the guest has allocated, once the call has needed it.</summary>
     public RpcBuffer? RpcBuffer { get; set; }
 
     /// <summary>When the operation began, or was last resumed from a park; by <see cref="System.Diagnostics.Stopwatch"/>.</summary>
@@ -180,20 +180,24 @@ internal sealed class CallSlot
             return true;
         }
 
-        switch (Interlocked.CompareExchange(ref _completion, Orphaned, Pending))
+        int completion = Volatile.Read(ref _completion);
+        while (completion != Finished)
         {
-            case Finished:
-                return true;
+            int seen = Interlocked.CompareExchange(ref _completion, Orphaned, completion);
+            if (seen == completion)
+            {
+                if (completion is RpcRequested or RpcOutstanding)
+                {
+                    Rpc.Answer(TeeReturnCode.Communication);
+                }
 
-            case RpcRequested:
-            case RpcOutstanding:
-                Volatile.Write(ref _completion, Orphaned);
-                Rpc.Answer(TeeReturnCode.Communication);
                 return false;
+            }
 
-            default:
-                return false;
+            completion = seen;
         }
+
+        return true;
     }
 
     /// <summary>Begins the wait for a backend, before the operation is performed.</summary>
@@ -239,16 +243,16 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>The guest is told of the call.</summary>
-    public void BeginRpc() => Volatile.Write(ref _completion, RpcOutstanding);
+    /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not wait for the answer.</summary>
+    public void BeginRpc() => _ = Interlocked.CompareExchange(ref _completion, RpcOutstanding, RpcRequested);
 
     /// <summary>The guest has answered: the backend goes on.</summary>
     public void EndRpc(TeeReturnCode answer)
     {
         int completion = Volatile.Read(ref _completion);
-        if (completion is RpcRequested or RpcOutstanding)
+        if (completion is RpcRequested or RpcOutstanding
+            && Interlocked.CompareExchange(ref _completion, Pending, completion) == completion)
         {
-            Volatile.Write(ref _completion, Pending);
             Rpc.Answer(answer);
         }
     }

@@ -10,7 +10,7 @@ namespace OpTeeMediator.Tests.Rpc;
 /// <summary>Asynchronous notifications, and calls that sleep in the guest until the backend is done.</summary>
 internal sealed class NotificationTests
 {
-    private Line _line = null!;
+    private CountingLine _line = null!;
     private GuestBench _bench = null!;
     private SemaphoreSlim _mayEnd = null!;
     private uint _session;
@@ -18,7 +18,7 @@ internal sealed class NotificationTests
     [SetUp]
     public void SetUp()
     {
-        _line = new Line();
+        _line = new CountingLine();
         _mayEnd = new SemaphoreSlim(0);
         _bench = new GuestBench(
             new OpTeeGuestOptions { NotificationInterrupt = _line, ParkAfter = TimeSpan.FromMilliseconds(2) },
@@ -180,15 +180,4 @@ internal sealed class NotificationTests
     /// <summary>Writes the guest's answer to the RPC behind a message without parameters.</summary>
     private void Answer(ulong page, uint code) =>
         _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize, new GuestMessage(OpTeeRpc.Notification, GuestParameter.ValueIn(0, 0)) { ReturnCode = code });
-
-    private sealed class Line : IInterruptLine
-    {
-        private int _pulses;
-
-        public int Spi => 112;
-
-        public int Pulses => Volatile.Read(ref _pulses);
-
-        public void Pulse() => Interlocked.Increment(ref _pulses);
-    }
 }

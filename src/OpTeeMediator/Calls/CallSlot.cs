@@ -63,7 +63,7 @@ internal sealed class CallSlot
     /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call (RPC_ARG); else 0.</summary>
     public int RpcOffset { get; set; }
 
-    /// <summary>Memory for RPC messages that the guest has allocated; it may stay with the slot between calls.</summary>
+    /// <summary>Memory for RPC messages that the guest has allocated, once the call has needed it.</summary>
     public RpcBuffer? RpcBuffer { get; set; }
 
     /// <summary>When the operation began, or was last resumed from a park; by <see cref="System.Diagnostics.Stopwatch"/>.</summary>

@@ -2,7 +2,7 @@ using OpTeeMediator.Guests;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary>An interrupt that nobody takes; it counts.</summary>
+/// <summary>A guest's interrupt that counts how often it was raised.</summary>
 internal sealed class CountingLine : IInterruptLine
 {
     private int _pulses;

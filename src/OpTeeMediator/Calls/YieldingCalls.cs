@@ -319,7 +319,7 @@ internal sealed class YieldingCalls
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 
-        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, _operations.ExecutionOf(slot), ref registers);
+        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ref registers);
     }
 
     private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
@@ -374,8 +374,12 @@ internal sealed class YieldingCalls
         }
 
         slot.IsDraining = false;
-        return Run(slot, _operations.ExecutionOf(slot), ref registers);
+        return Run(slot, ref registers);
     }
+
+    private SmcOutcome Run(CallSlot slot, ref SmcRegisters registers) => _operations.ExecutionOf(slot) is { } execution
+        ? Run(slot, execution, ref registers)
+        : Finish(slot, TeeResult.CommunicationFailure, reached: true, ref registers);
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
@@ -415,8 +419,7 @@ internal sealed class YieldingCalls
         }
 
         slot.IsHeld = false;
-        TeeExecution execution = _operations.ExecutionOf(slot);
-        return Run(slot, execution, ref registers);
+        return Run(slot, ref registers);
     }
 
     /// <summary>Waits for the operation, for a quantum; then it is the guest's turn.</summary>

@@ -74,7 +74,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _fastCalls = new FastCalls(options);
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
-        _buffers = new SharedBufferPool(memory, _budget);
+        _buffers = new SharedBufferPool(memory, _budget, _log);
         TeeAccess access = options.Access ?? backend.DefaultAccess;
         _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
         CallEnvironment environment = new(

@@ -1,5 +1,6 @@
 using KvmVmm.CommandLine;
 using KvmVmm.DeviceTree;
+using KvmVmm.Machine;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Linux;
@@ -13,12 +14,16 @@ namespace KvmVmm;
 /// <summary>All that makes a VMM one whose guest has an OP-TEE.</summary>
 internal sealed class TeeWiring : IAsyncDisposable
 {
+    private readonly KvmInterruptLine? _notifications;
     private readonly IGuestTee _tee;
     private readonly SmcRouter _smc;
 
     public TeeWiring(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers)
     {
-        _tee = options.Tee == TeeKind.Companion ? new CompanionTee(options, kvm, memory, loggers) : new MediatedTee(options, memory, loggers);
+        _notifications = options.HasNotifications ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt) : null;
+        _tee = options.Tee == TeeKind.Companion
+            ? new CompanionTee(options, kvm, memory, _notifications, loggers)
+            : new MediatedTee(options, memory, _notifications, loggers);
         _smc = new SmcRouter(_tee.Handler);
     }
 
@@ -28,17 +33,27 @@ internal sealed class TeeWiring : IAsyncDisposable
     // What it has done, for the message at the guest's end.
     public string Report => _tee.Report;
 
-    // When a VM is made: its calls of OP-TEE come to us.
-    public void Attach(KvmVm vm) => KvmSmccc.ForwardToUser(vm, _smc);
+    // When a VM is made: its calls of OP-TEE come to us, and our interrupt goes to it.
+    public void Attach(KvmVm vm)
+    {
+        KvmSmccc.ForwardToUser(vm, _smc);
+        _notifications?.Connect(vm);
+    }
 
     // In the root of the device tree: without the first node no guest looks for a TEE.
     public void DescribeIn(DeviceTreeWriter tree)
     {
+        const uint SharedInterrupt = 0;
+        const uint RisingEdge = 1;
         using (tree.Node(OpTeeDeviceTreeNode.ParentName))
         using (tree.Node(OpTeeDeviceTreeNode.Name))
         {
             tree.Text("compatible", OpTeeDeviceTreeNode.Compatible);
             tree.Text("method", OpTeeDeviceTreeNode.Method);
+            if (_tee.DeviceTreeNode.Spi is int spi)
+            {
+                tree.Cells("interrupts", SharedInterrupt, (uint)spi, RisingEdge);
+            }
         }
 
         if (ReservedMemory.Count > 0)

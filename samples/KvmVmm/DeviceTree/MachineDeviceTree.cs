@@ -10,7 +10,7 @@ internal static class MachineDeviceTree
 {
     private const uint GicHandle = 1;
 
-    // Kinds of interrupts of a GIC, and the only trigger that is used: active high, level-sensitive.
+    // Kinds of interrupts of a GIC, and the trigger of all devices: active high, level-sensitive.
     private const uint SharedInterrupt = 0;
     private const uint PrivateInterrupt = 1;
     private const uint LevelHigh = 4;

@@ -2,6 +2,7 @@ using System.Globalization;
 using KvmVmm.CommandLine;
 using KvmVmm.Machine;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Guests;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
@@ -19,12 +20,14 @@ internal sealed class CompanionTee : IGuestTee
     /// <param name="options">Name the image.</param>
     /// <param name="kvm">The host's KVM.</param>
     /// <param name="memory">The guest's memory.</param>
+    /// <param name="notifications">The interrupt by which it notifies the guest.</param>
     /// <param name="loggers">Where to log.</param>
-    public CompanionTee(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers)
+    public CompanionTee(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, IInterruptLine? notifications, ILoggerFactory loggers)
     {
         _optee = OpTeeCompanion.Start(kvm, memory, new OpTeeCompanionOptions
         {
             Image = Load(options.TeeImage),
+            NotificationInterrupt = notifications,
             LogsConsole = options.LogsTee,
             LoggerFactory = loggers,
         });

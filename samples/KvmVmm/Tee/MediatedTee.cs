@@ -19,11 +19,12 @@ internal sealed class MediatedTee : IGuestTee
     /// <summary>Gives the guest its TEE.</summary>
     /// <param name="options">Say which.</param>
     /// <param name="memory">The guest's memory.</param>
+    /// <param name="notifications">The interrupt by which it notifies the guest.</param>
     /// <param name="loggers">Where to log.</param>
-    public MediatedTee(VmmOptions options, IGuestMemory memory, ILoggerFactory loggers)
+    public MediatedTee(VmmOptions options, IGuestMemory memory, IInterruptLine? notifications, ILoggerFactory loggers)
     {
         _tee = CreateTee(options);
-        _optee = new OpTeeGuest(memory, _tee, new OpTeeGuestOptions { Access = options.Access, LoggerFactory = loggers });
+        _optee = new OpTeeGuest(memory, _tee, new OpTeeGuestOptions { Access = options.Access, NotificationInterrupt = notifications, LoggerFactory = loggers });
     }
 
     /// <inheritdoc/>
@@ -50,7 +51,9 @@ internal sealed class MediatedTee : IGuestTee
 
     private static ITeeBackend CreateTee(VmmOptions options) => options.Tee switch
     {
-        TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())),
+        TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions()
+            .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
+            .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())),
         _ => new LinuxTeeBackend(options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),
     };
 }

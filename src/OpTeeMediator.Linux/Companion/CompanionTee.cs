@@ -162,8 +162,9 @@ internal sealed class CompanionTee : IDisposable
                 }
             }
 
-            // A core in use serves its interrupts by itself, and one that has left its timer as it was does not want them now.
-            next = long.Min(next, core.TimerDue <= now ? now + RetryTicks : core.TimerDue);
+            // A core in use serves its interrupts by itself, and one that leaves its timer in the past does not want them now.
+            long after = Stopwatch.GetTimestamp();
+            next = long.Min(next, core.TimerDue <= after ? after + RetryTicks : core.TimerDue);
         }
 
         return IsDead ? long.MaxValue : next;

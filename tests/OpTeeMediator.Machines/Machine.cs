@@ -16,7 +16,7 @@ public sealed class Machine : IAsyncDisposable
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
 
     // The machine ends with this process, however that ends: its standard input is then closed.
-    private const string Keeper = """
+    internal const string Keeper = """
         exec 3<&0
         "$@" < /dev/null > "$LOG" 2>&1 & machine=$!
         cat <&3 > /dev/null & keeper=$!

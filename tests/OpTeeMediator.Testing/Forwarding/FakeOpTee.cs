@@ -83,7 +83,8 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
     private void Serve(ref SmcRegisters registers)
     {
         uint functionId = registers.FunctionId.Value;
-        FakePartition? partition = _partitions.Find(candidate => candidate.Id == (int)registers.X7);
+        int caller = (int)registers.X7;
+        FakePartition? partition = _partitions.Find(candidate => candidate.Id == caller);
         if (registers.X7 != 0 && partition is null)
         {
             registers.X0 = NotAvailable;

@@ -13,7 +13,10 @@ internal sealed class DutyTests
 {
     private static readonly Func<FakeThread, IEnumerable<RpcStep>> AsksForTheTime = thread => thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut());
 
-    private readonly ForwarderBench _bench = new();
+    private ForwarderBench _bench = null!;
+
+    [SetUp]
+    public void CreateBench() => _bench = new ForwarderBench();
 
     [Test]
     public void VmCreation_IsAnnounced_BeforeTheFirstCall()

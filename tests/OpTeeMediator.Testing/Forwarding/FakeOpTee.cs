@@ -32,6 +32,9 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
     /// <summary>What happens inside each SMC, before it is served: another vCPU that does something meanwhile, or a failing monitor.</summary>
     public Action<SmcRegisters>? OnCall { get; set; }
 
+    /// <summary>Whether all threads are taken by something else.</summary>
+    public bool HasNoThreads { get; set; }
+
     /// <summary>Whether each call is interrupted once, after it has begun and before it has done anything.</summary>
     public bool InterruptsCalls { get; set; }
 
@@ -196,7 +199,7 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
 
             case OpTeeSmc.CallWithArgument:
             case OpTeeSmc.CallWithRpcArgument:
-                thread = partition.Threads.FirstOrDefault(candidate => !candidate.IsSuspended);
+                thread = HasNoThreads ? null : partition.Threads.FirstOrDefault(candidate => !candidate.IsSuspended);
                 ulong address = registers.Pair(1, 2);
                 if (thread is null)
                 {

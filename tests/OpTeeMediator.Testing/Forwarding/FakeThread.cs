@@ -29,6 +29,9 @@ public sealed class FakeThread(int index)
     /// <summary>The answer of the guest to the last RPC message.</summary>
     public uint RpcAnswer => Header(_rpcMessage)[5];
 
+    /// <summary>The command of the last RPC message, as it is there now.</summary>
+    public uint RpcCommand => Header(_rpcMessage)[0];
+
     public FakePartition Partition => _partition;
 
     /// <summary>The fields of the message's header: cmd, func, session, cancel_id, pad, ret, ret_origin, num_params.</summary>

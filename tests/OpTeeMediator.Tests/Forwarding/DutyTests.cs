@@ -128,8 +128,7 @@ internal sealed class DutyTests
     public void Pins_OfRegisteredMemory_LastUntilOpTeeHasLetGo()
     {
         ForwardedVm vm = _bench.Create();
-        _ = vm.Share(ForwarderBench.Cookie, 2);
-        int block = vm.Memory.BlockOf(vm.Driver.AllocatePage() - 0x8000);
+        int block = vm.Memory.BlockOf(vm.Share(ForwarderBench.Cookie, 2)[0]);
         Assert.That(vm.Memory.TryUnmap(block), Is.False, "It is shared.");
         _bench.OpTee.InterruptsCalls = true;
         SmcRegisters unregistering = vm.Start(new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie)), out _);

@@ -8,13 +8,12 @@ namespace OpTeeMediator.MachineTests;
 public abstract class ForwarderFixture(PartitionedMachineOptions options) : PartitionedFixture(options)
 {
     private VirtualizedOpTee? _opTee;
-    private OpTeeForwarder? _forwarder;
 
     /// <summary>The OP-TEE of the machine.</summary>
     protected VirtualizedOpTee OpTee => _opTee ?? throw new InvalidOperationException("The machine is not on.");
 
     /// <summary>Linux' forwarder.</summary>
-    protected OpTeeForwarder Forwarder => _forwarder ?? throw new InvalidOperationException("The machine is not on.");
+    protected OpTeeForwarder Forwarder => (OpTeeForwarder)(Handler ?? throw new InvalidOperationException("The machine is not on."));
 
     /// <summary>All SMCs that the secure world has seen.</summary>
     protected RecordingMonitor? Monitor { get; private set; }
@@ -23,19 +22,11 @@ public abstract class ForwarderFixture(PartitionedMachineOptions options) : Part
     {
         Monitor = new RecordingMonitor(Machine.Monitor);
         _opTee = new VirtualizedOpTee(Monitor);
-        return _forwarder = new OpTeeForwarder(_opTee, Machine.Memory, Machine.Memory, Options);
+        return new OpTeeForwarder(_opTee, Machine.Memory, Machine.Memory, Options);
     }
 
     /// <summary>How Linux' calls are forwarded.</summary>
     protected virtual OpTeeForwarderOptions Options => new() { Name = "linux" };
 
     protected override async Task StartAsync() => (await Machine.RunAsync("tee-supplicant -d")).Succeeded();
-
-    protected override async Task StopAsync()
-    {
-        if (_forwarder is not null)
-        {
-            await _forwarder.DisposeAsync();
-        }
-    }
 }

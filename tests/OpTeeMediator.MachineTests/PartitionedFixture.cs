@@ -14,6 +14,9 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
     /// <summary>The machine.</summary>
     protected PartitionedMachine Machine => _machine ?? throw new InvalidOperationException("The machine has not booted.");
 
+    /// <summary>What answers the guest's calls.</summary>
+    protected ISmcHandler? Handler { get; private set; }
+
     [OneTimeSetUp]
     public async Task Boot()
     {
@@ -27,7 +30,8 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
         }
 
         Machine.PowerOn();
-        await Machine.BootAsync(CreateHandler());
+        Handler = CreateHandler();
+        await Machine.BootAsync(Handler);
         await StartAsync();
     }
 
@@ -37,6 +41,7 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
         try
         {
             await StopAsync();
+            await (Handler is IAsyncDisposable handler ? handler.DisposeAsync() : ValueTask.CompletedTask);
         }
         finally
         {

@@ -11,17 +11,8 @@ namespace OpTeeMediator.MachineTests;
 internal sealed class TeeInProcessTests(int cpus) : PartitionedFixture(new PartitionedMachineOptions { Cpus = cpus, HasSecureWorld = false })
 {
     private readonly SoftwareTee _tee = new(new SoftwareTeeOptions());
-    private OpTeeGuest? _guest;
 
-    protected override ISmcHandler CreateHandler() => _guest = new OpTeeGuest(Machine.Memory, _tee);
-
-    protected override async Task StopAsync()
-    {
-        if (_guest is not null)
-        {
-            await _guest.DisposeAsync();
-        }
-    }
+    protected override ISmcHandler CreateHandler() => new OpTeeGuest(Machine.Memory, _tee);
 
     [Test]
     public async Task Driver_AtBoot_IsInitialized() =>
@@ -33,6 +24,6 @@ internal sealed class TeeInProcessTests(int cpus) : PartitionedFixture(new Parti
         string count = (await Machine.RunAsync("modprobe optee-rng && head -c 4096 /dev/hwrng | wc -c")).Succeeded();
 
         Assert.That(count, Is.EqualTo("4096"));
-        Assert.That(_guest!.Status.CallsInFlight, Is.Zero);
+        Assert.That(((OpTeeGuest)Handler!).Status.CallsInFlight, Is.Zero);
     }
 }

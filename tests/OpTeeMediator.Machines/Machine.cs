@@ -22,7 +22,8 @@ public sealed class Machine : IAsyncDisposable
         cat <&3 > /dev/null & keeper=$!
         wait -n "$machine" "$keeper"
         kill "$machine" "$keeper" 2> /dev/null
-        wait "$machine"
+        for _ in {1..50}; do kill -0 "$machine" 2> /dev/null || exit; sleep 0.1; done
+        kill -9 "$machine" # qemu ends no other way when a CPU of it waits for us
         """;
 
     private readonly string _folder;

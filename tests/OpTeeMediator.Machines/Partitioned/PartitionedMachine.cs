@@ -34,6 +34,9 @@ public sealed class PartitionedMachine : IAsyncDisposable
 
     // Of tests/machines/steps/el2-stub.files/protocol.h.
     private const ulong Parameters = Stub + 0x10_0000;
+    private const int Go = 4;
+    private const int BlockCount = 5;
+    private const int FirstBlock = 6;
     private const ulong ParametersMagic = 0x3250_4c45_4550_4f54;
     private const ulong Mailbox = Stub + 0x11_0000;
     private const ulong NoServiceCpu = 8;
@@ -45,6 +48,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
     private const ulong Initramfs = GuestStart + 0x820_0000;
 
     private const int TailLength = 4000;
+
+    private static readonly string[] LogNames = ["boot", "console", "optee"];
 
     private static readonly TimeSpan Builds = TimeSpan.FromMinutes(15);
     private static readonly TimeSpan Boots = TimeSpan.FromMinutes(2);
@@ -150,6 +155,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
             _cpus.Add(new StubCpu(_folder, number, handler, () => _off.TrySetResult(), exception => _off.TrySetException(exception)));
         }
 
+        Volatile.Write(ref MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters + (Go * sizeof(ulong)), sizeof(ulong)))[0], 1);
         if (await Task.WhenAny(ready, _off.Task, _process!.WaitForExitAsync()) != ready)
         {
             await _console.WaitForAsync(ready, _off.Task.IsFaulted || _process.HasExited ? TimeSpan.Zero : Boots);
@@ -178,7 +184,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
 
     /// <summary>The ends of the machine's logs.</summary>
     /// <returns>A text for a message.</returns>
-    public string Logs() => string.Join('\n', new[] { "boot", "console", "optee" }.Select(Tail).Where(tail => tail.Length > 0).Append(_off.Task.Exception?.ToString()));
+    public string Logs() => string.Join('\n', LogNames.Select(Tail).Where(tail => tail.Length > 0).Append(_off.Task.Exception?.ToString()));
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
@@ -218,13 +224,13 @@ public sealed class PartitionedMachine : IAsyncDisposable
         byte[] image = File.ReadAllBytes(Path.Combine(stub, "stub.bin"));
         image.CopyTo(_ram.At(Stub, image.Length));
 
-        Span<ulong> parameters = MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters, (5 + LinuxBlocks) * sizeof(ulong)));
+        Span<ulong> parameters = MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters, (FirstBlock + LinuxBlocks) * sizeof(ulong)));
         parameters[0] = ParametersMagic;
         parameters[1] = Kernel;
         parameters[2] = DeviceTree;
         parameters[3] = _options.HasSecureWorld ? (ulong)_options.Cpus : NoServiceCpu;
-        parameters[4] = LinuxBlocks;
-        Blocks.CopyTo(parameters[5..]);
+        parameters[BlockCount] = LinuxBlocks;
+        Blocks.CopyTo(parameters[FirstBlock..]);
 
         Put(Kernel, File.ReadAllBytes(Path.Combine(guest, "Image")));
         byte[] initramfs = File.ReadAllBytes(Path.Combine(guest, "initramfs.cpio"));

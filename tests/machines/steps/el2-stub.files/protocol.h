@@ -10,7 +10,7 @@ typedef unsigned long u64;
 #define BLOCKS_AT_MOST 512
 #define CPUS_AT_MOST 8
 
-/* The host writes this to STUB_BASE + PARAMETERS_OFFSET before the machine starts. */
+/* The host writes this to STUB_BASE + PARAMETERS_OFFSET before the machine starts, and `go` when it reads the FIFOs. */
 #define PARAMETERS_OFFSET 0x100000
 #define PARAMETERS_MAGIC 0x32504c4545504f54UL
 
@@ -19,6 +19,7 @@ struct parameters {
     u64 entry;          /* the guest's first instruction */
     u64 x0;             /* what it finds in X0: the device tree */
     u64 service_cpu;    /* makes SMCs for the host and runs no guest; CPUS_AT_MOST if there is none */
+    u64 go;             /* not 0: the guest may run */
     u64 blocks;         /* of guest memory, from GUEST_START on */
     u64 block[BLOCKS_AT_MOST]; /* the physical address of each */
 };

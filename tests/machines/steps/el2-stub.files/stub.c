@@ -307,6 +307,9 @@ struct cpu *prepare_machine(void)
             fail("cannot start the service CPU");
     }
 
+    /* Semihosting would hold up the service CPU. */
+    while (!PARAMETERS->go)
+        __asm__ volatile("yield");
     cpus[0].entry = PARAMETERS->entry;
     cpus[0].x0 = PARAMETERS->x0;
     return &cpus[0];

@@ -21,7 +21,7 @@ internal static class Program
     {
         if (arguments is ["--help" or "-h"] or ["--list"])
         {
-            Console.WriteLine(arguments[0] == "--list" ? SumApplication.Description : CommandLineParser.Usage);
+            Console.WriteLine(arguments[0] == "--list" ? $"{SumApplication.Description}\n{GuestApplication.Description}" : CommandLineParser.Usage);
             return Success;
         }
 

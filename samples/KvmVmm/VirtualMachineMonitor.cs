@@ -40,7 +40,7 @@ internal static class VirtualMachineMonitor
 
         while (true)
         {
-            byte[] deviceTree = MachineDeviceTree.Write(ram, options.Cpus, options.KernelParameters, images.Initrd);
+            byte[] deviceTree = MachineDeviceTree.Write(ram, options.Cpus, options.KernelParameters, images.Initrd, tee);
             images.Load(memory, deviceTree);
             log.GuestStarts(images.Entry, images.Initrd, images.DeviceTree);
 

@@ -12,14 +12,19 @@ public sealed class ApplicationCall
 {
     private readonly ApplicationParameter[] _parameters;
     private readonly RunningCancellations _cancellations;
+    private readonly GateQueue _queue;
+    private readonly TeeExecution _execution;
+    private ApplicationGuest? _guest;
     private TeeRequest? _request;
     private int _kinds;
     private bool _hasToken;
 
-    internal ApplicationCall(ClientIdentity client, RunningCancellations cancellations)
+    internal ApplicationCall(ClientIdentity client, TeeExecution execution, SoftwarePartition partition)
     {
         Client = client;
-        _cancellations = cancellations;
+        _execution = execution;
+        _cancellations = partition.Cancellations;
+        _queue = partition.Queue;
         _parameters = new ApplicationParameter[TeeRequest.ParameterCount];
         for (int index = 0; index < _parameters.Length; index++)
         {
@@ -61,8 +66,28 @@ public sealed class ApplicationCall
         }
     }
 
+    /// <summary>What can be asked of the guest, while a session is opened or a command runs.</summary>
+    public ApplicationGuest Guest => _guest ??= new ApplicationGuest(this);
+
     /// <summary>The operation while an entry point runs.</summary>
     internal TeeRequest? Request => _request;
+
+    /// <summary>Counts operations.</summary>
+    internal int Operation { get; private set; }
+
+    /// <summary>Whether the application has left files of the guest open.</summary>
+    internal bool HasOpenFiles => _guest is { Files.HasOpen: true };
+
+    /// <summary>What the operation can ask of the guest by blocking.</summary>
+    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    internal GuestServices GuestServices
+    {
+        get
+        {
+            ThrowIfInline();
+            return _request?.Guest ?? throw new InvalidOperationException("The guest can be asked only while a session is opened or a command runs.");
+        }
+    }
 
     /// <summary>One of the four parameters.</summary>
     /// <param name="index">0 to 3.</param>
@@ -81,6 +106,25 @@ public sealed class ApplicationCall
         }
 
         return _kinds == expected;
+    }
+
+    /// <summary>Waits without computing (TEE_Wait). The guest's thread sleeps meanwhile, where it takes notifications; nothing is allocated.</summary>
+    /// <param name="time">How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for the cancellation alone.</param>
+    /// <returns>
+    /// Success when the time is over; TEE_ERROR_CANCEL as soon as the client or the VMM wants the operation to end early. The closing of a session is not cancelled.
+    /// </returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative.</exception>
+    /// <exception cref="InvalidOperationException">The application runs inline.</exception>
+    /// <remarks>An asynchronous entry point may await a delay with <see cref="CancellationToken"/> instead.</remarks>
+    public TeeReturnCode Wait(TimeSpan time)
+    {
+        if (time != Timeout.InfiniteTimeSpan)
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
+        }
+
+        ThrowIfInline();
+        return _queue.Sleep(time, _request) ? TeeReturnCode.Success : TeeReturnCode.Cancel;
     }
 
     /// <summary>Makes an operation the current one.</summary>
@@ -124,6 +168,24 @@ public sealed class ApplicationCall
 
         _kinds = 0;
         _request = null;
+        Operation++;
+    }
+
+    /// <summary>Closes the guest's files that the application has left open; while the operation is still the current one.</summary>
+    internal void CloseFiles()
+    {
+        if (HasOpenFiles)
+        {
+            _guest!.Files.CloseAll();
+        }
+    }
+
+    private void ThrowIfInline()
+    {
+        if (_execution == TeeExecution.Inline)
+        {
+            throw new InvalidOperationException($"An inline application may not wait, for its guest or for time; declare {nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
+        }
     }
 
     // TEE_PARAM_TYPES: four bits per parameter.

@@ -19,8 +19,9 @@ internal static class CommandLineParser
           --memory MIB        its memory                                      default: 256
           --cpus N            its CPUs                                        default: 1
           --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
-          --tee software      its TEE is in this process: random numbers, and an application that adds (see --list)
+          --tee software      its TEE is in this process: random numbers, and two applications (see --list)
           --allow UUID,…      the trusted applications it may reach, or all   default: none of linux', all of software's
+          --notify on|off     whether an interrupt wakes guests' threads, which then sleep through long calls; default: on
           --log LEVEL         messages on standard error: trace, debug, information, warning, error, none; default: warning
           --list              prints the applications of --tee software
           --help              prints this
@@ -52,6 +53,7 @@ internal static class CommandLineParser
                 "--cpus" => options with { Cpus = NumberOf(arguments, 1, MemoryMap.MaximumCpus) },
                 "--tee" => WithTee(options, ValueOf(arguments)),
                 "--allow" => options with { Access = AccessOf(ValueOf(arguments)) },
+                "--notify" => options with { HasNotifications = SwitchOf(arguments) },
                 "--log" => options with { LogLevel = LevelOf(ValueOf(arguments)) },
                 _ => throw new UsageException($"unknown option '{name}'"),
             };
@@ -71,6 +73,13 @@ internal static class CommandLineParser
             ? number
             : throw new UsageException($"{arguments[0]}: expected a number from {lowest} to {highest}, found '{text}'");
     }
+
+    private static bool SwitchOf(ReadOnlySpan<string> arguments) => ValueOf(arguments) switch
+    {
+        "on" => true,
+        "off" => false,
+        string text => throw new UsageException($"{arguments[0]}: expected on or off, found '{text}'"),
+    };
 
     private static VmmOptions WithTee(VmmOptions options, string text)
     {

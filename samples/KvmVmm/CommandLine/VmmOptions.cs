@@ -30,6 +30,9 @@ internal sealed record VmmOptions
     /// <summary>Which trusted applications the guest may reach; <see langword="null"/> for what the TEE grants by itself.</summary>
     public TeeAccess? Access { get; init; }
 
+    /// <summary>Whether the TEE may notify the guest by an interrupt.</summary>
+    public bool HasNotifications { get; init; } = true;
+
     /// <summary>The least important messages that are written.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 }

@@ -15,9 +15,9 @@ internal sealed class ApplicationSession : ITeeSession
     {
         _host = host;
         _instance = instance;
-        _call = new ApplicationCall(client, partition.Cancellations);
-        _gate = host.Manifest.Concurrent ? new Gate(partition.Queue) : instance.Gate;
         Execution = host.Manifest.Execution;
+        _call = new ApplicationCall(client, Execution, partition);
+        _gate = host.Manifest.Concurrent ? new Gate(partition.Queue) : instance.Gate;
     }
 
     /// <inheritdoc/>
@@ -73,7 +73,7 @@ internal sealed class ApplicationSession : ITeeSession
         }
 
         ValueTask<TeeReturnCode> entry = Start(TeeOperation.InvokeCommand);
-        if (!entry.IsCompletedSuccessfully)
+        if (!entry.IsCompletedSuccessfully || _call.HasOpenFiles)
         {
             return FinishCommandAsync(entry);
         }
@@ -150,7 +150,7 @@ internal sealed class ApplicationSession : ITeeSession
     {
         try
         {
-            return new TeeResult(await entry, TeeOrigin.TrustedApplication);
+            return new TeeResult(await EndAsync(entry), TeeOrigin.TrustedApplication);
         }
         catch (OperationCanceledException) when (_call.IsCancellationRequested)
         {
@@ -165,6 +165,19 @@ internal sealed class ApplicationSession : ITeeSession
         finally
         {
             _call.End();
+        }
+    }
+
+    /// <summary>The end of an entry point: what it has left open in the guest is closed, also if it panics.</summary>
+    private async ValueTask<TeeReturnCode> EndAsync(ValueTask<TeeReturnCode> entry)
+    {
+        try
+        {
+            return await entry;
+        }
+        finally
+        {
+            _call.CloseFiles();
         }
     }
 

@@ -1,8 +1,9 @@
+using System.Diagnostics;
 using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Software.Hosting;
 
-/// <summary>Where a partition's operations wait for a <see cref="Gate"/>.</summary>
+/// <summary>Where a partition's operations wait: for a <see cref="Gate"/>, or for time.</summary>
 /// <remarks>
 /// One for all gates, so that a cancellation need not know where its operation waits. There are never more waiters than the guest has call slots,
 /// so waking them all is cheap. Thread-safe.
@@ -29,6 +30,31 @@ internal sealed class GateQueue
 
             _ = Interlocked.Decrement(ref _count);
             return isInside;
+        }
+    }
+
+    /// <summary>Blocks the thread for a time.</summary>
+    /// <param name="time">How long; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
+    /// <param name="request">The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
+    /// <returns><see langword="false"/> if the operation was cancelled.</returns>
+    public bool Sleep(TimeSpan time, TeeRequest? request)
+    {
+        long start = Stopwatch.GetTimestamp();
+        lock (_monitor)
+        {
+            while (request is not { IsCancellationRequested: true })
+            {
+                TimeSpan left = time == Timeout.InfiniteTimeSpan ? TimeSpan.MaxValue : time - Stopwatch.GetElapsedTime(start);
+                if (left <= TimeSpan.Zero)
+                {
+                    return true;
+                }
+
+                // Others wake, too, when a gate opens; and one wait is of 24 days at the most.
+                _ = Monitor.Wait(_monitor, (int)Math.Min(Math.Ceiling(left.TotalMilliseconds), int.MaxValue));
+            }
+
+            return false;
         }
     }
 

@@ -11,7 +11,7 @@ namespace OpTeeMediator.Backends;
 /// <para><b>Answers are hostile input</b>: codes, values, sizes and memory are whatever the guest likes. Sizes may exceed the buffer
 /// that was offered; memory changes under the reader's hands.</para>
 /// <para>After an await the backend goes on where the operation runs: on the slot's prepared thread, or, inline, on the vCPU's. A worker may block
-/// instead with <see cref="CallAndBlock"/>. Source: OP-TEE's <c>optee_rpc_cmd.h</c> (<see cref="OpTeeRpc"/>).</para>
+/// instead, with the methods that say so. Source: OP-TEE's <c>optee_rpc_cmd.h</c> (<see cref="OpTeeRpc"/>).</para>
 /// </remarks>
 public abstract class GuestServices
 {
@@ -49,10 +49,23 @@ public abstract class GuestServices
     /// <returns>The memory, for this operation only; <see langword="null"/> if the guest has none, or offers what it may not.</returns>
     public abstract ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size);
 
+    /// <summary>As <see cref="AllocateAsync"/>, for operations on a worker thread that would rather block.</summary>
+    /// <param name="kind">With whom.</param>
+    /// <param name="size">The size in bytes, 1 or more.</param>
+    /// <returns>The memory, for this operation only; <see langword="null"/> if the guest has none, or offers what it may not.</returns>
+    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block.</exception>
+    public abstract TeeSharedMemory? AllocateAndBlock(GuestMemoryKind kind, int size);
+
     /// <summary>Gives memory back to the guest. What is not given back when the operation ends, the mediator gives back.</summary>
     /// <param name="memory">Memory from <see cref="AllocateAsync"/> of this operation.</param>
     /// <returns>What the guest answered.</returns>
     public abstract ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory);
+
+    /// <summary>As <see cref="FreeAsync"/>, for operations on a worker thread that would rather block.</summary>
+    /// <param name="memory">Memory that this operation allocated.</param>
+    /// <returns>What the guest answered.</returns>
+    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block.</exception>
+    public abstract TeeReturnCode FreeAndBlock(TeeSharedMemory memory);
 
     /// <summary>Asks for the guest's time.</summary>
     /// <returns>The time since 1970-01-01, UTC, as the guest says; <see langword="null"/> if it does not.</returns>

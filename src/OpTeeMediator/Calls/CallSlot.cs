@@ -34,6 +34,7 @@ internal sealed class CallSlot
     private int _completion;
     private int _cancellers;
     private int _parked;
+    private volatile bool _isAsleep;
     private Timer? _parkTimer;
 
     public CallSlot(YieldingCalls calls, CallSlots slots, int index)
@@ -63,7 +64,7 @@ internal sealed class CallSlot
     /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call (RPC_ARG); else 0.</summary>
     public int RpcOffset { get; set; }
 
-    /// <summary>Memory for RPC messages that the guest has allocated; it may stay with the slot between calls.</summary>
+    /// <summary>Memory for RPC messages that the guest has allocated, once the call has needed it.</summary>
     public RpcBuffer? RpcBuffer { get; set; }
 
     /// <summary>When the operation began, or was last resumed from a park; by <see cref="System.Diagnostics.Stopwatch"/>.</summary>
@@ -161,10 +162,13 @@ internal sealed class CallSlot
         int abandoned = (state & ~StateMask) | (int)CallState.Abandoned;
         if ((state & StateMask) == (int)CallState.Suspended
             && Incarnation == incarnation
-            && Interlocked.CompareExchange(ref _state, abandoned, state) == state
-            && HasNoBackend())
+            && Interlocked.CompareExchange(ref _state, abandoned, state) == state)
         {
-            _calls.ReleaseAbandoned(this);
+            Unpark();
+            if (HasNoBackend())
+            {
+                _calls.ReleaseAbandoned(this);
+            }
         }
     }
 
@@ -176,20 +180,24 @@ internal sealed class CallSlot
             return true;
         }
 
-        switch (Interlocked.CompareExchange(ref _completion, Orphaned, Pending))
+        int completion = Volatile.Read(ref _completion);
+        while (completion != Finished)
         {
-            case Finished:
-                return true;
+            int seen = Interlocked.CompareExchange(ref _completion, Orphaned, completion);
+            if (seen == completion)
+            {
+                if (completion is RpcRequested or RpcOutstanding)
+                {
+                    Rpc.Answer(TeeReturnCode.Communication);
+                }
 
-            case RpcRequested:
-            case RpcOutstanding:
-                Volatile.Write(ref _completion, Orphaned);
-                Rpc.Answer(TeeReturnCode.Communication);
                 return false;
+            }
 
-            default:
-                return false;
+            completion = seen;
         }
+
+        return true;
     }
 
     /// <summary>Begins the wait for a backend, before the operation is performed.</summary>
@@ -235,16 +243,16 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>The guest is told of the call.</summary>
-    public void BeginRpc() => Volatile.Write(ref _completion, RpcOutstanding);
+    /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not wait for the answer.</summary>
+    public void BeginRpc() => _ = Interlocked.CompareExchange(ref _completion, RpcOutstanding, RpcRequested);
 
     /// <summary>The guest has answered: the backend goes on.</summary>
     public void EndRpc(TeeReturnCode answer)
     {
         int completion = Volatile.Read(ref _completion);
-        if (completion is RpcRequested or RpcOutstanding)
+        if (completion is RpcRequested or RpcOutstanding
+            && Interlocked.CompareExchange(ref _completion, Pending, completion) == completion)
         {
-            Volatile.Write(ref _completion, Pending);
             Rpc.Answer(answer);
         }
     }
@@ -257,13 +265,18 @@ internal sealed class CallSlot
 
     public bool HasRequestedRpc => Volatile.Read(ref _completion) == RpcRequested;
 
+    /// <summary>Whether the guest's thread sleeps, or is about to: from <see cref="TryPark"/> to <see cref="Unpark"/>.</summary>
+    public bool IsAsleep => _isAsleep;
+
     /// <summary>Lets the end of the operation, or a call of the backend, send a notification.</summary>
     /// <returns><see langword="false"/> if that has happened already, and no notification was sent.</returns>
     public bool TryPark(TimeSpan atMost)
     {
+        _isAsleep = true;
         _ = Interlocked.Exchange(ref _parked, 1);
         if (Volatile.Read(ref _completion) != Pending && Interlocked.CompareExchange(ref _parked, 0, 1) == 1)
         {
+            _isAsleep = false;
             return false;
         }
 
@@ -272,9 +285,10 @@ internal sealed class CallSlot
         return true;
     }
 
-    /// <summary>The guest's thread is back.</summary>
+    /// <summary>The guest's thread is back, or gone.</summary>
     public void Unpark()
     {
+        _isAsleep = false;
         _ = Interlocked.Exchange(ref _parked, 0);
         _ = _parkTimer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }

@@ -63,42 +63,42 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public override async ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
-        _parameters[0].SetValue(TeeParameterKind.ValueInput, (ulong)kind, (ulong)size);
-        _parameters[0].C = sizeof(ulong);
-        NewBuffer = null;
+        PrepareAllocation(kind, size);
         _ = await CallAsync(OpTeeRpc.AllocateSharedMemory, 1);
-        if (NewBuffer is not { } buffer)
-        {
-            return null;
-        }
+        return NewBuffer;
+    }
 
-        buffer.BackendState = kind;
-        return buffer;
+    /// <inheritdoc/>
+    public override TeeSharedMemory? AllocateAndBlock(GuestMemoryKind kind, int size)
+    {
+        PrepareAllocation(kind, size);
+        _ = CallAndBlock(OpTeeRpc.AllocateSharedMemory, 1);
+        return NewBuffer;
     }
 
     /// <inheritdoc/>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public override async ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory)
     {
-        if (memory is not SharedBuffer buffer || !_allocated.Contains(buffer))
-        {
-            throw new ArgumentException("Only memory that this operation allocated can be given back, and once.", nameof(memory));
-        }
-
+        SharedBuffer buffer = Allocation(memory);
         PrepareFree(buffer);
         TeeReturnCode code = await CallAsync(OpTeeRpc.FreeSharedMemory, 1);
-        if (_allocated.Remove(buffer))
-        {
-            slot.ReturnBuffer(buffer);
-        }
+        LetGoOf(buffer);
+        return code;
+    }
 
+    /// <inheritdoc/>
+    public override TeeReturnCode FreeAndBlock(TeeSharedMemory memory)
+    {
+        SharedBuffer buffer = Allocation(memory);
+        PrepareFree(buffer);
+        TeeReturnCode code = CallAndBlock(OpTeeRpc.FreeSharedMemory, 1);
+        LetGoOf(buffer);
         return code;
     }
 
     /// <summary>Sets the parameters of a SHM_FREE.</summary>
-    public void PrepareFree(SharedBuffer buffer) =>
-        PrepareFree((ulong)(buffer.BackendState as GuestMemoryKind? ?? GuestMemoryKind.Supplicant), buffer.Cookie);
+    public void PrepareFree(SharedBuffer buffer) => PrepareFree((ulong)buffer.Kind, buffer.Cookie);
 
     /// <summary>Makes the call a SHM_FREE.</summary>
     public void PrepareFree(ulong kind, ulong cookie)
@@ -135,6 +135,26 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
 
     void IValueTaskSource<TeeReturnCode>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
         _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+
+    private void PrepareAllocation(GuestMemoryKind kind, int size)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
+        _parameters[0].SetValue(TeeParameterKind.ValueInput, (ulong)kind, (ulong)size);
+        _parameters[0].C = sizeof(ulong);
+        NewBuffer = null;
+    }
+
+    private SharedBuffer Allocation(TeeSharedMemory memory) => memory is SharedBuffer buffer && _allocated.Contains(buffer)
+        ? buffer
+        : throw new ArgumentException("Only memory that this operation allocated can be given back, and once.", nameof(memory));
+
+    private void LetGoOf(SharedBuffer buffer)
+    {
+        if (_allocated.Remove(buffer))
+        {
+            slot.ReturnBuffer(buffer);
+        }
+    }
 
     private void Begin(uint command, int parameters, bool isBlocking)
     {

@@ -7,8 +7,8 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
 {
     private volatile bool _isRetired;
 
-    /// <summary>Whether memory for RPC messages that the guest allocates stays with the slots between calls.</summary>
-    public bool CachesRpcBuffers { get; set; }
+    /// <summary>Memory for RPC messages that waits for the next call.</summary>
+    public RpcBufferCache RpcBuffers { get; } = new();
 
     /// <summary>Guards both tables.</summary>
     public ChangeGate Gate { get; } = new();
@@ -26,7 +26,7 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
         {
             using (Gate.Enter())
             {
-                return Sessions.Count == 0 && Memory.Count == 0;
+                return Sessions.Count == 0 && Memory.Count == 0 && RpcBuffers.IsEmpty;
             }
         }
     }

@@ -50,15 +50,16 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
         return X0ToX3;
     }
 
-    /// <summary>Whether there is room for an RPC message.</summary>
+    /// <summary>Whether there is room for an RPC message: the call's, or what an earlier call has left.</summary>
     public static bool HasPlace(CallSlot slot)
     {
-        if (slot.RpcBuffer is { } buffer && buffer.Owner != slot.Incarnation)
+        if (slot.RpcOffset != 0 || slot.RpcBuffer is not null)
         {
-            slot.RpcBuffer = null;
+            return true;
         }
 
-        return slot.RpcOffset != 0 || slot.RpcBuffer is not null;
+        slot.RpcBuffer = slot.Incarnation!.RpcBuffers.TryTake(out RpcBuffer kept) ? kept : null;
+        return slot.RpcBuffer is not null;
     }
 
     /// <summary>Takes the memory that RPC ALLOC was answered with.</summary>
@@ -73,7 +74,7 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
             return false;
         }
 
-        slot.RpcBuffer = new RpcBuffer(slot.Incarnation!, address, cookie);
+        slot.RpcBuffer = new RpcBuffer(address, cookie);
         return true;
     }
 
@@ -152,16 +153,16 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
         return false;
     }
 
-    /// <summary>Lets go of what the call had from a guest that is gone.</summary>
+    /// <summary>Lets go of what the call had from a guest that will not resume it.</summary>
     public void Forget(CallSlot slot)
     {
+        slot.RpcBuffer = null;
         foreach (SharedBuffer buffer in slot.Rpc.Allocated)
         {
             buffers.Return(buffer);
         }
 
         slot.Rpc.Allocated.Clear();
-        slot.RpcBuffer = null;
     }
 
     private TeeReturnCode TakeOffer(CallSlot slot, in MessageParameter offer, out bool declines)
@@ -188,6 +189,7 @@ internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, 
             return TeeReturnCode.OutOfMemory;
         }
 
+        buffer.Kind = (GuestMemoryKind)rpc.Parameters[0].A;
         rpc.Allocated.Add(buffer);
         rpc.NewBuffer = buffer;
         return TeeReturnCode.Success;

@@ -14,9 +14,6 @@ namespace OpTeeMediator.Calls;
 /// <remarks>The states of a call are those of its <see cref="CallSlot"/>; docs/DESIGN.md draws them.</remarks>
 internal sealed class YieldingCalls
 {
-    // Linux sleeps uninterruptibly while a call is parked, and warns of tasks that do so for two minutes.
-    private static readonly TimeSpan ParkAtMost = TimeSpan.FromSeconds(55);
-
     private readonly IGuestMemory _memory;
     private readonly IMappedGuestMemory? _mapped;
     private readonly BackendOperations _operations;
@@ -24,12 +21,10 @@ internal sealed class YieldingCalls
     private readonly SharedBufferPool _buffers;
     private readonly MessageReader _reader;
     private readonly CallSlot _standby;
-    private readonly RpcChannel _rpc;
+    private readonly RpcSteps _rpc;
     private readonly TimeSpan _quantum;
-    private readonly TimeSpan _parkAfter;
     private readonly ILogger _log;
     private volatile bool _isPaused;
-    private volatile bool _isStoppingNotifications;
     private volatile Incarnation _incarnation;
 
     public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
@@ -37,14 +32,13 @@ internal sealed class YieldingCalls
         _memory = environment.Memory;
         _mapped = _memory as IMappedGuestMemory;
         _quantum = environment.Quantum;
-        _parkAfter = environment.ParkAfter;
         Notifications = environment.Notifications;
         _log = environment.Log;
         _buffers = environment.Buffers;
         _reader = new MessageReader(_memory, environment.Reserved);
         _operations = new BackendOperations(environment.Partition, _log);
         _books = new CallBooks(environment, _operations);
-        _rpc = new RpcChannel(_memory, _buffers, _log);
+        _rpc = new RpcSteps(new RpcChannel(_memory, _buffers, _log), Notifications, environment.ParkAfter);
         _incarnation = incarnation;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
@@ -157,60 +151,21 @@ internal sealed class YieldingCalls
         }
 
         held = slot;
-        switch (slot.Stage)
+        if (slot.Stage != RpcStage.None)
         {
-            case RpcStage.Allocating:
-                return ResumeAllocated(slot, ref registers);
-
-            case RpcStage.Calling:
-                return ResumeAnswered(slot, ref registers);
-
-            case RpcStage.Declining:
-                slot.EndRpc(TeeReturnCode.OutOfMemory);
-                return Wait(slot, ref registers);
-
-            case RpcStage.Parked:
-                slot.Unpark();
-                slot.CannotPark = !_rpc.ReadParkAnswer(slot);
-                slot.ActiveSince = Stopwatch.GetTimestamp();
-                return Wait(slot, ref registers);
-
-            case RpcStage.Concluding:
-                return Conclude(slot, slot.Result, ref registers);
-
-            default:
-                return slot.IsDraining ? Drain(slot, ref registers) : slot.IsHeld ? Hold(slot, ref registers) : Wait(slot, ref registers);
+            SmcRegisterSet asked = _rpc.TakeAnswer(slot, ref registers);
+            if (!asked.IsEmpty)
+            {
+                return Suspend(slot, asked, ref registers);
+            }
         }
+
+        return slot.IsDraining ? Drain(slot, ref registers) : slot.IsHeld ? Hold(slot, ref registers) : Wait(slot, ref registers);
     }
 
     /// <summary>Which registers <see cref="Resume"/> needs: more after RPC ALLOC.</summary>
     public SmcRegisterSet RegistersToResume(ulong x3) =>
         Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcChannel.AllocationAnswer : RpcChannel.ResumeInformation;
-
-    /// <summary>DISABLE_SHM_CACHE: takes memory back that a slot has kept.</summary>
-    /// <returns>Whether there was any.</returns>
-    public bool TryTakeRpcBuffer(Incarnation incarnation, out ulong cookie)
-    {
-        cookie = 0;
-        foreach (CallSlot slot in Slots.All)
-        {
-            if (!slot.TryTake())
-            {
-                continue;
-            }
-
-            bool isFound = slot.RpcBuffer is { } buffer && buffer.Owner == incarnation;
-            cookie = isFound ? slot.RpcBuffer!.Value.Cookie : 0;
-            slot.RpcBuffer = null;
-            slot.Release();
-            if (isFound)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
 
     /// <summary>Returns memory that a call has had from the guest.</summary>
     public void ReturnBuffer(SharedBuffer buffer) => _buffers.Return(buffer);
@@ -235,6 +190,7 @@ internal sealed class YieldingCalls
         try
         {
             _books.ReturnTemporaryBuffers(slot);
+            _rpc.Forget(slot);
         }
         catch (Exception exception)
         {
@@ -363,7 +319,7 @@ internal sealed class YieldingCalls
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 
-        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, _operations.ExecutionOf(slot), ref registers);
+        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ref registers);
     }
 
     private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
@@ -385,7 +341,7 @@ internal sealed class YieldingCalls
     /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
     private SmcOutcome StopNotifications(CallSlot slot, ref SmcRegisters registers)
     {
-        _isStoppingNotifications = true;
+        Notifications.BeginStop();
         foreach (CallSlot other in Slots.All)
         {
             other.WakeGuest();
@@ -401,13 +357,12 @@ internal sealed class YieldingCalls
     {
         if (slot.Request.Operation == TeeOperation.None)
         {
-            if (!Slots.WaitUntil(static (slots, _) => !slots.HasParked, slot, _quantum))
+            if (!Slots.WaitUntil(static (slots, _) => !slots.HasSleepers, slot, _quantum))
             {
                 return Suspend(slot, ref registers);
             }
 
-            Notifications.Disable();
-            _isStoppingNotifications = false;
+            Notifications.EndStop();
             slot.Release();
             return Answer(ref registers, OpTeeSmc.ReturnOk);
         }
@@ -419,8 +374,12 @@ internal sealed class YieldingCalls
         }
 
         slot.IsDraining = false;
-        return Run(slot, _operations.ExecutionOf(slot), ref registers);
+        return Run(slot, ref registers);
     }
+
+    private SmcOutcome Run(CallSlot slot, ref SmcRegisters registers) => _operations.ExecutionOf(slot) is { } execution
+        ? Run(slot, execution, ref registers)
+        : Finish(slot, TeeResult.CommunicationFailure, reached: true, ref registers);
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
@@ -460,125 +419,47 @@ internal sealed class YieldingCalls
         }
 
         slot.IsHeld = false;
-        TeeExecution execution = _operations.ExecutionOf(slot);
-        return Run(slot, execution, ref registers);
+        return Run(slot, ref registers);
     }
 
     /// <summary>Waits for the operation, for a quantum; then it is the guest's turn.</summary>
     private SmcOutcome Wait(CallSlot slot, ref SmcRegisters registers)
     {
-        if (slot.WaitForBackend(_quantum))
+        while (slot.WaitForBackend(_quantum))
         {
-            return slot.HasFinished ? Conclude(slot, slot.Result, ref registers) : CallGuest(slot, ref registers);
+            if (slot.HasFinished)
+            {
+                return Conclude(slot, ref registers);
+            }
+
+            SmcRegisterSet asked = _rpc.Ask(slot, ref registers);
+            if (!asked.IsEmpty)
+            {
+                return Suspend(slot, asked, ref registers);
+            }
         }
 
-        bool parks = Notifications.IsEnabled
-            && !_isStoppingNotifications
-            && !slot.CannotPark
-            && Stopwatch.GetElapsedTime(slot.ActiveSince) >= _parkAfter;
-        return parks ? Park(slot, ref registers) : Suspend(slot, ref registers);
-    }
-
-    private SmcOutcome CallGuest(CallSlot slot, ref SmcRegisters registers)
-    {
-        if (!RpcChannel.HasPlace(slot))
-        {
-            return Suspend(slot, RpcStage.Allocating, RpcChannel.AskForMemory(ref registers), ref registers);
-        }
-
-        if (_rpc.TryWriteCall(slot))
-        {
-            slot.BeginRpc();
-            return Suspend(slot, RpcStage.Calling, RpcChannel.AskForCommand(slot, ref registers), ref registers);
-        }
-
-        // The guest has taken away the memory of its own message.
-        slot.EndRpc(TeeReturnCode.Communication);
-        return Wait(slot, ref registers);
-    }
-
-    /// <summary>Has the guest's thread sleep until the operation has ended.</summary>
-    private SmcOutcome Park(CallSlot slot, ref SmcRegisters registers)
-    {
-        if (!RpcChannel.HasPlace(slot))
-        {
-            return Suspend(slot, RpcStage.Allocating, RpcChannel.AskForMemory(ref registers), ref registers);
-        }
-
-        if (!slot.TryPark(ParkAtMost))
-        {
-            return Wait(slot, ref registers);
-        }
-
-        if (_isStoppingNotifications)
-        {
-            slot.WakeGuest();
-        }
-
-        if (_rpc.TryWritePark(slot, NotificationQueue.ValueOf(slot)))
-        {
-            return Suspend(slot, RpcStage.Parked, RpcChannel.AskForCommand(slot, ref registers), ref registers);
-        }
-
-        slot.Unpark();
-        slot.CannotPark = true;
-        return Suspend(slot, ref registers);
-    }
-
-    private SmcOutcome ResumeAllocated(CallSlot slot, ref SmcRegisters registers)
-    {
-        slot.Stage = RpcStage.None;
-        if (_rpc.TryTakeMemory(slot, registers))
-        {
-            return Wait(slot, ref registers);
-        }
-
-        slot.CannotPark = true;
-        slot.EndRpc(TeeReturnCode.OutOfMemory);
-        return Wait(slot, ref registers);
-    }
-
-    private SmcOutcome ResumeAnswered(CallSlot slot, ref SmcRegisters registers)
-    {
-        slot.Stage = RpcStage.None;
-        TeeReturnCode answer = _rpc.ReadAnswer(slot, out bool declines);
-        if (declines && _rpc.TryWriteCall(slot))
-        {
-            return Suspend(slot, RpcStage.Declining, RpcChannel.AskForCommand(slot, ref registers), ref registers);
-        }
-
-        slot.EndRpc(answer);
-        slot.ActiveSince = Stopwatch.GetTimestamp();
-        return Wait(slot, ref registers);
+        SmcRegisterSet parked = _rpc.TryPark(slot, ref registers);
+        return parked.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, parked, ref registers);
     }
 
     /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an exit, then finishes.</summary>
-    private SmcOutcome Conclude(CallSlot slot, TeeResult result, ref SmcRegisters registers)
+    private SmcOutcome Conclude(CallSlot slot, ref SmcRegisters registers)
     {
-        if (_rpc.TryGiveBackMemory(slot))
-        {
-            return Suspend(slot, RpcStage.Concluding, RpcChannel.AskForCommand(slot, ref registers), ref registers);
-        }
-
-        if (slot.RpcBuffer is { } buffer && !slot.Incarnation!.CachesRpcBuffers)
-        {
-            slot.RpcBuffer = null;
-            return Suspend(slot, RpcStage.Concluding, RpcChannel.AskToFree(buffer, ref registers), ref registers);
-        }
-
-        return Finish(slot, result, reached: true, ref registers);
+        SmcRegisterSet asked = _rpc.GiveBack(slot, ref registers);
+        return asked.IsEmpty ? Finish(slot, slot.Result, reached: true, ref registers) : Suspend(slot, asked, ref registers);
     }
 
+    /// <summary>FOREIGN_INTR: the guest may go on with something else, and come back when it likes.</summary>
     private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
     {
         registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
-        return Suspend(slot, RpcStage.None, RpcChannel.ResumeInformation, ref registers);
+        return Suspend(slot, RpcChannel.ResumeInformation, ref registers);
     }
 
-    private static SmcOutcome Suspend(CallSlot slot, RpcStage stage, SmcRegisterSet changed, ref SmcRegisters registers)
+    private static SmcOutcome Suspend(CallSlot slot, SmcRegisterSet changed, ref SmcRegisters registers)
     {
         // The last that is done to the slot: from here on another vCPU may have it.
-        slot.Stage = stage;
         registers.X3 = slot.Suspend();
         return SmcOutcome.Handled(changed);
     }
@@ -648,5 +529,4 @@ internal sealed class YieldingCalls
         registers.X0 = answer;
         return SmcOutcome.Handled(SmcRegisterSet.X0);
     }
-
 }

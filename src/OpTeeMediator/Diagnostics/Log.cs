@@ -30,6 +30,9 @@ internal static partial class Log
     [LoggerMessage(1102, LogLevel.Error, "The VMM's interrupt line failed; a parked call of the guest may sleep until it is woken again")]
     public static partial void InterruptFailed(this ILogger log, Exception exception);
 
+    [LoggerMessage(1103, LogLevel.Error, "The VMM's IGuestMemory failed to unpin {Pages} pages; they are no longer shared, and may stay pinned")]
+    public static partial void UnpinFailed(this ILogger log, int pages, Exception exception);
+
     [LoggerMessage(1200, LogLevel.Warning, "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
     public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);
 

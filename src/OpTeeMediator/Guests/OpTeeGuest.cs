@@ -71,7 +71,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _fastCalls = new FastCalls(options);
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
-        _buffers = new SharedBufferPool(memory, _budget);
+        _buffers = new SharedBufferPool(memory, _budget, _log);
         TeeAccess access = options.Access ?? backend.DefaultAccess;
         _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
         CallEnvironment environment = new(
@@ -247,7 +247,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
                 return ExchangeCapabilities(ref registers);
 
             case OpTeeSmc.EnableShmCache when IsIdle:
-                _calls.Incarnation.CachesRpcBuffers = true;
+                _calls.Incarnation.RpcBuffers.Enable();
                 return Answer(ref registers, OpTeeSmc.ReturnOk);
 
             case OpTeeSmc.DisableShmCache when IsIdle:
@@ -271,16 +271,14 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     private SmcOutcome DisableShmCache(ref SmcRegisters registers)
     {
-        Incarnation incarnation = _calls.Incarnation;
-        if (!_calls.TryTakeRpcBuffer(incarnation, out ulong cookie))
+        if (!_calls.Incarnation.RpcBuffers.TryEmpty(out RpcBuffer buffer))
         {
-            incarnation.CachesRpcBuffers = false;
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
 
         registers.X0 = OpTeeSmc.ReturnOk;
-        registers.X1 = cookie >> 32;
-        registers.X2 = (uint)cookie;
+        registers.X1 = buffer.Cookie >> 32;
+        registers.X2 = (uint)buffer.Cookie;
         return SmcOutcome.Handled(X0ToX2);
     }
 
@@ -356,6 +354,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             Incarnation present = _calls.Incarnation;
             if (present.IsEmpty && _calls.Slots.CountOf(present) == 0)
             {
+                _calls.Notifications.Reset();
                 return true;
             }
 

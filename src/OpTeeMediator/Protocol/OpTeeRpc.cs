@@ -42,4 +42,37 @@ public static class OpTeeRpc
 
     /// <summary>OPTEE_RPC_NOTIFICATION_SEND.</summary>
     public const uint NotificationSend = 1;
+
+    /// <summary>OPTEE_RPC_FS_OPEN: memref[1] the name, value[2].a the descriptor.</summary>
+    public const uint FileOpen = 0;
+
+    /// <summary>OPTEE_RPC_FS_CREATE: memref[1] the name, value[2].a the descriptor.</summary>
+    public const uint FileCreate = 1;
+
+    /// <summary>OPTEE_RPC_FS_CLOSE: value[0].b the descriptor.</summary>
+    public const uint FileClose = 2;
+
+    /// <summary>OPTEE_RPC_FS_READ: value[0].b the descriptor, .c where in the file; memref[1] receives the data.</summary>
+    public const uint FileRead = 3;
+
+    /// <summary>OPTEE_RPC_FS_WRITE: value[0].b the descriptor, .c where in the file; memref[1] the data.</summary>
+    public const uint FileWrite = 4;
+
+    /// <summary>OPTEE_RPC_FS_TRUNCATE: value[0].b the descriptor, .c the new length.</summary>
+    public const uint FileTruncate = 5;
+
+    /// <summary>OPTEE_RPC_FS_REMOVE: memref[1] the name.</summary>
+    public const uint FileRemove = 6;
+
+    /// <summary>OPTEE_RPC_FS_RENAME: value[0].b whether a file of the new name is replaced, memref[1] the old name, memref[2] the new one.</summary>
+    public const uint FileRename = 7;
+
+    /// <summary>OPTEE_RPC_FS_OPENDIR: memref[1] the name, value[2].a the handle.</summary>
+    public const uint DirectoryOpen = 8;
+
+    /// <summary>OPTEE_RPC_FS_CLOSEDIR: value[0].b the handle.</summary>
+    public const uint DirectoryClose = 9;
+
+    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] receives the next name, with its zero byte.</summary>
+    public const uint DirectoryRead = 10;
 }

@@ -15,6 +15,9 @@ internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
     /// <summary>By which the guest names the buffer: any 64-bit value. Meaningless for temporary buffers.</summary>
     public ulong Cookie { get; private set; }
 
+    /// <summary>With whom the guest shares the buffer, if the TEE has asked for it.</summary>
+    public GuestMemoryKind Kind { get; set; }
+
     /// <summary>Whether calls may use the buffer: not while the backend is still, or again, busy with its registration.</summary>
     public bool IsUsable { get; set; }
 

@@ -4,6 +4,7 @@ using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.Memory;
+using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Tests.Linux;
 
@@ -278,7 +279,7 @@ public sealed class LinuxTeeTests
     public async Task InvokeCommand_ContiguousBuffer_TeeWritesTheGuestsPages()
     {
         _device.OnInvoke = _device.FillFirst;
-        PagedSharedMemory buffer = Buffer(Memory, 0x234, 2 * Page, Start + Page, Start + (2 * Page), Start + (3 * Page));
+        SharedBuffer buffer = Buffer(Memory, 0x234, 2 * Page, Start + Page, Start + (2 * Page), Start + (3 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0x10, 0x1800);
@@ -302,7 +303,7 @@ public sealed class LinuxTeeTests
     public async Task InvokeCommand_ScatteredBuffer_TeeWritesTheGuestsPages()
     {
         _device.OnInvoke = _device.FillFirst;
-        PagedSharedMemory buffer = Buffer(Memory, 0xffe, Page + 4, Start + (9 * Page), Start + (2 * Page), Start + (5 * Page));
+        SharedBuffer buffer = Buffer(Memory, 0xffe, Page + 4, Start + (9 * Page), Start + (2 * Page), Start + (5 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, Page + 4);
@@ -324,7 +325,7 @@ public sealed class LinuxTeeTests
     {
         byte seen = 0;
         _device.OnInvoke = (ref argument) => seen = _device.MemoryOf(in argument.Parameters[0])[(int)Page + 1];
-        PagedSharedMemory buffer = Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
+        SharedBuffer buffer = Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, buffer, 0, 2 * Page);
@@ -341,7 +342,7 @@ public sealed class LinuxTeeTests
     {
         // Counts in the whole process: no other test may run.
         int before = CountMappings();
-        PagedSharedMemory buffer = Buffer(Memory, 0, 3 * Page, Start + (9 * Page), Start + (2 * Page), Start);
+        SharedBuffer buffer = Buffer(Memory, 0, 3 * Page, Start + (9 * Page), Start + (2 * Page), Start);
         _ = await Partition.RegisterMemoryAsync(buffer);
         int during = CountMappings();
         await Partition.UnregisterMemoryAsync(buffer);
@@ -367,7 +368,7 @@ public sealed class LinuxTeeTests
             seen = _device.MemoryOf(in argument.Parameters[0])[0];
             _device.FillFirst(ref argument);
         };
-        PagedSharedMemory buffer = Buffer(new CopyOnlyGuestMemory(Memory), 8, 0x100, Start);
+        SharedBuffer buffer = Buffer(new CopyOnlyGuestMemory(Memory), 8, 0x100, Start);
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
         Assert.That(Memory.TryWrite(Start + 8 + 0x20, (byte)0x11), Is.True);
@@ -388,7 +389,7 @@ public sealed class LinuxTeeTests
     public async Task InvokeCommand_PiecesSmallerThanGranule_AreCopied()
     {
         _device.OnInvoke = _device.FillFirst;
-        PagedSharedMemory buffer = Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
+        SharedBuffer buffer = Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 2 * Page);
@@ -406,7 +407,7 @@ public sealed class LinuxTeeTests
     [Test]
     public async Task RegisterMemory_OnePieceWithinCoarseGranules_IsNotCopied()
     {
-        PagedSharedMemory buffer = Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0x10, 2 * Page, Start + (15 * Page), Start + (16 * Page), Start + (17 * Page));
+        SharedBuffer buffer = Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0x10, 2 * Page, Start + (15 * Page), Start + (16 * Page), Start + (17 * Page));
 
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(_log.EventIds, Does.Not.Contain(2206));
@@ -418,7 +419,7 @@ public sealed class LinuxTeeTests
     {
         nint guest = Memory.Regions[0].HostAddress;
         _device.RegisterError = address => address >= guest && address < guest + (1 << 20) ? Errno.EFAULT : 0;
-        PagedSharedMemory buffer = Buffer(Memory, 0, Page, Start);
+        SharedBuffer buffer = Buffer(Memory, 0, Page, Start);
 
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(_log.EventIds, Does.Contain(2206));
@@ -434,7 +435,7 @@ public sealed class LinuxTeeTests
             argument.ReturnCode = (uint)TeeReturnCode.ShortBuffer;
             argument.Parameters[0].B = 0x5000;
         };
-        PagedSharedMemory buffer = Buffer(new CopyOnlyGuestMemory(Memory), 0, 0x100, Start);
+        SharedBuffer buffer = Buffer(new CopyOnlyGuestMemory(Memory), 0, 0x100, Start);
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 0x100);
@@ -457,7 +458,7 @@ public sealed class LinuxTeeTests
             _device.FillFirst(ref argument);
             argument.Parameters[0].B = 3;
         };
-        PagedSharedMemory buffer = Buffer(new CopyOnlyGuestMemory(Memory), 0, 0x100, Start);
+        SharedBuffer buffer = Buffer(new CopyOnlyGuestMemory(Memory), 0, 0x100, Start);
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 0x100);
@@ -498,7 +499,7 @@ public sealed class LinuxTeeTests
             during = _device.LiveRegistrations;
             _device.FillFirst(ref argument);
         };
-        PagedSharedMemory buffer = Buffer(Memory, 0, Page, Start + Page);
+        SharedBuffer buffer = Buffer(Memory, 0, Page, Start + Page);
         TeeRequest request = await RequestAsync(1);
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 4, 8);
 
@@ -536,7 +537,7 @@ public sealed class LinuxTeeTests
     public async Task RegisterMemory_BeyondTheNumber_IsRefusedUntilOneGoes()
     {
         LinuxTeePartition partition = CreatePartition(new LinuxTeeOptions { MaximumRegistrations = 2 }, TeeAccess.All);
-        PagedSharedMemory[] buffers = [.. Enumerable.Range(0, 3).Select(index => Buffer(Memory, 0, Page, Start + ((ulong)index * Page)))];
+        SharedBuffer[] buffers = [.. Enumerable.Range(0, 3).Select(index => Buffer(Memory, 0, Page, Start + ((ulong)index * Page)))];
         TeeReturnCode first = await partition.RegisterMemoryAsync(buffers[0]);
         TeeReturnCode second = await partition.RegisterMemoryAsync(buffers[1]);
         TeeReturnCode third = await partition.RegisterMemoryAsync(buffers[2]);
@@ -578,7 +579,7 @@ public sealed class LinuxTeeTests
     [Test]
     public async Task Dispose_BuffersLeft_IsLoggedAndFileClosed()
     {
-        PagedSharedMemory buffer = Buffer(Memory, 0, Page, Start);
+        SharedBuffer buffer = Buffer(Memory, 0, Page, Start);
         _ = await Partition.RegisterMemoryAsync(buffer);
         await Partition.DisposeAsync();
 
@@ -718,7 +719,7 @@ public sealed class LinuxTeeTests
     [Test]
     public async Task InvokeCommand_SteadyState_AllocatesNothing()
     {
-        PagedSharedMemory buffer = Buffer(Memory, 0, 2 * Page, Start, Start + (7 * Page));
+        SharedBuffer buffer = Buffer(Memory, 0, 2 * Page, Start, Start + (7 * Page));
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, Page);
@@ -743,7 +744,15 @@ public sealed class LinuxTeeTests
     private static TeeRequest OpenRequest(TeeLogin login) =>
         new() { Operation = TeeOperation.OpenSession, Application = Application, Client = new ClientIdentity(login, Guid.NewGuid()) };
 
-    private static PagedSharedMemory Buffer(IGuestMemory memory, ulong pageOffset, ulong size, params ulong[] pages) => new(memory, new GuestPages(pages), pageOffset, size);
+    private static SharedBuffer Buffer(IGuestMemory memory, ulong pageOffset, ulong size, params ulong[] pages)
+    {
+        SharedBuffer buffer = new(memory);
+        bool isAligned = GuestPages.Examine(pages, out bool isContiguous);
+        Assert.That(isAligned);
+        buffer.Pages.Set(pages[0], pages.Length, isContiguous ? null : pages);
+        buffer.Describe(cookie: 0, pageOffset, size, isTemporary: false);
+        return buffer;
+    }
 
     private static int CountMappings() => File.ReadLines("/proc/self/maps").Count(line => line.Contains("memfd:guest-ram", StringComparison.Ordinal));
 

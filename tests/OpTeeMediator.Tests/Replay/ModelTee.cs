@@ -1,24 +1,70 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Replay;
 
 /// <summary>The TEE of the recording: an echo application and a random number generator, which both treat their parameters the same way.</summary>
-/// <remarks>Memory gets an X as its first byte and a Y as its last; numbers grow by one.</remarks>
+/// <remarks>Memory gets an X as its first byte and a Y as its last; numbers grow by one. Any other application it looks for in the guest, as it did then.</remarks>
 internal sealed class ModelTee
 {
     private static readonly Guid Echo = new("ec0ec0ec-0001-0002-0102-030405060708");
     private static readonly Guid Rng = new("ab7a617c-b8e7-4d8f-8301-d09b61036b64");
 
-    public ModelTee(bool enumerates) => Backend = new ScriptedBackend { Devices = enumerates ? [new TeeDevice(Rng)] : null, OnOpen = Open, OnInvoke = Invoke };
+    public ModelTee(bool enumerates, TeeExecution execution) => Backend = new ScriptedBackend
+    {
+        Execution = execution,
+        MemoryExecution = execution,
+        Devices = enumerates ? [new TeeDevice(Rng)] : null,
+        OnOpen = OpenAsync,
+        OnInvoke = Invoke,
+    };
 
     public ScriptedBackend Backend { get; }
+
+    /// <summary>What the next operation asks of the guest, in this order.</summary>
+    public IReadOnlyList<TraceMessage> Requests { get; set; } = [];
 
     /// <summary>The first byte of each memory reference of the last command, by parameter.</summary>
     public Dictionary<int, byte> FirstBytes { get; } = [];
 
-    private static ValueTask<TeeResult> Open(TeeRequest request) =>
-        new(request.Application == Echo || request.Application == Rng ? TeeResult.Success : TeeResult.FromTee(TeeReturnCode.ItemNotFound));
+    private async ValueTask<TeeResult> OpenAsync(TeeRequest request) =>
+        request.Application == Echo || request.Application == Rng ? TeeResult.Success : TeeResult.FromTee(await AskAsync(request.Guest!, Requests));
+
+    /// <summary>Makes the recorded requests, in the memory that the guest gives.</summary>
+    private static async ValueTask<TeeReturnCode> AskAsync(GuestServices guest, IReadOnlyList<TraceMessage> requests)
+    {
+        TeeReturnCode answer = TeeReturnCode.ItemNotFound;
+        TeeSharedMemory? memory = null;
+        foreach (TraceMessage request in requests)
+        {
+            switch (request.Command)
+            {
+                case OpTeeRpc.AllocateSharedMemory:
+                    memory = await guest.AllocateAsync((GuestMemoryKind)request.Parameters[0].A, (int)request.Parameters[0].B);
+                    break;
+
+                case OpTeeRpc.FreeSharedMemory:
+                    _ = await guest.FreeAsync(memory!);
+                    break;
+
+                default:
+                    for (int index = 0; index < request.Parameters.Count; index++)
+                    {
+                        GuestParameter parameter = request.Parameters[index];
+                        TeeParameterKind kind = (TeeParameterKind)parameter.Attributes;
+                        guest.Parameters[index] = parameter.Attributes < OpTeeMessage.TypeRegisteredInput
+                            ? TeeParameter.Value(kind, parameter.A, parameter.B)
+                            : TeeParameter.Reference(kind, memory, parameter.A, parameter.B);
+                    }
+
+                    answer = await guest.CallAsync(request.Command, request.Parameters.Count);
+                    break;
+            }
+        }
+
+        return answer;
+    }
 
     private ValueTask<TeeResult> Invoke(TeeRequest request)
     {

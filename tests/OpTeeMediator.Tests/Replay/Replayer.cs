@@ -1,65 +1,81 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Calls;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Tests.Rpc;
 
 namespace OpTeeMediator.Tests.Replay;
 
-/// <summary>Makes the recorded calls again: messages and page lists where they were, in the recorded order; compares the answers.</summary>
+/// <summary>Makes the recorded calls again: messages, page lists and RPC answers where they were, in the recorded order; compares what comes back.</summary>
+/// <remarks>Sessions, resume information and the number of notifications are the mediator's own.</remarks>
 internal sealed class Replayer : IAsyncDisposable
 {
-    // ASYNC_NOTIF, which the recorded TEE offered in one variant, comes with a later issue.
-    private const ulong AsynchronousNotifications = 0x20;
-
-    private static readonly string[] NotificationCalls = ["ENABLE_ASYNC_NOTIF", "GET_ASYNC_NOTIF_VALUE"];
+    private const int ResumeArgument = 2;
 
     private readonly MemfdGuestMemory _memory;
     private readonly ModelTee _tee;
+    private readonly CountingLine _line = new();
     private readonly OpTeeGuest _guest;
     private readonly FakeDriver _driver;
     private readonly List<uint> _sessions = [];
-    private readonly Dictionary<ulong, TraceCall> _registrations = [];
+    private readonly Dictionary<ulong, TraceMessage> _registrations = [];
+    private readonly Dictionary<ulong, (TraceCall Call, TraceRequest Asked, ulong ResumeInformation)> _suspended = [];
     private readonly List<string> _differences = [];
 
-    public Replayer(OpTeeCapabilities capabilities, bool enumerates)
+    public Replayer(OpTeeCapabilities capabilities, bool notifies, ModelTee tee)
     {
         // The machine of the recording had its RAM there; untouched pages cost nothing.
         GuestRange ram = new(0x4000_0000, 256 << 20);
         _memory = MemfdGuestMemory.Create(ram);
-        _tee = new ModelTee(enumerates);
+        _tee = tee;
         _guest = new OpTeeGuest(_memory, _tee.Backend, new OpTeeGuestOptions
         {
             Capabilities = capabilities,
+            NotificationInterrupt = notifies ? _line : null,
             Revision = new OpTeeRevision(4, 5, 0xabcd_ef12),
             Limits = new OpTeeLimits { Calls = 2 },
+
+            // The recorded TEE did not park.
+            ParkAfter = TimeSpan.FromMinutes(1),
         });
         _driver = new FakeDriver(_guest, _memory, ram);
     }
 
-    public int Replayed { get; private set; }
-
-    public int LeftOut { get; private set; }
-
     public IReadOnlyList<string> Differences => _differences;
+
+    /// <summary>How many calls wait for the guest.</summary>
+    public int Suspended => _suspended.Count;
 
     public OpTeeGuestStatus Status => _guest.Status;
 
-    public void Replay(IEnumerable<TraceCall> calls)
+    public void Replay(IReadOnlyList<TraceCall> calls)
     {
-        foreach (TraceCall call in calls)
+        for (int index = 0; index < calls.Count; index++)
         {
-            if (IsLeftOut(call))
+            TraceCall call = calls[index];
+            if (call.Message is not null)
             {
-                LeftOut++;
+                _tee.Requests = RequestsOf(calls, index);
+                ReplayStart(call, call.Message);
+            }
+            else if (call.IsReturn)
+            {
+                ReplayReturn(call);
             }
             else
             {
-                Replayed++;
-                Replay(call);
+                ReplayFastCall(call);
+            }
+
+            if (call.Interrupts)
+            {
+                Notify(calls.Skip(index + 1));
             }
         }
     }
@@ -70,54 +86,128 @@ internal sealed class Replayer : IAsyncDisposable
         _memory.Dispose();
     }
 
-    // A cached buffer that DISABLE_SHM_CACHE gives back is one that an RPC has allocated.
-    private static bool IsLeftOut(TraceCall call) =>
-        call.MakesRpc
-        || NotificationCalls.Contains(call.Name)
-        || (call.Name == "DISABLE_SHM_CACHE" && call.Results[0] == 0)
-        || (call.HasMessage && call.Command > OpTeeMessage.CommandUnregisterSharedMemory);
-
-    private void Replay(TraceCall call)
+    /// <summary>What the TEE asks of the guest in the course of a call, until it ends.</summary>
+    private static List<TraceMessage> RequestsOf(IReadOnlyList<TraceCall> calls, int start)
     {
-        if (call.HasMessage)
+        List<TraceMessage> requests = [];
+        for (int index = start; calls[index].Asked is { } asked;)
         {
-            ReplayMessage(call);
-            return;
+            if (asked.Message is not null)
+            {
+                requests.Add(asked.Message);
+            }
+
+            do
+            {
+                index++;
+            }
+            while (!calls[index].IsReturn || calls[index].Arguments[ResumeArgument] != asked.Thread);
         }
 
+        return requests;
+    }
+
+    private void ReplayFastCall(TraceCall call)
+    {
         SmcRegisters registers = _driver.Call(call.FunctionId, call.Arguments);
-        ulong[] expected = call.Name == "EXCHANGE_CAPABILITIES"
-            ? [call.Results[0], call.Results[1] & ~AsynchronousNotifications, 0, call.Results[3]]
-            : call.Results;
+        ulong[] expected = [.. call.Results];
+        if (call.Name == "EXCHANGE_CAPABILITIES" && expected[2] != 0)
+        {
+            expected[2] = NotificationQueue.HighestValue;
+        }
+
         Compare(call, "x0 to x3", Text(expected), Text(registers[..expected.Length].ToArray()));
     }
 
-    private void ReplayMessage(TraceCall call)
+    private void ReplayStart(TraceCall call, TraceMessage message)
     {
-        Prepare(call);
+        Prepare(call, message);
         _tee.FirstBytes.Clear();
-        SmcRegisters registers = _driver.Call(Identifier(call), call.Arguments);
-        GuestMessage answer = _driver.ReadMessage(call.MessageAddress, call.Parameters.Count);
+        CompareReturn(call, call, Uninterrupted(_driver.Call(Identifier(call), call.Arguments)));
+    }
 
-        Compare(call, "x0", Text(call.Results), Text([registers.X0]));
-        Compare(call, "ret", Text([ExpectedCode(call)]), Text([answer.ReturnCode]));
+    /// <summary>Writes what the guest answered to where it was asked, and resumes the call.</summary>
+    private void ReplayReturn(TraceCall call)
+    {
+        _ = _suspended.Remove(call.Arguments[ResumeArgument], out (TraceCall Call, TraceRequest Asked, ulong ResumeInformation) suspended);
+        if (call.Answer is { } answer)
+        {
+            WritePages(answer);
+            _driver.WriteMessage(suspended.Asked.Message!.Address, answer.Content);
+        }
+
+        ulong[] arguments = [.. call.Arguments];
+        arguments[ResumeArgument] = suspended.ResumeInformation;
+        CompareReturn(call, suspended.Call, Uninterrupted(_driver.Call(OpTeeSmc.ReturnFromRpc, arguments)));
+    }
+
+    /// <summary>Resumes a call as long as it is interrupted, as the recorded TEE was not.</summary>
+    private SmcRegisters Uninterrupted(SmcRegisters registers)
+    {
+        while (registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
+        {
+            registers = _driver.Step(registers);
+        }
+
+        return registers;
+    }
+
+    /// <summary>Compares what an SMC came back with: the end of its call, or what the guest is asked.</summary>
+    private void CompareReturn(TraceCall call, TraceCall started, in SmcRegisters registers)
+    {
+        if (call.Asked is { } asked)
+        {
+            CompareRequest(call, asked, registers);
+            _suspended.Add(asked.Thread, (started, asked, registers.X3));
+        }
+        else
+        {
+            Compare(call, "x0", Text(call.Results), Text([registers.X0]));
+            CompareEnd(started, started.Message!);
+        }
+    }
+
+    private void CompareRequest(TraceCall call, TraceRequest asked, in SmcRegisters registers)
+    {
+        if (asked.Message is not { } message)
+        {
+            // The recorded TEE asked for a whole page. The real OP-TEE asks for what a message of four parameters takes, as this mediator does.
+            Compare(call, "x0 and x1", Text([asked.Registers[0], (ulong)OpTeeMessage.Size(4)]), Text([registers.X0, registers.X1]));
+            return;
+        }
+
+        // The recorded TEE left the alignment at 0. The real OP-TEE asks for 8, as this mediator does.
+        GuestMessage expected = message.Command == OpTeeRpc.AllocateSharedMemory
+            ? message.Content with { Parameters = [message.Parameters[0] with { C = 8 }] }
+            : message.Content;
+        uint[] count = new uint[1];
+        _driver.Read(message.Address + OpTeeMessage.HeaderSize - sizeof(uint), count.AsSpan());
+        Compare(call, "x0 to x2", Text(asked.Registers), Text(registers[..3].ToArray()));
+        Compare(call, "parameters of what is asked", $"{expected.Parameters.Length}", $"{count[0]}");
+        Compare(call, "what is asked", Text(expected), Text(_driver.ReadMessage(message.Address, expected.Parameters.Length)));
+    }
+
+    private void CompareEnd(TraceCall call, TraceMessage message)
+    {
+        GuestMessage answer = _driver.ReadMessage(message.Address, message.Parameters.Count);
+        Compare(call, "ret", Text([ExpectedCode(call, message)]), Text([answer.ReturnCode]));
         if (call.Seen is { } seen)
         {
             Compare(call, "what the client saw", $"{seen}", $"{(answer.ReturnCode, answer.ReturnOrigin)}");
         }
 
-        switch (call.Command)
+        switch (message.Command)
         {
             case OpTeeMessage.CommandOpenSession when answer.ReturnCode == 0:
                 _sessions.Add(answer.Session);
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
-                _registrations[call.Parameters[0].C] = call;
+                _registrations[message.Parameters[0].C] = message;
                 break;
 
             case OpTeeMessage.CommandInvoke:
-                CompareOutputs(call, answer);
+                CompareOutputs(call, message, answer);
                 break;
 
             default:
@@ -125,40 +215,64 @@ internal sealed class Replayer : IAsyncDisposable
         }
     }
 
-    private void Prepare(TraceCall call)
+    private void Prepare(TraceCall call, TraceMessage message)
     {
-        if (call.Pages.Length > 0)
-        {
-            _driver.Write<ulong>(call.Parameters[0].A & ~0xffful, call.Pages);
-        }
+        WritePages(message);
 
         // What the recorded TEE found there was written by a program in the guest.
         foreach ((int index, byte first) in call.FirstBytes)
         {
-            _driver.Write<byte>(AddressOf(call.Parameters[index], 0), [first]);
+            _driver.Write<byte>(AddressOf(message.Parameters[index], 0), [first]);
         }
 
-        // The recorded TEE numbered its sessions from 1 on; those of calls that are left out had none.
-        uint session = call.Header["session"];
-        _driver.WriteMessage(call.MessageAddress, new GuestMessage(call.Command, [.. call.Parameters])
+        // The recorded TEE numbered its sessions from 1 on.
+        uint session = message.Header["session"];
+        _driver.WriteMessage(message.Address, message.Content with
         {
-            Function = call.Header["func"],
             Session = session == 0 ? 0 : _sessions[(int)session - 1],
-            CancelId = call.Header["cancel_id"],
+            ReturnCode = GuestMessage.Untouched,
+            ReturnOrigin = GuestMessage.Untouched,
         });
     }
 
-    private void CompareOutputs(TraceCall call, GuestMessage answer)
+    private void WritePages(TraceMessage message)
     {
-        bool isEnumeration = _tee.FirstBytes.Count == 0 && call.Parameters[0].Attributes is OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeRegisteredOutput;
-        for (int index = 0; index < call.Parameters.Count; index++)
+        if (message.Pages.Length > 0)
         {
-            GuestParameter sent = call.Parameters[index];
+            _driver.Write<ulong>(message.Parameters[0].A & ~0xffful, message.Pages);
+        }
+    }
+
+    /// <summary>Posts the notifications that the guest is going to fetch; the driver must have been interrupted.</summary>
+    private void Notify(IEnumerable<TraceCall> following)
+    {
+        int before = _line.Pulses;
+        foreach (TraceCall call in following.TakeWhile(call => call.Name == "GET_ASYNC_NOTIF_VALUE"))
+        {
+            CallsOf(_guest).Notifications.Post((uint)call.Results[1]);
+        }
+
+        if (_line.Pulses == before)
+        {
+            _differences.Add("The guest should have been interrupted.");
+        }
+    }
+
+    // Why the recorded TEE notified its guest the trace does not say: the numbers have to be put into the queue.
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_calls")]
+    private static extern ref readonly YieldingCalls CallsOf(OpTeeGuest guest);
+
+    private void CompareOutputs(TraceCall call, TraceMessage message, GuestMessage answer)
+    {
+        bool isEnumeration = _tee.FirstBytes.Count == 0 && message.Parameters[0].Attributes is OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeRegisteredOutput;
+        for (int index = 0; index < message.Parameters.Count; index++)
+        {
+            GuestParameter sent = message.Parameters[index];
             GuestParameter got = answer.Parameters[index];
             GuestParameter expected = sent.Attributes switch
             {
                 OpTeeMessage.TypeValueOutput or OpTeeMessage.TypeValueInOut => sent with { A = sent.A + 1, B = sent.B + 1 },
-                _ when isEnumeration && index == 0 => sent with { B = call.Header["func"] == 0 ? 16u : 0u },
+                _ when isEnumeration && index == 0 => sent with { B = message.Header["func"] == 0 ? 16u : 0u },
                 _ => sent,
             };
             Compare(call, $"parameter {index}", $"{expected}", $"{got}");
@@ -170,14 +284,25 @@ internal sealed class Replayer : IAsyncDisposable
         }
     }
 
-    private uint ExpectedCode(TraceCall call)
+    /// <summary>The trace has the codes of messages only where a program shows them.</summary>
+    private uint ExpectedCode(TraceCall call, TraceMessage message)
     {
         const ulong Enumeration = 0x5340_dedd_88a6_1170;
-        bool isEnumeration = call.Command == OpTeeMessage.CommandOpenSession && call.Parameters[0].A == Enumeration;
-        bool isSizeQuery = call.Command == OpTeeMessage.CommandInvoke && call.Parameters[0].Attributes == OpTeeMessage.TypeTemporaryOutput;
-        return isEnumeration && _tee.Backend.Devices is null
-            ? (uint)TeeReturnCode.ItemNotFound
-            : isSizeQuery && call.Header["func"] == 0 ? (uint)TeeReturnCode.ShortBuffer : 0;
+        switch (message.Command)
+        {
+            case OpTeeMessage.CommandDoBottomHalf or OpTeeMessage.CommandStopAsyncNotification:
+                // As the real OP-TEE: these have no result.
+                return GuestMessage.Untouched;
+
+            case OpTeeMessage.CommandOpenSession when message.Parameters[0].A == Enumeration && _tee.Backend.Devices is null:
+                return (uint)TeeReturnCode.ItemNotFound;
+
+            case OpTeeMessage.CommandInvoke when message.Parameters[0].Attributes == OpTeeMessage.TypeTemporaryOutput && message.Header["func"] == 0:
+                return (uint)TeeReturnCode.ShortBuffer;
+
+            default:
+                return call.Seen?.Code ?? 0;
+        }
     }
 
     private static uint Identifier(TraceCall call) => call.Name switch
@@ -189,7 +314,7 @@ internal sealed class Replayer : IAsyncDisposable
 
     private ulong AddressOf(GuestParameter reference, ulong offset)
     {
-        TraceCall registration = _registrations[reference.C];
+        TraceMessage registration = _registrations[reference.C];
         ulong position = (registration.Parameters[0].A & 0xfff) + reference.A + offset;
         return registration.Pages[position / 0x1000] + (position % 0x1000);
     }
@@ -211,4 +336,7 @@ internal sealed class Replayer : IAsyncDisposable
     }
 
     private static string Text(IEnumerable<ulong> values) => string.Join(' ', values.Select(value => value.ToString("x", CultureInfo.InvariantCulture)));
+
+    private static string Text(GuestMessage message) =>
+        $"{message.Command} {message.Function} {message.Session} {message.CancelId} 0x{message.ReturnCode:x} {message.ReturnOrigin} ({string.Join(", ", message.Parameters)})";
 }

@@ -1,5 +1,3 @@
-using OpTeeMediator.Testing;
-
 namespace OpTeeMediator.Tests.Replay;
 
 /// <summary>One SMC of the recorded driver.</summary>
@@ -9,36 +7,32 @@ internal sealed class TraceCall
 
     public required string Name { get; init; }
 
-    /// <summary>0 for the calls that carry a message, whose identifier the trace does not repeat.</summary>
+    /// <summary>0 for yielding calls, whose identifier the trace does not repeat.</summary>
     public required uint FunctionId { get; init; }
 
     /// <summary>X1 to X7.</summary>
     public required ulong[] Arguments { get; init; }
 
-    /// <summary>X0 to X3 of a fast call, X0 of one with a message; empty while it is not known.</summary>
+    /// <summary>X0 to X3 of a fast call, X0 of a yielding one that ended; empty while it has not.</summary>
     public ulong[] Results { get; set; } = [];
 
-    /// <summary>Where the message lies, for calls that have one.</summary>
-    public ulong MessageAddress { get; init; }
+    /// <summary>The message of a call that has one.</summary>
+    public TraceMessage? Message { get; init; }
 
-    /// <summary>The header fields of the message by their names in the trace.</summary>
-    public Dictionary<string, uint> Header { get; } = [];
+    /// <summary>What the guest has written into the RPC message before it came back.</summary>
+    public TraceMessage? Answer { get; set; }
 
-    public List<GuestParameter> Parameters { get; } = [];
-
-    /// <summary>The page list of a REGISTER_SHM.</summary>
-    public ulong[] Pages { get; set; } = [];
+    /// <summary>What the recorded TEE asked of the guest; <see langword="null"/> if the call ended.</summary>
+    public TraceRequest? Asked { get; set; }
 
     /// <summary>The first bytes of memory references, by parameter, as the recorded TEE saw them.</summary>
     public Dictionary<int, byte> FirstBytes { get; } = [];
 
-    /// <summary>Whether the recorded TEE needed the guest to do it.</summary>
-    public bool MakesRpc { get; set; }
+    /// <summary>Whether the recorded TEE raised its interrupt behind this call.</summary>
+    public bool Interrupts { get; set; }
 
     /// <summary>What a test program in the guest said of it: return code and origin.</summary>
     public (uint Code, uint Origin)? Seen { get; set; }
 
-    public bool HasMessage => MessageAddress != 0;
-
-    public uint Command => Header["cmd"];
+    public bool IsReturn => Name == "RETURN_FROM_RPC";
 }

@@ -10,7 +10,8 @@ namespace OpTeeMediator.Tests.Rpc;
 /// <summary>Asynchronous notifications, and calls that sleep in the guest until the backend is done.</summary>
 internal sealed class NotificationTests
 {
-    private Line _line = null!;
+    private CountingLine _line = null!;
+    private HookedGuestMemory _memory = null!;
     private GuestBench _bench = null!;
     private SemaphoreSlim _mayEnd = null!;
     private uint _session;
@@ -18,11 +19,12 @@ internal sealed class NotificationTests
     [SetUp]
     public void SetUp()
     {
-        _line = new Line();
+        _line = new CountingLine();
         _mayEnd = new SemaphoreSlim(0);
         _bench = new GuestBench(
             new OpTeeGuestOptions { NotificationInterrupt = _line, ParkAfter = TimeSpan.FromMilliseconds(2) },
-            new ScriptedBackend { Execution = TeeExecution.Worker });
+            new ScriptedBackend { Execution = TeeExecution.Worker },
+            memory => _memory = new HookedGuestMemory(memory));
         _session = _bench.Open();
         _bench.Backend.OnInvoke = _ =>
         {
@@ -92,7 +94,7 @@ internal sealed class NotificationTests
         Answer(page, (uint)TeeReturnCode.Busy);
 
         SmcRegisters first = _bench.Resume(parked.X3);
-        SmcRegisters second = _bench.Resume(ResumeTimes(first, 5).X3);
+        SmcRegisters second = _bench.Resume(Interrupted(first, 5).X3);
 
         _ = _mayEnd.Release();
         Assert.That(first.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
@@ -110,13 +112,79 @@ internal sealed class NotificationTests
 
         SmcRegisters back = _bench.Resume(parked.X3);
         uint stopped = _bench.Driver.Finish(stopping.Registers);
-        SmcRegisters later = ResumeTimes(back, 5);
+        SmcRegisters later = Interrupted(back, 5);
 
         _ = _mayEnd.Release();
         Assert.That(stopping.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(back.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(stopped, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(later.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "Nothing should park any more.");
+        Assert.That(_bench.Driver.Finish(later), Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void StopAsyncNotification_WhileACallIsAboutToPark_WaitsForItToo()
+    {
+        PendingCall call = _bench.Start(GuestBench.Invocation(_session, 0));
+        SmcRegisters stopping = default;
+        ulong stopPage = _bench.Driver.AllocatePage();
+        bool isFirst = true;
+        _memory.Before = _ =>
+        {
+            // The call that parks writes its RPC message: the only access of the guest's memory while it is suspended again and again.
+            if (isFirst)
+            {
+                isFirst = false;
+                _bench.Driver.WriteMessage(stopPage, new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
+                stopping = _bench.Driver.Call(OpTeeSmc.CallWithRpcArgument, stopPage >> 32, stopPage);
+            }
+        };
+
+        SmcRegisters parked = Parked(call.Registers);
+        Answer(call.Page, 0);
+        SmcRegisters back = _bench.Resume(parked.X3);
+
+        _ = _mayEnd.Release();
+        Assert.That(stopping.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "STOP should wait for the call.");
+        Assert.That(_bench.Driver.Finish(stopping), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_bench.Driver.Finish(back), Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void StopAsyncNotification_DriverGoneBeforeItEnds_TheNextDriversCallsPark()
+    {
+        _ = Park();
+        PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
+        StartDriver();
+
+        _ = Park();
+
+        Assert.That(_bench.Resume(stopping).X0, Is.EqualTo(OpTeeSmc.ReturnResume), "That call was the old driver's.");
+    }
+
+    [Test]
+    public void StopAsyncNotification_WhileACallOfAnEarlierDriverRuns_DoesNotWaitForIt()
+    {
+        _ = Park();
+        StartDriver();
+
+        uint answer = _bench.Driver.Finish(_bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification)).Registers);
+
+        Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void ExchangeCapabilities_NewDriverWithoutNotifications_NothingParks()
+    {
+        // Nothing is left of the old driver but that it has enabled notifications.
+        Assert.That(_bench.Finish(_bench.Start(GuestBench.Closing(_session))).ReturnCode, Is.Zero);
+        _ = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+        _session = _bench.Open();
+
+        SmcRegisters later = Interrupted(_bench.Start(GuestBench.Invocation(_session, 0)).Registers, 10);
+
+        _ = _mayEnd.Release();
+        Assert.That(later.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(_bench.Driver.Finish(later), Is.EqualTo(OpTeeSmc.ReturnOk));
     }
 
@@ -150,6 +218,14 @@ internal sealed class NotificationTests
         Assert.That(_bench.Finish(held).ReturnCode, Is.Zero);
     }
 
+    /// <summary>A new driver, after a kexec say, that takes notifications.</summary>
+    private void StartDriver()
+    {
+        _ = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+        _ = _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
+        _session = _bench.Open();
+    }
+
     /// <summary>Starts an invocation that does not end, and follows it until its thread is to sleep.</summary>
     private (ulong Page, SmcRegisters Parked) Park()
     {
@@ -159,18 +235,22 @@ internal sealed class NotificationTests
 
     private SmcRegisters Parked(SmcRegisters registers)
     {
-        while ((uint)registers.X0 != OpTeeSmc.ReturnRpcCommand)
+        const int MoreThanEnough = 1000;
+        for (int count = 0; count < MoreThanEnough && (uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt; count++)
         {
             registers = _bench.Resume(registers.X3);
         }
 
+        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand), "The call should park.");
         return registers;
     }
 
-    private SmcRegisters ResumeTimes(SmcRegisters registers, int times)
+    /// <summary>Resumes a call that never parks meanwhile.</summary>
+    private SmcRegisters Interrupted(SmcRegisters registers, int times)
     {
         for (int count = 0; count < times; count++)
         {
+            Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "The call should not park.");
             registers = _bench.Resume(registers.X3);
         }
 
@@ -180,15 +260,4 @@ internal sealed class NotificationTests
     /// <summary>Writes the guest's answer to the RPC behind a message without parameters.</summary>
     private void Answer(ulong page, uint code) =>
         _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize, new GuestMessage(OpTeeRpc.Notification, GuestParameter.ValueIn(0, 0)) { ReturnCode = code });
-
-    private sealed class Line : IInterruptLine
-    {
-        private int _pulses;
-
-        public int Spi => 112;
-
-        public int Pulses => Volatile.Read(ref _pulses);
-
-        public void Pulse() => Interlocked.Increment(ref _pulses);
-    }
 }

@@ -50,6 +50,33 @@ internal sealed class RpcBufferTests
         Assert.That(_bench.Driver.RpcMemory, Is.Empty);
     }
 
+    [Test]
+    public void Invoke_MemoryOfAnotherCallIsThere_ItIsUsed()
+    {
+        _ = _bench.Driver.Call(OpTeeSmc.EnableShmCache);
+        _ = _bench.Driver.Invoke(_session, 0);
+
+        // Held by a call that waits elsewhere: the next one takes another slot.
+        _bench.Backend.OnInvoke = static _ => new ValueTask<TeeResult>(new TaskCompletionSource<TeeResult>().Task);
+        _ = _bench.StartInvoke(_session);
+        _bench.Backend.OnInvoke = static async request => TeeResult.FromTee(await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)));
+        _ = _bench.Driver.Invoke(_session, 0);
+
+        Assert.That(_bench.Driver.RpcMemory, Has.Count.EqualTo(1));
+    }
+
+    [Test]
+    public void ExchangeCapabilities_MemoryKeptForEarlierDriver_IsForgotten()
+    {
+        _ = _bench.Driver.Call(OpTeeSmc.EnableShmCache);
+        _ = _bench.Driver.Invoke(_session, 0);
+        _ = _bench.Driver.CloseSession(_session);
+
+        _ = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+
+        Assert.That(_bench.Driver.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable), "That memory is the new kernel's.");
+    }
+
     [TestCase(0ul, TestName = "NoMemory")]
     [TestCase(0x10_0000ul, TestName = "OutsideRam")]
     [TestCase(GuestBench.RamStart + 4, TestName = "Unaligned")]

@@ -1,0 +1,129 @@
+using System.Diagnostics;
+using System.Text;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Software;
+using static OpTeeMediator.Backends.TeeParameterKind;
+
+namespace KvmVmm.Tee;
+
+/// <summary>A trusted application that calls its guest: for the time, for memory, for the files of its tee-supplicant. And one that takes its time.</summary>
+internal sealed class GuestApplication : TrustedApplication
+{
+    /// <summary>Command: parameter 0 (value, output) gets the guest's time, a seconds since 1970 and b nanoseconds.</summary>
+    public const uint GetTime = 0;
+
+    /// <summary>Command: parameter 0 (value, inout): a bytes that the guest shares, b with whom (0 the supplicant, 1 the kernel); a becomes how many work.</summary>
+    public const uint ShareMemory = 1;
+
+    /// <summary>Command: the file named in parameter 0 (memory, input) becomes the content of parameter 1 (memory, input).</summary>
+    public const uint WriteFile = 2;
+
+    /// <summary>Command: parameter 1 (memory, output) gets the content of the file named in parameter 0 (memory, input), as much as fits.</summary>
+    public const uint ReadFile = 3;
+
+    /// <summary>Command: the file named in parameter 0 (memory, input) is removed.</summary>
+    public const uint RemoveFile = 4;
+
+    /// <summary>Command: waits for a milliseconds (parameter 0, value, input) without computing; cancelled, it is TEE_ERROR_CANCEL.</summary>
+    public const uint Wait = 5;
+
+    /// <summary>Command: computes for a milliseconds (parameter 0, value, input); cancelled, it is TEE_ERROR_CANCEL.</summary>
+    public const uint Compute = 6;
+
+    /// <summary>The application's UUID.</summary>
+    public static readonly Guid Uuid = new("7d1c5a2e-93b4-4f0d-a6e8-51c0b7f2e9d4");
+
+    // The client decides how much it asks for: no more than this at once, in bytes.
+    private const int MostBytes = 64 << 10;
+
+    /// <summary>A line about it.</summary>
+    public static string Description { get; } = Uuid + "  calls its guest: 0 time, 1 memory, 2 to 4 files (write, read, remove); 5 waits and 6 computes, for milliseconds";
+
+    /// <inheritdoc/>
+    protected override TeeReturnCode InvokeCommand(ApplicationCall call) => call.CommandId switch
+    {
+        GetTime when call.HasParameters(ValueOutput) => TellTime(call.Guest, call[0]),
+        ShareMemory when call.HasParameters(ValueInOut) => TryMemory(call.Guest, call[0]),
+        WriteFile when call.HasParameters(MemoryInput, MemoryInput) => Write(call.Guest.Files, NameIn(call[0]), call[1]),
+        ReadFile when call.HasParameters(MemoryInput, MemoryOutput) => Read(call.Guest.Files, NameIn(call[0]), call[1]),
+        RemoveFile when call.HasParameters(MemoryInput) => call.Guest.Files.Remove(NameIn(call[0])),
+        Wait when call.HasParameters(ValueInput) => call.Wait(TimeSpan.FromMilliseconds(call[0].A)),
+        Compute when call.HasParameters(ValueInput) => ComputeFor(TimeSpan.FromMilliseconds(call[0].A), call),
+        _ => TeeReturnCode.BadParameters,
+    };
+
+    private static TeeReturnCode TellTime(ApplicationGuest guest, ApplicationParameter answer)
+    {
+        TeeReturnCode code = guest.GetTime(out DateTimeOffset time);
+        TimeSpan sinceEpoch = time - DateTimeOffset.UnixEpoch;
+        answer.A = unchecked((uint)(sinceEpoch.Ticks / TimeSpan.TicksPerSecond));
+        answer.B = (uint)(sinceEpoch.Ticks % TimeSpan.TicksPerSecond * TimeSpan.NanosecondsPerTick);
+        return code;
+    }
+
+    private static TeeReturnCode TryMemory(ApplicationGuest guest, ApplicationParameter numbers)
+    {
+        if (numbers.A is 0 or > MostBytes || numbers.B > (uint)GuestMemoryKind.Kernel)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        byte[] written = new byte[numbers.A];
+        byte[] read = new byte[numbers.A];
+        Random.Shared.NextBytes(written);
+        using GuestBuffer? memory = guest.Allocate((GuestMemoryKind)numbers.B, written.Length);
+        if (memory is null || !memory.TryWrite(0, written) || !memory.TryRead(0, read))
+        {
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        numbers.A = (uint)written.AsSpan().CommonPrefixLength(read);
+        return TeeReturnCode.Success;
+    }
+
+    private static TeeReturnCode Write(GuestFileSystem files, string name, ApplicationParameter source)
+    {
+        byte[] content = new byte[Math.Min(source.Size, MostBytes)];
+        if (source.Size > MostBytes || !source.TryRead(0, content))
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        using GuestFile? file = files.Create(name, out TeeReturnCode code);
+        return file is null ? code : file.Write(0, content);
+    }
+
+    private static TeeReturnCode Read(GuestFileSystem files, string name, ApplicationParameter target)
+    {
+        using GuestFile? file = files.Open(name, out TeeReturnCode code);
+        if (file is null)
+        {
+            return code;
+        }
+
+        byte[] content = new byte[Math.Min(target.Size, MostBytes)];
+        code = file.Read(0, content, out int length);
+        return code == TeeReturnCode.Success ? target.Write(content.AsSpan(0, length)) : code;
+    }
+
+    // A name that is too long, or none, the file system refuses.
+    private static string NameIn(ApplicationParameter parameter)
+    {
+        Span<byte> buffer = stackalloc byte[GuestFileSystem.LongestName + 1];
+        return parameter.TryReadAll(buffer, out ReadOnlySpan<byte> name) ? Encoding.UTF8.GetString(name.TrimEnd((byte)0)) : string.Empty;
+    }
+
+    private static TeeReturnCode ComputeFor(TimeSpan time, ApplicationCall call)
+    {
+        long start = Stopwatch.GetTimestamp();
+        while (Stopwatch.GetElapsedTime(start) < time)
+        {
+            if (call.IsCancellationRequested)
+            {
+                return TeeReturnCode.Cancel;
+            }
+        }
+
+        return TeeReturnCode.Success;
+    }
+}

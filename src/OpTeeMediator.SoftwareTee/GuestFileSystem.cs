@@ -1,0 +1,227 @@
+using System.Buffers;
+using System.Text.Unicode;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Protocol;
+
+namespace OpTeeMediator.Software;
+
+/// <summary>The files that the guest's tee-supplicant keeps for its TEE: below <c>/var/lib/tee</c> or where it was told.</summary>
+/// <remarks>
+/// <para>No secure storage: the guest reads, changes, rolls back and forges what is there. An application that minds encrypts and authenticates.</para>
+/// <para>Names are paths relative to the supplicant's directory; it makes directories that are missing. A name that is empty, longer than
+/// <see cref="LongestName"/> bytes of UTF-8, or that contains a zero character, half a surrogate pair or a part <c>..</c> is TEE_ERROR_BAD_PARAMETERS.</para>
+/// <para>The first call of an operation allocates memory that the supplicant shares; as long as no supplicant runs, it waits for one. Not thread-safe.
+/// Source: OP-TEE's <c>optee_rpc_cmd.h</c>, OPTEE_RPC_CMD_FS.</para>
+/// </remarks>
+public sealed class GuestFileSystem
+{
+    /// <summary>The longest name, in bytes of UTF-8.</summary>
+    public const int LongestName = NamePlace - 1;
+
+    /// <summary>How much one call to the supplicant carries at the most, in bytes.</summary>
+    internal const int PieceSize = 16 << 10;
+
+    // Room for a name and its zero byte.
+    private const int NamePlace = 1024;
+
+    private readonly ApplicationGuest _guest;
+    private readonly List<OpenHandle> _open = [];
+    private GuestBuffer? _buffer;
+
+    internal GuestFileSystem(ApplicationGuest guest) => _guest = guest;
+
+    /// <summary>Whether the application has left something open.</summary>
+    internal bool HasOpen => _open.Count != 0;
+
+    internal int Operation => _guest.Operation;
+
+    /// <summary>Opens a file that exists, to read and write. Allocates one small object.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="code">What the supplicant answered: TEE_ERROR_ITEM_NOT_FOUND if there is none.</param>
+    /// <returns>The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
+    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    public GuestFile? Open(string name, out TeeReturnCode code) =>
+        TryOpen(OpTeeRpc.FileOpen, OpTeeRpc.FileClose, name, out OpenHandle handle, out code) ? new GuestFile(this, handle) : null;
+
+    /// <summary>Makes an empty file, or empties the one that exists. Allocates one small object.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="code">What the supplicant answered.</param>
+    /// <returns>The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
+    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    public GuestFile? Create(string name, out TeeReturnCode code) =>
+        TryOpen(OpTeeRpc.FileCreate, OpTeeRpc.FileClose, name, out OpenHandle handle, out code) ? new GuestFile(this, handle) : null;
+
+    /// <summary>Opens a directory, to list it. Allocates one small object.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="code">What the supplicant answered: TEE_ERROR_ITEM_NOT_FOUND if there is none, or nothing in it.</param>
+    /// <returns>The directory, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
+    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    public GuestDirectory? OpenDirectory(string name, out TeeReturnCode code) =>
+        TryOpen(OpTeeRpc.DirectoryOpen, OpTeeRpc.DirectoryClose, name, out OpenHandle handle, out code) ? new GuestDirectory(this, handle) : null;
+
+    /// <summary>Removes a file.</summary>
+    /// <param name="name">Its name.</param>
+    /// <returns>What the supplicant answered: TEE_ERROR_ITEM_NOT_FOUND if there is none.</returns>
+    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    public TeeReturnCode Remove(string name)
+    {
+        TeeReturnCode code = WriteName(name, 0, out TeeParameter path);
+        return code == TeeReturnCode.Success ? _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRemove, 0, 0), path]) : code;
+    }
+
+    /// <summary>Gives a file another name.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="newName">The new name.</param>
+    /// <param name="replaces">Whether a file that has the new name is replaced; if not, it is TEE_ERROR_ACCESS_CONFLICT.</param>
+    /// <returns>What the supplicant answered.</returns>
+    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    public TeeReturnCode Rename(string name, string newName, bool replaces)
+    {
+        TeeReturnCode code = WriteName(name, 0, out TeeParameter path);
+        TeeParameter newPath = default;
+        code = code == TeeReturnCode.Success ? WriteName(newName, NamePlace, out newPath) : code;
+        return code == TeeReturnCode.Success
+            ? _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRename, replaces ? 1u : 0u, 0), path, newPath])
+            : code;
+    }
+
+    /// <summary>Has the supplicant fill a piece of memory: from a file, or with a name.</summary>
+    /// <param name="command">FS_READ or FS_READDIR.</param>
+    /// <param name="handle">Of what.</param>
+    /// <param name="offset">Where in the file.</param>
+    /// <param name="destination">Receives a copy; not longer than <see cref="PieceSize"/>.</param>
+    /// <param name="length">How much the supplicant says there is; never more than fits.</param>
+    /// <returns>What the supplicant answered.</returns>
+    internal TeeReturnCode Read(uint command, OpenHandle handle, ulong offset, Span<byte> destination, out int length)
+    {
+        length = 0;
+        if (Buffer is not { } buffer)
+        {
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        Span<TeeParameter> parameters = [Head(command, handle.Number, offset), buffer.AsParameter(TeeParameterKind.MemoryOutput, 0, destination.Length)];
+        TeeReturnCode code = _guest.Call(OpTeeRpc.FileSystem, parameters);
+        if (code != TeeReturnCode.Success)
+        {
+            return code;
+        }
+
+        length = (int)parameters[1].Size;
+        return buffer.TryRead(0, destination[..length]) ? TeeReturnCode.Success : TeeReturnCode.Communication;
+    }
+
+    /// <summary>Has the supplicant write a piece of a file.</summary>
+    internal TeeReturnCode Write(OpenHandle handle, ulong offset, ReadOnlySpan<byte> source) =>
+        Buffer is { } buffer && buffer.TryWrite(0, source)
+            ? _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileWrite, handle.Number, offset), buffer.AsParameter(TeeParameterKind.MemoryInput, 0, source.Length)])
+            : TeeReturnCode.OutOfMemory;
+
+    /// <summary>Sets the length of a file.</summary>
+    internal TeeReturnCode Truncate(OpenHandle handle, ulong length) => _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileTruncate, handle.Number, length)]);
+
+    /// <summary>Closes a file or directory.</summary>
+    internal void Close(OpenHandle handle)
+    {
+        if (_open.Remove(handle))
+        {
+            _ = _guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
+        }
+    }
+
+    /// <summary>Closes what the application has left open. Nothing is open afterwards, even if this throws.</summary>
+    internal void CloseAll()
+    {
+        OpenHandle[] left = [.. _open];
+        _open.Clear();
+        foreach (OpenHandle handle in left)
+        {
+            _ = _guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
+        }
+    }
+
+    /// <summary>What the supplicant shares in this operation: for names and data.</summary>
+    private GuestBuffer? Buffer
+    {
+        get
+        {
+            if (_buffer is not { IsAlive: true })
+            {
+                _buffer = _guest.Allocate(GuestMemoryKind.Supplicant, PieceSize);
+            }
+
+            return _buffer;
+        }
+    }
+
+    private bool TryOpen(uint command, uint closeCommand, string name, out OpenHandle handle, out TeeReturnCode code)
+    {
+        handle = default;
+        code = WriteName(name, 0, out TeeParameter path);
+        if (code == TeeReturnCode.Success)
+        {
+            Span<TeeParameter> parameters = [Head(command, 0, 0), path, TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0)];
+            code = _guest.Call(OpTeeRpc.FileSystem, parameters);
+            handle = new OpenHandle(closeCommand, parameters[2].A);
+        }
+
+        if (code != TeeReturnCode.Success)
+        {
+            return false;
+        }
+
+        _open.Add(handle);
+        return true;
+    }
+
+    private TeeReturnCode WriteName(string name, int offset, out TeeParameter parameter)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        parameter = default;
+        Span<byte> bytes = stackalloc byte[NamePlace];
+        if (!IsProper(name) || Utf8.FromUtf16(name, bytes[..LongestName], out _, out int length, replaceInvalidSequences: false) != OperationStatus.Done)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        bytes[length] = 0;
+        if (Buffer is not { } buffer || !buffer.TryWrite(offset, bytes[..(length + 1)]))
+        {
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        parameter = buffer.AsParameter(TeeParameterKind.MemoryInput, offset, length + 1);
+        return TeeReturnCode.Success;
+    }
+
+    // An application may make names of what its client says: they stay in the supplicant's directory.
+    private static bool IsProper(ReadOnlySpan<char> name)
+    {
+        if (name.IsEmpty || name.Contains('\0'))
+        {
+            return false;
+        }
+
+        foreach (Range part in name.Split('/'))
+        {
+            if (name[part] is "..")
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private static TeeParameter Head(uint command, ulong number, ulong offset)
+    {
+        TeeParameter head = TeeParameter.Value(TeeParameterKind.ValueInput, command, number);
+        head.C = offset;
+        return head;
+    }
+
+    /// <summary>A file or directory that the supplicant has open.</summary>
+    /// <param name="CloseCommand">How to close it.</param>
+    /// <param name="Number">By what the supplicant knows it: any number, and not to be trusted to be of one thing only.</param>
+    internal readonly record struct OpenHandle(uint CloseCommand, ulong Number);
+}

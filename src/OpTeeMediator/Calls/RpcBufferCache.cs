@@ -1,0 +1,65 @@
+namespace OpTeeMediator.Calls;
+
+/// <summary>Memory for RPC messages that a guest without RPC_ARG has allocated and leaves with the TEE between calls.</summary>
+/// <remarks>Thread-safe. Never more than there were calls at a time, as a call takes what is here before it asks for more.</remarks>
+internal sealed class RpcBufferCache
+{
+    private readonly Lock _lock = new();
+    private readonly Stack<RpcBuffer> _buffers = new();
+    private bool _isEnabled;
+
+    public bool IsEmpty
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _buffers.Count == 0;
+            }
+        }
+    }
+
+    /// <summary>ENABLE_SHM_CACHE.</summary>
+    public void Enable()
+    {
+        lock (_lock)
+        {
+            _isEnabled = true;
+        }
+    }
+
+    /// <summary>DISABLE_SHM_CACHE: takes one out to be given back; if there is none, none is kept any more.</summary>
+    public bool TryEmpty(out RpcBuffer buffer)
+    {
+        lock (_lock)
+        {
+            bool isFound = _buffers.TryPop(out buffer);
+            _isEnabled &= isFound;
+            return isFound;
+        }
+    }
+
+    /// <summary>Takes memory that is there already.</summary>
+    public bool TryTake(out RpcBuffer buffer)
+    {
+        lock (_lock)
+        {
+            return _buffers.TryPop(out buffer);
+        }
+    }
+
+    /// <summary>Keeps memory for the next call.</summary>
+    /// <returns><see langword="false"/> if the guest wants it back with the call.</returns>
+    public bool TryKeep(RpcBuffer buffer)
+    {
+        lock (_lock)
+        {
+            if (_isEnabled)
+            {
+                _buffers.Push(buffer);
+            }
+
+            return _isEnabled;
+        }
+    }
+}

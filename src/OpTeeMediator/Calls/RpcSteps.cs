@@ -1,0 +1,151 @@
+using System.Diagnostics;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>The steps of a call's way through the guest: what the guest is asked next, and what its return means.</summary>
+/// <remarks>
+/// Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked, with which the call is to be suspended; none
+/// if nothing is asked, and the call goes on.
+/// </remarks>
+internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notifications, TimeSpan parkAfter)
+{
+    // Linux sleeps uninterruptibly while a call is parked, and warns of tasks that do so for two minutes.
+    private static readonly TimeSpan ParkAtMost = TimeSpan.FromSeconds(55);
+
+    /// <summary>Carries the backend's call to the guest, or asks for memory for it first.</summary>
+    public SmcRegisterSet Ask(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!RpcChannel.HasPlace(slot))
+        {
+            return AskForMemory(slot, ref registers);
+        }
+
+        if (!channel.TryWriteCall(slot))
+        {
+            // The guest has taken away the memory of its own message.
+            slot.EndRpc(TeeReturnCode.Communication);
+            return SmcRegisterSet.None;
+        }
+
+        slot.BeginRpc();
+        slot.Stage = RpcStage.Calling;
+        return RpcChannel.AskForCommand(slot, ref registers);
+    }
+
+    /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest can.</summary>
+    public SmcRegisterSet TryPark(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!notifications.IsEnabled || slot.CannotPark || Stopwatch.GetElapsedTime(slot.ActiveSince) < parkAfter)
+        {
+            return SmcRegisterSet.None;
+        }
+
+        if (!RpcChannel.HasPlace(slot))
+        {
+            return AskForMemory(slot, ref registers);
+        }
+
+        if (!slot.TryPark(ParkAtMost))
+        {
+            return SmcRegisterSet.None;
+        }
+
+        // STOP_ASYNC_NOTIF either sees this call asleep, or is seen here.
+        if (!notifications.IsEnabled)
+        {
+            slot.Unpark();
+            return SmcRegisterSet.None;
+        }
+
+        if (channel.TryWritePark(slot, NotificationQueue.ValueOf(slot)))
+        {
+            slot.Stage = RpcStage.Parked;
+            return RpcChannel.AskForCommand(slot, ref registers);
+        }
+
+        slot.Unpark();
+        slot.CannotPark = true;
+        return SmcRegisterSet.None;
+    }
+
+    /// <summary>Takes what the guest returns with from the slot's stage.</summary>
+    public SmcRegisterSet TakeAnswer(CallSlot slot, ref SmcRegisters registers)
+    {
+        RpcStage stage = slot.Stage;
+        slot.Stage = RpcStage.None;
+        switch (stage)
+        {
+            case RpcStage.Allocating:
+                if (!channel.TryTakeMemory(slot, registers))
+                {
+                    slot.CannotPark = true;
+                    slot.EndRpc(TeeReturnCode.OutOfMemory);
+                }
+
+                break;
+
+            case RpcStage.Calling:
+                TeeReturnCode answer = channel.ReadAnswer(slot, out bool declines);
+                if (declines && channel.TryWriteCall(slot))
+                {
+                    slot.Stage = RpcStage.Declining;
+                    return RpcChannel.AskForCommand(slot, ref registers);
+                }
+
+                slot.ActiveSince = Stopwatch.GetTimestamp();
+                slot.EndRpc(answer);
+                break;
+
+            case RpcStage.Declining:
+                slot.EndRpc(TeeReturnCode.OutOfMemory);
+                break;
+
+            case RpcStage.Parked:
+                slot.Unpark();
+                slot.CannotPark = !channel.ReadParkAnswer(slot);
+                slot.ActiveSince = Stopwatch.GetTimestamp();
+                break;
+
+            default:
+                // What was given back is the guest's again.
+                break;
+        }
+
+        return SmcRegisterSet.None;
+    }
+
+    /// <summary>Gives back what an ended call still has from the guest, one piece an exit.</summary>
+    public SmcRegisterSet GiveBack(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (channel.TryGiveBackMemory(slot))
+        {
+            slot.Stage = RpcStage.Concluding;
+            return RpcChannel.AskForCommand(slot, ref registers);
+        }
+
+        if (slot.RpcBuffer is not { } buffer)
+        {
+            return SmcRegisterSet.None;
+        }
+
+        slot.RpcBuffer = null;
+        if (slot.Incarnation!.RpcBuffers.TryKeep(buffer))
+        {
+            return SmcRegisterSet.None;
+        }
+
+        slot.Stage = RpcStage.Concluding;
+        return RpcChannel.AskToFree(buffer, ref registers);
+    }
+
+    /// <summary>Lets go of what a call had from a guest that will not resume it.</summary>
+    public void Forget(CallSlot slot) => channel.Forget(slot);
+
+    private static SmcRegisterSet AskForMemory(CallSlot slot, ref SmcRegisters registers)
+    {
+        slot.Stage = RpcStage.Allocating;
+        return RpcChannel.AskForMemory(ref registers);
+    }
+}

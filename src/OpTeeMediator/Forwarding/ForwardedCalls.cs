@@ -58,7 +58,7 @@ internal sealed class ForwardedCalls
         }
 
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
-        _books = new ForwardedBooks(_calls, new SharedBufferPool(memory, _budget), limits.Buffers);
+        _books = new ForwardedBooks(_calls, new SharedBufferPool(memory, _budget, log), limits.Buffers);
         _lists = new ShadowPageLists(memory, shadows);
         _rpc = new ForwardedRpc(memory, _books, shadows, _lists, log);
         Renew();

@@ -31,7 +31,7 @@ internal sealed class CompanionTests : CompanionFixture
     [Test]
     public async Task Driver_WithoutAnInterrupt_IsInitializedWithoutNotifications()
     {
-        await using Guest guest = await StartGuestAsync(1, Companion with { Log = "information --notify off" });
+        await using Guest guest = await StartGuestAsync(1, Companion with { Notifications = false });
 
         string messages = (await guest.RunAsync("dmesg | grep optee")).Succeeded();
 

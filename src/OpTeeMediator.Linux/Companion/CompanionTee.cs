@@ -28,6 +28,7 @@ internal sealed class CompanionTee : IDisposable
     private TeeDeath _death;
     private int _waiters;
     private int _isDead;
+    private bool _awaitsDriver;
     private bool _isDisposed;
 
     internal CompanionTee(ICompanionVm vm, TimeSpan quantum, ICompanionSupervisor supervisor, string name, ILogger log)
@@ -54,7 +55,11 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>
     /// Whether it has taken a dead one's place and waits for a driver to begin anew: what an old driver still knows (calls, sessions, buffers) means nothing to it.
     /// </summary>
-    internal bool AwaitsDriver { get; set; }
+    internal bool AwaitsDriver
+    {
+        get => Volatile.Read(ref _awaitsDriver);
+        set => Volatile.Write(ref _awaitsDriver, value);
+    }
 
     /// <summary>What it has done.</summary>
     internal OpTeeCompanionStatistics Statistics

@@ -335,6 +335,28 @@ internal sealed class HostileGuestTests
         Assert.That(_vm.Memory.Pins, Is.Zero);
     }
 
+    [Test]
+    public void RpcMemory_WithTheCookieOfOtherRpcMemory_IsGivenBackAndTheOtherStaysPinned()
+    {
+        uint session = _vm.Open();
+        int freed = 0;
+        _bench.OpTee.OnInvoke = thread => thread.Allocate(0x1000).Concat(thread.Allocate(0x1000));
+        ulong list = _vm.Driver.WritePageList([_vm.Driver.AllocatePage()]);
+        _vm.Driver.OnRpc = message =>
+        {
+            freed += message.Command == OpTeeRpc.FreeSharedMemory ? 1 : 0;
+            return message.Command == OpTeeRpc.AllocateSharedMemory
+                ? message with { ReturnCode = 0, Parameters = [GuestParameter.PageList(list, 0x1000, OtherCookie)] }
+                : message with { ReturnCode = 0 };
+        };
+
+        _ = _vm.Driver.Invoke(session, 0);
+
+        Assert.That(freed, Is.EqualTo(1));
+        Assert.That(_vm.Partition.Memory, Has.Count.EqualTo(1), "OP-TEE has the first still.");
+        Assert.That(_vm.Memory.Pins, Is.EqualTo(1));
+    }
+
     [TestCase(0x1000ul, OtherCookie, true, "no guest memory")]
     [TestCase(ForwarderBench.GuestStart + 4, OtherCookie, true, "not aligned")]
     [TestCase(ForwarderBench.GuestStart, ForwarderBench.Cookie, true, "a cookie that is taken")]

@@ -46,7 +46,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
     /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest can.</summary>
     public SmcRegisterSet TryPark(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!notifications.IsEnabled || _parksNoMore || slot.CannotPark || Stopwatch.GetElapsedTime(slot.ActiveSince) < parkAfter)
+        if (!notifications.IsEnabled || _parksNoMore || slot.CannotPark || Stopwatch.GetElapsedTime(slot.WaitsSince) < parkAfter)
         {
             return SmcRegisterSet.None;
         }
@@ -101,7 +101,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
                     return RpcChannel.AskForCommand(slot, ref registers);
                 }
 
-                slot.ActiveSince = Stopwatch.GetTimestamp();
+                slot.WaitsSince = 0;
                 slot.EndRpc(answer);
                 break;
 
@@ -112,7 +112,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
             case RpcStage.Parked:
                 slot.Unpark();
                 slot.CannotPark = !channel.ReadParkAnswer(slot);
-                slot.ActiveSince = Stopwatch.GetTimestamp();
+                slot.WaitsSince = 0;
                 break;
 
             default:

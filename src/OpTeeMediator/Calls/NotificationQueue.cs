@@ -41,8 +41,12 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
         }
     }
 
-    /// <summary>Ends notifications; what is pending is kept, as the guest fetches it still.</summary>
-    public void Disable() => _isEnabled = false;
+    /// <summary>Ends notifications: nothing parks any more; what is pending is kept, as the guest fetches it still. A full fence.</summary>
+    public void Disable()
+    {
+        _isEnabled = false;
+        Interlocked.MemoryBarrier();
+    }
 
     /// <summary>A new driver starts: nothing is pending, nothing enabled.</summary>
     public void Reset()

@@ -14,15 +14,6 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
     // Linux sleeps uninterruptibly while a call is parked, and warns of tasks that do so for two minutes.
     private static readonly TimeSpan ParkAtMost = TimeSpan.FromSeconds(55);
 
-    private volatile bool _parksNoMore;
-
-    /// <summary>Whether calls are not to sleep in the guest, because it stops notifications.</summary>
-    public bool ParksNoMore
-    {
-        get => _parksNoMore;
-        set => _parksNoMore = value;
-    }
-
     /// <summary>Carries the backend's call to the guest, or asks for memory for it first.</summary>
     public SmcRegisterSet Ask(CallSlot slot, ref SmcRegisters registers)
     {
@@ -46,7 +37,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
     /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest can.</summary>
     public SmcRegisterSet TryPark(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!notifications.IsEnabled || _parksNoMore || slot.CannotPark || Stopwatch.GetElapsedTime(slot.WaitsSince) < parkAfter)
+        if (!notifications.IsEnabled || slot.CannotPark || Stopwatch.GetElapsedTime(slot.WaitsSince) < parkAfter)
         {
             return SmcRegisterSet.None;
         }
@@ -61,8 +52,9 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
             return SmcRegisterSet.None;
         }
 
-        if (_parksNoMore)
+        if (!notifications.IsEnabled)
         {
+            // Stopped meanwhile: whoever did so may have looked for parked calls already.
             slot.WakeGuest();
         }
 

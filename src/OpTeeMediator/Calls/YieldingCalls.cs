@@ -340,7 +340,7 @@ internal sealed class YieldingCalls
     /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
     private SmcOutcome StopNotifications(CallSlot slot, ref SmcRegisters registers)
     {
-        _rpc.ParksNoMore = true;
+        Notifications.Disable();
         foreach (CallSlot other in Slots.All)
         {
             other.WakeGuest();
@@ -361,8 +361,6 @@ internal sealed class YieldingCalls
                 return Suspend(slot, ref registers);
             }
 
-            Notifications.Disable();
-            _rpc.ParksNoMore = false;
             slot.Release();
             return Answer(ref registers, OpTeeSmc.ReturnOk);
         }

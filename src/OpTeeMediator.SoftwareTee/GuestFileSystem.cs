@@ -1,4 +1,5 @@
-using System.Text;
+using System.Buffers;
+using System.Text.Unicode;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
@@ -8,7 +9,7 @@ namespace OpTeeMediator.Software;
 /// <remarks>
 /// <para>No secure storage: the guest reads, changes, rolls back and forges what is there. An application that minds encrypts and authenticates.</para>
 /// <para>Names are paths relative to the supplicant's directory; it makes directories that are missing. A name that is empty, longer than
-/// <see cref="LongestName"/> bytes of UTF-8, or that contains a zero character or a part <c>..</c> is TEE_ERROR_BAD_PARAMETERS.</para>
+/// <see cref="LongestName"/> bytes of UTF-8, or that contains a zero character, half a surrogate pair or a part <c>..</c> is TEE_ERROR_BAD_PARAMETERS.</para>
 /// <para>The first call of an operation allocates memory that the supplicant shares; as long as no supplicant runs, it waits for one. Not thread-safe.
 /// Source: OP-TEE's <c>optee_rpc_cmd.h</c>, OPTEE_RPC_CMD_FS.</para>
 /// </remarks>
@@ -178,7 +179,7 @@ public sealed class GuestFileSystem
         ArgumentNullException.ThrowIfNull(name);
         parameter = default;
         Span<byte> bytes = stackalloc byte[NamePlace];
-        if (!IsProper(name) || !Encoding.UTF8.TryGetBytes(name, bytes[..LongestName], out int length))
+        if (!IsProper(name) || Utf8.FromUtf16(name, bytes[..LongestName], out _, out int length, replaceInvalidSequences: false) != OperationStatus.Done)
         {
             return TeeReturnCode.BadParameters;
         }

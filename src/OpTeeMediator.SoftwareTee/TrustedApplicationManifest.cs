@@ -36,7 +36,7 @@ public sealed record TrustedApplicationManifest(Guid Uuid)
 
     /// <summary>Where the entry points run; by default on the mediator's threads.</summary>
     /// <remarks>
-    /// <para><see cref="TeeExecution.Worker"/>: they may block. An operation whose session or instance is busy waits for its turn; cancelled while it
+    /// <para><see cref="TeeExecution.Worker"/>: they may block, call the guest (<see cref="ApplicationCall.Guest"/>) and wait. An operation whose session or instance is busy waits for its turn; cancelled while it
     /// waits, it is TEE_ERROR_CANCEL, origin TEE.</para>
     /// <para><see cref="TeeExecution.Inline"/> promises that each one takes microseconds, never blocks, and is complete when it returns; one that is not
     /// complete is a panic. An operation whose session or instance is busy on another vCPU spins for its turn, and gives up after 1 ms with

@@ -56,5 +56,8 @@ internal sealed class GuestLifeTests : MachineFixture
         XtestRun run = await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(2), "1004");
         Assert.That(run.Failures, Is.Empty, run.ToString());
         Assert.That(run.Cases, Has.Count.EqualTo(1));
+
+        // Loading an application takes the TEE long enough for the guest's thread to be put to sleep.
+        Assert.That(await guest.NotificationsAsync(), Is.Positive);
     }
 }

@@ -1,14 +1,30 @@
+using System.Globalization;
 using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
+using OpTeeMediator.Machines.Measurements;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>A guest whose TEE is in the VMM's process.</summary>
+/// <summary>A guest with a single vCPU whose TEE is in the VMM's process: applications that answer at once, that call their guest, that take long.</summary>
 [TestFixture]
-internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee = "software" })
+internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee = "software", Cpus = 1 })
 {
+    private const string Driver = "/sys/bus/platform/drivers/optee";
+    private const string StartSupplicant = "tee-supplicant -d";
+    private const string StopSupplicant = "killall -q tee-supplicant; while pidof tee-supplicant > /dev/null; do sleep 0.1; done";
+
+    // Where Debian's tee-supplicant keeps its files.
+    private const string Files = "/var/lib/optee-client/data/tee";
+
+    private static readonly string Client = MachineFiles.Program("guest-calls");
+    private static readonly string OtherClient = MachineFiles.Program("sum");
+
+    [TearDown]
+    public async Task StopTheSupplicant() => (await Guest.RunAsync(StopSupplicant)).Succeeded();
+
     [Test]
-    public async Task Driver_AtBoot_IsInitialized() =>
-        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver"));
+    public async Task Driver_AtBoot_IsInitializedWithNotifications() =>
+        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver").And.Contain("optee: Asynchronous notifications enabled"));
 
     [Test]
     public async Task HardwareRandomNumberGenerator_Read_GivesBytes()
@@ -22,8 +38,95 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
     }
 
     [Test]
-    public async Task Application_OfTheSample_IsReachedByLibteec()
+    public async Task Application_OfTheSample_IsReachedByLibteec() =>
+        Assert.That((await Guest.RunAsync($"{OtherClient} 40 2 echo")).Succeeded(), Is.EqualTo("42 echo"));
+
+    [Test]
+    public async Task Time_AskedFor_IsTheGuests()
     {
-        Assert.That((await Guest.RunAsync($"{MachineFiles.Program("sum")} 40 2 echo")).Succeeded(), Is.EqualTo("42 echo"));
+        // Not the host's.
+        string output = (await Guest.RunAsync($"date -s @1234567890 > /dev/null; date +%s; {Client} time; date +%s")).Succeeded();
+
+        long[] seconds = [.. output.Split('\n').Select(line => long.Parse(line, CultureInfo.InvariantCulture))];
+        Assert.That(seconds, Has.Length.EqualTo(3).And.Ordered, "the guest's clock, the application's, the guest's again");
+    }
+
+    [Test]
+    public async Task Memory_OfKernelAndSupplicant_IsShared()
+    {
+        string output = (await Guest.RunAsync($"{Client} share 65536 1 && {StartSupplicant} && {Client} share 65536 0")).Succeeded();
+
+        Assert.That(output, Is.EqualTo("65536\n65536"));
+    }
+
+    [Test]
+    public async Task File_BeforeThereIsASupplicant_WaitsForItWhileOtherCallsPass()
+    {
+        Task<CommandResult> writing = Guest.RunAsync($"{Client} write folder/early 'a text'", seconds: 120);
+        string meanwhile = (await Guest.RunAsync($"sleep 1; {OtherClient} 40 2 echo; {Client} time > /dev/null && echo time")).Succeeded();
+        bool endedWithoutSupplicant = writing.IsCompleted;
+        (await Guest.RunAsync(StartSupplicant)).Succeeded();
+        (await writing).Succeeded();
+
+        Assert.That(meanwhile, Is.EqualTo("42 echo\ntime"));
+        Assert.That(endedWithoutSupplicant, Is.False);
+        Assert.That((await Guest.RunAsync($"cat {Files}/folder/early")).Succeeded(), Is.EqualTo("a text"));
+    }
+
+    [Test]
+    public async Task File_WrittenAndRead_IsTheSupplicants()
+    {
+        (await Guest.RunAsync(StartSupplicant)).Succeeded();
+
+        await AssertThatFilesWork("written");
+    }
+
+    [Test]
+    public async Task Wait_Cancelled_EndsAtOnce()
+    {
+        const string TenMinutes = "600000";
+
+        string output = (await Guest.RunAsync($"{Client} cancel {TenMinutes} 1000")).Succeeded();
+
+        TestContext.Out.WriteLine($"TEE_ERROR_CANCEL and milliseconds: {output}");
+        Assert.That(output, Does.StartWith("ffff0002 "));
+    }
+
+    [Test]
+    public async Task Wait_WhileTheGuestComputes_LeavesItTheCpu()
+    {
+        int before = await Guest.NotificationsAsync();
+        SpeedRatios parked = await MeasureAsync(Guest, "5000 1000 1000 1000 1000");
+        int after = await Guest.NotificationsAsync();
+        await using Guest other = await Guest.StartAsync(Machine, 2, new GuestOptions { Tee = "software", Cpus = 1, Notifications = false });
+        SpeedRatios interrupted = await MeasureAsync(other, "1000 1000 1000");
+
+        TestContext.Out.WriteLine($"asleep:\n{parked.Report}\ninterrupted:\n{interrupted.Report}");
+        Assert.That(after - before, Is.GreaterThanOrEqualTo(5), "each call should end by an interrupt");
+        Assert.That(parked.Median, Is.GreaterThanOrEqualTo(0.8), parked.Report);
+    }
+
+    [Test]
+    public async Task Driver_UnboundAndBoundAgain_WorksAsBefore()
+    {
+        (await Guest.RunAsync($"{StartSupplicant} && {Client} wait 100 && {StopSupplicant}")).Succeeded();
+
+        (await Guest.RunAsync($"echo firmware:optee > {Driver}/unbind && [ ! -e /dev/tee0 ]")).Succeeded();
+        (await Guest.RunAsync($"echo firmware:optee > {Driver}/bind && [ -e /dev/tee0 ] && {StartSupplicant}")).Succeeded();
+
+        await AssertThatFilesWork("bound-again");
+        (await Guest.RunAsync($"{Client} time && {Client} wait 100 && {OtherClient} 40 2 echo")).Succeeded();
+        Assert.That(await Guest.NotificationsAsync(), Is.Positive, "the wait should end by an interrupt");
+        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Not.Contain("Call trace"));
+    }
+
+    private static async Task<SpeedRatios> MeasureAsync(Guest guest, string milliseconds) =>
+        SpeedRatios.Read((await guest.RunAsync($"{Client} speed {milliseconds}", seconds: 120)).Succeeded());
+
+    private async Task AssertThatFilesWork(string name)
+    {
+        string output = (await Guest.RunAsync($"{Client} write {name} 'a text' && {Client} read {name} && cat {Files}/{name}")).Succeeded();
+
+        Assert.That(output, Is.EqualTo("a text\na text"), "what the application reads, and what is in the file");
     }
 }

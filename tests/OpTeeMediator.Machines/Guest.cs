@@ -1,3 +1,4 @@
+using System.Globalization;
 using OpTeeMediator.Machines.Agents;
 
 namespace OpTeeMediator.Machines;
@@ -65,8 +66,17 @@ public sealed class Guest : IAsyncDisposable
         on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {options.Wrapper} {MachineFiles.Vmm} \
           --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {MachineFiles.Initramfs(options.Kernel)} \
           --cmdline "console=ttyAMA0 quiet guest_mode=agent" \
-          --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} --log {options.Log}'
+          --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} --notify {(options.Notifications ? "on" : "off")} --log {options.Log}'
         """;
+
+    /// <summary>How many interrupts the guest's driver has had from its TEE since it was bound.</summary>
+    /// <returns>The number.</returns>
+    public async Task<int> NotificationsAsync()
+    {
+        // LINE: COUNT-OF-CPU0 … CONTROLLER INPUT TRIGGER NAME
+        CommandResult result = await RunAsync("""awk '/optee_notification/ { for (i = 2; $i ~ /^[0-9]+$/; i++) count += $i } END { print count + 0 }' /proc/interrupts""");
+        return int.Parse(result.Output, CultureInfo.InvariantCulture);
+    }
 
     /// <summary>Runs a shell script in the guest.</summary>
     /// <param name="script">The script.</param>

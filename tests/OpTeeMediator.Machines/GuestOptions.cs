@@ -18,6 +18,9 @@ public sealed record GuestOptions
     /// <summary>Its CPUs.</summary>
     public int Cpus { get; init; } = 2;
 
+    /// <summary>Whether its TEE notifies it by an interrupt.</summary>
+    public bool Notifications { get; init; } = true;
+
     /// <summary>What the VMM logs.</summary>
     public string Log { get; init; } = "warning";
 

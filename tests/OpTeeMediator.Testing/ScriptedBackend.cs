@@ -23,6 +23,9 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     /// <summary>Called with the VM when its partition is created.</summary>
     public Action<TeeVirtualMachine>? OnCreate { get; set; }
 
+    /// <summary>Called when the mediator asks where an operation runs.</summary>
+    public Action<TeeOperation>? OnExecutionOf { get; set; }
+
     public Action<TeeRequest>? OnCancel { get; set; }
 
     public Func<ValueTask>? OnClose { get; set; }
@@ -57,8 +60,11 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
         return this;
     }
 
-    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) =>
-        operation == TeeOperation.OpenSession ? Execution : MemoryExecution;
+    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application)
+    {
+        OnExecutionOf?.Invoke(operation);
+        return operation == TeeOperation.OpenSession ? Execution : MemoryExecution;
+    }
 
     public async ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
     {

@@ -10,7 +10,7 @@ internal static class MachineDeviceTree
 {
     private const uint GicHandle = 1;
 
-    // Kinds of interrupts of a GIC, and the only trigger that is used: active high, level-sensitive.
+    // Kinds of interrupts of a GIC, and the trigger of all devices: active high, level-sensitive.
     private const uint SharedInterrupt = 0;
     private const uint PrivateInterrupt = 1;
     private const uint LevelHigh = 4;
@@ -20,8 +20,9 @@ internal static class MachineDeviceTree
     /// <param name="cpuCount">The number of vCPUs.</param>
     /// <param name="commandLine">The kernel's parameters.</param>
     /// <param name="initrd">Where the initramfs lies; empty if there is none.</param>
+    /// <param name="tee">The machine's TEE.</param>
     /// <returns>Its bytes.</returns>
-    public static byte[] Write(GuestRange ram, int cpuCount, string commandLine, GuestRange initrd)
+    public static byte[] Write(GuestRange ram, int cpuCount, string commandLine, GuestRange initrd, TeeWiring tee)
     {
         DeviceTreeWriter tree = new();
         using (tree.Node(""))
@@ -42,7 +43,7 @@ internal static class MachineDeviceTree
             WriteTimer(tree);
             WriteGic(tree, cpuCount);
             WriteUart(tree);
-            TeeWiring.DescribeIn(tree);
+            tee.DescribeIn(tree);
         }
 
         return tree.ToArray();

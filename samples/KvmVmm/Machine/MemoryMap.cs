@@ -22,6 +22,9 @@ internal static class MemoryMap
     /// <summary>The UART's interrupt.</summary>
     public const int UartInterrupt = FirstSharedInterrupt + 1;
 
+    /// <summary>The interrupt by which the TEE notifies the guest.</summary>
+    public const int TeeInterrupt = FirstSharedInterrupt + 2;
+
     /// <summary>As many vCPUs as redistributors fit before the UART.</summary>
     public const int MaximumCpus = (int)((UartStart - RedistributorsStart) / RedistributorSize);
 

@@ -136,16 +136,7 @@ public sealed class KvmVm : IDisposable
     /// <param name="interrupt">The input; its encoding is the architecture's (arm64: <see cref="Arm64.Arm64Interrupt"/>; x86: the GSI).</param>
     /// <param name="isActive">Whether to raise it. An edge interrupt is raised and lowered again.</param>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public unsafe void SetInterruptLine(uint interrupt, bool isActive)
-    {
-        KvmIrqLevel level = new() { Irq = interrupt, Level = isActive ? 1u : 0 };
-
-        // The kernel reads the structure during the call only.
-        if (LibC.Ioctl(_file, KvmIoctl.KVM_IRQ_LINE, &level) < 0)
-        {
-            throw new SystemCallException($"KVM_IRQ_LINE 0x{interrupt:x}", Errno.Last, "ENXIO: the VM has no interrupt controller in the kernel, or it is not initialised. EINVAL: it has no such input.");
-        }
-    }
+    public void SetInterruptLine(uint interrupt, bool isActive) => SetInterruptLine(_file, interrupt, isActive);
 
     /// <summary>Whether the VM has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
     /// <param name="group">The attribute's group.</param>
@@ -164,4 +155,15 @@ public sealed class KvmVm : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
+
+    internal static unsafe void SetInterruptLine(SafeHandle vm, uint interrupt, bool isActive)
+    {
+        KvmIrqLevel level = new() { Irq = interrupt, Level = isActive ? 1u : 0 };
+
+        // The kernel reads the structure during the call only.
+        if (LibC.Ioctl(vm, KvmIoctl.KVM_IRQ_LINE, &level) < 0)
+        {
+            throw new SystemCallException($"KVM_IRQ_LINE 0x{interrupt:x}", Errno.Last, "ENXIO: the VM has no interrupt controller in the kernel, or it is not initialised. EINVAL: it has no such input.");
+        }
+    }
 }

@@ -66,7 +66,7 @@ internal sealed class SoftwarePartition : ITeePartition
     }
 
     /// <inheritdoc/>
-    /// <remarks>Applications see memory only through an operation's parameters, so there is nothing to do.</remarks>
+    /// <remarks>Applications see memory only through an operation's parameters and what it asks of the guest, so there is nothing to do.</remarks>
     public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) => new(TeeReturnCode.Success);
 
     /// <inheritdoc/>

@@ -98,16 +98,25 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
     }
 
     /// <summary>Where the operation of a slot runs.</summary>
-    public TeeExecution ExecutionOf(CallSlot slot)
+    /// <returns><see langword="null"/> if the backend does not know, which fails the operation; what ends something is performed all the same.</returns>
+    public TeeExecution? ExecutionOf(CallSlot slot)
     {
         TeeRequest request = slot.Request;
-        return request.Operation switch
+        try
         {
-            TeeOperation.InvokeCommand => request.Session!.Execution,
-            TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
-            TeeOperation.OpenSession => partition.ExecutionOf(request.Operation, request.Application),
-            _ => partition.ExecutionOf(request.Operation, Guid.Empty),
-        };
+            return request.Operation switch
+            {
+                TeeOperation.InvokeCommand => request.Session!.Execution,
+                TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
+                TeeOperation.OpenSession => partition.ExecutionOf(request.Operation, request.Application),
+                _ => partition.ExecutionOf(request.Operation, Guid.Empty),
+            };
+        }
+        catch (Exception exception)
+        {
+            _ = BackendFailed(request.Operation, exception);
+            return request.Operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory ? TeeExecution.Worker : null;
+        }
     }
 
     private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);

@@ -36,6 +36,7 @@ internal sealed class CallSlot
     private int _cancellers;
     private int _parked;
     private int _isWaitedFor;
+    private volatile bool _isAsleep;
     private Timer? _parkTimer;
 
     public CallSlot(YieldingCalls calls, CallSlots slots, int index)
@@ -163,10 +164,13 @@ internal sealed class CallSlot
         int abandoned = (state & ~StateMask) | (int)CallState.Abandoned;
         if ((state & StateMask) == (int)CallState.Suspended
             && Incarnation == incarnation
-            && Interlocked.CompareExchange(ref _state, abandoned, state) == state
-            && HasNoBackend())
+            && Interlocked.CompareExchange(ref _state, abandoned, state) == state)
         {
-            _calls.ReleaseAbandoned(this);
+            Unpark();
+            if (HasNoBackend())
+            {
+                _calls.ReleaseAbandoned(this);
+            }
         }
     }
 
@@ -263,13 +267,18 @@ internal sealed class CallSlot
 
     public bool HasRequestedRpc => Volatile.Read(ref _completion) == RpcRequested;
 
+    /// <summary>Whether the guest's thread sleeps, or is about to: from <see cref="TryPark"/> to <see cref="Unpark"/>.</summary>
+    public bool IsAsleep => _isAsleep;
+
     /// <summary>Lets the end of the operation, or a call of the backend, send a notification.</summary>
     /// <returns><see langword="false"/> if that has happened already, and no notification was sent.</returns>
     public bool TryPark(TimeSpan atMost)
     {
+        _isAsleep = true;
         _ = Interlocked.Exchange(ref _parked, 1);
         if (Volatile.Read(ref _completion) != Pending && Interlocked.CompareExchange(ref _parked, 0, 1) == 1)
         {
+            _isAsleep = false;
             return false;
         }
 
@@ -278,9 +287,10 @@ internal sealed class CallSlot
         return true;
     }
 
-    /// <summary>The guest's thread is back.</summary>
+    /// <summary>The guest's thread is back, or gone.</summary>
     public void Unpark()
     {
+        _isAsleep = false;
         _ = Interlocked.Exchange(ref _parked, 0);
         _ = _parkTimer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }

@@ -64,7 +64,7 @@ internal sealed class CallSlots
     }
 
     /// <summary>Whether a guest's thread sleeps on a call.</summary>
-    public bool HasParked => Array.Exists(_slots, slot => slot is { Stage: RpcStage.Parked, State: CallState.Suspended });
+    public bool HasSleepers => Array.Exists(_slots, slot => slot.IsAsleep);
 
     /// <summary>Whether no backend is at work.</summary>
     public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);

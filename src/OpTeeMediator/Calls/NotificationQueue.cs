@@ -13,15 +13,20 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
 
     private const int Words = 4;
 
+    // What _state says: between ENABLE_ASYNC_NOTIF and STOP_ASYNC_NOTIF, and while the latter waits for sleepers.
+    private const int Off = 0;
+    private const int On = 1;
+    private const int Stopping = 2;
+
     private readonly Lock _lock = new();
     private readonly ulong[] _pending = new ulong[Words];
-    private volatile bool _isEnabled;
+    private volatile int _state;
 
     /// <summary>Whether there is an interrupt at all.</summary>
     public bool IsAvailable => line is not null;
 
-    /// <summary>Whether the guest takes notifications.</summary>
-    public bool IsEnabled => _isEnabled;
+    /// <summary>Whether the guest takes notifications, and goes on doing so.</summary>
+    public bool IsEnabled => _state == On;
 
     /// <summary>The number that wakes a parked call.</summary>
     public static uint ValueOf(CallSlot slot) => (uint)slot.Index + 1;
@@ -31,7 +36,7 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
         bool hasPending;
         lock (_lock)
         {
-            _isEnabled = true;
+            _state = On;
             hasPending = HasPending;
         }
 
@@ -41,19 +46,18 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
         }
     }
 
-    /// <summary>Ends notifications: nothing parks any more; what is pending is kept, as the guest fetches it still. A full fence.</summary>
-    public void Disable()
-    {
-        _isEnabled = false;
-        Interlocked.MemoryBarrier();
-    }
+    /// <summary>From now on nothing is to wait for a notification. A full fence: whoever is about to either sees it or is seen asleep.</summary>
+    public void BeginStop() => _ = Interlocked.Exchange(ref _state, Stopping);
+
+    /// <summary>Ends notifications, unless a driver has enabled them meanwhile; what is pending is kept, as the guest fetches it still.</summary>
+    public void EndStop() => _ = Interlocked.CompareExchange(ref _state, Off, Stopping);
 
     /// <summary>A new driver starts: nothing is pending, nothing enabled.</summary>
     public void Reset()
     {
         lock (_lock)
         {
-            _isEnabled = false;
+            _state = Off;
             Array.Clear(_pending);
         }
     }

@@ -52,10 +52,11 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
             return SmcRegisterSet.None;
         }
 
+        // STOP_ASYNC_NOTIF either sees this call asleep, or is seen here.
         if (!notifications.IsEnabled)
         {
-            // Stopped meanwhile: whoever did so may have looked for parked calls already.
-            slot.WakeGuest();
+            slot.Unpark();
+            return SmcRegisterSet.None;
         }
 
         if (channel.TryWritePark(slot, NotificationQueue.ValueOf(slot)))

@@ -318,7 +318,7 @@ internal sealed class YieldingCalls
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
         }
 
-        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, _operations.ExecutionOf(slot), ref registers);
+        return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ref registers);
     }
 
     private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
@@ -340,7 +340,7 @@ internal sealed class YieldingCalls
     /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
     private SmcOutcome StopNotifications(CallSlot slot, ref SmcRegisters registers)
     {
-        Notifications.Disable();
+        Notifications.BeginStop();
         foreach (CallSlot other in Slots.All)
         {
             other.WakeGuest();
@@ -356,11 +356,12 @@ internal sealed class YieldingCalls
     {
         if (slot.Request.Operation == TeeOperation.None)
         {
-            if (!Slots.WaitUntil(static (slots, _) => !slots.HasParked, slot, _quantum))
+            if (!Slots.WaitUntil(static (slots, _) => !slots.HasSleepers, slot, _quantum))
             {
                 return Suspend(slot, ref registers);
             }
 
+            Notifications.EndStop();
             slot.Release();
             return Answer(ref registers, OpTeeSmc.ReturnOk);
         }
@@ -372,8 +373,12 @@ internal sealed class YieldingCalls
         }
 
         slot.IsDraining = false;
-        return Run(slot, _operations.ExecutionOf(slot), ref registers);
+        return Run(slot, ref registers);
     }
+
+    private SmcOutcome Run(CallSlot slot, ref SmcRegisters registers) => _operations.ExecutionOf(slot) is { } execution
+        ? Run(slot, execution, ref registers)
+        : Finish(slot, TeeResult.CommunicationFailure, reached: true, ref registers);
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
@@ -409,8 +414,7 @@ internal sealed class YieldingCalls
         }
 
         slot.IsHeld = false;
-        TeeExecution execution = _operations.ExecutionOf(slot);
-        return Run(slot, execution, ref registers);
+        return Run(slot, ref registers);
     }
 
     /// <summary>Waits for the operation, for a quantum; then it is the guest's turn.</summary>

@@ -1,6 +1,8 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 
@@ -15,6 +17,7 @@ internal sealed class SharedBufferPool
 
     private readonly IGuestMemory _memory;
     private readonly MemoryBudget _budget;
+    private readonly ILogger _log;
     private readonly ArrayPool<ulong> _lists;
     private readonly Lock _lock = new();
     private readonly Stack<SharedBuffer> _free = new();
@@ -22,10 +25,11 @@ internal sealed class SharedBufferPool
     // The last one that came back, without the lock.
     private SharedBuffer? _spare;
 
-    public SharedBufferPool(IGuestMemory memory, MemoryBudget budget)
+    public SharedBufferPool(IGuestMemory memory, MemoryBudget budget, ILogger log)
     {
         _memory = memory;
         _budget = budget;
+        _log = log;
         _lists = ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize);
     }
 
@@ -72,11 +76,21 @@ internal sealed class SharedBufferPool
     }
 
     /// <summary>Unpins a buffer and takes it back. Nobody uses it any more.</summary>
+    /// <remarks>Throws nothing: it is called from threads where nobody would catch it.</remarks>
     public void Return(SharedBuffer buffer)
     {
         int pages = buffer.Pages.Count;
-        _memory.Unpin(buffer.Pages);
-        Keep(buffer);
+        try
+        {
+            _memory.Unpin(buffer.Pages);
+            Keep(buffer);
+        }
+        catch (Exception exception)
+        {
+            // Not used again: who knows whether the VMM's lists still have it.
+            _log.UnpinFailed(pages, exception);
+        }
+
         _budget.Return(pages);
     }
 

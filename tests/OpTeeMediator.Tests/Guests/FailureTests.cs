@@ -13,6 +13,7 @@ internal sealed class FailureTests
 {
     private const ulong Cookie = 0xffff_0000_0938_5a80;
     private const int BackendFailed = 1100;
+    private const int UnpinFailed = 1103;
 
     /// <summary>How a backend fails.</summary>
     public enum Failure
@@ -180,6 +181,65 @@ internal sealed class FailureTests
         Assert.That((answer, bench.Guest.Status), Is.EqualTo(((ulong)OpTeeSmc.ReturnNoMemory, GuestBench.Nothing)));
     }
 
+    [Test]
+    public async Task ExecutionOf_Throws_CommunicationAndNothingIsKept([Values] bool onWorkers)
+    {
+        await using GuestBench bench = new(
+            new OpTeeGuestOptions { Limits = new OpTeeLimits { Sessions = 1, Buffers = 1 } }, onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
+        bench.Backend.OnExecutionOf = _ => throw new InvalidOperationException("where?");
+        ulong page = bench.Driver.AllocatePage();
+
+        GuestMessage opened = bench.Driver.OpenSession(GuestBench.Application);
+        uint registered = bench.Driver.Register([page], 0, 0x1000, Cookie).ReturnCode;
+        OpTeeGuestStatus afterwards = bench.Guest.Status;
+        bench.Backend.OnExecutionOf = null;
+
+        Assert.That((opened.ReturnCode, opened.ReturnOrigin, opened.Session), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
+        Assert.That(registered, Is.EqualTo(0xffff_000eu));
+        Assert.That(afterwards, Is.EqualTo(GuestBench.Nothing));
+        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(2));
+        Assert.That(bench.Open(), Is.Not.Zero, "The only place should be free.");
+        Assert.That(bench.Driver.Register([page], 0, 0x1000, Cookie).ReturnCode, Is.Zero);
+    }
+
+    [Test]
+    public async Task ExecutionOf_ThrowsForAnEnd_EndsAllTheSame([Values] bool onWorkers)
+    {
+        await using GuestBench bench = Create(onWorkers);
+        _ = bench.Share(Cookie, 1);
+        bench.Backend.OnExecutionOf = _ => throw new InvalidOperationException("where?");
+
+        uint code = bench.Driver.Unregister(Cookie).ReturnCode;
+
+        Assert.That((code, bench.Backend.RegisteredBuffers, bench.Guest.Status), Is.EqualTo((0u, 0, GuestBench.Nothing)));
+        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
+    }
+
+    /// <summary>Of the vCPU's own thread, of a worker whose guest is gone, and of the thread that tears down: where nobody would catch it.</summary>
+    [Test]
+    public async Task Unpin_Throws_IsLoggedAndEverythingGoesOn([Values] bool onWorkers)
+    {
+        UnpinnableMemory? memory = null;
+        await using GuestBench bench = new(backend: onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend(), wrap: inner => memory = new UnpinnableMemory(inner));
+        TaskCompletionSource<TeeResult> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        ulong[] pages = bench.Share(Cookie, 2);
+        _ = bench.Share(Cookie + 1, 3);
+        uint session = bench.Open();
+        uint unregistered = bench.Driver.Unregister(Cookie).ReturnCode;
+        bench.Backend.OnInvoke = _ => new ValueTask<TeeResult>(end.Task);
+        _ = bench.StartInvoke(session, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, pages[0], 1, 0));
+
+        Task reset = bench.Guest.ResetAsync();
+        end.SetResult(TeeResult.Success);
+        await reset;
+
+        Assert.That(unregistered, Is.Zero);
+        Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
+        Assert.That(memory!.Failures, Is.EqualTo(3), "The unregistered buffer, the call's own, the one that was left.");
+        Assert.That(bench.Loggers.EventIds.Count(id => id == UnpinFailed), Is.EqualTo(3));
+        Assert.That(bench.Open(), Is.Not.Zero);
+    }
+
     private static GuestMessage Message(GuestBench bench, uint command, uint session, ulong[] pages) => command switch
     {
         OpTeeMessage.CommandOpenSession => FakeDriver.Opening(
@@ -234,5 +294,25 @@ internal sealed class FailureTests
         }
 
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+
+    /// <summary>Pins, and fails to unpin.</summary>
+    private sealed class UnpinnableMemory(IGuestMemory inner) : IGuestMemory
+    {
+        private int _failures;
+
+        public int Failures => Volatile.Read(ref _failures);
+
+        public bool TryRead(GuestAddress address, Span<byte> destination) => inner.TryRead(address, destination);
+
+        public bool TryWrite(GuestAddress address, ReadOnlySpan<byte> source) => inner.TryWrite(address, source);
+
+        public bool TryPin(GuestPages pages) => inner.TryPin(pages);
+
+        public void Unpin(GuestPages pages)
+        {
+            _ = Interlocked.Increment(ref _failures);
+            throw new InvalidOperationException("The VMM's memory fails.");
+        }
     }
 }

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Calls;
 using OpTeeMediator.Guests;
@@ -290,7 +291,7 @@ internal sealed class LifeCycleTests
                 null,
                 bench.Backend,
                 TeeAccess.All,
-                new SharedBufferPool(bench.Ram, budget),
+                new SharedBufferPool(bench.Ram, budget, NullLogger.Instance),
                 2,
                 TimeSpan.FromMilliseconds(1),
                 TimeSpan.FromMilliseconds(5),

@@ -11,6 +11,7 @@ namespace OpTeeMediator.Tests.Rpc;
 internal sealed class NotificationTests
 {
     private CountingLine _line = null!;
+    private HookedGuestMemory _memory = null!;
     private GuestBench _bench = null!;
     private SemaphoreSlim _mayEnd = null!;
     private uint _session;
@@ -22,7 +23,8 @@ internal sealed class NotificationTests
         _mayEnd = new SemaphoreSlim(0);
         _bench = new GuestBench(
             new OpTeeGuestOptions { NotificationInterrupt = _line, ParkAfter = TimeSpan.FromMilliseconds(2) },
-            new ScriptedBackend { Execution = TeeExecution.Worker });
+            new ScriptedBackend { Execution = TeeExecution.Worker },
+            memory => _memory = new HookedGuestMemory(memory));
         _session = _bench.Open();
         _bench.Backend.OnInvoke = _ =>
         {
@@ -92,7 +94,7 @@ internal sealed class NotificationTests
         Answer(page, (uint)TeeReturnCode.Busy);
 
         SmcRegisters first = _bench.Resume(parked.X3);
-        SmcRegisters second = _bench.Resume(ResumeTimes(first, 5).X3);
+        SmcRegisters second = _bench.Resume(Interrupted(first, 5).X3);
 
         _ = _mayEnd.Release();
         Assert.That(first.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
@@ -110,13 +112,82 @@ internal sealed class NotificationTests
 
         SmcRegisters back = _bench.Resume(parked.X3);
         uint stopped = _bench.Driver.Finish(stopping.Registers);
-        SmcRegisters later = ResumeTimes(back, 5);
+        SmcRegisters later = Interrupted(back, 5);
 
         _ = _mayEnd.Release();
         Assert.That(stopping.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(back.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(stopped, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(later.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "Nothing should park any more.");
+        Assert.That(_bench.Driver.Finish(later), Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void StopAsyncNotification_WhileACallIsAboutToPark_WaitsForItToo()
+    {
+        // Nothing parks before the trap is set, however long that takes.
+        _ = _bench.Finish(_bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification)));
+        PendingCall call = _bench.Start(GuestBench.Invocation(_session, 0));
+        SmcRegisters stopping = default;
+        ulong stopPage = _bench.Driver.AllocatePage();
+        bool isFirst = true;
+        _memory.Before = _ =>
+        {
+            // The call that parks writes its RPC message: the only access of the guest's memory while it is suspended again and again.
+            if (isFirst)
+            {
+                isFirst = false;
+                _bench.Driver.WriteMessage(stopPage, new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
+                stopping = _bench.Driver.Call(OpTeeSmc.CallWithRpcArgument, stopPage >> 32, stopPage);
+            }
+        };
+
+        _ = _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
+        SmcRegisters parked = Parked(call.Registers);
+        Answer(call.Page, 0);
+        SmcRegisters back = _bench.Resume(parked.X3);
+
+        _ = _mayEnd.Release();
+        Assert.That(stopping.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "STOP should wait for the call.");
+        Assert.That(_bench.Driver.Finish(stopping), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_bench.Driver.Finish(back), Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void StopAsyncNotification_DriverGoneBeforeItEnds_TheNextDriversCallsPark()
+    {
+        _ = Park();
+        PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
+        StartDriver();
+
+        _ = Park();
+
+        Assert.That(_bench.Resume(stopping).X0, Is.EqualTo(OpTeeSmc.ReturnResume), "That call was the old driver's.");
+    }
+
+    [Test]
+    public void StopAsyncNotification_WhileACallOfAnEarlierDriverRuns_DoesNotWaitForIt()
+    {
+        _ = Park();
+        StartDriver();
+
+        uint answer = _bench.Driver.Finish(_bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification)).Registers);
+
+        Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    [Test]
+    public void ExchangeCapabilities_NewDriverWithoutNotifications_NothingParks()
+    {
+        // Nothing is left of the old driver but that it has enabled notifications.
+        Assert.That(_bench.Finish(_bench.Start(GuestBench.Closing(_session))).ReturnCode, Is.Zero);
+        _ = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+        _session = _bench.Open();
+
+        SmcRegisters later = Interrupted(_bench.Start(GuestBench.Invocation(_session, 0)).Registers, 10);
+
+        _ = _mayEnd.Release();
+        Assert.That(later.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(_bench.Driver.Finish(later), Is.EqualTo(OpTeeSmc.ReturnOk));
     }
 
@@ -150,6 +221,14 @@ internal sealed class NotificationTests
         Assert.That(_bench.Finish(held).ReturnCode, Is.Zero);
     }
 
+    /// <summary>A new driver, after a kexec say, that takes notifications.</summary>
+    private void StartDriver()
+    {
+        _ = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+        _ = _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
+        _session = _bench.Open();
+    }
+
     /// <summary>Starts an invocation that does not end, and follows it until its thread is to sleep.</summary>
     private (ulong Page, SmcRegisters Parked) Park()
     {
@@ -159,18 +238,22 @@ internal sealed class NotificationTests
 
     private SmcRegisters Parked(SmcRegisters registers)
     {
-        while ((uint)registers.X0 != OpTeeSmc.ReturnRpcCommand)
+        const int MoreThanEnough = 1000;
+        for (int count = 0; count < MoreThanEnough && (uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt; count++)
         {
             registers = _bench.Resume(registers.X3);
         }
 
+        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand), "The call should park.");
         return registers;
     }
 
-    private SmcRegisters ResumeTimes(SmcRegisters registers, int times)
+    /// <summary>Resumes a call that never parks meanwhile.</summary>
+    private SmcRegisters Interrupted(SmcRegisters registers, int times)
     {
         for (int count = 0; count < times; count++)
         {
+            Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "The call should not park.");
             registers = _bench.Resume(registers.X3);
         }
 

@@ -186,6 +186,40 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
     }
 
     [Test]
+    public void CallAsync_AnswerNotAwaited_OperationEndsAllTheSame([Values(0, 1, 3)] int milliseconds)
+    {
+        _bench.Backend.OnInvoke = async request =>
+        {
+            _ = request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)).AsTask();
+            await Task.Delay(milliseconds);
+            return TeeResult.FromTee(TeeReturnCode.NoData);
+        };
+
+        for (int count = 0; count < 20; count++)
+        {
+            Assert.That(_bench.Driver.Invoke(_session, 0).ReturnCode, Is.EqualTo((uint)TeeReturnCode.NoData));
+        }
+    }
+
+    [Test]
+    public async Task Dispose_AnswerNotAwaitedAndOperationEnded_FreesTheCall()
+    {
+        TaskCompletionSource mayEnd = new();
+        _bench.Backend.OnInvoke = async request =>
+        {
+            _ = request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)).AsTask();
+            await mayEnd.Task;
+            return TeeResult.Success;
+        };
+        _ = StartUntil(conduit == OpTeeSmc.CallWithArgument ? OpTeeSmc.ReturnRpcAllocate : OpTeeSmc.ReturnRpcCommand);
+
+        mayEnd.SetResult();
+        await _bench.Guest.DisposeAsync();
+
+        Assert.That((_bench.Guest.Status, _bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 1)));
+    }
+
+    [Test]
     public async Task Dispose_WhileGuestHasTheCall_BackendIsToldThatItIsGone()
     {
         TaskCompletionSource<TeeReturnCode> told = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -69,6 +69,19 @@ internal sealed class HostileGuestTests
     }
 
     [Test]
+    public void PageList_OfAnInterruptedCall_IsNoOtherCallsMeanwhile()
+    {
+        ulong[] pages = _vm.Driver.AllocatePages(3, 2);
+        ulong list = _vm.Driver.WritePageList(pages);
+        _bench.OpTee.InterruptsCalls = true;
+        SmcRegisters first = _vm.Start(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, ForwarderBench.Cookie)), out _);
+
+        Assert.That(_vm.Driver.Register(_vm.Driver.AllocatePages(3, 2), 0, 0x3000, OtherCookie).ReturnCode, Is.Zero);
+        Assert.That(_vm.Resume(first.X3).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_vm.Partition.Find(ForwarderBench.Cookie), Is.EqualTo(_vm.PhysicalOf(pages)));
+    }
+
+    [Test]
     public void Message_RewrittenDuringTheCall_IsNotReadAgain()
     {
         ulong[] pages = _vm.Share(ForwarderBench.Cookie, 1);

@@ -41,6 +41,7 @@ internal sealed class ForwardedCalls
     private readonly ForwardedRpc _rpc;
     private readonly bool _hasRpcArgument;
     private int _sessions;
+    private volatile bool _takesNotifications;
 
     public ForwardedCalls(VirtualizedOpTee opTee, int id, GuardedMemory memory, ShadowPool shadows, OpTeeLimits limits, bool hasRpcArgument, ILogger log)
     {
@@ -72,6 +73,13 @@ internal sealed class ForwardedCalls
 
     public OpTeeGuestStatus Status => new(InFlight, Volatile.Read(ref _sessions), _budget.Buffers, _budget.Pages);
 
+    /// <summary>Whether the guest's driver takes notifications.</summary>
+    public bool TakesNotifications
+    {
+        get => _takesNotifications;
+        set => _takesNotifications = value;
+    }
+
     private int InFlight
     {
         get
@@ -92,6 +100,7 @@ internal sealed class ForwardedCalls
         _books.Clear();
         _shadows.Clear();
         _sessions = 0;
+        _takesNotifications = false;
         foreach (ForwardedCall call in _calls)
         {
             _ = _shadows.TryTake(1, out int page);
@@ -100,6 +109,7 @@ internal sealed class ForwardedCalls
             call.PayloadList = ShadowPageLists.None;
             call.Buffer = null;
             call.RefusedCookie = 0;
+            call.FreedCookie = 0;
             call.ClearCookies();
             if (!call.IsFree)
             {
@@ -383,6 +393,11 @@ internal sealed class ForwardedCalls
         }
 
         uint answer = (uint)forwarded.X0;
+        if (call.FreedCookie != 0 && answer != OpTeeSmc.ReturnRpcForeignInterrupt)
+        {
+            _rpc.EndFree(call);
+        }
+
         if ((answer & RpcPrefix) != RpcPrefix || answer == OpTeeSmc.ReturnUnknownFunction)
         {
             return Finish(call, answer, ref registers);
@@ -404,7 +419,7 @@ internal sealed class ForwardedCalls
                 ulong cookie = forwarded.Pair(1, 2);
                 x1 = cookie >> 32;
                 x2 = (uint)cookie;
-                _rpc.Free(call, cookie);
+                ForwardedRpc.Free(call, cookie);
                 break;
 
             case OpTeeSmc.ReturnRpcCommand:
@@ -451,6 +466,10 @@ internal sealed class ForwardedCalls
             case OpTeeMessage.CommandRegisterSharedMemory:
             case OpTeeMessage.CommandUnregisterSharedMemory:
                 _books.Remove(call.Buffer!);
+                break;
+
+            case OpTeeMessage.CommandStopAsyncNotification when isDone:
+                _takesNotifications = false;
                 break;
 
             default:

@@ -170,6 +170,23 @@ internal sealed class LifeCycleTests
         Assert.That(vm.Open(), Is.Not.Zero);
     }
 
+    [TestCase(OpTeeSmc.VmDestroyed)]
+    [TestCase(OpTeeSmc.VmCreated)]
+    public async Task ExchangeCapabilities_WhenTheMonitorThrows_CanBeTriedAgain(uint functionId)
+    {
+        ForwardedVm vm = _bench.Create();
+        _ = vm.Open();
+        _bench.OpTee.OnCall = call => _ = call.X0 == functionId ? throw new InvalidOperationException("no monitor") : 0;
+        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
+        _bench.OpTee.OnCall = null;
+
+        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(vm.Open(), Is.Not.Zero);
+        await vm.Forwarder.DisposeAsync();
+        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(_bench.World.VirtualMachines, Is.Zero);
+    }
+
     [Test]
     public async Task Reset_DropsAllAndLeavesAUsableHandler()
     {
@@ -206,6 +223,21 @@ internal sealed class LifeCycleTests
         Assert.That(vm.Memory.Pins, Is.EqualTo(1));
         Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
         Assert.That(_bench.Loggers.EventIds, Does.Contain(1301));
+    }
+
+    [Test]
+    public void LoggerThatThrows_CostsNoCall()
+    {
+        ForwardedVm vm = _bench.Create();
+        _bench.Loggers.OnMessage = () => throw new IOException("The disk is full.");
+
+        for (int attempt = 0; attempt < 3; attempt++)
+        {
+            GuestMessage answer = vm.Driver.Register([0x1000], 0, 0x1000, ForwarderBench.Cookie);
+            Assert.That(answer.ReturnCode, Is.EqualTo(FakeOpTee.BadParameters));
+        }
+
+        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
     }
 
     [Test]

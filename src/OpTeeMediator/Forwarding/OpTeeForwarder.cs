@@ -192,7 +192,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         {
             if (former == Running && !TryTakeLeave())
             {
-                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go; the log has its answer.");
+                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go for certain; the log says why.");
             }
 
             former = Unannounced;
@@ -306,6 +306,12 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
 
         _takesNotifications = false;
+        if (_calls.HasLostCall)
+        {
+            _log.LostCallKeepsMemory(_calls.Id, Status.Buffers);
+            return false;
+        }
+
         _calls.Renew();
         return true;
     }

@@ -3,32 +3,35 @@ using KvmVmm.DeviceTree;
 using KvmVmm.Machine;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
 
 namespace KvmVmm;
 
 /// <summary>All that makes a VMM one whose guest has an OP-TEE.</summary>
 internal sealed class TeeWiring : IAsyncDisposable
 {
-    private readonly ITeeBackend _tee;
     private readonly KvmInterruptLine? _notifications;
-    private readonly OpTeeGuest _optee;
+    private readonly IGuestTee _tee;
     private readonly SmcRouter _smc;
 
-    public TeeWiring(VmmOptions options, IGuestMemory memory, ILoggerFactory loggers)
+    public TeeWiring(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers)
     {
-        _tee = CreateTee(options);
         _notifications = options.HasNotifications ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt) : null;
-        _optee = new OpTeeGuest(memory, _tee, new OpTeeGuestOptions { Access = options.Access, NotificationInterrupt = _notifications, LoggerFactory = loggers });
-        _smc = new SmcRouter(_optee);
+        _tee = options.Tee == TeeKind.Companion
+            ? new CompanionTee(options, kvm, memory, _notifications, loggers)
+            : new MediatedTee(options, memory, _notifications, loggers);
+        _smc = new SmcRouter(_tee.Handler);
     }
+
+    // Where neither kernel nor initramfs may lie.
+    public IReadOnlyList<GuestRange> ReservedMemory => _tee.ReservedMemory;
+
+    // What it has done, for the message at the guest's end.
+    public string Report => _tee.Report;
 
     // When a VM is made: its calls of OP-TEE come to us, and our interrupt goes to it.
     public void Attach(KvmVm vm)
@@ -37,7 +40,7 @@ internal sealed class TeeWiring : IAsyncDisposable
         _notifications?.Connect(vm);
     }
 
-    // In the root of the device tree: without this node no guest looks for a TEE.
+    // In the root of the device tree: without the first node no guest looks for a TEE.
     public void DescribeIn(DeviceTreeWriter tree)
     {
         const uint SharedInterrupt = 0;
@@ -47,10 +50,15 @@ internal sealed class TeeWiring : IAsyncDisposable
         {
             tree.Text("compatible", OpTeeDeviceTreeNode.Compatible);
             tree.Text("method", OpTeeDeviceTreeNode.Method);
-            if (_optee.DeviceTreeNode.Spi is int spi)
+            if (_tee.DeviceTreeNode.Spi is int spi)
             {
                 tree.Cells("interrupts", SharedInterrupt, (uint)spi, RisingEdge);
             }
+        }
+
+        if (ReservedMemory.Count > 0)
+        {
+            tree.WriteReservedMemory(ReservedMemory);
         }
     }
 
@@ -58,20 +66,8 @@ internal sealed class TeeWiring : IAsyncDisposable
     public SmcccCallReport Handle(KvmVcpu vcpu) => KvmSmccc.Handle(vcpu, _smc);
 
     // When the guest reboots, while no vCPU runs.
-    public Task ResetAsync() => _optee.ResetAsync();
+    public Task ResetAsync() => _tee.ResetAsync();
 
     // When the VM is gone.
-    public async ValueTask DisposeAsync()
-    {
-        await _optee.DisposeAsync();
-        (_tee as IDisposable)?.Dispose();
-    }
-
-    private static ITeeBackend CreateTee(VmmOptions options) => options.Tee switch
-    {
-        TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions()
-            .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
-            .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())),
-        _ => new LinuxTeeBackend(options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),
-    };
+    public ValueTask DisposeAsync() => _tee.DisposeAsync();
 }

@@ -28,10 +28,10 @@ internal static class VirtualMachineMonitor
         ILogger log = loggers.CreateLogger(nameof(KvmVmm));
         GuestRange ram = new(MemoryMap.RamStart, (ulong)options.MemoryMebibytes << 20);
 
-        using BootImages images = BootImages.Open(options, ram);
         using KvmSystem kvm = KvmSystem.Open();
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = loggers }, ram);
-        await using TeeWiring tee = new(options, memory, loggers);
+        await using TeeWiring tee = new(options, kvm, memory, loggers);
+        using BootImages images = BootImages.Open(options, ram, tee.ReservedMemory);
 
         // Not Console.OpenStandardInput: on a terminal that one edits lines.
         using FileStream input = new(new SafeFileHandle(StandardInput, ownsHandle: false), FileAccess.Read, bufferSize: 0);
@@ -48,7 +48,7 @@ internal static class VirtualMachineMonitor
             long start = Stopwatch.GetTimestamp();
             CallCosts costs = new();
             MachineEnd end = await machine.RunAsync(costs, stop.Token);
-            log.GuestEnded(Stopwatch.GetElapsedTime(start).TotalSeconds, end.ToString(), costs.ToString());
+            log.GuestEnded(Stopwatch.GetElapsedTime(start).TotalSeconds, end.ToString(), $"{costs} {tee.Report}".TrimEnd());
             if (end != MachineEnd.Reset)
             {
                 return end;

@@ -74,6 +74,15 @@ public static unsafe class KvmSmccc
         ForwardToUser(vm.Handle, handler);
     }
 
+    /// <summary>Makes KVM forward the calls of one range to user space.</summary>
+    internal static void ForwardToUser(KvmVm vm, SmcFunctionRange range)
+    {
+        // The VM is this library's own and outlives the call.
+        int vmFd = (int)vm.Handle.DangerousGetHandle();
+        SmcccFilter.CheckSupport(vmFd);
+        SmcccFilter.Forward(vmFd, range);
+    }
+
     /// <summary>Answers the call of a KVM_EXIT_HYPERCALL that the guest made with SMC.</summary>
     /// <param name="vcpuFd">The vCPU's file descriptor.</param>
     /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>

@@ -12,7 +12,7 @@ public abstract class MachineFixture
     private Machine? _machine;
 
     /// <summary>Whether what takes long is wanted too: <c>tests/run --full</c>.</summary>
-    protected static bool IsFull { get; } = !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL"));
+    internal static bool IsFull { get; } = !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL"));
 
     /// <summary>Whether this fixture is for <c>tests/run --full</c> only.</summary>
     protected virtual bool IsOnlyForFull => false;

@@ -16,13 +16,14 @@ public sealed class Machine : IAsyncDisposable
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
 
     // The machine ends with this process, however that ends: its standard input is then closed.
-    private const string Keeper = """
+    internal const string Keeper = """
         exec 3<&0
         "$@" < /dev/null > "$LOG" 2>&1 & machine=$!
         cat <&3 > /dev/null & keeper=$!
         wait -n "$machine" "$keeper"
         kill "$machine" "$keeper" 2> /dev/null
-        wait "$machine"
+        for _ in {1..50}; do kill -0 "$machine" 2> /dev/null || exit; sleep 0.1; done
+        kill -9 "$machine" # qemu ends no other way when a CPU of it waits for us
         """;
 
     private readonly string _folder;

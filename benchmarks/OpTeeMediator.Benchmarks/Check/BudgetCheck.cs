@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using OpTeeMediator.Benchmarks.Scenarios;
@@ -39,6 +40,7 @@ internal static class BudgetCheck
         }
 
         ReportFloor(output, floor);
+        ReportRpc(output, floor);
         ReportTwoThreads(output);
         return broken;
     }
@@ -51,6 +53,36 @@ internal static class BudgetCheck
     {
         Measurement copy = Measurement.Take(floor, 500, floor, Rounds);
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"floor: a copy of 4 KiB, {copy.Nanoseconds:f1} ns"));
+    }
+
+    /// <summary>A call to the guest and its answer alone: what a command costs more with one of them, and with each further.</summary>
+    private static void ReportRpc(TextWriter output, PageCopy floor)
+    {
+        const int Operations = 200;
+        const int Further = 8;
+        using Scenario none = Invoke.WithRpc(0);
+        using Scenario one = Invoke.WithRpc(1);
+        using Scenario many = Invoke.WithRpc(1 + Further);
+        Scenario[] scenarios = [floor, none, one, many];
+        double[][] times = [.. scenarios.Select(_ => new double[MoreRounds])];
+        Stopwatch warmUp = Stopwatch.StartNew();
+        while (warmUp.ElapsedMilliseconds < 1000)
+        {
+            Array.ForEach(scenarios, scenario => scenario.Run(Operations));
+        }
+
+        for (int round = 0; round < MoreRounds; round++)
+        {
+            for (int index = 0; index < scenarios.Length; index++)
+            {
+                times[index][round] = Measurement.NanosecondsOf(scenarios[index], Operations);
+            }
+        }
+
+        double[] medians = [.. times.Select(Measurement.Median)];
+        output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"an RPC round trip: {(medians[2] - medians[1]) / medians[0]:f2} copies for the first of a command, {(medians[3] - medians[2]) / Further / medians[0]:f2} for each further"));
     }
 
     /// <summary>Throughput of two vCPUs on one VM against one; only reported, as it needs two idle cores.</summary>

@@ -38,8 +38,9 @@ public sealed class Invoke : Scenario
     /// <summary>Four values to an application that runs on a prepared thread: the way there and back.</summary>
     public static Invoke OnWorker() => new(new ScriptedBackend { Execution = TeeExecution.Worker }, 1, (_, _) => Values);
 
-    /// <summary>No parameters, and an application that calls the guest once.</summary>
-    public static Invoke WithRpc() => new(new ScriptedBackend { OnInvoke = CallGuestAsync }, 1, (_, _) => []);
+    /// <summary>No parameters, and an application that calls the guest a number of times.</summary>
+    public static Invoke WithRpc(int times) =>
+        new(new ScriptedBackend { OnInvoke = times == 0 ? null : request => CallGuestAsync(request, times) }, 1, (_, _) => []);
 
     /// <summary>Four references to four of the registered buffers, four pages each; four buffers at least.</summary>
     public static Invoke WithMemory(int registered) => new(new ScriptedBackend(), 1, (driver, _) => References(driver, registered));
@@ -77,11 +78,15 @@ public sealed class Invoke : Scenario
         [GuestParameter.ValueInOut(1, 2), GuestParameter.ValueInOut(3, 4), GuestParameter.ValueInOut(5, 6), GuestParameter.ValueInOut(7, 8)];
 
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    private static async ValueTask<TeeResult> CallGuestAsync(TeeRequest request)
+    private static async ValueTask<TeeResult> CallGuestAsync(TeeRequest request, int times)
     {
         GuestServices guest = request.Guest!;
-        guest.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, 1, 0);
-        _ = await guest.CallAsync(OpTeeRpc.Suspend, 1);
+        for (int count = 0; count < times; count++)
+        {
+            guest.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, 1, 0);
+            _ = await guest.CallAsync(OpTeeRpc.Suspend, 1);
+        }
+
         return TeeResult.Success;
     }
 

@@ -15,7 +15,7 @@ public sealed record Subject(string Name, Func<Scenario> Create, int Operations)
         new("Register1PageAmong1000Buffers", () => new RegisterAndUnregister(1, 1000), 200),
         new("Register128Pages", () => new RegisterAndUnregister(128, 0), 100),
         new("Register4096Pages", () => new RegisterAndUnregister(4096, 0), 20),
-        new("InvokeWithRpcRoundTrip", Invoke.WithRpc, 200),
+        new("InvokeWithRpcRoundTrip", () => Invoke.WithRpc(1), 200),
         new("HandOffToThreadAndBack", Invoke.OnWorker, 20),
     ];
 }

@@ -20,8 +20,11 @@ internal static class CommandLineParser
           --cpus N            its CPUs                                        default: 1
           --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
           --tee software      its TEE is in this process: random numbers, and two applications (see --list)
-          --allow UUID,…      the trusted applications it may reach, or all   default: none of linux', all of software's
+          --tee companion[:IMAGE]
+                              its TEE is an OP-TEE of its own, in a VM        default: the image of Debian's optee-os
+          --allow UUID,…      the trusted applications it may reach, or all   default: none of linux', all of the others'
           --notify on|off     whether an interrupt wakes guests' threads, which then sleep through long calls; default: on
+          --tee-log           logs what the companion's OP-TEE says too; slow
           --log LEVEL         messages on standard error: trace, debug, information, warning, error, none; default: warning
           --list              prints the applications of --tee software
           --help              prints this
@@ -44,6 +47,13 @@ internal static class CommandLineParser
         while (!arguments.IsEmpty)
         {
             string name = arguments[0];
+            if (name == "--tee-log")
+            {
+                options = options with { LogsTee = true };
+                arguments = arguments[1..];
+                continue;
+            }
+
             options = name switch
             {
                 "--kernel" => options with { Kernel = ValueOf(arguments) },
@@ -84,13 +94,17 @@ internal static class CommandLineParser
     private static VmmOptions WithTee(VmmOptions options, string text)
     {
         const string LinuxWithPath = "linux:";
+        const string CompanionWithImage = "companion:";
         return text switch
         {
             "software" => options with { Tee = TeeKind.Software, TeeDevice = null },
             "linux" => options with { Tee = TeeKind.Linux, TeeDevice = null },
             _ when text.StartsWith(LinuxWithPath, StringComparison.Ordinal) && text.Length > LinuxWithPath.Length =>
                 options with { Tee = TeeKind.Linux, TeeDevice = text[LinuxWithPath.Length..] },
-            _ => throw new UsageException($"--tee: expected linux, linux:PATH or software, found '{text}'"),
+            "companion" => options with { Tee = TeeKind.Companion, TeeImage = null },
+            _ when text.StartsWith(CompanionWithImage, StringComparison.Ordinal) && text.Length > CompanionWithImage.Length =>
+                options with { Tee = TeeKind.Companion, TeeImage = text[CompanionWithImage.Length..] },
+            _ => throw new UsageException($"--tee: expected linux, linux:PATH, software, companion or companion:IMAGE, found '{text}'"),
         };
     }
 

@@ -8,4 +8,7 @@ internal enum TeeKind
 
     /// <summary>In this process.</summary>
     Software,
+
+    /// <summary>In a real OP-TEE of the guest's own, in a VM beside it.</summary>
+    Companion,
 }

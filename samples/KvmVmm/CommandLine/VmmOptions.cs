@@ -27,6 +27,12 @@ internal sealed record VmmOptions
     /// <summary>The host's TEE device; <see langword="null"/> for the usual one.</summary>
     public string? TeeDevice { get; init; }
 
+    /// <summary>The companion's OP-TEE; <see langword="null"/> for Debian's.</summary>
+    public string? TeeImage { get; init; }
+
+    /// <summary>Whether what the companion's OP-TEE says is logged.</summary>
+    public bool LogsTee { get; init; }
+
     /// <summary>Which trusted applications the guest may reach; <see langword="null"/> for what the TEE grants by itself.</summary>
     public TeeAccess? Access { get; init; }
 

@@ -5,7 +5,8 @@ using OpTeeMediator.Memory;
 namespace KvmVmm.Machine;
 
 /// <summary>Kernel and initramfs, and where they and the device tree lie in memory.</summary>
-/// <remarks>The kernel lies at the beginning, device tree and initramfs at the end, so that the kernel has the room between them in one piece.</remarks>
+/// <remarks>The kernel lies at the beginning, device tree and initramfs at the end, so that the kernel has the room between them in one piece.
+/// A TEE that keeps memory for itself pushes the kernel up.</remarks>
 internal sealed class BootImages : IDisposable
 {
     // The kernel maps 2 MiB for the device tree, and it must not straddle a boundary of 2 MiB.
@@ -15,20 +16,20 @@ internal sealed class BootImages : IDisposable
     private readonly BootFile _kernel;
     private readonly BootFile? _initrd;
 
-    private BootImages(BootFile kernel, BootFile? initrd, GuestRange ram)
+    private BootImages(BootFile kernel, BootFile? initrd, GuestRange ram, IReadOnlyList<GuestRange> reserved)
     {
         _kernel = kernel;
         _initrd = initrd;
 
         KernelHeader header = KernelHeader.Read(kernel);
         ulong initrdLength = (ulong)(initrd?.Length ?? 0);
-        ulong needed = header.TextOffset + header.ImageSize + initrdLength + PageSize + DeviceTreeArea;
+        Entry = Place(header, ram, reserved);
+        ulong needed = Entry.Value - ram.Start.Value + header.ImageSize + initrdLength + PageSize + DeviceTreeArea;
         if (needed > ram.Length)
         {
             throw new BootException($"Kernel ({header.ImageSize >> 20} MiB) and initramfs ({initrdLength >> 20} MiB) do not fit into {ram.Length >> 20} MiB of memory; give --memory {(needed >> 20) * 2} or more.");
         }
 
-        Entry = ram.Start.Add(header.TextOffset);
         DeviceTree = ram.End.Value - DeviceTreeArea;
         Initrd = new GuestRange((DeviceTree.Value - initrdLength) & ~(PageSize - 1), initrdLength);
     }
@@ -45,13 +46,14 @@ internal sealed class BootImages : IDisposable
     /// <summary>Opens the files.</summary>
     /// <param name="options">Names them.</param>
     /// <param name="ram">The guest's memory.</param>
+    /// <param name="reserved">Where nothing may lie.</param>
     /// <returns>The images.</returns>
     /// <exception cref="BootException">They cannot be used.</exception>
-    public static BootImages Open(VmmOptions options, GuestRange ram)
+    public static BootImages Open(VmmOptions options, GuestRange ram, IReadOnlyList<GuestRange> reserved)
     {
         BootFile kernel = BootFile.Open("--kernel", options.Kernel);
         BootFile? initrd = options.Initrd is null ? null : BootFile.Open("--initrd", options.Initrd);
-        return new BootImages(kernel, initrd, ram);
+        return new BootImages(kernel, initrd, ram, reserved);
     }
 
     /// <summary>Puts everything into memory.</summary>
@@ -76,6 +78,19 @@ internal sealed class BootImages : IDisposable
     {
         _kernel.Dispose();
         _initrd?.Dispose();
+    }
+
+    /// <summary>The first place for the kernel that keeps clear of what is reserved.</summary>
+    private static GuestAddress Place(KernelHeader header, GuestRange ram, IReadOnlyList<GuestRange> reserved)
+    {
+        const ulong KernelAlignment = 2 << 20;
+        GuestRange kernel = new(ram.Start.Add(header.TextOffset), header.ImageSize);
+        while (reserved.Any(range => range.Overlaps(kernel)))
+        {
+            kernel = new GuestRange(kernel.Start.Add(KernelAlignment), kernel.Length);
+        }
+
+        return kernel.Start;
     }
 
     private static void Load(MemfdGuestMemory memory, BootFile file, GuestAddress address)

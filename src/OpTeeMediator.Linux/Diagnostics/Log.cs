@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Diagnostics;
@@ -10,6 +11,7 @@ namespace OpTeeMediator.Linux.Diagnostics;
 /// 2000–2099 guest memory
 /// 2100–2199 KVM
 /// 2200–2299 the host's TEE (LinuxTeeBackend)
+/// 2300–2399 companion VMs (OpTeeCompanion)
 /// </code>
 /// Identifiers are stable: none is given twice, none changes its meaning.
 /// </remarks>
@@ -53,4 +55,34 @@ internal static partial class Log
 
     [LoggerMessage(EventId = 2209, Level = LogLevel.Warning, Message = "VM {VirtualMachine} is gone with {Registrations} buffers still registered with the host's TEE; their pages stay pinned until the garbage collector finds them.")]
     internal static partial void RegistrationsLeft(this ILogger logger, string virtualMachine, int registrations);
+
+    [LoggerMessage(EventId = 2300, Level = LogLevel.Information, Message = "The OP-TEE of {Name} has started in {Milliseconds} ms, with {Cores} cores.")]
+    internal static partial void CompanionStarted(this ILogger logger, string name, long milliseconds, int cores);
+
+    [LoggerMessage(EventId = 2301, Level = LogLevel.Error, Message = "The OP-TEE of {Name} is dead: {Death}. All calls of its guest fail; another one takes its place.")]
+    internal static partial void CompanionDied(this ILogger logger, string name, TeeDeath death);
+
+    [LoggerMessage(EventId = 2302, Level = LogLevel.Warning, Message = "Another OP-TEE has taken the place of the dead one of {Name}, in {Milliseconds} ms. It serves when the guest's driver begins anew: unbind and bind it, and start the supplicant again.")]
+    internal static partial void CompanionReplaced(this ILogger logger, string name, long milliseconds);
+
+    [LoggerMessage(EventId = 2303, Level = LogLevel.Error, Message = "No other OP-TEE could take the place of the dead one of {Name}; its guest is without until the VM is reset.")]
+    internal static partial void ReplacementFailed(this ILogger logger, string name, Exception exception);
+
+    [LoggerMessage(EventId = 2304, Level = LogLevel.Debug, Message = "Core {Core} of OP-TEE reaches for {Address}, where nothing is (write: {IsWrite}).")]
+    internal static partial void CompanionReachesForNothing(this ILogger logger, int core, GuestAddress address, bool isWrite);
+
+    [LoggerMessage(EventId = 2305, Message = "{Name}: {Line}")]
+    internal static partial void CompanionSays(this ILogger logger, LogLevel level, string name, string line);
+
+    [LoggerMessage(EventId = 2306, Level = LogLevel.Error, Message = "Call 0x{FunctionId:x8} of {Name} failed on the host; the guest gets NOT_SUPPORTED.")]
+    internal static partial void CompanionCallFailed(this ILogger logger, string name, uint functionId, Exception exception);
+
+    [LoggerMessage(EventId = 2307, Level = LogLevel.Error, Message = "Notification of {Name} (OP-TEE's interrupt {Interrupt}) is lost: the VMM's interrupt line has thrown.")]
+    internal static partial void NotificationFailed(this ILogger logger, string name, int interrupt, Exception exception);
+
+    [LoggerMessage(EventId = 2308, Level = LogLevel.Error, Message = "A thread that watches over an OP-TEE has met an error; it goes on.")]
+    internal static partial void SupervisionFailed(this ILogger logger, Exception exception);
+
+    [LoggerMessage(EventId = 2309, Level = LogLevel.Debug, Message = "{Instructions} instructions of {Name}'s OP-TEE use the physical timer instead of the secure one.")]
+    internal static partial void SecureTimerReplaced(this ILogger logger, string name, int instructions);
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
@@ -34,6 +35,7 @@ internal sealed class CallSlot
     private int _completion;
     private int _cancellers;
     private int _parked;
+    private int _isWaitedFor;
     private volatile bool _isAsleep;
     private Timer? _parkTimer;
 
@@ -67,8 +69,8 @@ internal sealed class CallSlot
     /// <summary>Memory for RPC messages that the guest has allocated, once the call has needed it.</summary>
     public RpcBuffer? RpcBuffer { get; set; }
 
-    /// <summary>When the operation began, or was last resumed from a park; by <see cref="System.Diagnostics.Stopwatch"/>.</summary>
-    public long ActiveSince { get; set; }
+    /// <summary>When the guest's thread began to wait for the operation, by <see cref="Stopwatch"/>; 0 if it has not since the guest was last asked.</summary>
+    public long WaitsSince { get; set; }
 
     /// <summary>Whether the guest refused to let this call sleep.</summary>
     public bool CannotPark { get; set; }
@@ -315,8 +317,13 @@ internal sealed class CallSlot
             return true;
         }
 
-        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        // Only here is the clock read: it costs as much as the half of a call to the guest that is answered at once.
+        long start = Stopwatch.GetTimestamp();
+        WaitsSince = WaitsSince == 0 ? start : WaitsSince;
         TimeSpan left = quantum;
+
+        // A full fence, as there is one behind each change of the completion: either the backend sees that it is waited for, or it is seen to be done.
+        _ = Interlocked.Exchange(ref _isWaitedFor, 1);
         while (left > TimeSpan.Zero && Volatile.Read(ref _completion) == Pending)
         {
             // The event may still be set for something earlier, such as the slot's previous call, whose worker sets it last of all.
@@ -325,9 +332,10 @@ internal sealed class CallSlot
                 _event.Reset();
             }
 
-            left = quantum - System.Diagnostics.Stopwatch.GetElapsedTime(start);
+            left = quantum - Stopwatch.GetElapsedTime(start);
         }
 
+        Volatile.Write(ref _isWaitedFor, 0);
         return Volatile.Read(ref _completion) != Pending;
     }
 
@@ -394,7 +402,11 @@ internal sealed class CallSlot
 
     private void Wake()
     {
-        _event.Set();
+        if (Volatile.Read(ref _isWaitedFor) != 0)
+        {
+            _event.Set();
+        }
+
         WakeGuest();
     }
 

@@ -26,7 +26,7 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
     {
         refusal = TeeReturnCode.Success;
         uint functionId = registers.FunctionId.Value;
-        if (!TryLocate(functionId, registers, incarnation, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
+        if (!MessagePlace.TryFind(functionId, registers, incarnation.Memory, reserved, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
         {
             return OpTeeSmc.ReturnBadAddress;
         }
@@ -84,32 +84,6 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
         }
 
         return OpTeeSmc.ReturnOk;
-    }
-
-    /// <summary>The place of the message: to the end of its page, or of its buffer.</summary>
-    private bool TryLocate(uint functionId, in SmcRegisters registers, Incarnation incarnation, out GuestRange place)
-    {
-        ulong name = registers.Pair(1, 2);
-        if (functionId == OpTeeSmc.CallWithRegisteredArgument)
-        {
-            ulong offset = (uint)registers[3];
-            place = default;
-            return offset % sizeof(ulong) == 0
-                && incarnation.Memory.Find(name) is { IsUsable: true } buffer
-                && buffer.TryGetRun(offset, out place)
-                && place.Start.IsAligned(sizeof(ulong));
-        }
-
-        GuestAddress address = name;
-        if (address.IsAligned(OpTeeMessage.PageSize) && name <= ulong.MaxValue - OpTeeMessage.PageSize)
-        {
-            place = new GuestRange(address, OpTeeMessage.PageSize);
-            return true;
-        }
-
-        bool isReserved = reserved is { } region && region.Contains(address, 1) && address.IsAligned(sizeof(ulong));
-        place = isReserved ? new GuestRange(address, reserved!.Value.End.Value - name) : default;
-        return isReserved;
     }
 
     /// <summary>OPEN_SESSION's first two parameters: the application's UUID, and who asks.</summary>

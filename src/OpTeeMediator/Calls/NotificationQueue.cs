@@ -46,8 +46,8 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
         }
     }
 
-    /// <summary>From now on nothing is to wait for a notification.</summary>
-    public void BeginStop() => _state = Stopping;
+    /// <summary>From now on nothing is to wait for a notification. A full fence: whoever is about to either sees it or is seen asleep.</summary>
+    public void BeginStop() => _ = Interlocked.Exchange(ref _state, Stopping);
 
     /// <summary>Ends notifications, unless a driver has enabled them meanwhile; what is pending is kept, as the guest fetches it still.</summary>
     public void EndStop() => _ = Interlocked.CompareExchange(ref _state, Off, Stopping);

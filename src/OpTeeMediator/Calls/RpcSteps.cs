@@ -37,7 +37,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
     /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest can.</summary>
     public SmcRegisterSet TryPark(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!notifications.IsEnabled || slot.CannotPark || Stopwatch.GetElapsedTime(slot.ActiveSince) < parkAfter)
+        if (!notifications.IsEnabled || slot.CannotPark || Stopwatch.GetElapsedTime(slot.WaitsSince) < parkAfter)
         {
             return SmcRegisterSet.None;
         }
@@ -94,7 +94,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
                     return RpcChannel.AskForCommand(slot, ref registers);
                 }
 
-                slot.ActiveSince = Stopwatch.GetTimestamp();
+                slot.WaitsSince = 0;
                 slot.EndRpc(answer);
                 break;
 
@@ -105,7 +105,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
             case RpcStage.Parked:
                 slot.Unpark();
                 slot.CannotPark = !channel.ReadParkAnswer(slot);
-                slot.ActiveSince = Stopwatch.GetTimestamp();
+                slot.WaitsSince = 0;
                 break;
 
             default:

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
@@ -391,20 +390,16 @@ internal sealed class YieldingCalls
 
         slot.ExpectBackend();
         slot.IsWithBackend = true;
+        slot.WaitsSince = 0;
         if (execution == TeeExecution.Worker && slot.Worker is { } worker)
         {
             slot.IsOnWorker = true;
-            slot.ActiveSince = Stopwatch.GetTimestamp();
             worker.Post();
         }
         else if (_operations.TryPerform(slot, out TeeResult result))
         {
             slot.IsWithBackend = false;
             return Finish(slot, result, reached: true, ref registers);
-        }
-        else
-        {
-            slot.ActiveSince = Stopwatch.GetTimestamp();
         }
 
         return Wait(slot, ref registers);

@@ -3,7 +3,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>Every message the core logs. Event ids are stable: 1000–1099 guests, 1100–1199 backends, 1200–1299 life cycle.</summary>
+/// <summary>Every message the core logs. Event ids are stable: 1000–1099 guests, 1100–1199 backends, 1200–1299 life cycle, 1300–1399 forwarding.</summary>
 internal static partial class Log
 {
     [LoggerMessage(1000, LogLevel.Debug, "Yielding call 0x{FunctionId:x8} with argument 0x{Argument:x} refused: {Answer}")]
@@ -38,4 +38,22 @@ internal static partial class Log
 
     [LoggerMessage(1201, LogLevel.Error, "What an earlier life of the guest's driver left could not be freed")]
     public static partial void TeardownFailed(this ILogger log, Exception exception);
+
+    [LoggerMessage(1300, LogLevel.Error, "The VMM's guest memory failed; the guest is told that the memory is bad")]
+    public static partial void GuestMemoryFailed(this ILogger log, Exception exception);
+
+    [LoggerMessage(1301, LogLevel.Error, "The secure monitor failed in SMC 0x{FunctionId:x8}; the call stays with OP-TEE, and the memory it uses stays pinned, until the VM ends")]
+    public static partial void MonitorFailed(this ILogger log, uint functionId, Exception exception);
+
+    [LoggerMessage(1302, LogLevel.Error, "OP-TEE answered {Answer} to VM_DESTROYED of VM {Id}; the VM's number and its {Buffers} shared buffers stay taken")]
+    public static partial void DestructionRefused(this ILogger log, int id, uint answer, int buffers);
+
+    [LoggerMessage(1303, LogLevel.Error, "OP-TEE answered {Answer} to VM_CREATED of VM {Id}, whose driver starts anew; the guest has no TEE until it tries again")]
+    public static partial void CreationRefused(this ILogger log, int id, uint answer);
+
+    [LoggerMessage(1304, LogLevel.Debug, "Memory with cookie 0x{Cookie:x}, {Size} bytes, which the guest offers for RPCs, refused: {Code}")]
+    public static partial void RpcMemoryRefused(this ILogger log, ulong cookie, ulong size, TeeReturnCode code);
+
+    [LoggerMessage(1305, LogLevel.Debug, "An RPC message of OP-TEE cannot be delivered: the guest has no memory at {Address}")]
+    public static partial void RpcUndeliverable(this ILogger log, Memory.GuestAddress address);
 }

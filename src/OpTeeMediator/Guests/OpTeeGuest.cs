@@ -22,9 +22,6 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     // Earlier lives of the driver that are not torn down yet; a guest that restarts its driver faster than that has to wait.
     private const int MaximumTeardowns = 4;
 
-    // Bits 16 to 23 of a function identifier: no call of ours has one set.
-    private const uint ReservedBits = 0x00ff_0000;
-
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
     private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
     private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
@@ -94,12 +91,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     }
 
     /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
-    public ImmutableArray<SmcFunctionRange> Ranges { get; } =
-    [
-        SmcFunctionRange.OfOwner(isFast: false, OpTeeSmc.OwnerTrustedOs),
-        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOs),
-        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOsApi),
-    ];
+    public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
 
     /// <summary>The device-tree node by which the guest finds this OP-TEE.</summary>
     public OpTeeDeviceTreeNode DeviceTreeNode { get; }
@@ -304,7 +296,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private SmcOutcome DispatchRest(uint functionId, ref SmcRegisters registers)
     {
         SmcFunctionId id = new(functionId);
-        if (!IsOurs(id))
+        if (!OpTeeFunctions.Contains(id))
         {
             return SmcOutcome.NotHandled;
         }
@@ -314,7 +306,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     private static SmcOutcome AnswerDisposed(uint functionId, ref SmcRegisters registers)
     {
-        if (!IsOurs(new SmcFunctionId(functionId)))
+        if (!OpTeeFunctions.Contains(new SmcFunctionId(functionId)))
         {
             return SmcOutcome.NotHandled;
         }
@@ -322,10 +314,6 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         registers.X0 = SmcccReturn.NotSupported;
         return SmcOutcome.Handled(SmcRegisterSet.X0);
     }
-
-    // The same set as Ranges, as a test shows.
-    private static bool IsOurs(SmcFunctionId id) =>
-        !id.IsSmc64 && (id.Value & ReservedBits) == 0 && (id.Owner == OpTeeSmc.OwnerTrustedOs || (id.IsFast && id.Owner == OpTeeSmc.OwnerTrustedOsApi));
 
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
     {

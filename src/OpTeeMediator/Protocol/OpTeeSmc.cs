@@ -97,6 +97,21 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint EnableShmCache = 0xb200_000b;
 
+    /// <summary>OPTEE_SMC_VM_CREATED: a hypervisor announces a VM to a virtualized OP-TEE. No guest may make this call.</summary>
+    /// <remarks><code>
+    /// call    a1 the VM's number, a7 0 (the hypervisor)                 a2–a6 not used
+    /// return  a0 OK                                                     a1–a7 kept
+    ///         a0 ENOTAVAIL (no room for another VM)                     a1–a7 kept
+    /// </code></remarks>
+    public const uint VmCreated = 0xb200_000d;
+
+    /// <summary>OPTEE_SMC_VM_DESTROYED: a hypervisor says that a VM is gone. No guest may make this call.</summary>
+    /// <remarks><code>
+    /// call    a1 the VM's number, a7 0 (the hypervisor)                 a2–a6 not used
+    /// return  a0 OK, for unknown VMs too                                a1–a7 kept
+    /// </code></remarks>
+    public const uint VmDestroyed = 0xb200_000e;
+
     /// <summary>OPTEE_SMC_GET_THREAD_COUNT: how many yielding calls can be in flight.</summary>
     /// <remarks><code>
     /// call    a1–a7 not used

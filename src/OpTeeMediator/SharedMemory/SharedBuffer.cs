@@ -21,6 +21,12 @@ internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
     /// <summary>Whether calls may use the buffer: not while the backend is still, or again, busy with its registration.</summary>
     public bool IsUsable { get; set; }
 
+    /// <summary>What the buffer is for.</summary>
+    public BufferRole Role { get; set; }
+
+    /// <summary>The forwarder's shadow page that the TEE has instead of an RPC message buffer.</summary>
+    public int ShadowPage { get; set; }
+
     /// <summary>The pages that hold the buffer.</summary>
     public GuestPages Pages { get; } = new();
 
@@ -38,6 +44,7 @@ internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
     {
         Cookie = cookie;
         IsUsable = false;
+        Role = BufferRole.Registered;
         _pageOffset = pageOffset;
         _size = size;
         _isTemporary = isTemporary;

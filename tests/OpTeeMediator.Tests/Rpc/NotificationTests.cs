@@ -125,6 +125,8 @@ internal sealed class NotificationTests
     [Test]
     public void StopAsyncNotification_WhileACallIsAboutToPark_WaitsForItToo()
     {
+        // Nothing parks before the trap is set, however long that takes.
+        _ = _bench.Finish(_bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification)));
         PendingCall call = _bench.Start(GuestBench.Invocation(_session, 0));
         SmcRegisters stopping = default;
         ulong stopPage = _bench.Driver.AllocatePage();
@@ -140,6 +142,7 @@ internal sealed class NotificationTests
             }
         };
 
+        _ = _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
         SmcRegisters parked = Parked(call.Registers);
         Answer(call.Page, 0);
         SmcRegisters back = _bench.Resume(parked.X3);

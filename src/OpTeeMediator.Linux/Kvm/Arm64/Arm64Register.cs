@@ -45,6 +45,26 @@ public readonly record struct Arm64Register(ulong Id)
     /// <summary>CNTPCT_EL0, the physical counter (KVM_REG_ARM_PTIMER_CNT).</summary>
     public static Arm64Register PhysicalCounter => OfSystem(3, 3, 14, 0, 1);
 
+    /// <summary>CNTV_CTL_EL0, the control of the virtual timer (KVM_REG_ARM_TIMER_CTL).</summary>
+    public static Arm64Register VirtualTimerControl => OfSystem(3, 3, 14, 3, 1);
+
+    /// <summary>CNTV_CVAL_EL0, when the virtual timer fires (KVM_REG_ARM_TIMER_CVAL).</summary>
+    /// <remarks>KVM's numbers of this register and <see cref="VirtualCounter"/> are exchanged; they are not what MRS and MSR say.</remarks>
+    public static Arm64Register VirtualTimerCompare => OfSystem(3, 3, 14, 0, 2);
+
+    /// <summary>CNTVCT_EL0, the virtual counter (KVM_REG_ARM_TIMER_CNT).</summary>
+    /// <remarks>Writing it moves the counter of the whole VM.</remarks>
+    public static Arm64Register VirtualCounter => OfSystem(3, 3, 14, 3, 2);
+
+    /// <summary>ICC_PMR_EL1: interrupts of this priority and below (higher numbers) are masked. For <see cref="Arm64Gic"/>.</summary>
+    public static Arm64Register InterruptPriorityMask => OfSystem(3, 0, 4, 6, 0);
+
+    /// <summary>ICC_IGRPEN0_EL1: bit 0 lets interrupts of group 0 through, as FIQ. For <see cref="Arm64Gic"/>.</summary>
+    public static Arm64Register InterruptGroup0Enable => OfSystem(3, 0, 12, 12, 6);
+
+    /// <summary>ICC_IGRPEN1_EL1: bit 0 lets interrupts of group 1 through, as IRQ. For <see cref="Arm64Gic"/>.</summary>
+    public static Arm64Register InterruptGroup1Enable => OfSystem(3, 0, 12, 12, 7);
+
     /// <summary>A general register.</summary>
     /// <param name="index">0–30.</param>
     /// <returns>The register.</returns>

@@ -8,6 +8,8 @@ namespace OpTeeMediator.Linux.Kvm.Arm64;
 [Experimental("OPTEE001")]
 public static unsafe class KvmArm64
 {
+    private const uint KVM_ARM_VCPU_TIMER_CTRL = 1;
+
     /// <summary>Initialises a vCPU as the host's own kind of CPU (KVM_ARM_PREFERRED_TARGET, KVM_ARM_VCPU_INIT). Again: resets it.</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="features">What it is to have.</param>
@@ -52,14 +54,25 @@ public static unsafe class KvmArm64
         vcpu.SetRegister(register.Id, value);
     }
 
-    /// <summary>Says which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). Before the first run.</summary>
+    /// <summary>Says which private interrupt the vCPU's virtual timer raises (KVM_ARM_VCPU_TIMER_IRQ_VTIMER). After the GIC is made, before the first run.</summary>
     /// <param name="vcpu">The vCPU.</param>
-    /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 30.</param>
+    /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 27. The same for all vCPUs of a VM.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void SetVirtualTimerInterrupt(this KvmVcpu vcpu, int interrupt)
+    {
+        const ulong KVM_ARM_VCPU_TIMER_IRQ_VTIMER = 0;
+        ArgumentNullException.ThrowIfNull(vcpu);
+        vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_VTIMER, in interrupt);
+    }
+
+    /// <summary>Says which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). After the GIC is made, before the first run.</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 30. The same for all vCPUs of a VM.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public static void SetPhysicalTimerInterrupt(this KvmVcpu vcpu, int interrupt)
     {
-        const uint KVM_ARM_VCPU_TIMER_CTRL = 1;
         const ulong KVM_ARM_VCPU_TIMER_IRQ_PTIMER = 1;
         ArgumentNullException.ThrowIfNull(vcpu);
         vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_PTIMER, in interrupt);

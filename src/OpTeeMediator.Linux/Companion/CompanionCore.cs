@@ -1,0 +1,268 @@
+using System.Diagnostics;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>A core of OP-TEE and the switch between the worlds on it.</summary>
+/// <remarks>
+/// <code>
+///  guest's vCPU                      this class                          OP-TEE's core
+///  smc ──────────► X0, arguments ──► X0…X6, PC = vector ───────────────► takes the call
+///                                    the device accesses it makes ◄────► …
+///  X0…X3 ◄──────── what changed ◄─── X1…X4 ◄──────────────────────────── smc CALL_DONE
+/// </code>
+/// Whoever has taken it (<see cref="TryTake"/>) owns it; no lock is needed for the rest. Only what is said so may be called by others.
+/// </remarks>
+internal sealed class CompanionCore
+{
+    // EL1h, all interrupts masked.
+    private const ulong InitialState = 0x3c5;
+
+    // CNTP_CTL_EL0.ENABLE and IMASK.
+    private const ulong TimerEnable = 1;
+    private const ulong TimerMask = 2;
+
+    // In years. Not the highest number: qemu 7.2 adds the counter's offset to it, goes beyond 64 bits, and is busy with that timer for ever.
+    private const ulong Never = 1UL << 56;
+
+    private const int ArgumentCount = 7;
+
+    private readonly ICompanionCpu _cpu;
+    private readonly CompanionTee _tee;
+    private readonly ICompanionVm _vm;
+    private readonly ulong _quantum;
+    private int _isTaken;
+    private long _runs;
+    private long _timerDue = long.MaxValue;
+    private ulong _timerCompare;
+
+    internal CompanionCore(int index, CompanionTee tee, ICompanionVm vm, TimeSpan quantum)
+    {
+        Index = index;
+        _tee = tee;
+        _vm = vm;
+        _cpu = vm.Cpus[index];
+        _quantum = (ulong)(quantum.TotalSeconds * vm.CounterFrequency);
+    }
+
+    /// <summary>Its number.</summary>
+    internal int Index { get; }
+
+    /// <summary>The kernel's number of the thread that has taken it last, for which it is the best choice: KVM makes moves of a vCPU expensive. Any thread may read it.</summary>
+    internal int Thread { get; private set; }
+
+    /// <summary>Whether OP-TEE runs on it.</summary>
+    internal bool IsOn { get; set; }
+
+    /// <summary>Odd while it runs, and a new number each time: how the watchdog sees that it comes back. Any thread may read it.</summary>
+    internal long Runs => Volatile.Read(ref _runs);
+
+    /// <summary>When OP-TEE's timer on it is due, as <see cref="Stopwatch"/> counts; <see cref="long.MaxValue"/> for never. Any thread may read it.</summary>
+    internal long TimerDue => Volatile.Read(ref _timerDue);
+
+    /// <summary>What it has done. Any thread may read it.</summary>
+    internal CoreStatistics Statistics { get; } = new();
+
+    /// <summary>Takes it for the calling thread, if nobody has it. Any thread may call.</summary>
+    internal bool TryTake(int thread)
+    {
+        if (Volatile.Read(ref _isTaken) != 0 || Interlocked.Exchange(ref _isTaken, 1) != 0)
+        {
+            return false;
+        }
+
+        Thread = thread;
+        return true;
+    }
+
+    /// <summary>Lets go of it, with a full fence.</summary>
+    internal void Release() => Interlocked.Exchange(ref _isTaken, 0);
+
+    /// <summary>Makes it come back from where it is. Any thread may call.</summary>
+    internal void Kick() => _cpu.Kick();
+
+    /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE does not use.</summary>
+    internal void Prepare()
+    {
+        _cpu.Set(Arm64Register.VirtualTimerCompare, Never);
+        _cpu.Set(Arm64Register.VirtualTimerControl, TimerEnable);
+    }
+
+    /// <summary>Starts OP-TEE on it.</summary>
+    /// <returns>Whether it answered that it has.</returns>
+    internal bool TryStart(ulong entry, ulong deviceTree, out VectorTable vectors)
+    {
+        vectors = default;
+        EnterAt(entry, argument2: deviceTree);
+        if (!TryRun(OpteedCall.EntryDone))
+        {
+            return false;
+        }
+
+        vectors = new VectorTable(Get(1));
+        IsOn = true;
+        NoteTimer();
+        return true;
+    }
+
+    /// <summary>Answers a guest's call.</summary>
+    /// <returns><see langword="false"/> if OP-TEE is dead.</returns>
+    internal bool TryCall(ref SmcRegisters registers, SmcRegisterSet inputs, out SmcRegisterSet changed)
+    {
+        changed = SmcRegisterSet.None;
+        if (!IsOn && !TryTurnOn())
+        {
+            return false;
+        }
+
+        SmcFunctionId id = registers.FunctionId;
+        Set(0, id.Value);
+        SmcRegisterSet arguments = inputs.Except(SmcRegisterSet.X0);
+        while (SmcRegisterSet.TryTakeFirst(ref arguments, out int index))
+        {
+            Set(index, registers[index]);
+        }
+
+        if (!id.IsFast)
+        {
+            Set(Arm64Register.VirtualTimerCompare, Get(Arm64Register.VirtualCounter) + _quantum);
+        }
+
+        Set(Arm64Register.Pc, id.IsFast ? _tee.Vectors.FastCall : _tee.Vectors.YieldingCall);
+        if (!TryRun(OpteedCall.CallDone))
+        {
+            return false;
+        }
+
+        registers.X0 = Get(1);
+        changed = CallGate.Outputs(id.IsFast, (uint)registers.X0);
+        SmcRegisterSet results = changed.Except(SmcRegisterSet.X0);
+        while (SmcRegisterSet.TryTakeFirst(ref results, out int index))
+        {
+            registers[index] = Get(index + 1);
+        }
+
+        NoteTimer();
+        Statistics.CountCall(isFast: id.IsFast, isPreempted: !id.IsFast && (uint)registers.X0 == Protocol.OpTeeSmc.ReturnRpcForeignInterrupt);
+        return true;
+    }
+
+    /// <summary>Has OP-TEE serve its own interrupt: its timer has come.</summary>
+    /// <returns><see langword="false"/> if OP-TEE is dead.</returns>
+    internal bool TryInterrupt()
+    {
+        Set(Arm64Register.Pc, _tee.Vectors.NativeInterrupt);
+        if (!TryRun(OpteedCall.InterruptDone))
+        {
+            return false;
+        }
+
+        // Looks again even if OP-TEE has left the timer as it was.
+        _timerCompare = 0;
+        NoteTimer();
+        Statistics.CountInterrupt();
+        return true;
+    }
+
+    private bool TryTurnOn()
+    {
+        EnterAt(_tee.Vectors.CpuOn, argument2: 0);
+        IsOn = TryRun(OpteedCall.OnDone);
+        return IsOn;
+    }
+
+    private void EnterAt(ulong address, ulong argument2)
+    {
+        for (int index = 0; index <= ArgumentCount; index++)
+        {
+            Set(index, index == 2 ? argument2 : 0);
+        }
+
+        Set(Arm64Register.Pstate, InitialState);
+        Set(Arm64Register.Pc, address);
+    }
+
+    /// <summary>Runs until OP-TEE gives the core back, which it has to do in one way.</summary>
+    private bool TryRun(uint expected)
+    {
+        long begin = Stopwatch.GetTimestamp();
+        _ = Interlocked.Increment(ref _runs);
+        _tee.NoticeRun();
+        try
+        {
+            while (!_tee.IsDead)
+            {
+                switch (_cpu.Run())
+                {
+                    case KvmExitReason.Interrupted:
+                        break;
+
+                    case KvmExitReason.Mmio:
+                        Statistics.CountDeviceAccess();
+                        _vm.Access(Index, _cpu.Mmio);
+                        break;
+
+                    case KvmExitReason.Hypercall when _cpu.Hypercall is { IsSmc: true } call && (uint)call.Number == expected:
+                        return true;
+
+                    case KvmExitReason.Hypercall:
+                        _tee.Die(new TeeDeath(Index, TeeDeathCause.UnexpectedCall, _cpu.Hypercall.Number, _cpu.Get(Arm64Register.Pc)));
+                        break;
+
+                    case KvmExitReason other:
+                        _tee.Die(new TeeDeath(Index, TeeDeathCause.UnexpectedExit, (ulong)other, _cpu.Get(Arm64Register.Pc)));
+                        break;
+                }
+            }
+
+            return false;
+        }
+        finally
+        {
+            _ = Interlocked.Increment(ref _runs);
+            Statistics.CountRun(Stopwatch.GetTimestamp() - begin);
+        }
+    }
+
+    /// <summary>Looks whether OP-TEE has set its timer: while the core does not run, KVM does not watch it.</summary>
+    private void NoteTimer()
+    {
+        if ((Get(Arm64Register.PhysicalTimerControl) & (TimerEnable | TimerMask)) != TimerEnable)
+        {
+            Volatile.Write(ref _timerDue, long.MaxValue);
+            _timerCompare = 0;
+            return;
+        }
+
+        ulong compare = Get(Arm64Register.PhysicalTimerCompare);
+        if (compare == _timerCompare)
+        {
+            return;
+        }
+
+        _timerCompare = compare;
+        ulong now = Get(Arm64Register.PhysicalCounter);
+        double seconds = compare > now ? (double)(compare - now) / _vm.CounterFrequency : 0;
+        long due = seconds < TimeSpan.MaxValue.TotalSeconds ? Stopwatch.GetTimestamp() + (long)(seconds * Stopwatch.Frequency) : long.MaxValue;
+        _ = Interlocked.Exchange(ref _timerDue, due);
+        _tee.NoticeTimer(due);
+    }
+
+    private ulong Get(int index) => Get(Arm64Register.X(index));
+
+    private void Set(int index, ulong value) => Set(Arm64Register.X(index), value);
+
+    private ulong Get(Arm64Register register)
+    {
+        Statistics.CountRegister();
+        return _cpu.Get(register);
+    }
+
+    private void Set(Arm64Register register, ulong value)
+    {
+        Statistics.CountRegister();
+        _cpu.Set(register, value);
+    }
+}

@@ -1,0 +1,102 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Linux.Diagnostics;
+
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place when it has died.</summary>
+/// <remarks>A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. Thread-safe.</remarks>
+internal sealed class CompanionKeeper : IDisposable
+{
+    private static readonly TimeSpan LongestWait = TimeSpan.FromHours(1);
+
+    private readonly Action _replace;
+    private readonly ILogger _log;
+    private readonly AutoResetEvent _wake = new(initialState: false);
+    private readonly Thread _thread;
+    private volatile CompanionTee? _tee;
+    private volatile bool _mustReplace;
+    private volatile bool _isStopping;
+    private long _wakesAt;
+
+    /// <summary>Starts it.</summary>
+    /// <param name="replace">Puts another OP-TEE into the place of the dead one.</param>
+    /// <param name="name">The VM's name.</param>
+    /// <param name="log">Where to log.</param>
+    internal CompanionKeeper(Action replace, string name, ILogger log)
+    {
+        _replace = replace;
+        _log = log;
+        _thread = new Thread(Run) { IsBackground = true, Name = $"{name}: OP-TEE timers" };
+        _thread.Start();
+    }
+
+    /// <summary>Serves another OP-TEE from now on.</summary>
+    internal void Keep(CompanionTee tee)
+    {
+        _tee = tee;
+        _ = _wake.Set();
+    }
+
+    /// <summary>A timer is set.</summary>
+    internal void NoticeTimer(long due)
+    {
+        if (due < Volatile.Read(ref _wakesAt))
+        {
+            _ = _wake.Set();
+        }
+    }
+
+    /// <summary>The OP-TEE is dead.</summary>
+    internal void Replace()
+    {
+        _mustReplace = true;
+        _ = _wake.Set();
+    }
+
+    /// <summary>Ends it; not on its own thread.</summary>
+    public void Dispose()
+    {
+        _isStopping = true;
+        _ = _wake.Set();
+        _thread.Join();
+        _wake.Dispose();
+    }
+
+    private void Run()
+    {
+        while (!_isStopping)
+        {
+            try
+            {
+                if (_mustReplace)
+                {
+                    _mustReplace = false;
+                    _replace();
+                }
+
+                // A full fence: either who sets a timer now wakes this thread, or the timer is seen here.
+                _ = Interlocked.Exchange(ref _wakesAt, long.MaxValue);
+                long now = Stopwatch.GetTimestamp();
+                long next = _tee?.ServeTimers(now) ?? long.MaxValue;
+                Volatile.Write(ref _wakesAt, next);
+                _ = _wake.WaitOne(WaitUntil(next));
+            }
+            catch (Exception exception)
+            {
+                // KVM that cannot go on, or a logger of the VMM's that throws: this thread must live on.
+                _log.SupervisionFailed(exception);
+                _ = _wake.WaitOne(TimeSpan.FromSeconds(1));
+            }
+        }
+    }
+
+    private static TimeSpan WaitUntil(long time)
+    {
+        long ticks = time - Stopwatch.GetTimestamp();
+
+        // Rounded up, for a wait of whole milliseconds that ends early would be followed by another.
+        double milliseconds = double.Ceiling(ticks * 1000.0 / Stopwatch.Frequency);
+        return milliseconds <= 0 ? TimeSpan.Zero : milliseconds >= LongestWait.TotalMilliseconds ? LongestWait : TimeSpan.FromMilliseconds(milliseconds);
+    }
+}

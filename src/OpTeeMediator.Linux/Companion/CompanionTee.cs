@@ -1,0 +1,304 @@
+using System.Collections.Immutable;
+using System.Diagnostics;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>One life of an OP-TEE, from its start to its death or end.</summary>
+/// <remarks>Thread-safe.</remarks>
+internal sealed class CompanionTee : IDisposable
+{
+    /// <summary>The number of no thread.</summary>
+    private const int NoThread = 0;
+
+    private static readonly long RetryTicks = Stopwatch.Frequency / 100;
+
+    private readonly ICompanionVm _vm;
+    private readonly ICompanionSupervisor _supervisor;
+    private readonly string _name;
+    private readonly ILogger _log;
+    private readonly SuspendedCalls _suspended = new();
+    private readonly object _waiting = new();
+    private readonly Lock _end = new();
+    private TeeDeath _death;
+    private int _waiters;
+    private int _isDead;
+    private bool _isDisposed;
+
+    internal CompanionTee(ICompanionVm vm, TimeSpan quantum, ICompanionSupervisor supervisor, string name, ILogger log)
+    {
+        _vm = vm;
+        _supervisor = supervisor;
+        _name = name;
+        _log = log;
+        Cores = [.. Enumerable.Range(0, vm.Cpus.Length).Select(index => new CompanionCore(index, this, vm, quantum))];
+    }
+
+    /// <summary>The cores.</summary>
+    internal ImmutableArray<CompanionCore> Cores { get; }
+
+    /// <summary>Where OP-TEE is entered.</summary>
+    internal VectorTable Vectors { get; private set; }
+
+    /// <summary>Whether it has started.</summary>
+    internal bool HasStarted { get; private set; }
+
+    /// <summary>Whether it is dead, or ended.</summary>
+    internal bool IsDead => Volatile.Read(ref _isDead) != 0;
+
+    /// <summary>
+    /// Whether it has taken a dead one's place and waits for a driver to begin anew: what an old driver still knows (calls, sessions, buffers) means nothing to it.
+    /// </summary>
+    internal bool AwaitsDriver { get; set; }
+
+    /// <summary>What it has done.</summary>
+    internal OpTeeCompanionStatistics Statistics
+    {
+        get
+        {
+            OpTeeCompanionStatistics sum = default;
+            foreach (CompanionCore core in Cores)
+            {
+                sum = core.Statistics.AddTo(sum);
+            }
+
+            return sum;
+        }
+    }
+
+    /// <summary>Starts it.</summary>
+    /// <returns>What it has reserved.</returns>
+    /// <exception cref="TeeUnavailableException">It does not start; the message says what it did instead.</exception>
+    internal IReadOnlyList<GuestRange> Start(ulong entry, ulong deviceTree)
+    {
+        foreach (CompanionCore core in Cores)
+        {
+            core.Prepare();
+        }
+
+        CompanionCore first = Cores[0];
+        if (!first.TryTake(NoThread))
+        {
+            throw new InvalidOperationException("An OP-TEE starts once.");
+        }
+
+        try
+        {
+            if (!first.TryStart(entry, deviceTree, out VectorTable vectors))
+            {
+                throw new TeeUnavailableException(
+                    $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under opteed, and the platform the one it was built for? {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
+            }
+
+            Vectors = vectors;
+        }
+        finally
+        {
+            Release(first);
+        }
+
+        HasStarted = true;
+        return ReservedMemoryReader.TryRead(_vm.ReadDeviceTree(), out List<GuestRange> reserved)
+            ? reserved
+            : throw new TeeUnavailableException("OP-TEE has left no valid device tree behind; build it with CFG_DT=y.");
+    }
+
+    /// <summary>The registers that a call needs.</summary>
+    internal SmcRegisterSet InputsOf(in SmcRegisters registers, SmcRegisterSet loaded) =>
+        CallGate.Inputs(registers.FunctionId.Value, loaded, registers.X3, _suspended);
+
+    /// <summary>Answers a guest's call, on the thread of the vCPU that makes it.</summary>
+    internal SmcOutcome Call(ref SmcRegisters registers, SmcRegisterSet inputs)
+    {
+        CompanionCore? core = Take();
+        if (core is null)
+        {
+            return CallGate.Refuse(ref registers);
+        }
+
+        try
+        {
+            bool isFast = registers.FunctionId.IsFast;
+            if (!core.TryCall(ref registers, inputs, out SmcRegisterSet changed))
+            {
+                return CallGate.Refuse(ref registers);
+            }
+
+            if (!isFast && CallGate.IsRpc((uint)registers.X0))
+            {
+                _suspended.Note((uint)registers.X0, registers.X3);
+            }
+
+            return SmcOutcome.Handled(changed);
+        }
+        finally
+        {
+            Release(core);
+        }
+    }
+
+    /// <summary>Serves the timers that are due.</summary>
+    /// <param name="now">The time, as <see cref="Stopwatch"/> counts.</param>
+    /// <returns>When to call again.</returns>
+    internal long ServeTimers(long now)
+    {
+        long next = long.MaxValue;
+        foreach (CompanionCore core in Cores)
+        {
+            if (core.TimerDue <= now && core.TryTake(core.Thread))
+            {
+                try
+                {
+                    _ = core.TryInterrupt();
+                }
+                finally
+                {
+                    Release(core);
+                }
+            }
+
+            // A core in use serves its interrupts by itself, and one that has left its timer as it was does not want them now.
+            next = long.Min(next, core.TimerDue <= now ? now + RetryTicks : core.TimerDue);
+        }
+
+        return IsDead ? long.MaxValue : next;
+    }
+
+    /// <summary>A core begins to run.</summary>
+    internal void NoticeRun() => _supervisor.NoticeRun();
+
+    /// <summary>OP-TEE has set a timer.</summary>
+    internal void NoticeTimer(long due) => _supervisor.NoticeTimer(due);
+
+    /// <summary>It is dead: no core of it runs any more, or is about to come back.</summary>
+    internal void Die(TeeDeath death)
+    {
+        lock (_end)
+        {
+            if (IsDead)
+            {
+                return;
+            }
+
+            _death = death;
+            _supervisor.NoticeDying(this);
+            End();
+        }
+
+        _log.CompanionDied(_name, death);
+        _supervisor.NoticeDeath(this);
+    }
+
+    /// <summary>Ends it, waits until no thread is in it, and frees all it had.</summary>
+    public void Dispose()
+    {
+        lock (_end)
+        {
+            if (_isDisposed)
+            {
+                return;
+            }
+
+            _isDisposed = true;
+            End();
+        }
+
+        foreach (CompanionCore core in Cores)
+        {
+            SpinWait wait = default;
+            while (!core.TryTake(ThreadId.Current))
+            {
+                wait.SpinOnce();
+            }
+        }
+
+        _vm.Dispose();
+    }
+
+    private void End()
+    {
+        Volatile.Write(ref _isDead, 1);
+        foreach (CompanionCore core in Cores)
+        {
+            core.Kick();
+        }
+
+        lock (_waiting)
+        {
+            Monitor.PulseAll(_waiting);
+        }
+    }
+
+    /// <summary>Takes a core, waiting for one if all are in use.</summary>
+    /// <returns><see langword="null"/> if OP-TEE is dead.</returns>
+    private CompanionCore? Take()
+    {
+        int thread = ThreadId.Current;
+        return TryTake(thread) ?? WaitForOne(thread);
+    }
+
+    private CompanionCore? WaitForOne(int thread)
+    {
+        _ = Interlocked.Increment(ref _waiters);
+        lock (_waiting)
+        {
+            CompanionCore? core = null;
+            while (!IsDead && (core = TryTake(thread)) is null)
+            {
+                _ = Monitor.Wait(_waiting);
+            }
+
+            _ = Interlocked.Decrement(ref _waiters);
+            return core;
+        }
+    }
+
+    /// <summary>Takes the core that this thread had last, or else one that no thread has had, or else any.</summary>
+    private CompanionCore? TryTake(int thread)
+    {
+        foreach (CompanionCore core in Cores)
+        {
+            if (core.Thread == thread && core.TryTake(thread))
+            {
+                return core;
+            }
+        }
+
+        foreach (CompanionCore core in Cores)
+        {
+            if (core.Thread == NoThread && core.TryTake(thread))
+            {
+                return core;
+            }
+        }
+
+        foreach (CompanionCore core in Cores)
+        {
+            if (core.TryTake(thread))
+            {
+                return core;
+            }
+        }
+
+        return null;
+    }
+
+    private void Release(CompanionCore core)
+    {
+        core.Release();
+
+        // The release is a full fence: either a waiter sees the core free, or it is seen here.
+        if (Volatile.Read(ref _waiters) != 0)
+        {
+            lock (_waiting)
+            {
+                Monitor.Pulse(_waiting);
+            }
+        }
+    }
+}

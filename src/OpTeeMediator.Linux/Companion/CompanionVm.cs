@@ -1,0 +1,254 @@
+using System.Buffers.Binary;
+using System.Collections.Immutable;
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>The VM of KVM in which an OP-TEE lives.</summary>
+/// <remarks>
+/// <code>
+/// the guest's RAM, at the guest's addresses      a guest's address is valid here as it is
+/// the platform's secure memory                   the image, and all that OP-TEE has
+/// the platform's device tree, 2 MiB
+/// the platform's UART, one page                  memory, unless what OP-TEE writes is wanted
+/// KVM's GIC, out of OP-TEE's sight               injects two interrupts; OP-TEE sees SecureGic
+/// </code>
+/// Nothing of it but the guest's own RAM is mapped into the guest.
+/// </remarks>
+internal sealed class CompanionVm : ICompanionVm
+{
+    /// <summary>The private interrupt of the monitor, from a core's virtual timer: OP-TEE takes it for one of the normal world, and gives the core back.</summary>
+    internal const int MonitorInterrupt = 20;
+
+    /// <summary>The private interrupt of OP-TEE's own timer, that of the secure physical one.</summary>
+    internal const int TimerInterrupt = 29;
+
+    private const ulong DeviceTreeSize = 2 << 20;
+    private const int SharedInterrupts = 64;
+
+    // GICD_CTLR: EnableGrp1, ARE. GICR_IGROUPR0 and GICR_ISENABLER0 in the SGI frame.
+    private const int DistributorControl = 0x0000;
+    private const uint DistributorOn = 0x12;
+    private const int RedistributorGroup = 0x1_0080;
+    private const int RedistributorEnable = 0x1_0100;
+    private const uint SoftwareInterrupts = 0xffff;
+
+    // The lowest priority that OP-TEE gives an interrupt lies above this mask.
+    private const ulong PriorityMask = 0xf8;
+
+    // mrs x1, cntfrq_el0; smc #0
+    private const ulong ReadFrequency = 0xd400_0003_d53b_e001;
+
+    private readonly MemfdGuestMemory _memory;
+    private readonly KvmVm _vm;
+    private readonly SecureDevices _devices;
+    private readonly List<KvmVcpu> _vcpus = [];
+    private readonly OpTeePlatform _platform;
+    private Arm64Gic? _gic;
+
+    private CompanionVm(KvmVm vm, MemfdGuestMemory memory, SecureDevices devices, OpTeePlatform platform)
+    {
+        _vm = vm;
+        _memory = memory;
+        _devices = devices;
+        _platform = platform;
+    }
+
+    public ImmutableArray<ICompanionCpu> Cpus { get; private set; } = [];
+
+    public ulong CounterFrequency { get; private set; }
+
+    /// <summary>Makes the VM and loads the image.</summary>
+    /// <exception cref="SystemCallException">KVM refuses; the message says what.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter.</exception>
+    internal static CompanionVm Create(KvmSystem kvm, MemfdGuestMemory guestMemory, OpTeeCompanionOptions options, ILogger log)
+    {
+        OpTeePlatform platform = options.Platform;
+        List<GuestRange> regions = [platform.SecureMemory, new GuestRange(platform.DeviceTree, DeviceTreeSize)];
+        if (!options.LogsConsole)
+        {
+            regions.Add(new GuestRange(platform.Uart, (ulong)Environment.SystemPageSize));
+        }
+
+        SecureGic gic = new(options.CoreCount, interrupt => Notify(options, interrupt, log));
+        TeeConsole? console = options.LogsConsole ? new TeeConsole(options.Name, log) : null;
+        MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "optee" }, [.. regions]);
+        CompanionVm? companion = null;
+        try
+        {
+            companion = new CompanionVm(kvm.CreateVm(), memory, new SecureDevices(platform, gic, options.CoreCount, console, log), platform);
+            int free = companion._vm.MapMemory(guestMemory, 0);
+            _ = companion._vm.MapMemory(memory, free);
+            companion.Load(options, guestMemory, log);
+            companion.MakeCores(options.CoreCount, FindRoomForGic(guestMemory, options));
+            companion.CounterFrequency = companion.MeasureFrequency();
+            return companion;
+        }
+        catch
+        {
+            companion?.Dispose();
+            memory.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Checks that guest and OP-TEE do not want the same addresses.</summary>
+    /// <exception cref="ArgumentException">They do.</exception>
+    internal static void CheckLayout(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
+    {
+        foreach (GuestRange region in guestMemory)
+        {
+            foreach ((string what, GuestRange range) in Layout(options))
+            {
+                if (region.Overlaps(range))
+                {
+                    throw new ArgumentException($"Guest RAM {region} overlaps OP-TEE's {what} {range}; the machine's RAM or the image's platform must lie elsewhere.");
+                }
+            }
+        }
+    }
+
+    /// <summary>Finds addresses for KVM's GIC that nobody else uses.</summary>
+    /// <returns>Where the distributor goes; the redistributors follow.</returns>
+    internal static GuestAddress FindRoom(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
+    {
+        const ulong First = 0x2000_0000;
+        const ulong Step = 16 << 20;
+        List<GuestRange> taken = [.. guestMemory, .. Layout(options).Select(part => part.Range)];
+        GuestRange room = new(First, Step);
+        while (taken.Exists(range => range.Overlaps(room)))
+        {
+            room = new GuestRange(room.End, Step);
+        }
+
+        return room.Start;
+    }
+
+    public void Access(int core, KvmMmioExit access) => _devices.Access(core, access);
+
+    public byte[] ReadDeviceTree()
+    {
+        // Only what is used of it: reading all would make 2 MiB of memory of it.
+        Span<byte> header = stackalloc byte[MemoryDeviceTree.HeaderSize];
+        _ = _memory.TryRead(_platform.DeviceTree, header);
+        byte[] tree = new byte[ulong.Min(MemoryDeviceTree.UsedSize(header), DeviceTreeSize)];
+        _ = _memory.TryRead(_platform.DeviceTree, tree);
+        return tree;
+    }
+
+    public void Dispose()
+    {
+        foreach (KvmVcpu vcpu in _vcpus)
+        {
+            vcpu.Dispose();
+        }
+
+        _gic?.Dispose();
+        _vm.Dispose();
+        _memory.Dispose();
+    }
+
+    private static GuestAddress FindRoomForGic(MemfdGuestMemory guestMemory, OpTeeCompanionOptions options) =>
+        FindRoom([.. guestMemory.Regions.Select(region => region.Range)], options);
+
+    private static (string What, GuestRange Range)[] Layout(OpTeeCompanionOptions options) =>
+    [
+        ("secure memory", options.Platform.SecureMemory),
+        ("device tree", new GuestRange(options.Platform.DeviceTree, DeviceTreeSize)),
+        ("GIC distributor", new GuestRange(options.Platform.GicDistributor, SecureGic.DistributorSize)),
+        ("GIC redistributors", new GuestRange(options.Platform.GicRedistributors, (ulong)options.CoreCount * SecureGic.RedistributorSize)),
+        ("UART", new GuestRange(options.Platform.Uart, (ulong)Environment.SystemPageSize)),
+    ];
+
+    private static void Notify(OpTeeCompanionOptions options, int interrupt, ILogger log)
+    {
+        try
+        {
+            options.NotificationInterrupt?.Pulse();
+        }
+        catch (Exception exception)
+        {
+            // The VMM's own code: OP-TEE goes on, the guest misses a notification.
+            log.NotificationFailed(options.Name, interrupt, exception);
+        }
+    }
+
+    private void Load(OpTeeCompanionOptions options, MemfdGuestMemory guestMemory, ILogger log)
+    {
+        GuestAddress address = options.Image.Address ?? _platform.SecureMemory.Start;
+        _ = _memory.TryGetWindow(address, options.Image.Length, out Span<byte> window);
+        options.Image.Content.CopyTo(window);
+        int replaced = SecureTimerPatch.Apply(window);
+        log.SecureTimerReplaced(options.Name, replaced);
+        _ = _memory.TryWrite(_platform.DeviceTree, MemoryDeviceTree.Write([.. guestMemory.Regions.Select(region => region.Range)]));
+        if (!options.LogsConsole)
+        {
+            Span<byte> flags = stackalloc byte[sizeof(uint)];
+            BinaryPrimitives.WriteUInt32LittleEndian(flags, SecureDevices.UartIsIdle);
+            _ = _memory.TryWrite(_platform.Uart.Add(SecureDevices.UartFlags), flags);
+        }
+    }
+
+    private void MakeCores(int count, GuestAddress gic)
+    {
+        KvmSmccc.ForwardToUser(_vm, SmcFunctionRange.OfOwner(isFast: true, OpteedCall.Owner));
+        for (int index = 0; index < count; index++)
+        {
+            KvmVcpu vcpu = _vm.CreateVcpu(index);
+            _vcpus.Add(vcpu);
+            vcpu.Initialize(Arm64VcpuFeatures.None);
+        }
+
+        _gic = Arm64Gic.Create(_vm, gic, gic.Add(SecureGic.DistributorSize), SharedInterrupts);
+        _gic.SetDistributorRegister(DistributorControl, DistributorOn);
+        foreach (KvmVcpu vcpu in _vcpus)
+        {
+            Prepare(vcpu, _gic);
+        }
+
+        Cpus = [.. _vcpus.Select(vcpu => new KvmCompanionCpu(vcpu))];
+    }
+
+    /// <summary>The monitor's interrupt is a fast one (group 0), which OP-TEE takes for the normal world's; its own are not.</summary>
+    private static void Prepare(KvmVcpu vcpu, Arm64Gic gic)
+    {
+        uint core = (uint)vcpu.Id;
+        vcpu.SetVirtualTimerInterrupt(MonitorInterrupt);
+        vcpu.SetPhysicalTimerInterrupt(TimerInterrupt);
+        gic.SetRedistributorRegister(core, RedistributorGroup, ~(1u << MonitorInterrupt));
+        gic.SetRedistributorRegister(core, RedistributorEnable, SoftwareInterrupts | 1u << MonitorInterrupt | 1u << TimerInterrupt);
+        gic.SetCpuRegister(core, Arm64Register.InterruptPriorityMask, PriorityMask);
+        gic.SetCpuRegister(core, Arm64Register.InterruptGroup0Enable, 1);
+        gic.SetCpuRegister(core, Arm64Register.InterruptGroup1Enable, 1);
+    }
+
+    /// <summary>Has a core say how fast its counter is: only code in the VM can read that register.</summary>
+    private ulong MeasureFrequency()
+    {
+        // The last page of the device tree's memory, which OP-TEE leaves alone, as the tree in it is small.
+        GuestAddress code = _platform.DeviceTree.Add(DeviceTreeSize - (ulong)Environment.SystemPageSize);
+        Span<byte> instructions = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64LittleEndian(instructions, ReadFrequency);
+        _ = _memory.TryWrite(code, instructions);
+        KvmVcpu vcpu = _vcpus[0];
+        vcpu.SetRegister(Arm64Register.Pc, code.Value);
+        vcpu.SetRegister(Arm64Register.X(0), OpteedCall.Unused);
+        KvmExitReason exit;
+        do
+        {
+            exit = vcpu.Run();
+        }
+        while (exit == KvmExitReason.Interrupted);
+
+        ulong frequency = exit == KvmExitReason.Hypercall ? vcpu.GetRegister(Arm64Register.X(1)) & uint.MaxValue : 0;
+        return frequency != 0
+            ? frequency
+            : throw new SystemCallException(string.Create(CultureInfo.InvariantCulture, $"The companion VM does not tell its counter's frequency (CNTFRQ_EL0): exit {exit}, PC 0x{vcpu.GetRegister(Arm64Register.Pc):x}."));
+    }
+}

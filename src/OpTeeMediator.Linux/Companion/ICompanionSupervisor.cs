@@ -1,0 +1,17 @@
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>Who watches over an OP-TEE. All methods are called on the hot path or close to it, by any thread.</summary>
+internal interface ICompanionSupervisor
+{
+    /// <summary>A core begins to run; there has been a full fence since its <see cref="CompanionCore.Runs"/> has said so.</summary>
+    void NoticeRun();
+
+    /// <summary>OP-TEE has set a timer; there has been a full fence since its <see cref="CompanionCore.TimerDue"/> has said so.</summary>
+    void NoticeTimer(long due);
+
+    /// <summary>It is about to die: nobody has seen it dead yet.</summary>
+    void NoticeDying(CompanionTee tee);
+
+    /// <summary>It has died.</summary>
+    void NoticeDeath(CompanionTee tee);
+}

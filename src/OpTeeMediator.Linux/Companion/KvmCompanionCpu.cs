@@ -1,0 +1,20 @@
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Linux.Kvm.Arm64;
+
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>A vCPU of KVM.</summary>
+internal sealed class KvmCompanionCpu(KvmVcpu vcpu) : ICompanionCpu
+{
+    public KvmMmioExit Mmio => vcpu.Mmio;
+
+    public KvmHypercallExit Hypercall => vcpu.Hypercall;
+
+    public ulong Get(Arm64Register register) => vcpu.GetRegister(register.Id);
+
+    public void Set(Arm64Register register, ulong value) => vcpu.SetRegister(register.Id, value);
+
+    public KvmExitReason Run() => vcpu.Run();
+
+    public void Kick() => vcpu.Kick();
+}

@@ -1,0 +1,169 @@
+using System.Buffers.Binary;
+using OpTeeMediator.Memory;
+
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>Finds in a device tree what OP-TEE has reserved: the <c>reg</c> of the nodes in <c>/reserved-memory</c>.</summary>
+/// <remarks>
+/// OP-TEE has written it, which has code from the VMM and has not met the guest yet; all offsets are checked all the same.
+/// Source: Devicetree Specification, chapter 5.
+/// </remarks>
+internal ref struct ReservedMemoryReader
+{
+    private const int ReservedMemoryDepth = 2;
+
+    private readonly ReadOnlySpan<byte> _structure;
+    private readonly ReadOnlySpan<byte> _names;
+    private int _position;
+    private int _addressCells = 2;
+    private int _sizeCells = 2;
+
+    private ReservedMemoryReader(ReadOnlySpan<byte> structure, ReadOnlySpan<byte> names)
+    {
+        _structure = structure;
+        _names = names;
+    }
+
+    /// <summary>Reads a device tree.</summary>
+    /// <param name="tree">The tree, or more: it knows its size.</param>
+    /// <param name="ranges">What is reserved; empty if nothing is.</param>
+    /// <returns><see langword="false"/> if it is not a device tree.</returns>
+    internal static bool TryRead(ReadOnlySpan<byte> tree, out List<GuestRange> ranges)
+    {
+        ranges = [];
+        if (tree.Length < MemoryDeviceTree.HeaderSize || Word(tree) != MemoryDeviceTree.Magic
+            || !TrySlice(tree, MemoryDeviceTree.Field(tree, MemoryDeviceTree.StructureOffset), MemoryDeviceTree.Field(tree, MemoryDeviceTree.StructureSize), out ReadOnlySpan<byte> structure)
+            || !TrySlice(tree, MemoryDeviceTree.Field(tree, MemoryDeviceTree.NamesOffset), MemoryDeviceTree.Field(tree, MemoryDeviceTree.NamesSize), out ReadOnlySpan<byte> names))
+        {
+            return false;
+        }
+
+        return new ReservedMemoryReader(structure, names).TryWalk(ranges);
+    }
+
+    private bool TryWalk(List<GuestRange> ranges)
+    {
+        int depth = 0;
+        bool isInside = false;
+        while (TryTakeWord(out uint token))
+        {
+            switch (token)
+            {
+                case MemoryDeviceTree.Nop:
+                    break;
+
+                case MemoryDeviceTree.BeginNode:
+                    if (!TryTakeText(out ReadOnlySpan<byte> name))
+                    {
+                        return false;
+                    }
+
+                    depth++;
+                    isInside = depth == ReservedMemoryDepth ? name.SequenceEqual("reserved-memory"u8) : isInside;
+                    break;
+
+                case MemoryDeviceTree.EndNode:
+                    depth--;
+                    isInside &= depth >= ReservedMemoryDepth;
+                    break;
+
+                case MemoryDeviceTree.Property:
+                    if (!TryTakeProperty(out name, out ReadOnlySpan<byte> value))
+                    {
+                        return false;
+                    }
+
+                    Note(depth, isInside, name, value, ranges);
+                    break;
+
+                default:
+                    return token == MemoryDeviceTree.End && depth == 0;
+            }
+        }
+
+        return false;
+    }
+
+    private void Note(int depth, bool isInside, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, List<GuestRange> ranges)
+    {
+        // The children's numbers have as many cells as /reserved-memory says, or else the root.
+        bool isParent = depth == ReservedMemoryDepth - 1 || (isInside && depth == ReservedMemoryDepth);
+        if (isParent && value.Length == sizeof(uint))
+        {
+            int cells = (int)uint.Min(Word(value), 2);
+            _addressCells = name.SequenceEqual("#address-cells"u8) ? cells : _addressCells;
+            _sizeCells = name.SequenceEqual("#size-cells"u8) ? cells : _sizeCells;
+        }
+        else if (isInside && depth == ReservedMemoryDepth + 1 && name.SequenceEqual("reg"u8))
+        {
+            int entry = (_addressCells + _sizeCells) * sizeof(uint);
+            for (; entry > 0 && value.Length >= entry; value = value[entry..])
+            {
+                ulong start = Cells(value, _addressCells);
+                ulong length = Cells(value[(_addressCells * sizeof(uint))..], _sizeCells);
+                if (length <= ulong.MaxValue - start)
+                {
+                    ranges.Add(new GuestRange(start, length));
+                }
+            }
+        }
+    }
+
+    private bool TryTakeProperty(out ReadOnlySpan<byte> name, out ReadOnlySpan<byte> value)
+    {
+        name = value = default;
+        if (!TryTakeWord(out uint length) || !TryTakeWord(out uint nameOffset) || length > (uint)(_structure.Length - _position) || nameOffset >= (uint)_names.Length)
+        {
+            return false;
+        }
+
+        value = _structure.Slice(_position, (int)length);
+        name = _names[(int)nameOffset..];
+        int end = name.IndexOf((byte)0);
+        name = end < 0 ? name : name[..end];
+        _position += (int)length;
+        Align();
+        return true;
+    }
+
+    private bool TryTakeText(out ReadOnlySpan<byte> text)
+    {
+        text = _structure[_position..];
+        int end = text.IndexOf((byte)0);
+        if (end < 0)
+        {
+            return false;
+        }
+
+        text = text[..end];
+        _position += end + 1;
+        Align();
+        return true;
+    }
+
+    private bool TryTakeWord(out uint word)
+    {
+        bool isThere = _structure.Length - _position >= sizeof(uint);
+        word = isThere ? Word(_structure[_position..]) : 0;
+        _position += isThere ? sizeof(uint) : 0;
+        return isThere;
+    }
+
+    private void Align() => _position = int.Min(_structure.Length, (_position + sizeof(uint) - 1) & ~(sizeof(uint) - 1));
+
+    private static ulong Cells(ReadOnlySpan<byte> bytes, int count) => count switch
+    {
+        0 => 0,
+        1 => Word(bytes),
+        _ => BinaryPrimitives.ReadUInt64BigEndian(bytes),
+    };
+
+    private static uint Word(ReadOnlySpan<byte> bytes) => BinaryPrimitives.ReadUInt32BigEndian(bytes);
+
+    private static bool TrySlice(ReadOnlySpan<byte> bytes, uint offset, uint length, out ReadOnlySpan<byte> slice)
+    {
+        bool isInside = offset <= (uint)bytes.Length && length <= (uint)bytes.Length - offset;
+        slice = isInside ? bytes.Slice((int)offset, (int)length) : default;
+        return isInside;
+    }
+}

@@ -1,0 +1,20 @@
+using System.Globalization;
+using OpTeeMediator.Linux.Kvm;
+
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>How an OP-TEE died.</summary>
+/// <param name="Core">On which core.</param>
+/// <param name="Cause">Why.</param>
+/// <param name="Number">The call or the exit.</param>
+/// <param name="ProgramCounter">Where, if that is known.</param>
+internal readonly record struct TeeDeath(int Core, TeeDeathCause Cause, ulong Number, ulong ProgramCounter)
+{
+    public override string ToString() => Cause switch
+    {
+        TeeDeathCause.NoAnswer => string.Create(CultureInfo.InvariantCulture, $"core {Core} does not answer in time; it has panicked, or hangs with interrupts masked"),
+        TeeDeathCause.UnexpectedCall => string.Create(CultureInfo.InvariantCulture, $"core {Core} has made the call 0x{Number:x8} at PC 0x{ProgramCounter:x}, which answers nothing"),
+        TeeDeathCause.UnexpectedExit => string.Create(CultureInfo.InvariantCulture, $"core {Core} cannot go on at PC 0x{ProgramCounter:x} (exit {(KvmExitReason)Number})"),
+        _ => string.Create(CultureInfo.InvariantCulture, $"KVM cannot run core {Core}"),
+    };
+}

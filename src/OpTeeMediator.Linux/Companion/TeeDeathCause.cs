@@ -1,0 +1,17 @@
+namespace OpTeeMediator.Linux.Companion;
+
+/// <summary>Why an OP-TEE counts as dead.</summary>
+internal enum TeeDeathCause
+{
+    /// <summary>It keeps a core without answering.</summary>
+    NoAnswer,
+
+    /// <summary>It has made an SMC or HVC that is not the one expected; the number says which.</summary>
+    UnexpectedCall,
+
+    /// <summary>KVM has given the core back for a reason that it cannot have; the number says which.</summary>
+    UnexpectedExit,
+
+    /// <summary>KVM fails.</summary>
+    HostFailure,
+}

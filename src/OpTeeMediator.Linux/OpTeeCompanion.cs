@@ -1,0 +1,311 @@
+using System.Collections.Immutable;
+using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Linux;
+
+/// <summary>A real OP-TEE for one VM, on a machine that needs no TrustZone: it runs in a small VM of KVM beside the guest's, with this process in EL3's place.</summary>
+/// <remarks>
+/// <code>
+/// await using var optee = OpTeeCompanion.Start(kvm, memory, new OpTeeCompanionOptions { Image = OpTeeImage.Load(OpTeeImage.DebianPath) });
+/// var smc = new SmcRouter(optee);
+/// // … the device tree gets optee.DeviceTreeNode and optee.ReservedMemory; then KvmSmccc.ForwardToUser and Handle, as with every handler
+/// </code>
+/// <para>The guest has the TEE to itself: storage, sessions and memory are shared with no other VM. The guest's tee-supplicant serves it. It protects the TEE from its
+/// guest, not from the host: the VMM can read its memory, and a stock image has a hardware unique key that everybody knows.</para>
+/// <para>A call runs on the thread of the vCPU that makes it, and comes back after the quantum at the latest. An OP-TEE that dies answers every call with
+/// NOT_SUPPORTED; another one takes its place and serves as soon as the guest's driver begins anew.</para>
+/// <para>Start it when the guest memory has all its regions and before the VM's first instruction; dispose of it when no vCPU runs any more, before the guest memory
+/// and the <see cref="KvmSystem"/>. Thread-safe.</para>
+/// </remarks>
+[Experimental("OPTEE001")]
+public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
+{
+    private readonly OpTeeCompanionOptions _options;
+    private readonly Func<ICompanionVm> _createVm;
+    private readonly ILogger _log;
+    private readonly Supervisor _supervisor;
+    private readonly Watchdog _watchdog;
+    private readonly CompanionKeeper _keeper;
+    private readonly Lock _lifeCycle = new();
+    private readonly ManualResetEventSlim _isSettled = new(initialState: true);
+    private volatile CompanionTee? _tee;
+    private volatile bool _isDisposed;
+    private TimeSpan _lastStart;
+    private int _starts;
+
+    private OpTeeCompanion(Func<ICompanionVm> createVm, OpTeeCompanionOptions options, ImmutableArray<GuestRange> guestMemory, ILogger log)
+    {
+        _options = options;
+        _createVm = createVm;
+        _log = log;
+        _supervisor = new Supervisor(this);
+        _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
+        _keeper = new CompanionKeeper(Replace, options.Name, log);
+        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = options.NotificationInterrupt?.Spi };
+        try
+        {
+            IReadOnlyList<GuestRange> reserved = StartTee(awaitsDriver: false);
+            ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
+        }
+        catch
+        {
+            End();
+            throw;
+        }
+    }
+
+    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
+    public ImmutableArray<SmcFunctionRange> Ranges { get; } =
+    [
+        SmcFunctionRange.OfOwner(isFast: false, OpTeeSmc.OwnerTrustedOs),
+        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOs),
+        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOsApi),
+    ];
+
+    /// <summary>The device-tree node by which the guest finds its OP-TEE.</summary>
+    public OpTeeDeviceTreeNode DeviceTreeNode { get; }
+
+    /// <summary>The guest RAM that OP-TEE keeps for buffers that it shares with the guest.</summary>
+    /// <remarks>
+    /// The VMM puts neither kernel nor anything else there, and its device tree reserves it: a child of <c>/reserved-memory</c> with <c>reg</c> and <c>no-map</c> for
+    /// each. Debian's image takes 0x42000000 and the 2 MiB behind it.
+    /// </remarks>
+    public ImmutableArray<GuestRange> ReservedMemory { get; }
+
+    /// <summary>How it is.</summary>
+    public OpTeeCompanionStatus Status
+    {
+        get
+        {
+            CompanionTee? tee = _tee;
+            return new OpTeeCompanionStatus(tee is { IsDead: false, AwaitsDriver: false }, _starts, _lastStart, tee?.Statistics ?? default);
+        }
+    }
+
+    /// <summary>Gives a VM an OP-TEE and starts it.</summary>
+    /// <param name="kvm">The host's KVM; it must outlive the companion.</param>
+    /// <param name="memory">The VM's memory, with all its regions; it must outlive the companion.</param>
+    /// <param name="options">The image, and how the companion behaves.</param>
+    /// <returns>The companion, whose OP-TEE has started.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE want the same addresses; the message names them.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did instead.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later).</exception>
+    public static OpTeeCompanion Start(KvmSystem kvm, MemfdGuestMemory memory, OpTeeCompanionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(kvm);
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
+        CompanionVm.CheckLayout(regions.AsSpan(), options);
+        ILogger log = options.LoggerFactory.CreateLogger<OpTeeCompanion>();
+        return new OpTeeCompanion(() => CompanionVm.Create(kvm, memory, options, log), options, regions, log);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Call it on the thread of the vCPU that makes the call. It waits while all of OP-TEE's cores are in use, which a quantum ends; a driver's first call after
+    /// OP-TEE has died waits for the new one. After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.
+    /// </remarks>
+    public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
+    {
+        if (!CallGate.Admits(registers.FunctionId))
+        {
+            return SmcOutcome.NotHandled;
+        }
+
+        CompanionTee? tee = _tee;
+        try
+        {
+            if (tee is null || tee.IsDead || tee.AwaitsDriver)
+            {
+                tee = FindForNewDriver(registers.FunctionId.Value);
+                if (tee is null)
+                {
+                    return CallGate.Refuse(ref registers);
+                }
+            }
+
+            SmcRegisterSet inputs = tee.InputsOf(in registers, loaded);
+            if (!loaded.Contains(inputs))
+            {
+                return SmcOutcome.NeedsRegisters(inputs);
+            }
+
+            uint functionId = registers.FunctionId.Value;
+            SmcOutcome outcome = tee.Call(ref registers, inputs);
+            if (functionId == OpTeeSmc.ExchangeCapabilities && _options.NotificationInterrupt is null)
+            {
+                // Offered without an interrupt to deliver them, Linux's driver would not start.
+                const ulong AsynchronousNotifications = (ulong)OpTeeCapabilities.AsynchronousNotifications;
+                registers.X1 &= ~AsynchronousNotifications;
+            }
+
+            return outcome;
+        }
+        catch (Exception exception)
+        {
+            // KVM cannot go on, or the VMM's logger throws. The guest gets an answer all the same.
+            tee?.Die(new TeeDeath(0, TeeDeathCause.HostFailure, 0, 0));
+            _log.CompanionCallFailed(_options.Name, registers.FunctionId.Value, exception);
+            return CallGate.Refuse(ref registers);
+        }
+    }
+
+    /// <summary>The guest starts anew, and so does its OP-TEE.</summary>
+    /// <returns>A task that ends when the new one has started.</returns>
+    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not start.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
+    public Task ResetAsync()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return Task.Run(() =>
+        {
+            lock (_lifeCycle)
+            {
+                ObjectDisposedException.ThrowIf(_isDisposed, this);
+                _ = StartTee(awaitsDriver: false);
+            }
+        });
+    }
+
+    /// <summary>The VM is gone, and its OP-TEE goes.</summary>
+    /// <returns>A task that ends when all is freed.</returns>
+    /// <remarks>May be called from any thread, and more than once.</remarks>
+    public async ValueTask DisposeAsync()
+    {
+        if (!_isDisposed)
+        {
+            await Task.Run(End);
+        }
+    }
+
+    /// <summary>For tests: a companion in VMs of another making.</summary>
+    internal static OpTeeCompanion Start(Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
+        new(createVm, options, guestMemory, options.LoggerFactory.CreateLogger<OpTeeCompanion>());
+
+    /// <summary>Finds the OP-TEE that serves a driver which begins: a call that no running driver makes.</summary>
+    private CompanionTee? FindForNewDriver(uint functionId)
+    {
+        if (_isDisposed || functionId is not (OpTeeSmc.CallsUid or OpTeeSmc.ExchangeCapabilities))
+        {
+            return null;
+        }
+
+        // A new one is being started.
+        _ = _isSettled.Wait(_options.StartDeadline);
+        CompanionTee? tee = _tee;
+        if (tee is null || tee.IsDead)
+        {
+            return null;
+        }
+
+        tee.AwaitsDriver = false;
+        return tee;
+    }
+
+    /// <summary>Starts another OP-TEE in the place of the present one.</summary>
+    private IReadOnlyList<GuestRange> StartTee(bool awaitsDriver)
+    {
+        long begin = Stopwatch.GetTimestamp();
+        _tee?.Dispose();
+        ICompanionVm vm = _createVm();
+        CompanionTee tee = new(vm, _options.Quantum, _supervisor, _options.Name, _log) { AwaitsDriver = awaitsDriver };
+        try
+        {
+            _watchdog.Watch(tee);
+            GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
+            IReadOnlyList<GuestRange> reserved = tee.Start(entry.Value, _options.Platform.DeviceTree.Value);
+            _keeper.Keep(tee);
+            _lastStart = Stopwatch.GetElapsedTime(begin);
+            _starts++;
+            _tee = tee;
+            _log.CompanionStarted(_options.Name, (long)_lastStart.TotalMilliseconds, tee.Cores.Length);
+            return reserved;
+        }
+        catch
+        {
+            tee.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>On the keeper's thread: puts another OP-TEE into the place of the dead one.</summary>
+    private void Replace()
+    {
+        try
+        {
+            lock (_lifeCycle)
+            {
+                // A reset may have been faster.
+                if (!_isDisposed && _tee is { IsDead: true })
+                {
+                    _ = StartTee(awaitsDriver: true);
+                    _log.CompanionReplaced(_options.Name, (long)_lastStart.TotalMilliseconds);
+                }
+            }
+        }
+        catch (Exception exception)
+        {
+            _log.ReplacementFailed(_options.Name, exception);
+        }
+        finally
+        {
+            _isSettled.Set();
+        }
+    }
+
+    private void End()
+    {
+        lock (_lifeCycle)
+        {
+            if (_isDisposed)
+            {
+                return;
+            }
+
+            _isDisposed = true;
+            _tee?.Dispose();
+        }
+
+        _keeper.Dispose();
+        _watchdog.Dispose();
+    }
+
+    private sealed class Supervisor(OpTeeCompanion companion) : ICompanionSupervisor
+    {
+        public void NoticeRun() => companion._watchdog.NoticeRun();
+
+        public void NoticeTimer(long due) => companion._keeper.NoticeTimer(due);
+
+        // One that does not even start is the business of who starts it.
+        public void NoticeDying(CompanionTee tee)
+        {
+            if (tee.HasStarted)
+            {
+                companion._isSettled.Reset();
+            }
+        }
+
+        public void NoticeDeath(CompanionTee tee)
+        {
+            if (tee.HasStarted)
+            {
+                companion._keeper.Replace();
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>Where in guest memory the message of a call lies, by what its registers say.</summary>
+internal static class MessagePlace
+{
+    /// <summary>Finds the place: to the end of its page, or of its buffer.</summary>
+    /// <param name="functionId">CALL_WITH_ARG, CALL_WITH_RPC_ARG or CALL_WITH_REGD_ARG.</param>
+    /// <param name="registers">The registers of the call.</param>
+    /// <param name="buffers">The guest's registered buffers.</param>
+    /// <param name="reserved">The reserved shared memory, if there is any.</param>
+    /// <param name="place">The guest memory from the message's first byte on.</param>
+    /// <returns><see langword="false"/> if no message can be there.</returns>
+    public static bool TryFind(uint functionId, in SmcRegisters registers, SharedMemoryTable buffers, GuestRange? reserved, out GuestRange place)
+    {
+        ulong name = registers.Pair(1, 2);
+        if (functionId == OpTeeSmc.CallWithRegisteredArgument)
+        {
+            ulong offset = (uint)registers[3];
+            place = default;
+            return offset % sizeof(ulong) == 0
+                && buffers.Find(name) is { IsUsable: true } buffer
+                && buffer.TryGetRun(offset, out place)
+                && place.Start.IsAligned(sizeof(ulong));
+        }
+
+        GuestAddress address = name;
+        if (address.IsAligned(OpTeeMessage.PageSize) && name <= ulong.MaxValue - OpTeeMessage.PageSize)
+        {
+            place = new GuestRange(address, OpTeeMessage.PageSize);
+            return true;
+        }
+
+        bool isReserved = reserved is { } region && region.Contains(address, 1) && address.IsAligned(sizeof(ulong));
+        place = isReserved ? new GuestRange(address, reserved!.Value.End.Value - name) : default;
+        return isReserved;
+    }
+}

@@ -1,0 +1,514 @@
+using System.Collections.Immutable;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>Forwards the SMCs of one VM to an OP-TEE built for virtualization, which so serves each VM as if it were the only one.</summary>
+/// <remarks>
+/// <para>For hypervisors and VMMs that can make SMCs themselves and know the physical addresses of guest memory; others use <see cref="OpTeeGuest"/>. What it
+/// does between guest and OP-TEE: it announces the VM and takes leave of it; it tells OP-TEE with each call which VM calls (X7); it
+/// translates the guest's addresses in messages and page lists into physical ones; it keeps shared pages pinned until OP-TEE has let go of them; and it
+/// shows the guest nothing but OP-TEE's own interface.</para>
+/// <para>Create it before the VM's first instruction and dispose of it when the VM is gone, before the guest memory.</para>
+/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being reset or disposed of.</para>
+/// <para>Needs from X0–X17 what <see cref="OpTeeGuest"/> needs.</para>
+/// </remarks>
+public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
+{
+    private const int Running = 0;
+    private const int Renewing = 1;
+    private const int Unannounced = 2;
+    private const int Disposed = 3;
+
+    // How long a driver that starts anew waits for other vCPUs to come out of OP-TEE; they do so at their next interrupt.
+    private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(100);
+
+    private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
+    private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
+    private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
+    private static readonly SmcRegisterSet X0AndX3 = new(1 << 0 | 1 << 3);
+
+    private readonly VirtualizedOpTee _opTee;
+    private readonly OpTeeForwarderOptions _options;
+    private readonly OpTeeCapabilities _capabilities;
+    private readonly ForwardedCalls _calls;
+    private readonly ILogger _log;
+    private TaskCompletionSource? _disposal;
+    private int _phase;
+    private int _inside;
+    private volatile bool _takesNotifications;
+
+    /// <summary>Announces a VM to OP-TEE, with default options.</summary>
+    /// <param name="opTee">The OP-TEE of this computer.</param>
+    /// <param name="memory">The VM's memory; it must outlive this object.</param>
+    /// <param name="physical">Where that memory lies; it must outlive this object.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException"><paramref name="physical"/> has too few shadow pages.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
+    public OpTeeForwarder(VirtualizedOpTee opTee, IGuestMemory memory, IPhysicalMemory physical)
+        : this(opTee, memory, physical, new OpTeeForwarderOptions())
+    {
+    }
+
+    /// <summary>Announces a VM to OP-TEE.</summary>
+    /// <param name="opTee">The OP-TEE of this computer.</param>
+    /// <param name="memory">The VM's memory; it must outlive this object.</param>
+    /// <param name="physical">Where that memory lies; it must outlive this object.</param>
+    /// <param name="options">How its calls are forwarded.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">
+    /// An option is outside its range, its number belongs to another VM, or <paramref name="physical"/> has too few shadow pages; the message says which.
+    /// </exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
+    public OpTeeForwarder(VirtualizedOpTee opTee, IGuestMemory memory, IPhysicalMemory physical, OpTeeForwarderOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(opTee);
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(physical);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        if (!BitConverter.IsLittleEndian)
+        {
+            throw new PlatformNotSupportedException("OP-TEE's messages are little-endian, and so must the host be.");
+        }
+
+        ValidateShadowPages(physical, options.ShadowPages);
+        _opTee = opTee;
+        _options = options;
+        _log = options.LoggerFactory.CreateLogger<OpTeeForwarder>();
+        OpTeeCapabilities offered = options.Capabilities & ~OpTeeCapabilities.AsynchronousNotifications;
+        if (options.NotificationInterrupt is not null)
+        {
+            offered |= OpTeeCapabilities.AsynchronousNotifications;
+        }
+
+        _capabilities = offered & opTee.Capabilities;
+        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = HasNotifications ? options.NotificationInterrupt!.Spi : null };
+        int id = opTee.TakeId(options.VirtualMachineId);
+        GuardedMemory guarded = new(memory, physical, _log);
+        ShadowPool shadows = new(physical, options.ShadowPages);
+        _calls = new ForwardedCalls(opTee, id, guarded, shadows, options.Limits, (_capabilities & OpTeeCapabilities.RpcArgument) != 0, _log);
+        try
+        {
+            Announce();
+        }
+        catch
+        {
+            opTee.ReturnId(id);
+            throw;
+        }
+    }
+
+    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
+    public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
+
+    /// <summary>The device-tree node by which the guest finds OP-TEE.</summary>
+    public OpTeeDeviceTreeNode DeviceTreeNode { get; }
+
+    /// <summary>The number by which OP-TEE knows the VM, 1–65534.</summary>
+    public int VirtualMachineId => _calls.Id;
+
+    /// <summary>What the guest holds now.</summary>
+    public OpTeeGuestStatus Status => _calls.Status;
+
+    private bool HasNotifications => (_capabilities & OpTeeCapabilities.AsynchronousNotifications) != 0;
+
+    /// <inheritdoc/>
+    /// <remarks>After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
+    public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
+    {
+        uint functionId = registers.FunctionId.Value;
+        SmcRegisterSet needed = functionId switch
+        {
+            OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
+            OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
+            OpTeeSmc.ReturnFromRpc => loaded.Contains(X0AndX3) ? _calls.RegistersToResume(registers.X3) : X0AndX3,
+            OpTeeSmc.ExchangeCapabilities => X0ToX1,
+            _ => SmcRegisterSet.X0,
+        };
+        if (!loaded.Contains(needed))
+        {
+            return SmcOutcome.NeedsRegisters(needed);
+        }
+
+        // Whoever ends the VM changes the phase and then waits for those inside.
+        _ = Interlocked.Increment(ref _inside);
+        try
+        {
+            return Dispatch(functionId, ref registers);
+        }
+        catch (Exception exception)
+        {
+            // Nothing of ours throws here by design; a VMM's monitor or logger may. The guest gets an answer all the same.
+            Report(functionId, exception);
+            return Answer(ref registers, OpTeeSmc.ReturnNoMemory);
+        }
+        finally
+        {
+            _ = Interlocked.Decrement(ref _inside);
+        }
+    }
+
+    /// <summary>OP-TEE has raised its interrupt for notifications: raises the guest's, if the guest takes notifications.</summary>
+    /// <remarks>Thread-safe. Where several VMs take notifications, the VMM tells all of their forwarders; a guest finds out whether it was meant.</remarks>
+    public void OnNotificationInterrupt()
+    {
+        if (_takesNotifications)
+        {
+            _options.NotificationInterrupt!.Pulse();
+        }
+    }
+
+    /// <summary>The guest starts anew: OP-TEE drops all that the VM has there, and the handler stays usable.</summary>
+    /// <returns>A task that ends when all is freed.</returns>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <exception cref="TeeUnavailableException">
+    /// OP-TEE did not let the VM go, or did not take it again, or a call did not return within <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message
+    /// says which. The guest has no TEE then until it starts its driver or <see cref="ResetAsync"/> is called again.
+    /// </exception>
+    /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
+    public async Task ResetAsync()
+    {
+        int former = TryBegin(Renewing);
+        ObjectDisposedException.ThrowIf(former == Disposed, this);
+        if (former == Renewing)
+        {
+            throw new TeeUnavailableException("The guest is being reset already.");
+        }
+
+        if (!await IsQuietAsync(_options.ShutdownDeadline))
+        {
+            Volatile.Write(ref _phase, former);
+            throw new TeeUnavailableException($"A call of VM {VirtualMachineId} did not return from OP-TEE within {_options.ShutdownDeadline}; nothing was reset.");
+        }
+
+        try
+        {
+            if (former == Running && !TryTakeLeave())
+            {
+                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go; the log has its answer.");
+            }
+
+            former = Unannounced;
+            Announce();
+            former = Running;
+        }
+        finally
+        {
+            Volatile.Write(ref _phase, former);
+        }
+    }
+
+    /// <summary>The VM is gone: OP-TEE drops all that it has there, and all pins end.</summary>
+    /// <returns>
+    /// A task that ends when all is freed, or after <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; what is not freed by then is freed when OP-TEE returns from the
+    /// calls that it is at work on.
+    /// </returns>
+    /// <remarks>May be called at any time, from any thread, and more than once.</remarks>
+    public async ValueTask DisposeAsync()
+    {
+        TaskCompletionSource disposal = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        if (Interlocked.CompareExchange(ref _disposal, disposal, null) is null)
+        {
+            _ = WithdrawAsync(disposal); // at once and on this thread, unless OP-TEE is at work
+        }
+
+        try
+        {
+            await _disposal.Task.WaitAsync(_options.ShutdownDeadline);
+        }
+        catch (TimeoutException)
+        {
+            _log.CallsOutliveGuest(Status.CallsInFlight, _options.ShutdownDeadline);
+        }
+    }
+
+    private async Task WithdrawAsync(TaskCompletionSource disposal)
+    {
+        try
+        {
+            int former;
+            while ((former = TryBegin(Disposed)) == Renewing)
+            {
+                await Task.Delay(1);
+            }
+
+            _ = await IsQuietAsync(TimeSpan.MaxValue);
+            if (former == Unannounced || TryTakeLeave())
+            {
+                _opTee.ReturnId(_calls.Id);
+            }
+        }
+        catch (Exception exception)
+        {
+            _log.TeardownFailed(exception);
+        }
+        finally
+        {
+            disposal.SetResult();
+        }
+    }
+
+    /// <summary>Begins a phase, unless one is there that must end first.</summary>
+    /// <returns>The phase before; <see cref="Renewing"/> or <see cref="Disposed"/> if nothing began.</returns>
+    private int TryBegin(int phase)
+    {
+        while (true)
+        {
+            int present = Volatile.Read(ref _phase);
+            if (present is Renewing or Disposed || Interlocked.CompareExchange(ref _phase, phase, present) == present)
+            {
+                return present;
+            }
+        }
+    }
+
+    private async Task<bool> IsQuietAsync(TimeSpan atMost)
+    {
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        while (Volatile.Read(ref _inside) != 0)
+        {
+            if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > atMost)
+            {
+                return false;
+            }
+
+            await Task.Delay(1);
+        }
+
+        return true;
+    }
+
+    private void Announce()
+    {
+        uint answer = _opTee.Create(_calls.Id);
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            throw new TeeUnavailableException(
+                $"OP-TEE answered 0x{answer:x} to VM_CREATED of VM {_calls.Id}; {_opTee.VirtualMachines} VMs use it or are about to. 0x{OpTeeSmc.ReturnNotAvailable:x} means that it has no room for more: its build says for how many (CFG_VIRT_GUEST_COUNT).");
+        }
+    }
+
+    /// <summary>Tells OP-TEE that the VM is gone, and then lets go of its memory. Nobody is inside.</summary>
+    private bool TryTakeLeave()
+    {
+        uint answer = _opTee.Destroy(_calls.Id);
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            _log.DestructionRefused(_calls.Id, answer, Status.Buffers);
+            return false;
+        }
+
+        _takesNotifications = false;
+        _calls.Renew();
+        return true;
+    }
+
+    private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers)
+    {
+        SmcFunctionId id = new(functionId);
+        if (!OpTeeFunctions.Contains(id))
+        {
+            return SmcOutcome.NotHandled;
+        }
+
+        int phase = Volatile.Read(ref _phase);
+        if (phase == Disposed)
+        {
+            registers.X0 = SmcccReturn.NotSupported;
+            return SmcOutcome.Handled(SmcRegisterSet.X0);
+        }
+
+        if (phase == Renewing || (phase == Unannounced && functionId != OpTeeSmc.ExchangeCapabilities))
+        {
+            return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+        }
+
+        switch (functionId)
+        {
+            case OpTeeSmc.CallWithArgument:
+            case OpTeeSmc.CallWithRpcArgument:
+            case OpTeeSmc.CallWithRegisteredArgument:
+                return _calls.Start(ref registers);
+
+            case OpTeeSmc.ReturnFromRpc:
+                return _calls.Resume(ref registers);
+
+            case OpTeeSmc.ExchangeCapabilities:
+                return ExchangeCapabilities(ref registers);
+
+            case OpTeeSmc.CallsCount:
+            case OpTeeSmc.CallsUid:
+            case OpTeeSmc.CallsRevision:
+            case OpTeeSmc.GetOsUuid:
+            case OpTeeSmc.GetOsRevision:
+                return Forward(functionId, 0, ref registers);
+
+            case OpTeeSmc.EnableShmCache:
+                return Forward(functionId, 0, ref registers);
+
+            case OpTeeSmc.DisableShmCache:
+                return DisableShmCache(ref registers);
+
+            case OpTeeSmc.GetThreadCount:
+                registers.X0 = OpTeeSmc.ReturnOk;
+                registers.X1 = (ulong)_calls.Count;
+                return SmcOutcome.Handled(X0ToX1);
+
+            case OpTeeSmc.GetShmConfig:
+                return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+
+            case OpTeeSmc.EnableAsyncNotification when HasNotifications:
+                SmcOutcome enabled = Forward(functionId, 0, ref registers);
+                _takesNotifications |= registers.X0 == OpTeeSmc.ReturnOk;
+                return enabled;
+
+            case OpTeeSmc.GetAsyncNotificationValue when HasNotifications:
+                return Forward(functionId, 0, ref registers);
+
+            default:
+                // The hypervisor's own calls among them. What we do not know may carry addresses.
+                return Answer(ref registers, id.IsFast ? OpTeeSmc.ReturnUnknownFunction : OpTeeSmc.ReturnBadCommand);
+        }
+    }
+
+    /// <summary>Makes a fast call for the guest: four results, or the answer alone.</summary>
+    private SmcOutcome Forward(uint functionId, ulong x1, ref SmcRegisters registers)
+    {
+        SmcRegisters forwarded = default;
+        forwarded.X0 = functionId;
+        forwarded.X1 = x1;
+        _opTee.Call(ref forwarded, _calls.Id);
+
+        // Those of owner 63 and GET_OS_UUID answer with X0 to X3; elsewhere, what comes with an error is left over from something else.
+        bool isData = new SmcFunctionId(functionId).Owner == OpTeeSmc.OwnerTrustedOsApi || functionId is OpTeeSmc.GetOsUuid or OpTeeSmc.GetOsRevision;
+        bool hasResults = isData ? (uint)forwarded.X0 != OpTeeSmc.ReturnUnknownFunction : forwarded.X0 == OpTeeSmc.ReturnOk;
+        registers.X0 = (uint)forwarded.X0;
+        registers.X1 = hasResults ? (uint)forwarded.X1 : 0;
+        registers.X2 = hasResults ? (uint)forwarded.X2 : 0;
+        registers.X3 = hasResults ? (uint)forwarded.X3 : 0;
+        return SmcOutcome.Handled(X0ToX3);
+    }
+
+    private SmcOutcome DisableShmCache(ref SmcRegisters registers)
+    {
+        SmcOutcome outcome = Forward(OpTeeSmc.DisableShmCache, 0, ref registers);
+        if (registers.X0 == OpTeeSmc.ReturnOk)
+        {
+            _calls.ForgetRpcMessageBuffer(registers.Pair(1, 2));
+            registers.X3 = 0;
+        }
+
+        return outcome;
+    }
+
+    private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
+    {
+        const ulong Uniprocessor = 1;
+        ulong guest = registers.X1;
+        if ((guest & ~Uniprocessor) != 0 || !TryBeginDriver())
+        {
+            return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+        }
+
+        SmcOutcome outcome = Forward(OpTeeSmc.ExchangeCapabilities, guest, ref registers);
+        if (registers.X0 == OpTeeSmc.ReturnOk)
+        {
+            OpTeeCapabilities capabilities = (OpTeeCapabilities)(uint)registers.X1 & _capabilities;
+            registers.X1 = (ulong)capabilities;
+            registers.X2 = HasNotifications ? registers.X2 : 0;
+            registers.X3 = (capabilities & OpTeeCapabilities.RpcArgument) != 0 ? (ulong)_opTee.RpcParameters : 0;
+        }
+
+        return outcome;
+    }
+
+    /// <summary>A driver starts: what an earlier one left is dropped, by taking leave of OP-TEE and coming again.</summary>
+    private bool TryBeginDriver()
+    {
+        if (Volatile.Read(ref _phase) == Running && (!_options.DropsEarlierDriver || Status == default))
+        {
+            return true;
+        }
+
+        int former = TryBegin(Renewing);
+        if (former is Renewing or Disposed)
+        {
+            return false;
+        }
+
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        while (Volatile.Read(ref _inside) != 1)
+        {
+            if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > Quiet)
+            {
+                Volatile.Write(ref _phase, former);
+                return false;
+            }
+
+            Thread.Yield();
+        }
+
+        OpTeeGuestStatus left = Status;
+        if (former == Running && !TryTakeLeave())
+        {
+            Volatile.Write(ref _phase, former);
+            return false;
+        }
+
+        _log.DriverEnds(left.Sessions, left.Buffers, left.CallsInFlight);
+        uint answer = _opTee.Create(_calls.Id);
+        Volatile.Write(ref _phase, answer == OpTeeSmc.ReturnOk ? Running : Unannounced);
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            _log.CreationRefused(_calls.Id, answer);
+        }
+
+        return answer == OpTeeSmc.ReturnOk;
+    }
+
+    private void Report(uint functionId, Exception exception)
+    {
+        try
+        {
+            _log.CallFailed(functionId, exception);
+        }
+        catch (Exception)
+        {
+            // A logger that throws is not the guest's affair.
+        }
+    }
+
+    private static SmcOutcome Answer(ref SmcRegisters registers, uint answer)
+    {
+        registers.X0 = answer;
+        registers.X1 = 0;
+        registers.X2 = 0;
+        registers.X3 = 0;
+        return SmcOutcome.Handled(X0ToX3);
+    }
+
+    private static void ValidateShadowPages(IPhysicalMemory physical, int needed)
+    {
+        if (physical.ShadowPages < needed)
+        {
+            throw new ArgumentException(
+                $"There are {physical.ShadowPages} shadow pages; these options need {needed} ({nameof(OpTeeForwarderOptions)}.{nameof(OpTeeForwarderOptions.ShadowPages)}).", nameof(physical));
+        }
+
+        for (int index = 0; index < needed; index++)
+        {
+            int size = physical.GetShadowPage(index, out PhysicalAddress address).Length;
+            if (size < OpTeeMessage.PageSize || address.Value == 0 || address.Value % OpTeeMessage.PageSize != 0)
+            {
+                throw new ArgumentException($"Shadow page {index} has {size} bytes at {address}; it must have {OpTeeMessage.PageSize}, aligned to as many, and not at 0.", nameof(physical));
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Protocol;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>How a VM's calls are forwarded. Every property has a default.</summary>
+/// <remarks>Immutable after construction, hence thread-safe.</remarks>
+public sealed record OpTeeForwarderOptions
+{
+    /// <summary>The VM's name in logs.</summary>
+    public string Name { get; init; } = "guest";
+
+    /// <summary>The number by which OP-TEE knows the VM, 1–65534; <see langword="null"/> for one that is not in use. Default <see langword="null"/>.</summary>
+    public int? VirtualMachineId { get; init; }
+
+    /// <summary>The capabilities that are offered to the guest, as far as OP-TEE has them. Others are never offered.</summary>
+    /// <remarks>
+    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> follows <see cref="NotificationInterrupt"/> and need not be named.
+    /// <see cref="OpTeeCapabilities.ReservedSharedMemory"/> cannot be offered: it is one region of physical memory for all VMs.
+    /// </remarks>
+    public OpTeeCapabilities Capabilities { get; init; } =
+        OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
+
+    /// <summary>What the VM may hold. Of the calls, no more than OP-TEE has threads for a VM.</summary>
+    public OpTeeLimits Limits { get; init; } = new();
+
+    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for none.</summary>
+    /// <remarks>
+    /// The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not start. The VMM calls
+    /// <see cref="OpTeeForwarder.OnNotificationInterrupt"/> when OP-TEE raises its own interrupt; a VMM that passes that interrupt through to its one guest need not.
+    /// </remarks>
+    public IInterruptLine? NotificationInterrupt { get; init; }
+
+    /// <summary>How long disposing waits for calls that OP-TEE is at work on: 0 to 10 minutes. Default 5 s. After that all is freed when they return.</summary>
+    public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default <see langword="true"/>.
+    /// </summary>
+    /// <remarks>OP-TEE is told for this that the VM is gone and that it is there again.</remarks>
+    public bool DropsEarlierDriver { get; init; } = true;
+
+    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at Error.</summary>
+    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
+
+    /// <summary>The number of shadow pages that these options ask of <see cref="IPhysicalMemory"/>.</summary>
+    /// <remarks>For each call one for its message, one for RPC messages, and the page list of the largest buffer, so that none waits for another.</remarks>
+    public int ShadowPages => Limits.Calls * (2 + ShadowPool.ListPages(Limits.PagesPerBuffer));
+
+    internal void Validate()
+    {
+        ArgumentNullException.ThrowIfNull(Limits);
+        ArgumentNullException.ThrowIfNull(LoggerFactory);
+        Limits.Validate();
+        if (VirtualMachineId is { } id && id is < VirtualizedOpTee.LowestId or > VirtualizedOpTee.HighestId)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(VirtualMachineId), VirtualMachineId, $"{nameof(OpTeeForwarderOptions)}.{nameof(VirtualMachineId)} must be {VirtualizedOpTee.LowestId} to {VirtualizedOpTee.HighestId}.");
+        }
+
+        if ((Capabilities & OpTeeCapabilities.ReservedSharedMemory) != 0)
+        {
+            throw new ArgumentException($"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {nameof(OpTeeCapabilities.ReservedSharedMemory)}, which cannot be offered: it is one region of physical memory for all VMs.");
+        }
+
+        if (ShutdownDeadline < TimeSpan.Zero || ShutdownDeadline > TimeSpan.FromMinutes(10))
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(ShutdownDeadline), ShutdownDeadline, $"{nameof(OpTeeForwarderOptions)}.{nameof(ShutdownDeadline)} must be 0 to 10 minutes.");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+using System.Runtime.InteropServices;
+using OpTeeMediator.Protocol;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>The shadow pages of a VM: which are free, and chains of those that are not.</summary>
+/// <remarks>Thread-safe, except that a page's content belongs to who has taken it.</remarks>
+internal sealed class ShadowPool
+{
+    private const int None = -1;
+
+    private readonly IPhysicalMemory _memory;
+    private readonly Lock _lock = new();
+
+    // Of a free page the next free one, of a taken one the next of its chain.
+    private readonly int[] _next;
+    private int _free;
+    private int _count;
+
+    public ShadowPool(IPhysicalMemory memory, int pages)
+    {
+        _memory = memory;
+        _next = new int[pages];
+        Clear();
+    }
+
+    /// <summary>How many pages the page list of a buffer takes.</summary>
+    public static int ListPages(int pages) => (pages + OpTeeMessage.AddressesPerListPage - 1) / OpTeeMessage.AddressesPerListPage;
+
+    /// <summary>The number of free pages.</summary>
+    public int FreePages => Volatile.Read(ref _count);
+
+    /// <summary>Takes a chain of pages, at least one.</summary>
+    /// <param name="count">How many.</param>
+    /// <param name="first">The first; <see cref="Next"/> leads on.</param>
+    /// <returns><see langword="false"/> if there are not enough.</returns>
+    public bool TryTake(int count, out int first)
+    {
+        lock (_lock)
+        {
+            first = _free;
+            if (count > _count)
+            {
+                return false;
+            }
+
+            int last = first;
+            for (int index = 1; index < count; index++)
+            {
+                last = _next[last];
+            }
+
+            _free = _next[last];
+            _next[last] = None;
+            _count -= count;
+            return true;
+        }
+    }
+
+    /// <summary>Gives back a chain.</summary>
+    public void Return(int first)
+    {
+        lock (_lock)
+        {
+            int last = first;
+            int count = 1;
+            while (_next[last] != None)
+            {
+                last = _next[last];
+                count++;
+            }
+
+            _next[last] = _free;
+            _free = first;
+            _count += count;
+        }
+    }
+
+    /// <summary>Takes all pages back, whoever has them.</summary>
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            for (int index = 0; index < _next.Length; index++)
+            {
+                _next[index] = index + 1;
+            }
+
+            _next[^1] = None;
+            _free = 0;
+            _count = _next.Length;
+        }
+    }
+
+    /// <summary>The page that follows in a chain.</summary>
+    public int Next(int page) => _next[page];
+
+    public Span<byte> BytesOf(int page) => _memory.GetShadowPage(page, out _)[..OpTeeMessage.PageSize];
+
+    public Span<ulong> WordsOf(int page) => MemoryMarshal.Cast<byte, ulong>(BytesOf(page));
+
+    public PhysicalAddress AddressOf(int page)
+    {
+        _ = _memory.GetShadowPage(page, out PhysicalAddress address);
+        return address;
+    }
+}

@@ -1,0 +1,149 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>The OP-TEE of this computer, built with NS-virtualization: what the forwarders of all VMs share.</summary>
+/// <remarks>
+/// <para>One for each computer. It counts the VMs and gives them their numbers, because OP-TEE notices neither a number that is used twice nor one that it never
+/// heard of.</para>
+/// <para>Thread-safe.</para>
+/// </remarks>
+public sealed class VirtualizedOpTee
+{
+    internal const int LowestId = 1; // 0 is the hypervisor itself
+    internal const int HighestId = ushort.MaxValue - 1;
+
+    // OPTEE_SMC_SEC_CAP_VIRTUALIZATION: meant for hypervisors, hence never offered to a guest.
+    private const ulong Virtualization = 1 << 3;
+    private const ulong UidFirst = 0x384f_b3e0;
+    private const ulong UidSecond = 0xe7f8_11e3;
+    private const ulong UidThird = 0xaf63_0002;
+    private const ulong UidFourth = 0xa5d5_c51b;
+
+    private readonly ISecureMonitor _monitor;
+    private readonly Lock _lock = new();
+    private readonly HashSet<int> _ids = [];
+    private int _last;
+
+    /// <summary>Finds the OP-TEE behind a monitor.</summary>
+    /// <param name="monitor">The way to it; it must outlive this object.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="monitor"/> is <see langword="null"/>.</exception>
+    /// <exception cref="TeeUnavailableException">There is no OP-TEE, or not one for VMs; the message says what was found.</exception>
+    public VirtualizedOpTee(ISecureMonitor monitor)
+    {
+        ArgumentNullException.ThrowIfNull(monitor);
+        _monitor = monitor;
+        SmcRegisters uid = Ask(OpTeeSmc.CallsUid);
+        if (uid is not { X0: UidFirst, X1: UidSecond, X2: UidThird, X3: UidFourth })
+        {
+            throw new TeeUnavailableException(
+                $"The secure world answered 0x{uid.X0:x}, 0x{uid.X1:x}, 0x{uid.X2:x}, 0x{uid.X3:x} to CALLS_UID, which is not OP-TEE's. Is OP-TEE in the firmware, and does the SMC reach it?");
+        }
+
+        SmcRegisters capabilities = Ask(OpTeeSmc.ExchangeCapabilities);
+        const ulong Needed = Virtualization | (ulong)OpTeeCapabilities.DynamicSharedMemory;
+        if (capabilities.X0 != OpTeeSmc.ReturnOk || (capabilities.X1 & Needed) != Needed)
+        {
+            throw new TeeUnavailableException(
+                $"OP-TEE answered 0x{capabilities.X0:x} with capabilities 0x{capabilities.X1:x} to EXCHANGE_CAPABILITIES; bits 2 (dynamic shared memory) and 3 (virtualization) must be set. Build it with CFG_NS_VIRTUALIZATION=y and CFG_CORE_DYN_SHM=y.");
+        }
+
+        Capabilities = (OpTeeCapabilities)(uint)capabilities.X1;
+        RpcParameters = (int)Math.Min(capabilities.X3, Message.UsedParameters + 1);
+        if (RpcParameters is 0 or > Message.UsedParameters)
+        {
+            // Known builds have 4. More than we carry cannot be promised to a guest.
+            Capabilities &= ~OpTeeCapabilities.RpcArgument;
+        }
+
+        SmcRegisters threads = Ask(OpTeeSmc.GetThreadCount);
+
+        // Older ones do not know the call and have one thread at least.
+        Threads = threads.X0 == OpTeeSmc.ReturnOk ? (int)Math.Clamp(threads.X1, 1, int.MaxValue) : 1;
+    }
+
+    /// <summary>How many VMs there are now.</summary>
+    public int VirtualMachines
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _ids.Count;
+            }
+        }
+    }
+
+    /// <summary>What OP-TEE itself can; bits without a name among it.</summary>
+    internal OpTeeCapabilities Capabilities { get; }
+
+    /// <summary>How many parameters its RPC messages have at most, where the guest supplies the room for them.</summary>
+    internal int RpcParameters { get; }
+
+    /// <summary>How many yielding calls of a VM it can have at work.</summary>
+    internal int Threads { get; }
+
+    /// <summary>Takes a number that no other VM has.</summary>
+    /// <exception cref="ArgumentException">The wanted one is taken.</exception>
+    /// <exception cref="TeeUnavailableException">All are taken.</exception>
+    internal int TakeId(int? wanted)
+    {
+        lock (_lock)
+        {
+            if (wanted is { } id)
+            {
+                return _ids.Add(id) ? id : throw new ArgumentException($"{nameof(OpTeeForwarderOptions.VirtualMachineId)} {id} belongs to another VM.", nameof(wanted));
+            }
+
+            if (_ids.Count == HighestId)
+            {
+                throw new TeeUnavailableException($"All {HighestId} numbers for VMs are in use.");
+            }
+
+            // Not the lowest free one, so that a number rests before it means another VM.
+            do
+            {
+                _last = _last == HighestId ? LowestId : _last + 1;
+            }
+            while (!_ids.Add(_last));
+            return _last;
+        }
+    }
+
+    /// <summary>Gives a number back.</summary>
+    internal void ReturnId(int id)
+    {
+        lock (_lock)
+        {
+            _ = _ids.Remove(id);
+        }
+    }
+
+    /// <summary>OPTEE_SMC_VM_CREATED: announces a VM.</summary>
+    /// <returns>OP-TEE's answer.</returns>
+    internal uint Create(int id) => (uint)Ask(OpTeeSmc.VmCreated, (ulong)id).X0;
+
+    /// <summary>OPTEE_SMC_VM_DESTROYED: takes leave of a VM.</summary>
+    /// <returns>OP-TEE's answer.</returns>
+    internal uint Destroy(int id) => (uint)Ask(OpTeeSmc.VmDestroyed, (ulong)id).X0;
+
+    /// <summary>Makes a call of a VM: X7 tells OP-TEE which.</summary>
+    internal void Call(ref SmcRegisters registers, int id)
+    {
+        registers.X6 = 0;
+        registers.X7 = (ulong)id;
+        _monitor.MakeCall(ref registers);
+    }
+
+    // A call of the hypervisor's own: X7 is 0.
+    private SmcRegisters Ask(uint functionId, ulong x1 = 0)
+    {
+        SmcRegisters registers = default;
+        registers.X0 = functionId;
+        registers.X1 = x1;
+        _monitor.MakeCall(ref registers);
+        return registers;
+    }
+}

@@ -1,0 +1,66 @@
+using OpTeeMediator.Machines.Agents;
+using OpTeeMediator.Machines.Partitioned;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>Boots the partitioned machine once for the tests of a fixture.</summary>
+/// <param name="options">How it is to be.</param>
+/// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine and fail under CI.</remarks>
+public abstract class PartitionedFixture(PartitionedMachineOptions options)
+{
+    private PartitionedMachine? _machine;
+
+    /// <summary>The machine.</summary>
+    protected PartitionedMachine Machine => _machine ?? throw new InvalidOperationException("The machine has not booted.");
+
+    /// <summary>What answers the guest's calls.</summary>
+    protected ISmcHandler? Handler { get; private set; }
+
+    [OneTimeSetUp]
+    public async Task Boot()
+    {
+        try
+        {
+            _machine = await PartitionedMachine.CreateAsync(options);
+        }
+        catch (MachineFailedException exception) when (Environment.GetEnvironmentVariable("CI") != "true")
+        {
+            Assert.Inconclusive(exception.Message);
+        }
+
+        Machine.PowerOn();
+        Handler = CreateHandler();
+        await Machine.BootAsync(Handler);
+        await StartAsync();
+    }
+
+    [OneTimeTearDown]
+    public async Task SwitchOff()
+    {
+        try
+        {
+            await StopAsync();
+            await (Handler is IAsyncDisposable handler ? handler.DisposeAsync() : ValueTask.CompletedTask);
+        }
+        finally
+        {
+            if (_machine is not null)
+            {
+                await _machine.DisposeAsync();
+            }
+        }
+    }
+
+    /// <summary>Creates what answers the guest's calls; the machine is on.</summary>
+    /// <returns>The handler.</returns>
+    protected abstract ISmcHandler CreateHandler();
+
+    /// <summary>What a fixture starts in the guest.</summary>
+    /// <returns>A task.</returns>
+    protected virtual Task StartAsync() => Task.CompletedTask;
+
+    /// <summary>What a fixture ends before its machine goes.</summary>
+    /// <returns>A task.</returns>
+    protected virtual Task StopAsync() => Task.CompletedTask;
+}

@@ -1,0 +1,14 @@
+namespace OpTeeMediator.Machines.Partitioned;
+
+/// <summary>How a partitioned machine is to be.</summary>
+public sealed record PartitionedMachineOptions
+{
+    /// <summary>CPUs of the guest, 1 or 2.</summary>
+    public int Cpus { get; init; } = 1;
+
+    /// <summary>Whether it has TF-A and OP-TEE.</summary>
+    public bool HasSecureWorld { get; init; } = true;
+
+    /// <summary>The interrupt that the guest is told for asynchronous notifications; none by default.</summary>
+    public int? NotificationSpi { get; init; }
+}

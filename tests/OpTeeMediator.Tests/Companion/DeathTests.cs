@@ -1,0 +1,208 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Tests.Companion;
+
+/// <summary>An OP-TEE that dies, and the one that takes its place.</summary>
+[TestFixture]
+internal sealed class DeathTests
+{
+    private static readonly TimeSpan LongEnough = TimeSpan.FromSeconds(30);
+
+    private CompanionBench _bench = null!;
+
+    [SetUp]
+    public void SetUp() => _bench = new CompanionBench();
+
+    [TearDown]
+    public async Task TearDown() => await _bench.DisposeAsync();
+
+    [Test]
+    public void Call_OpTeeDoesNotAnswer_IsRefusedAndAnotherOneStarts()
+    {
+        Kill();
+
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Starts == 2, LongEnough), Is.True);
+        Assert.That(_bench.Vms[0].IsDisposed, Is.True);
+        Assert.That(_bench.Log.EventIds, Does.Contain(2301).And.Contain(2302));
+    }
+
+    [Test]
+    public void Call_OfTheOldDriver_NeverReachesTheNewOne()
+    {
+        Kill();
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Starts == 2, LongEnough), Is.True);
+
+        Assert.That(_bench.Call(OpTeeSmc.ReturnFromRpc, 0, 0, 1).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Call(OpTeeSmc.CallWithArgument, 0, 0x1000).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Call(OpTeeSmc.GetAsyncNotificationValue).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable), "Linux asks until it hears that");
+        Assert.That(_bench.Companion.Status.IsAlive, Is.False);
+        Assert.That(_bench.Companion.Status.Statistics.YieldingCalls, Is.Zero);
+    }
+
+    [TestCase(OpTeeSmc.CallsUid)]
+    [TestCase(OpTeeSmc.ExchangeCapabilities)]
+    public void Call_OfANewDriver_IsServedByTheNewOne(uint first)
+    {
+        Kill();
+
+        Assert.That(_bench.Call(first).X0, Is.Zero, "it waits for the start");
+        Assert.That(_bench.Call(OpTeeSmc.CallWithArgument).X0, Is.Zero);
+        Assert.That(_bench.Companion.Status.IsAlive, Is.True);
+    }
+
+    [Test]
+    public void Death_WhileBothCoresAreInCalls_EndsBoth()
+    {
+        foreach (FakeCpu cpu in _bench.Vms[0].Fakes)
+        {
+            cpu.Program = FakeCpu.Hang;
+        }
+
+        ulong other = 0;
+        Thread thread = new(() => other = _bench.Call(OpTeeSmc.CallWithArgument).X0);
+        thread.Start();
+        ulong own = _bench.Call(OpTeeSmc.CallWithArgument).X0;
+
+        Assert.That(thread.Join(LongEnough), Is.True);
+        Assert.That((own, other), Is.EqualTo((SmcccReturn.NotSupported, SmcccReturn.NotSupported)));
+    }
+
+    [Test]
+    public void Death_WhileCallsWaitForACore_EndsThemToo()
+    {
+        foreach (FakeCpu cpu in _bench.Vms[0].Fakes)
+        {
+            cpu.Program = FakeCpu.Hang;
+        }
+
+        Thread[] threads = [.. Enumerable.Range(0, 5).Select(_ => new Thread(() => _bench.Call(OpTeeSmc.CallWithArgument)))];
+        Array.ForEach(threads, thread => thread.Start());
+
+        Assert.That(threads.All(thread => thread.Join(LongEnough)), Is.True);
+    }
+
+    [Test]
+    public void Call_UnexpectedExit_IsRefusedAtOnce()
+    {
+        _bench[1].Program = _ => KvmExitReason.InternalError;
+
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Log.Messages, Has.Some.Contains("InternalError"));
+    }
+
+    [Test]
+    public void Call_UnexpectedSmc_IsRefusedAtOnce()
+    {
+        _bench[1].Program = cpu => cpu[Arm64Register.Pc] == FakeCpu.Vectors + 8 ? FakeCpu.Serve(cpu) : cpu.Call(0xbe00_0007);
+
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Log.Messages, Has.Some.Contains("0xbe000007"));
+    }
+
+    [Test]
+    public void Call_KvmThrows_IsRefusedAndLogged()
+    {
+        _bench[1].Program = _ => throw new SystemCallException("KVM_RUN is broken.");
+
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Log.EventIds, Does.Contain(2306));
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.Zero, "the next one serves");
+    }
+
+    [Test]
+    public async Task Death_AndNoOtherStarts_IsLoggedUntilAReset()
+    {
+        await using CompanionBench bench = new(make: number => number == 1 ? throw new SystemCallException("no memory") : new FakeVm(1));
+        bench[0].Program = FakeCpu.Hang;
+        _ = bench.Call(OpTeeSmc.CallWithArgument);
+
+        Assert.That(bench.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(bench.Log.EventIds, Does.Contain(2303));
+        await bench.Companion.ResetAsync();
+        Assert.That(bench.Call(OpTeeSmc.CallsUid).X0, Is.Zero);
+    }
+
+    [Test]
+    public async Task Reset_StartsAnotherOneThatServesAtOnce()
+    {
+        await _bench.Companion.ResetAsync();
+
+        Assert.That((_bench.Vms[0].IsDisposed, _bench.Vms[1].IsDisposed), Is.EqualTo((true, false)));
+        Assert.That(_bench.Call(OpTeeSmc.CallWithArgument).X0, Is.Zero);
+    }
+
+    [Test]
+    public async Task Dispose_WhileACallHangs_EndsIt()
+    {
+        _bench[1].Program = FakeCpu.Hang;
+        ulong answer = 0;
+        Thread thread = new(() => answer = _bench.Call(OpTeeSmc.CallWithArgument).X0);
+        thread.Start();
+        Assert.That(SpinWait.SpinUntil(() => _bench[1].Runs > 0, LongEnough), Is.True);
+
+        await _bench.DisposeAsync();
+
+        Assert.That(thread.Join(LongEnough), Is.True);
+        Assert.That(answer, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Vms[0].IsDisposed, Is.True);
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
+    }
+
+    [Test]
+    public async Task Dispose_Again_DoesNothing()
+    {
+        await _bench.DisposeAsync();
+        await _bench.DisposeAsync();
+
+        Assert.That(() => _bench.Companion.ResetAsync(), Throws.InstanceOf<ObjectDisposedException>());
+    }
+
+    [Test]
+    public void Start_OpTeeNeverAnswers_SaysSoAndLeavesNothing()
+    {
+        FakeVm vm = new(1);
+        vm.Fakes[0].Program = FakeCpu.Hang;
+
+        Assert.That(
+            () => new CompanionBench(CompanionBench.Options() with { StartDeadline = TimeSpan.FromSeconds(1) }, _ => vm),
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("does not answer in time"));
+        Assert.That(vm.IsDisposed, Is.True);
+    }
+
+    [Test]
+    public void Start_NoDeviceTreeIsLeft_SaysSo() =>
+        Assert.That(
+            () => new CompanionBench(make: _ => new FakeVm(1) { DeviceTree = new byte[100] }),
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CFG_DT"));
+
+    [Test]
+    public void Timer_ThatOpTeeSets_IsServedWhenItIsDue()
+    {
+        bool isServed = false;
+        _bench[1].Program = cpu =>
+        {
+            ulong entry = cpu[Arm64Register.Pc];
+            cpu[Arm64Register.PhysicalTimerControl] = entry == FakeCpu.Vectors + 24 ? 0ul : 1;
+            cpu[Arm64Register.PhysicalTimerCompare] = cpu[Arm64Register.PhysicalCounter] + 20_000;
+            isServed |= entry == FakeCpu.Vectors + 24;
+            return FakeCpu.Serve(cpu);
+        };
+
+        _ = _bench.Call(OpTeeSmc.CallsUid);
+
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Statistics.NativeInterrupts == 1, LongEnough), Is.True);
+        Assert.That(isServed, Is.True);
+    }
+
+    private void Kill()
+    {
+        _bench[1].Program = FakeCpu.Hang;
+        Assert.That(_bench.Call(OpTeeSmc.CallWithArgument).X0, Is.EqualTo(SmcccReturn.NotSupported));
+    }
+}

@@ -1,0 +1,269 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Forwarding;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Testing;
+using OpTeeMediator.Testing.Forwarding;
+
+namespace OpTeeMediator.Tests.Forwarding;
+
+/// <summary>The six things that an OP-TEE built for virtualization asks of a mediator.</summary>
+internal sealed class DutyTests
+{
+    private static readonly Func<FakeThread, IEnumerable<RpcStep>> AsksForTheTime = thread => thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut());
+
+    private ForwarderBench _bench = null!;
+
+    [SetUp]
+    public void CreateBench() => _bench = new ForwarderBench();
+
+    [Test]
+    public void VmCreation_IsAnnounced_BeforeTheFirstCall()
+    {
+        ForwardedVm vm = _bench.Create();
+
+        SmcRegisters announcement = _bench.OpTee.Calls.Single(call => call.X0 == OpTeeSmc.VmCreated);
+        Assert.That(announcement.X1, Is.EqualTo((ulong)vm.Forwarder.VirtualMachineId));
+        Assert.That(announcement.X7, Is.Zero, "This call is the hypervisor's own.");
+        Assert.That(_bench.OpTee.VirtualMachines, Is.EqualTo(new[] { vm.Forwarder.VirtualMachineId }));
+    }
+
+    [Test]
+    public async Task VmDestruction_IsAnnounced_AndFreesItsPlaceAndPins()
+    {
+        ForwardedVm vm = _bench.Create();
+        _ = vm.Open();
+        _ = vm.Share(ForwarderBench.Cookie, 3);
+
+        await vm.Forwarder.DisposeAsync();
+
+        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(vm.Memory.Pins, Is.Zero);
+        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(_bench.World.VirtualMachines, Is.Zero);
+        Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
+    }
+
+    [Test]
+    public void VmId_IsInX7_OfEveryCallAndNothingOfTheGuestsX7()
+    {
+        ForwardedVm vm = _bench.Create();
+        _bench.OpTee.Calls.Clear();
+        _bench.OpTee.OnInvoke = AsksForTheTime;
+        vm.Driver.OnRpc = new RpcServices(vm.Driver).Serve;
+
+        _ = vm.Driver.Call(OpTeeSmc.CallsUid, 0, 0, 0, 0, 0, 0, 0x77);
+        _ = vm.Driver.Invoke(vm.Open(), 0, GuestParameter.ValueInOut(1, 2));
+        _ = vm.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0, 0, 0, 0, 0, 0, 0x77);
+
+        Assert.That(_bench.OpTee.Calls, Is.Not.Empty);
+        Assert.That(
+            _bench.OpTee.Calls.Where(call => call.X0 is not (OpTeeSmc.VmCreated or OpTeeSmc.VmDestroyed)),
+            Is.All.Matches<SmcRegisters>(call => call.X7 == (ulong)vm.Forwarder.VirtualMachineId));
+    }
+
+    [Test]
+    public void Addresses_OfMessages_AreOfPagesThatNoGuestReaches()
+    {
+        ForwardedVm vm = _bench.Create();
+
+        _ = vm.Open();
+
+        SmcRegisters call = _bench.OpTee.Calls.Single(one => one.X0 == OpTeeSmc.CallWithRpcArgument);
+        Assert.That(IsShadow(vm, call.Pair(1, 2)));
+    }
+
+    [TestCase(1)]
+    [TestCase(511)]
+    [TestCase(512)]
+    [TestCase(1100)]
+    public void Addresses_InPageLists_AreTranslated(int pages)
+    {
+        ForwardedVm vm = _bench.Create();
+        ulong[] addresses = vm.Driver.AllocatePages(pages, 1);
+        Random.Shared.Shuffle(addresses);
+
+        GuestMessage answer = vm.Driver.Register(addresses, 0x123, ((ulong)pages * 4096) - 0x123, ForwarderBench.Cookie);
+
+        Assert.That(answer.ReturnCode, Is.Zero);
+        Assert.That(vm.Partition.Find(ForwarderBench.Cookie), Is.EqualTo(vm.PhysicalOf(addresses)));
+        Assert.That(answer.Parameters[0].A % 4096, Is.EqualTo(0x123), "The guest's own list and offset stay as they were.");
+    }
+
+    [TestCase(true)]
+    [TestCase(false)]
+    public void Addresses_OfMemoryAllocatedByRpc_AreTranslated(bool hasRpcArgument)
+    {
+        ForwardedVm vm = _bench.Create();
+        vm.Driver.Conduit = hasRpcArgument ? OpTeeSmc.CallWithRpcArgument : OpTeeSmc.CallWithArgument;
+        RpcServices services = new(vm.Driver);
+        vm.Driver.OnRpc = services.Serve;
+        _bench.OpTee.OnInvoke = thread => thread.Allocate(0x3000);
+
+        _ = vm.Driver.Invoke(vm.Open(), 0);
+
+        Assert.That(vm.Partition.Find(RpcServices.FirstCookie), Is.EqualTo(vm.PhysicalOf(services.Memory[RpcServices.FirstCookie])));
+        Assert.That(vm.Status.SharedPages, Is.EqualTo(3));
+    }
+
+    [Test]
+    public void Addresses_OfContiguousMemoryAllocatedByRpc_AreTranslated()
+    {
+        ForwardedVm vm = _bench.Create();
+        ulong[] pages = vm.Driver.AllocatePages(40, 1); // more than a block
+        vm.Driver.OnRpc = message => message with
+        {
+            ReturnCode = 0,
+            Parameters = [GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, pages[0], 40 * 4096, RpcServices.FirstCookie)],
+        };
+        _bench.OpTee.OnInvoke = thread => thread.Allocate(40 * 4096);
+
+        _ = vm.Driver.Invoke(vm.Open(), 0);
+
+        Assert.That(vm.Partition.Find(RpcServices.FirstCookie), Is.EqualTo(vm.PhysicalOf(pages)));
+    }
+
+    [Test]
+    public void Pins_OfRegisteredMemory_LastUntilOpTeeHasLetGo()
+    {
+        ForwardedVm vm = _bench.Create();
+        int block = vm.Memory.BlockOf(vm.Share(ForwarderBench.Cookie, 2)[0]);
+        Assert.That(vm.Memory.TryUnmap(block), Is.False, "It is shared.");
+        _bench.OpTee.InterruptsCalls = true;
+        SmcRegisters unregistering = vm.Start(new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie)), out _);
+        Assert.That(unregistering.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(vm.Memory.Pins, Is.EqualTo(1), "OP-TEE has not unregistered it yet.");
+
+        SmcRegisters unregistered = vm.Resume(unregistering.X3);
+
+        Assert.That(unregistered.X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(vm.Memory.Pins, Is.Zero);
+        Assert.That(vm.Memory.TryUnmap(block));
+    }
+
+    [Test]
+    public void Pins_OfMemoryAllocatedByRpc_EndWithShmFree()
+    {
+        ForwardedVm vm = _bench.Create();
+        vm.Driver.OnRpc = new RpcServices(vm.Driver).Serve;
+        uint session = vm.Open();
+        _bench.OpTee.OnInvoke = thread => thread.Allocate(0x2000);
+        _ = vm.Driver.Invoke(session, 0);
+        Assert.That(vm.Memory.Pins, Is.EqualTo(1));
+        _bench.OpTee.OnInvoke = thread => thread.Free(RpcServices.FirstCookie);
+
+        _ = vm.Driver.Invoke(session, 0);
+
+        Assert.That(vm.Memory.Pins, Is.Zero);
+        Assert.That(vm.Status.Buffers, Is.Zero);
+    }
+
+    [Test]
+    public void Protocol_OfTheGuest_IsOpTeesOwn()
+    {
+        ForwardedVm vm = _bench.Create();
+
+        Assert.That(First4(vm.Driver.Call(OpTeeSmc.CallsUid)), Is.EqualTo(new ulong[] { 0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b }));
+        Assert.That(First4(vm.Driver.Call(OpTeeSmc.GetOsRevision)), Is.EqualTo(new ulong[] { 4, 5, 0, 0 }));
+        Assert.That(First4(vm.Driver.Call(OpTeeSmc.CallsRevision)), Is.EqualTo(new ulong[] { 2, 0, 0, 0 }));
+        Assert.That(vm.Driver.Call(OpTeeSmc.GetThreadCount).X1, Is.EqualTo(2), "OP-TEE has fewer threads than the VM may have calls.");
+        Assert.That(vm.Driver.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
+        Assert.That(vm.Driver.Call(OpTeeSmc.EnableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+    }
+
+    // 0xfd is what OP-TEE has: reserved memory, dynamic memory, virtualization, NULL, notifications, RPC_ARG, RPMB probing.
+    [TestCase(OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument, 0x54ul, 4ul)]
+    [TestCase(OpTeeCapabilities.DynamicSharedMemory, 0x04ul, 0ul)]
+    public void Protocol_Capabilities_AreFilteredByTheListOfThoseAllowed(OpTeeCapabilities allowed, ulong offered, ulong rpcParameters)
+    {
+        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { Capabilities = allowed });
+
+        Assert.That(First4(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities, 1)), Is.EqualTo(new ulong[] { 0, offered, 0, rpcParameters }));
+    }
+
+    [TestCase(OpTeeSmc.VmCreated)]
+    [TestCase(OpTeeSmc.VmDestroyed)]
+    [TestCase(0xb200_0055u)]
+    [TestCase(OpTeeSmc.EnableAsyncNotification)]
+    [TestCase(OpTeeSmc.GetAsyncNotificationValue)]
+    public void Protocol_FastCallsThatAreNotForGuests_AreUnknown(uint functionId)
+    {
+        ForwardedVm vm = _bench.Create();
+        int before = _bench.OpTee.Calls.Count;
+
+        Assert.That(vm.Driver.Call(functionId, 1).X0, Is.EqualTo(OpTeeSmc.ReturnUnknownFunction));
+        Assert.That(_bench.OpTee.Calls, Has.Count.EqualTo(before), "OP-TEE does not hear of it.");
+    }
+
+    [Test]
+    public void Protocol_ReservedSharedMemory_IsNotShown() =>
+        Assert.That(First4(_bench.Create().Driver.Call(OpTeeSmc.GetShmConfig)), Is.EqualTo(new ulong[] { OpTeeSmc.ReturnNotAvailable, 0, 0, 0 }));
+
+    [Test]
+    public void Protocol_LeftoversOfTheSecureWorld_AreZeroed()
+    {
+        ForwardedVm vm = _bench.Create();
+        uint session = vm.Open();
+
+        SmcRegisters done = vm.Start(ForwardedVm.Invocation(session), out _);
+        _bench.OpTee.OnInvoke = _ => [RpcStep.ForeignInterrupt];
+        _ = vm.Start(ForwardedVm.Invocation(session), out _);
+        SmcRegisters interrupted = vm.Start(ForwardedVm.Invocation(session), out _);
+        _bench.OpTee.PartitionOf(vm.Forwarder.VirtualMachineId).Sessions.Clear();
+
+        Assert.That(First4(done), Is.EqualTo(new ulong[] { 0, 0, 0, 0 }), "OP-TEE left 0xdead0003 in X3.");
+        Assert.That(First4(interrupted)[1..3], Is.EqualTo(new ulong[] { 0, 0 }));
+        Assert.That(First4(vm.Start(ForwardedVm.Invocation(session), out _)), Is.EqualTo(new ulong[] { OpTeeSmc.ReturnThreadLimit, 0, 0, 0 }));
+    }
+
+    [TestCase(OpTeeSmc.CallWithArgument)]
+    [TestCase(OpTeeSmc.CallWithRpcArgument)]
+    [TestCase(OpTeeSmc.CallWithRegisteredArgument)]
+    public void Protocol_RpcsAndResults_ReachTheGuestByEveryCall(uint conduit)
+    {
+        ForwardedVm vm = _bench.Create();
+        vm.Driver.Conduit = conduit == OpTeeSmc.CallWithArgument ? conduit : OpTeeSmc.CallWithRpcArgument;
+        uint session = vm.Open();
+        vm.Share(ForwarderBench.Cookie, 1);
+        if (conduit == OpTeeSmc.CallWithRegisteredArgument)
+        {
+            Assert.That(vm.Driver.RegisterMessagePage(), Is.Zero);
+        }
+
+        vm.Driver.OnRpc = new RpcServices(vm.Driver).Serve;
+        _bench.OpTee.OnInvoke = AsksAndAnswers;
+
+        GuestMessage answer = vm.Driver.Invoke(
+            session, 7, GuestParameter.ValueInOut(1, 2), GuestParameter.RegisteredOut(8, 0x100, ForwarderBench.Cookie), GuestParameter.ValueIn(5, 6), GuestParameter.None);
+
+        Assert.That(answer.ReturnCode, Is.EqualTo(0xffff_0010));
+        Assert.That(answer.ReturnOrigin, Is.EqualTo((uint)TeeOrigin.TrustedApplication));
+        Assert.That(answer.Parameters[0], Is.EqualTo(GuestParameter.ValueInOut(1_000_000_000, 7)));
+        Assert.That(answer.Parameters[1], Is.EqualTo(GuestParameter.RegisteredOut(8, 0x200, ForwarderBench.Cookie)));
+        Assert.That(answer.Parameters[2], Is.EqualTo(GuestParameter.ValueIn(5, 6)), "An input is the guest's.");
+        Assert.That(vm.Driver.RpcMemory, Is.Empty, "What was allocated for messages was given back.");
+    }
+
+    private static IEnumerable<RpcStep> AsksAndAnswers(FakeThread thread)
+    {
+        yield return RpcStep.ForeignInterrupt;
+        foreach (RpcStep step in thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut()))
+        {
+            yield return step;
+        }
+
+        thread.Parameters[0] = GuestParameter.ValueInOut(thread.RpcResults[0].A, thread.MessageHeader[1]);
+        thread.Parameters[1] = thread.Parameters[1] with { A = 0xbad, B = 0x200 };
+        thread.Parameters[2] = default;
+        thread.MessageHeader[5] = 0xffff_0010;
+    }
+
+    private static bool IsShadow(ForwardedVm vm, ulong physical) => Enumerable.Range(0, vm.Memory.ShadowPages).Any(page =>
+    {
+        _ = vm.Memory.GetShadowPage(page, out PhysicalAddress address);
+        return address.Value == physical;
+    });
+
+    private static ulong[] First4(SmcRegisters registers) => [registers.X0, registers.X1, registers.X2, registers.X3];
+}

@@ -13,7 +13,10 @@ public abstract class ForwarderFixture(PartitionedMachineOptions options) : Part
     protected VirtualizedOpTee OpTee => _opTee ?? throw new InvalidOperationException("The machine is not on.");
 
     /// <summary>Linux' forwarder.</summary>
-    protected OpTeeForwarder Forwarder => (OpTeeForwarder)(Handler ?? throw new InvalidOperationException("The machine is not on."));
+    protected OpTeeForwarder Forwarder => (OpTeeForwarder)Recording.Inner;
+
+    /// <summary>What Linux' driver has said.</summary>
+    protected RecordingHandler Recording => (RecordingHandler)(Handler ?? throw new InvalidOperationException("The machine is not on."));
 
     /// <summary>All SMCs that the secure world has seen.</summary>
     protected RecordingMonitor? Monitor { get; private set; }
@@ -22,7 +25,7 @@ public abstract class ForwarderFixture(PartitionedMachineOptions options) : Part
     {
         Monitor = new RecordingMonitor(Machine.Monitor);
         _opTee = new VirtualizedOpTee(Monitor);
-        return new OpTeeForwarder(_opTee, Machine.Memory, Machine.Memory, Options);
+        return new RecordingHandler(new OpTeeForwarder(_opTee, Machine.Memory, Machine.Memory, Options));
     }
 
     /// <summary>How Linux' calls are forwarded.</summary>

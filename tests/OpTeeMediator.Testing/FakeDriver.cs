@@ -151,9 +151,15 @@ public sealed class FakeDriver
     /// <summary>Sends a message, resuming it as often as the TEE yields; returns x0.</summary>
     public uint TrySend(GuestMessage message)
     {
+        return Finish(Start(message));
+    }
+
+    /// <summary>Starts a call for a message in the message page and does not resume it; its RPC messages are found.</summary>
+    public SmcRegisters Start(GuestMessage message)
+    {
         WriteMessage(MessagePage, message);
         _rpcPlace = MessagePage + (ulong)OpTeeMessage.Size(message.Parameters.Length);
-        return Finish(Start(MessagePage, MessageCookie, 0));
+        return Start(MessagePage, MessageCookie, 0);
     }
 
     /// <summary>Starts a call for the message at an address (or, in registered memory, at an offset) and does not resume it.</summary>

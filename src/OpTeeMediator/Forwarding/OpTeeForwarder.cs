@@ -390,9 +390,9 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         bool isData = new SmcFunctionId(functionId).Owner == OpTeeSmc.OwnerTrustedOsApi || functionId is OpTeeSmc.GetOsUuid or OpTeeSmc.GetOsRevision;
         bool hasResults = isData ? (uint)forwarded.X0 != OpTeeSmc.ReturnUnknownFunction : forwarded.X0 == OpTeeSmc.ReturnOk;
         registers.X0 = (uint)forwarded.X0;
-        registers.X1 = hasResults ? (uint)forwarded.X1 : 0;
-        registers.X2 = hasResults ? (uint)forwarded.X2 : 0;
-        registers.X3 = hasResults ? (uint)forwarded.X3 : 0;
+        registers.X1 = hasResults ? forwarded.X1 : 0;
+        registers.X2 = hasResults ? forwarded.X2 : 0;
+        registers.X3 = hasResults ? forwarded.X3 : 0;
         return SmcOutcome.Handled(X0ToX3);
     }
 

@@ -21,12 +21,18 @@ namespace OpTeeMediator.Machines.Partitioned;
 /// </remarks>
 public sealed class PartitionedMachine : IAsyncDisposable
 {
+    /// <summary>Where the mediator's pages begin physically; no guest reaches them.</summary>
+    public const ulong FirstShadow = 0x5e00_0000;
+
+    /// <summary>Where the last of them lies.</summary>
+    public const ulong LastShadow = FirstShadow + (2 * ShadowLength) - GuestPages.PageSize;
+
     private const int RamLength = 1 << 30;
     private const ulong RamStart = 0x4000_0000;
     private const ulong BlockSize = 2 << 20;
     private const ulong LinuxMemory = 0x4400_0000;
     private const int LinuxBlocks = 192;
-    private const ulong Shadow = 0x5e00_0000;
+    private const ulong Shadow = FirstShadow;
     private const int ShadowLength = 2 << 20;
     private const ulong Stub = 0x6000_0000;
     private const ulong OtherMemory = 0x6200_0000;

@@ -88,15 +88,15 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
         uint functionId = registers.FunctionId.Value;
         int caller = (int)registers.X7;
         FakePartition? partition = _partitions.Find(candidate => candidate.Id == caller);
-        if (registers.X7 != 0 && partition is null)
-        {
-            registers.X0 = NotAvailable;
-            return;
-        }
-
         if (!registers.FunctionId.IsFast)
         {
             ServeYielding(functionId, partition, ref registers);
+            return;
+        }
+
+        if (registers.X7 != 0 && partition is null)
+        {
+            registers.X0 = NotAvailable;
             return;
         }
 

@@ -60,6 +60,21 @@ public sealed class PartitionedMemory : IGuestMemory, IPhysicalMemory
     /// <summary>The number of the block that a byte of guest memory is in.</summary>
     public int BlockOf(GuestAddress address) => (int)((address.Value - _start.Value) / _blockSize);
 
+    /// <summary>Whether pages, by their physical addresses, are pinned.</summary>
+    public bool ArePinned(ReadOnlySpan<ulong> pages)
+    {
+        foreach (ulong page in pages)
+        {
+            int block = Array.FindIndex(_blocks, start => page >= start && page - start < _blockSize);
+            if (block < 0 || !_pins.Overlaps(new GuestRange(_start.Add(((ulong)block * _blockSize) + (page - _blocks[block])), GuestPages.PageSize)))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>Takes a block away from the guest, as a balloon would; refuses while a page of it is pinned.</summary>
     public bool TryUnmap(int block)
     {

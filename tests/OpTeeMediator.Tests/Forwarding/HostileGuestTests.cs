@@ -69,6 +69,19 @@ internal sealed class HostileGuestTests
     }
 
     [Test]
+    public void PageList_OfAnInterruptedCall_IsNoOtherCallsMeanwhile()
+    {
+        ulong[] pages = _vm.Driver.AllocatePages(3, 2);
+        ulong list = _vm.Driver.WritePageList(pages);
+        _bench.OpTee.InterruptsCalls = true;
+        SmcRegisters first = _vm.Start(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, ForwarderBench.Cookie)), out _);
+
+        Assert.That(_vm.Driver.Register(_vm.Driver.AllocatePages(3, 2), 0, 0x3000, OtherCookie).ReturnCode, Is.Zero);
+        Assert.That(_vm.Resume(first.X3).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_vm.Partition.Find(ForwarderBench.Cookie), Is.EqualTo(_vm.PhysicalOf(pages)));
+    }
+
+    [Test]
     public void Message_RewrittenDuringTheCall_IsNotReadAgain()
     {
         ulong[] pages = _vm.Share(ForwarderBench.Cookie, 1);
@@ -333,6 +346,28 @@ internal sealed class HostileGuestTests
         Assert.That(_vm.Memory.Pins, Is.EqualTo(1), "The registered buffer is still shared.");
         Assert.That(_vm.Driver.Unregister(ForwarderBench.Cookie).ReturnCode, Is.Zero);
         Assert.That(_vm.Memory.Pins, Is.Zero);
+    }
+
+    [Test]
+    public void RpcMemory_WithTheCookieOfOtherRpcMemory_IsGivenBackAndTheOtherStaysPinned()
+    {
+        uint session = _vm.Open();
+        int freed = 0;
+        _bench.OpTee.OnInvoke = thread => thread.Allocate(0x1000).Concat(thread.Allocate(0x1000));
+        ulong list = _vm.Driver.WritePageList([_vm.Driver.AllocatePage()]);
+        _vm.Driver.OnRpc = message =>
+        {
+            freed += message.Command == OpTeeRpc.FreeSharedMemory ? 1 : 0;
+            return message.Command == OpTeeRpc.AllocateSharedMemory
+                ? message with { ReturnCode = 0, Parameters = [GuestParameter.PageList(list, 0x1000, OtherCookie)] }
+                : message with { ReturnCode = 0 };
+        };
+
+        _ = _vm.Driver.Invoke(session, 0);
+
+        Assert.That(freed, Is.EqualTo(1));
+        Assert.That(_vm.Partition.Memory, Has.Count.EqualTo(1), "OP-TEE has the first still.");
+        Assert.That(_vm.Memory.Pins, Is.EqualTo(1));
     }
 
     [TestCase(0x1000ul, OtherCookie, true, "no guest memory")]

@@ -1,0 +1,124 @@
+using System.Runtime.InteropServices;
+using OpTeeMediator.Forwarding;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Testing;
+using OpTeeMediator.Testing.Forwarding;
+
+namespace OpTeeMediator.Tests.Forwarding;
+
+/// <summary>Answers each SMC as the recording says, and notes where it was asked something else.</summary>
+internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) : ISecureMonitor
+{
+    // Of the probes that a forwarder itself makes: as the same OP-TEE has answered them.
+    private const ulong Capabilities = 0xfd;
+
+    // A call that is made while another one is suspended ends before that is resumed.
+    private readonly Stack<ulong> _messages = new();
+    private ulong _rpcMessage;
+
+    /// <summary>The exchange that is being replayed.</summary>
+    public RecordedExchange? Next { get; set; }
+
+    public List<string> Differences { get; } = [];
+
+    public void MakeCall(ref SmcRegisters registers)
+    {
+        uint functionId = registers.FunctionId.Value;
+        if (registers.X7 == 0)
+        {
+            AnswerHypervisor(functionId, ref registers);
+            return;
+        }
+
+        RecordedExchange exchange = Next!;
+        Check(exchange, "X0", exchange.Made[0], functionId);
+        Check(exchange, "X7", exchange.Made[7], registers.X7);
+        if (functionId == OpTeeSmc.CallWithArgument)
+        {
+            _messages.Push(registers.Pair(1, 2));
+            CheckMessage(exchange, exchange.Shadow!, _messages.Peek());
+        }
+        else if (functionId == OpTeeSmc.ReturnFromRpc)
+        {
+            Check(exchange, "X3", exchange.Made[3], registers.X3);
+            if (exchange.Guest is null)
+            {
+                _rpcMessage = registers.Pair(1, 2);
+                Check(exchange, "cookie", (exchange.Made[4] << 32) | exchange.Made[5], registers.Pair(4, 5));
+            }
+            else
+            {
+                CheckMessage(exchange, exchange.Guest, _rpcMessage);
+            }
+        }
+
+        if (exchange.Result is { } result)
+        {
+            Write(result, exchange.IsRpc ? _rpcMessage : _messages.Pop(), exchange.IsRpc);
+        }
+
+        exchange.Answered.CopyTo(registers[..8]);
+    }
+
+    private static void AnswerHypervisor(uint functionId, ref SmcRegisters registers)
+    {
+        ReadOnlySpan<ulong> answer = functionId switch
+        {
+            OpTeeSmc.CallsUid => [0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b],
+            OpTeeSmc.ExchangeCapabilities => [0, Capabilities, 0x42, 4],
+            OpTeeSmc.GetThreadCount => [0, 2],
+            _ => [0],
+        };
+        answer.CopyTo(registers[..]);
+    }
+
+    /// <summary>Compares a message with what lies in memory; addresses are those of this computer.</summary>
+    private void CheckMessage(RecordedExchange exchange, RecordedMessage expected, ulong address)
+    {
+        uint[] header = MemoryMarshal.Cast<byte, uint>(ram.At(address, OpTeeMessage.HeaderSize)).ToArray();
+        GuestParameter[] parameters = MemoryMarshal.Cast<byte, GuestParameter>(
+            ram.At(address + OpTeeMessage.HeaderSize, expected.Parameters.Count * OpTeeMessage.ParameterSize)).ToArray();
+        if (!header.SequenceEqual(expected.Header))
+        {
+            Differences.Add($"line {exchange.Line}: OP-TEE sees {string.Join(' ', header)} instead of {expected}");
+        }
+
+        for (int index = 0; index < parameters.Length; index++)
+        {
+            GuestParameter wanted = expected.Parameters[index];
+            if (wanted.Attributes == (OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous))
+            {
+                ulong page = MemoryMarshal.Read<ulong>(ram.At(parameters[index].A & ~4095ul, sizeof(ulong)));
+                Check(exchange, "page", memory.PhysicalOf(exchange.FirstPage), page);
+                Check(exchange, "offset", wanted.A % 4096, parameters[index].A % 4096);
+                wanted = wanted with { A = parameters[index].A };
+            }
+
+            if (parameters[index] != wanted)
+            {
+                Differences.Add($"line {exchange.Line}: OP-TEE sees {parameters[index]} instead of {wanted}");
+            }
+        }
+    }
+
+    private void Write(RecordedMessage message, ulong address, bool isRpc)
+    {
+        message.Header.CopyTo(MemoryMarshal.Cast<byte, uint>(ram.At(address, OpTeeMessage.HeaderSize)));
+        Span<GuestParameter> parameters = MemoryMarshal.Cast<byte, GuestParameter>(ram.At(address + OpTeeMessage.HeaderSize, message.Parameters.Count * OpTeeMessage.ParameterSize));
+        for (int index = 0; index < message.Parameters.Count; index++)
+        {
+            // OP-TEE leaves its own page list's address where it is.
+            bool keeps = !isRpc && (message.Parameters[index].Attributes & OpTeeMessage.AttributeNonContiguous) != 0;
+            parameters[index] = keeps ? parameters[index] : message.Parameters[index];
+        }
+    }
+
+    private void Check(RecordedExchange exchange, string what, ulong expected, ulong found)
+    {
+        if (expected != found)
+        {
+            Differences.Add($"line {exchange.Line}: OP-TEE's {what} is {found:x} instead of {expected:x}");
+        }
+    }
+}

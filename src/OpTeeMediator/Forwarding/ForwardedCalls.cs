@@ -68,6 +68,9 @@ internal sealed class ForwardedCalls
     /// <summary>The VM's number.</summary>
     public int Id { get; }
 
+    /// <summary>Whether the monitor failed in a call, so that a thread of OP-TEE may be at work on it still.</summary>
+    public bool HasLostCall { get; private set; }
+
     /// <summary>How many calls can be in flight.</summary>
     public int Count => _calls.Length;
 
@@ -387,7 +390,8 @@ internal sealed class ForwardedCalls
         }
         catch (Exception exception)
         {
-            // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone until the VM ends.
+            // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone.
+            HasLostCall = true;
             _log.MonitorFailed((uint)forwarded.X0, exception);
             return Refuse(ref registers, OpTeeSmc.ReturnNoMemory);
         }

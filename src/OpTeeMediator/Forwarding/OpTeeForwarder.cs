@@ -191,7 +191,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         {
             if (former == Running && !TryTakeLeave())
             {
-                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go; the log has its answer.");
+                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go for certain; the log says why.");
             }
 
             former = Unannounced;
@@ -302,6 +302,13 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         if (answer != OpTeeSmc.ReturnOk)
         {
             _log.DestructionRefused(_calls.Id, answer, Status.Buffers);
+            return false;
+        }
+
+        _calls.TakesNotifications = false;
+        if (_calls.HasLostCall)
+        {
+            _log.LostCallKeepsMemory(_calls.Id, Status.Buffers);
             return false;
         }
 

@@ -211,7 +211,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public void MonitorThatThrows_TheGuestGetsAnAnswerAndPinsStay()
+    public async Task MonitorThatThrows_TheGuestGetsAnAnswerAndPinsStayForEver()
     {
         ForwardedVm vm = _bench.Create();
         _ = vm.Share(ForwarderBench.Cookie, 1);
@@ -223,6 +223,11 @@ internal sealed class LifeCycleTests
         Assert.That(vm.Memory.Pins, Is.EqualTo(1));
         Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
         Assert.That(_bench.Loggers.EventIds, Does.Contain(1301));
+        _bench.OpTee.OnCall = null;
+        await vm.Forwarder.DisposeAsync();
+        Assert.That(vm.Memory.Pins, Is.EqualTo(1), "Nobody knows whether OP-TEE is at work on it.");
+        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(_bench.Loggers.EventIds, Does.Contain(1306));
     }
 
     [Test]

@@ -34,7 +34,7 @@ public sealed record OpTeeCompanionOptions
     public IInterruptLine? NotificationInterrupt { get; init; }
 
     /// <summary>Whether what OP-TEE writes to its UART is logged, at the level that each line begins with. Default <see langword="false"/>.</summary>
-    /// <remarks>Each character is an exit of the VM, so that the start takes several times as long.</remarks>
+    /// <remarks>For finding faults: each character is an exit of the VM, so that the start takes several times as long, and OP-TEE then lies at the same virtual addresses each time.</remarks>
     public bool LogsConsole { get; init; }
 
     /// <summary>How long OP-TEE may keep a core without answering before it counts as dead: 500 ms to 10 minutes. Default 5 s.</summary>

@@ -17,6 +17,9 @@ public abstract class MachineFixture
     /// <summary>Whether this fixture is for <c>tests/run --full</c> only.</summary>
     protected virtual bool IsOnlyForFull => false;
 
+    /// <summary>How the machine of this fixture is to be.</summary>
+    protected virtual MachineOptions Options { get; } = new();
+
     /// <summary>The machine.</summary>
     protected Machine Machine => _machine ?? throw new InvalidOperationException("The machine has not booted.");
 
@@ -29,7 +32,7 @@ public abstract class MachineFixture
         }
 
         string files = await FilesAsync();
-        _machine = await Machine.BootAsync(new MachineOptions { Files = files });
+        _machine = await Machine.BootAsync(Options with { Files = files });
         await StartAsync();
     }
 

@@ -4,7 +4,7 @@ using OpTeeMediator.Machines.Agents;
 
 namespace OpTeeMediator.Machines;
 
-/// <summary>The emulated arm64 machine with TrustZone and KVM: booted, asked to run commands, and switched off.</summary>
+/// <summary>The emulated arm64 machine with KVM, and with TrustZone unless told otherwise: booted, asked to run commands, and switched off.</summary>
 public sealed class Machine : IAsyncDisposable
 {
     private const int TailLength = 4000;
@@ -50,6 +50,7 @@ public sealed class Machine : IAsyncDisposable
         [
             "-c", Keeper, "bash", Path.Combine(MachineScripts.Folder, "boot"),
             "--memory", options.Memory, "--cpus", options.Cpus.ToString(CultureInfo.InvariantCulture),
+            .. options.HasSecureWorld ? Array.Empty<string>() : ["--no-secure-world"],
             .. options.Files is null ? Array.Empty<string>() : ["--files", options.Files],
             folder,
         ];

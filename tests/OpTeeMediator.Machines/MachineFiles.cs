@@ -28,6 +28,11 @@ public static class MachineFiles
     /// <returns>Its path.</returns>
     public static string Initramfs(string version) => $"/files/guest-{version}/initramfs.cpio";
 
+    /// <summary>What the VMM can run instead of a kernel, in the machine.</summary>
+    /// <param name="name">Its name: that of its source in tests/machines/guests.</param>
+    /// <returns>Its path.</returns>
+    public static string BareGuest(string name) => $"/files/guests/{name}";
+
     /// <summary>A program for machine and guests, in the machine.</summary>
     /// <param name="name">Its name: that of its source in tests/machines/programs or tests/machines/examples.</param>
     /// <returns>Its path.</returns>

@@ -1,4 +1,5 @@
 using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
 using OpTeeMediator.Machines.Parity;
 using OpTeeMediator.Machines.Xtest;
 
@@ -11,14 +12,26 @@ if (args is ["--output", var path, ..])
     args = args[2..];
 }
 
-await using Machine machine = await Machine.BootAsync(new MachineOptions { Files = await MachineFiles.BuildAsync() });
-await using Guest guest = await Guest.StartAsync(machine, 1, new GuestOptions { Tee = "linux", Cpus = 2 });
-
+string files = await MachineFiles.BuildAsync();
 var columns = new List<ParityColumn>();
-foreach ((string name, var line) in new[] { ("host", machine.Host), ("guest", guest.Console) })
+await using (Machine machine = await Machine.BootAsync(new MachineOptions { Files = files }))
+{
+    await using Guest guest = await Guest.StartAsync(machine, 1, new GuestOptions { Tee = "linux", Cpus = 2 });
+    await AddAsync("host", machine.Host, ExpectedDifferences.None);
+    await AddAsync("guest", guest.Console, ExpectedDifferences.Reasons);
+}
+
+await using (Machine machine = await Machine.BootAsync(new MachineOptions { Files = files, HasSecureWorld = false }))
+{
+    await using Guest guest = await Guest.StartAsync(machine, 1, new GuestOptions { Tee = "companion", Cpus = 2 });
+    await guest.RunAsync("tee-supplicant -d");
+    await AddAsync("companion", guest.Console, ExpectedDifferences.None);
+}
+
+async Task AddAsync(string name, AgentLine line, IReadOnlyDictionary<string, string> expected)
 {
     Console.Error.WriteLine($"--- {name}");
-    columns.Add(new ParityColumn(name, await XtestRun.RunAsync(line, limit, text => Console.Error.WriteLine(text.Text), args)));
+    columns.Add(new ParityColumn(name, await XtestRun.RunAsync(line, limit, text => Console.Error.WriteLine(text.Text), args), expected));
 }
 
 var report = new ParityReport(columns);
@@ -32,9 +45,9 @@ if (output is not null)
 {
     string cases = args.Length == 0 ? "The whole regression suite" : $"Cases {string.Join(", ", args)} of the regression suite";
     string introduction = $"""
-        {cases} of OP-TEE's xtest 4.5 at level 0, on one emulated machine (`tests/machines/parity`, which wrote this file), {DateTime.UtcNow:yyyy-MM-dd}: first on
-        the host itself, then in a guest with two vCPUs and no tee-supplicant, whose TEE is the host's by way of `samples/KvmVmm` and `LinuxTeeBackend`. Both
-        run Debian's Linux 6.12. Seconds are those of an emulated machine that shares two cores with others: they compare, roughly; they do not measure.
+        {cases} of OP-TEE's xtest 4.5 at level 0, on emulated machines (`tests/machines/parity`, which wrote this file), {DateTime.UtcNow:yyyy-MM-dd}: first on
+        the host itself, then in a guest with two vCPUs and no tee-supplicant, whose TEE is the host's by way of `samples/KvmVmm` and `LinuxTeeBackend`; then, on a
+        machine without a secure world, in a guest with two vCPUs and a tee-supplicant, whose OP-TEE runs beside it (`OpTeeCompanion`). All run Debian's Linux 6.12. Seconds are those of an emulated machine that shares two cores with others: they compare, roughly; they do not measure.
         """;
     await File.WriteAllTextAsync(output, report.ToMarkdown(introduction));
 }

@@ -153,6 +153,8 @@ internal sealed class CompanionCore
     /// <returns><see langword="false"/> if OP-TEE is dead.</returns>
     internal bool TryInterrupt()
     {
+        // The end of an earlier quantum, still pending, would be in this interrupt's way.
+        Set(Arm64Register.VirtualTimerCompare, Never);
         Set(Arm64Register.Pc, _tee.Vectors.NativeInterrupt);
         if (!TryRun(OpteedCall.InterruptDone))
         {

@@ -28,6 +28,7 @@ internal sealed class CompanionTee : IDisposable
     private TeeDeath _death;
     private int _waiters;
     private int _isDead;
+    private bool _awaitsDriver;
     private bool _isDisposed;
 
     internal CompanionTee(ICompanionVm vm, TimeSpan quantum, ICompanionSupervisor supervisor, string name, ILogger log)
@@ -54,7 +55,11 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>
     /// Whether it has taken a dead one's place and waits for a driver to begin anew: what an old driver still knows (calls, sessions, buffers) means nothing to it.
     /// </summary>
-    internal bool AwaitsDriver { get; set; }
+    internal bool AwaitsDriver
+    {
+        get => Volatile.Read(ref _awaitsDriver);
+        set => Volatile.Write(ref _awaitsDriver, value);
+    }
 
     /// <summary>What it has done.</summary>
     internal OpTeeCompanionStatistics Statistics
@@ -162,8 +167,9 @@ internal sealed class CompanionTee : IDisposable
                 }
             }
 
-            // A core in use serves its interrupts by itself, and one that has left its timer as it was does not want them now.
-            next = long.Min(next, core.TimerDue <= now ? now + RetryTicks : core.TimerDue);
+            // A core in use serves its interrupts by itself, and one that leaves its timer in the past does not want them now.
+            long after = Stopwatch.GetTimestamp();
+            next = long.Min(next, core.TimerDue <= after ? after + RetryTicks : core.TimerDue);
         }
 
         return IsDead ? long.MaxValue : next;

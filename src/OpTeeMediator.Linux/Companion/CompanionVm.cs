@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Globalization;
+using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Linux.Kvm;
@@ -29,6 +30,7 @@ internal sealed class CompanionVm : ICompanionVm
     /// <summary>The private interrupt of OP-TEE's own timer, that of the secure physical one.</summary>
     internal const int TimerInterrupt = 29;
 
+    private const int SeedSize = 8;
     private const ulong DeviceTreeSize = 2 << 20;
     private const int SharedInterrupts = 64;
 
@@ -186,7 +188,7 @@ internal sealed class CompanionVm : ICompanionVm
         options.Image.Content.CopyTo(window);
         int replaced = SecureTimerPatch.Apply(window);
         log.SecureTimerReplaced(options.Name, replaced);
-        _ = _memory.TryWrite(_platform.DeviceTree, MemoryDeviceTree.Write([.. guestMemory.Regions.Select(region => region.Range)]));
+        _ = _memory.TryWrite(_platform.DeviceTree, MemoryDeviceTree.Write([.. guestMemory.Regions.Select(region => region.Range)], options.LogsConsole ? [] : RandomNumberGenerator.GetBytes(SeedSize)));
         if (!options.LogsConsole)
         {
             Span<byte> flags = stackalloc byte[sizeof(uint)];

@@ -6,8 +6,11 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>The device tree that OP-TEE is started with: the guest's memory, and no more.</summary>
+/// <summary>The device tree that OP-TEE is started with: the guest's memory, and a seed.</summary>
 /// <remarks>
+/// <code>
+/// / { memory@… { reg = the guest's RAM; };  secure-chosen { kaslr-seed = where OP-TEE puts itself in its virtual addresses; }; }
+/// </code>
 /// From it OP-TEE learns which addresses a guest may share; it then adds what it has taken of them, for <see cref="ReservedMemoryReader"/>.
 /// Source: Devicetree Specification, chapter 5, version 17 of the format.
 /// </remarks>
@@ -35,7 +38,11 @@ internal static class MemoryDeviceTree
     private const int TwoCells = 2;
 
     /// <summary>Writes it.</summary>
-    internal static byte[] Write(ReadOnlySpan<GuestRange> memory)
+    /// <param name="memory">The guest's RAM.</param>
+    /// <param name="seed">
+    /// The seed, 8 bytes, or nothing: then OP-TEE stays where it was linked. A <c>secure-chosen</c> without <c>stdout-path</c> also tells it to be silent.
+    /// </param>
+    internal static byte[] Write(ReadOnlySpan<GuestRange> memory, ReadOnlySpan<byte> seed)
     {
         ArrayBufferWriter<byte> structure = new();
         ArrayBufferWriter<byte> names = new();
@@ -51,6 +58,13 @@ internal static class MemoryDeviceTree
             BinaryPrimitives.WriteUInt64BigEndian(region, range.Start.Value);
             BinaryPrimitives.WriteUInt64BigEndian(region.AsSpan(sizeof(ulong)), range.Length);
             Add(structure, names, "reg", region);
+            structure.Write(Number(EndNode));
+        }
+
+        if (!seed.IsEmpty)
+        {
+            Begin(structure, "secure-chosen");
+            Add(structure, names, "kaslr-seed", seed);
             structure.Write(Number(EndNode));
         }
 

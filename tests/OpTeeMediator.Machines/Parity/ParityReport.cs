@@ -11,7 +11,7 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
     private readonly IReadOnlyList<string> _ids = [.. columns.SelectMany(column => column.Run.Cases).Select(one => one.Id).Distinct()];
 
     /// <summary>The cases that pass in the first place and not in one of the others, unless that is expected.</summary>
-    public IEnumerable<string> Unexpected => _ids.Where(id => Differs(id) && !ExpectedDifferences.Reasons.ContainsKey(id));
+    public IEnumerable<string> Unexpected => _ids.Where(id => Differing(id).Any(column => !column.Expected.ContainsKey(id)));
 
     /// <summary>The report for a terminal.</summary>
     /// <returns>A text.</returns>
@@ -55,18 +55,16 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         _ => "UNFINISHED",
     };
 
-    private static bool Passed(ParityColumn column, string id) => column.Find(id)?.Outcome == XtestOutcome.Passed;
-
-    private bool Differs(string id) => Passed(columns[0], id) && columns.Any(column => !Passed(column, id));
+    private IEnumerable<ParityColumn> Differing(string id) => columns[0].Passed(id) ? columns.Where(column => !column.Passed(id)) : [];
 
     private string Remark(string id)
     {
         var remarks = new List<string>();
-        if (Differs(id))
+        foreach (ParityColumn column in Differing(id))
         {
-            remarks.Add(ExpectedDifferences.Reasons.TryGetValue(id, out string? reason)
-                ? $"expected: {reason}"
-                : $"**unexpected**: {columns.SelectMany(column => column.Find(id)?.Errors ?? []).DefaultIfEmpty("no message").First()}");
+            remarks.Add(column.Expected.TryGetValue(id, out string? reason)
+                ? $"{column.Name}, expected: {reason}"
+                : $"{column.Name}, **unexpected**: {(column.Find(id)?.Errors ?? []).DefaultIfEmpty("no message").First()}");
         }
 
         foreach (IGrouping<string, string> skip in columns
@@ -86,10 +84,10 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         {
             IReadOnlyList<XtestCase> cases = column.Run.Cases;
             text.AppendLine(CultureInfo.InvariantCulture,
-                $"- {column.Name}: {cases.Count} cases, {cases.Count(one => one.Outcome == XtestOutcome.Passed)} passed, {cases.Count(one => one.Outcome == XtestOutcome.Failed)} failed, {cases.Count(one => one.Skips.Count > 0)} that say they skip something; {cases.Sum(one => one.Duration.TotalSeconds):0} s{(column.Run.Interruption is null ? "" : ", **not run to the end**")}");
+                $"- {column.Name}: {cases.Count} cases, {cases.Count(one => one.Outcome == XtestOutcome.Passed)} passed, {cases.Count(one => one.Outcome == XtestOutcome.Failed)} failed, {cases.Count(one => one.Skips.Count > 0)} that say they skip something; {column.Seconds:0} s, {column.Seconds / columns[0].Seconds:0.00} times the {columns[0].Name}'s{(column.Run.Interruption is null ? "" : ", **not run to the end**")}");
         }
 
-        string[] differing = [.. _ids.Where(Differs)];
+        string[] differing = [.. _ids.Where(id => Differing(id).Any())];
         string[] unexpected = [.. Unexpected];
         text.Append(CultureInfo.InvariantCulture, $"- cases that pass on the {columns[0].Name} and not elsewhere: {differing.Length}, of which unexpected: {(unexpected.Length == 0 ? "none" : string.Join(", ", unexpected))}");
         return text.ToString();

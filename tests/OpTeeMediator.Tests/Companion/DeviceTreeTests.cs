@@ -15,7 +15,7 @@ internal sealed class DeviceTreeTests
     [Test]
     public void Write_AMachine_GivesAValidTreeWithoutReservations()
     {
-        byte[] tree = MemoryDeviceTree.Write([Ram]);
+        byte[] tree = MemoryDeviceTree.Write([Ram], []);
 
         Assert.That(BinaryPrimitives.ReadUInt32BigEndian(tree.AsSpan(4)), Is.EqualTo(tree.Length));
         Assert.That(MemoryDeviceTree.UsedSize(tree), Is.EqualTo(tree.Length));
@@ -26,10 +26,21 @@ internal sealed class DeviceTreeTests
     [Test]
     public void Write_TwoRegions_NamesBoth()
     {
-        byte[] tree = MemoryDeviceTree.Write([Ram, new GuestRange(0x1_0000_0000, 1 << 20)]);
+        byte[] tree = MemoryDeviceTree.Write([Ram, new GuestRange(0x1_0000_0000, 1 << 20)], []);
 
         Assert.That(Encoding.ASCII.GetString(tree), Does.Contain("memory@40000000").And.Contain("memory@100000000"));
         Assert.That(tree.AsSpan().IndexOf((byte[])[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0]), Is.Positive, "address and size of the second");
+    }
+
+    [Test]
+    public void Write_ASeed_IsInSecureChosen()
+    {
+        byte[] seed = [1, 2, 3, 4, 5, 6, 7, 8];
+        byte[] tree = MemoryDeviceTree.Write([Ram], seed);
+
+        Assert.That(Encoding.ASCII.GetString(tree), Does.Contain("secure-chosen").And.Contain("kaslr-seed"));
+        Assert.That(tree.AsSpan().IndexOf(seed), Is.Positive);
+        Assert.That(ReservedMemoryReader.TryRead(tree, out _), Is.True);
     }
 
     [Test]

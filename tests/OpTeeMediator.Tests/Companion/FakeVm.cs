@@ -15,7 +15,7 @@ internal sealed class FakeVm(int cores) : ICompanionVm
     public List<(int Core, GuestAddress Address)> Accesses { get; } = [];
 
     /// <summary>What OP-TEE leaves behind.</summary>
-    public byte[] DeviceTree { get; set; } = MemoryDeviceTree.Write([new GuestRange(0x4000_0000, 1 << 20)]);
+    public byte[] DeviceTree { get; set; } = MemoryDeviceTree.Write([new GuestRange(0x4000_0000, 1 << 20)], []);
 
     /// <summary>Whether it is gone.</summary>
     public bool IsDisposed { get; private set; }

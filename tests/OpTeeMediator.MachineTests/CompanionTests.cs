@@ -1,0 +1,145 @@
+using System.Globalization;
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
+using OpTeeMediator.Machines.Xtest;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>A guest with a real OP-TEE of its own, on a machine that has none.</summary>
+[TestFixture]
+internal sealed class CompanionTests : CompanionFixture
+{
+    private const int WholeSuite = 108;
+
+    // What needs the guest's memory, its supplicant, its time, its sockets, its identity, two threads at once; no case that takes a minute.
+    private static readonly string[] Cases =
+        ["1001", "1002", "1004", "1005", "1006", "1007", "1013", "1027", "1028", "1033", "2001", "4001", "4101", "6001", "8001"];
+
+    [Test]
+    public async Task Driver_AtBoot_IsInitializedWithNotifications()
+    {
+        await using Guest guest = await Guest.StartAsync(Machine, 1, Companion);
+
+        string messages = (await guest.RunAsync("dmesg | grep optee")).Succeeded();
+
+        Assert.That(messages, Does.Contain("optee: initialized driver"));
+        Assert.That(messages, Does.Contain("dynamic shared memory is enabled"));
+        Assert.That(messages, Does.Contain("Asynchronous notifications enabled"));
+        Assert.That((await Machine.RunAsync("ls /dev/tee0")).Status, Is.Not.Zero, "the machine itself has none");
+    }
+
+    [Test]
+    public async Task Driver_WithoutAnInterrupt_IsInitializedWithoutNotifications()
+    {
+        await using Guest guest = await StartGuestAsync(1, Companion with { Notifications = false });
+
+        string messages = (await guest.RunAsync("dmesg | grep optee")).Succeeded();
+
+        Assert.That(messages, Does.Contain("optee: initialized driver").And.Not.Contain("Asynchronous notifications"));
+        await AssertThatXtestPassesAsync(guest, "1005");
+    }
+
+    [Test]
+    public async Task Xtest_WithTheGuestsOwnSupplicant_Passes()
+    {
+        await using Guest guest = await StartGuestAsync(1, Companion);
+        XtestRun run = IsFull
+            ? await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(40))
+            : await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(8), Cases);
+
+        TestContext.Out.WriteLine(run);
+        Assert.That(run.Interruption, Is.Null);
+        Assert.That(run.Failures, Is.Empty, run.ToString());
+        Assert.That(run.Cases, Has.Count.GreaterThanOrEqualTo(IsFull ? WholeSuite : Cases.Length));
+        Assert.That(await ReportAsync(guest), Does.Contain("Its OP-TEE started in"));
+    }
+
+    [Test]
+    public async Task Call_ThatOnlyWaits_LeavesTheProcessorAlone()
+    {
+        // Ticks of 10 ms of the VMM's processor time; a vCPU that is held in the call would use all of them.
+        const int Waits = 5;
+        const int TicksOfABusyProcessor = 100 * Waits;
+        const string Used = "cut -d ' ' -f 14,15 /proc/$(pidof kvmvmm)/stat";
+        await using Guest guest = await StartGuestAsync(1, Companion);
+        Task<CommandResult> call = guest.RunAsync($"{MachineFiles.Program("wait-in-tee")} 20000");
+        await Task.Delay(TimeSpan.FromSeconds(6)); // its application is loaded meanwhile
+
+        string ticks = (await Machine.RunAsync($"{Used}; sleep {Waits}; {Used}")).Succeeded();
+
+        bool isWaiting = !call.IsCompleted;
+        Assert.That((await call).Succeeded(), Does.Contain("done"));
+        int[] numbers = [.. ticks.Split([' ', '\n']).Select(text => int.Parse(text, CultureInfo.InvariantCulture))];
+        int used = numbers[2] + numbers[3] - numbers[0] - numbers[1];
+        TestContext.Out.WriteLine($"processor time while a call waits: {used} of {TicksOfABusyProcessor} ticks");
+        Assert.That(isWaiting, Is.True, "it was looked at while it waited");
+        Assert.That(used, Is.LessThan(TicksOfABusyProcessor / 4));
+    }
+
+    [Test]
+    public async Task Timers_WhileOpTeeComputes_AreReported()
+    {
+        string lateness = MachineFiles.Program("lateness");
+        await using Guest guest = await StartGuestAsync(1, Companion);
+
+        string idle = (await guest.RunAsync($"{lateness} sleep 3")).Succeeded();
+        string busy = (await guest.RunAsync($"{lateness} xtest --sha-perf -s 262144 -n 30", seconds: 120)).Succeeded();
+
+        TestContext.Out.WriteLine($"a guest's timers, lateness in µs\nidle: {idle}\nwhile OP-TEE computes, quantum 4000: {busy}");
+        Assert.That(busy, Does.StartWith("timers "));
+    }
+
+    [Test]
+    public async Task Memory_OfACompanion_IsReported()
+    {
+        await using Guest guest = await StartGuestAsync(1, Companion);
+        await AssertThatXtestPassesAsync(guest, "1004");
+
+        string memory = (await Machine.RunAsync("awk '/memfd:optee/ { mine = 1 } /^Rss:/ && mine { sum += $2; mine = 0 } END { print sum }' /proc/$(pidof kvmvmm)/smaps")).Succeeded();
+
+        TestContext.Out.WriteLine($"memory of the companion that the VMM has mapped and touched: {memory} KiB");
+        Assert.That(memory, Is.Not.Empty);
+    }
+
+    [Test]
+    public async Task FourVcpus_AtTheSameTime_AreServed()
+    {
+        await using Guest guest = await StartGuestAsync(1, Companion with { Cpus = 4 });
+
+        Assert.That((await guest.RunAsync("nproc")).Succeeded(), Is.EqualTo("4"));
+        (await guest.RunAsync(
+            "for cpu in 0 1 2 3; do taskset $((1 << cpu)) xtest -t regression 1004 > /run/$cpu.log & done; for job in 1 2 3 4; do wait %$job || exit 1; done", seconds: 240)).Succeeded();
+        await AssertThatXtestPassesAsync(guest, "1005");
+    }
+
+    [Test]
+    public async Task SixVcpus_WithFourCoresOfOpTee_AreServed()
+    {
+        await using Guest guest = await StartGuestAsync(1, Companion with { Cpus = 6 });
+
+        (await guest.RunAsync(
+            "for cpu in 0 1 2 3 4 5; do taskset $((1 << cpu)) xtest -t regression 4101 > /run/$cpu.log & done; for job in 1 2 3 4 5 6; do wait %$job || exit 1; done", seconds: 240)).Succeeded();
+    }
+
+    [Test]
+    public async Task Attacks_OfABareGuest_AreAllRefused()
+    {
+        string output = (await Machine.RunAsync($"{MachineFiles.Vmm} --kernel {MachineFiles.BareGuest("hostile")} --memory 64 --tee companion < /dev/null", seconds: 120)).Succeeded();
+
+        TestContext.Out.WriteLine(output);
+        Assert.That(output, Does.Not.Contain("FAIL"));
+        Assert.That(output, Does.Contain("ok OP-TEE still answers").And.Contain("0000000000000000 failed"));
+    }
+
+    [Test]
+    public async Task Image_ThatIsNone_IsExplained()
+    {
+        CommandResult missing = await Machine.RunAsync(Guest.CommandOf(1, Companion with { Tee = "companion:/nowhere" }));
+        CommandResult wrong = await Machine.RunAsync($"head -c 4096 /dev/zero > /run/zero; {Guest.CommandOf(1, Companion with { Tee = "companion:/run/zero" })}");
+
+        Assert.That(missing.Status, Is.EqualTo(1), missing.ToString());
+        Assert.That(missing.Output, Does.Contain("/nowhere").And.Contain("optee-os"));
+        Assert.That(wrong.Status, Is.EqualTo(1), wrong.ToString());
+        Assert.That(wrong.Output, Does.Contain("OP-TEE has not started"));
+    }
+}

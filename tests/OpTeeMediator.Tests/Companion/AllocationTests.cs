@@ -1,0 +1,78 @@
+using System.Collections.Immutable;
+using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Tests.Companion;
+
+/// <summary>The switch between the worlds allocates nothing.</summary>
+[TestFixture]
+internal sealed class AllocationTests
+{
+    private const int Calls = 1000;
+
+    [TestCase(OpTeeSmc.CallsUid)]
+    [TestCase(OpTeeSmc.CallWithRegisteredArgument)]
+    [TestCase(OpTeeSmc.ReturnFromRpc)]
+    public async Task Handle_InTheSteadyState_AllocatesNothing(uint functionId)
+    {
+        await using OpTeeCompanion companion = OpTeeCompanion.Start(() => new PlainVm(), CompanionBench.Options());
+        Make(companion, functionId, Calls);
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Make(companion, functionId, Calls);
+
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+    }
+
+    private static void Make(OpTeeCompanion companion, uint functionId, int count)
+    {
+        for (int index = 0; index < count; index++)
+        {
+            SmcRegisters registers = default;
+            registers.X0 = functionId;
+            _ = companion.Handle(ref registers, SmcRegisterSet.All);
+        }
+    }
+
+    private sealed class PlainVm : ICompanionVm
+    {
+        public ImmutableArray<ICompanionCpu> Cpus { get; } = [new PlainCpu(), new PlainCpu()];
+
+        public ulong CounterFrequency => 1_000_000;
+
+        public void Access(int core, KvmMmioExit access)
+        {
+        }
+
+        public byte[] ReadDeviceTree() => MemoryDeviceTree.Write([new GuestRange(0x4000_0000, 1 << 20)], []);
+
+        public void Dispose()
+        {
+        }
+    }
+
+    /// <summary>Answers every entry with what belongs to it, and all registers with 0.</summary>
+    private sealed class PlainCpu : ICompanionCpu
+    {
+        private ulong _entry;
+
+        public KvmMmioExit Mmio => default;
+
+        public KvmHypercallExit Hypercall => new(_entry switch { 0 or 4 => 0xbe00_0005, 8 => 0xbe00_0001, _ => 0xbe00_0000 }, 1);
+
+        public ulong Get(Arm64Register register) => 0;
+
+        public void Set(Arm64Register register, ulong value) => _entry = register == Arm64Register.Pc ? value : _entry;
+
+        public KvmExitReason Run() => KvmExitReason.Hypercall;
+
+        public void Kick()
+        {
+        }
+    }
+}

@@ -1,0 +1,29 @@
+using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Tests.Linux;
+
+namespace OpTeeMediator.Tests.Companion;
+
+/// <summary>A companion on a host that cannot have one.</summary>
+[TestFixture]
+internal sealed class StartTests
+{
+    [Test]
+    public void Start_OnAHostThatIsNotArm64_SaysSo()
+    {
+        using KvmSystem kvm = KvmHost.OpenX86();
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 1 << 20));
+
+        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options()), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("arm64"));
+    }
+
+    [Test]
+    public void Start_WhereGuestRamIsOpTees_SaysSo()
+    {
+        using KvmSystem kvm = KvmHost.OpenX86();
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(new GuestRange(0x0e00_0000, 2 << 20));
+
+        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options()), Throws.ArgumentException.With.Message.Contains("secure memory"));
+    }
+}

@@ -398,9 +398,9 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         bool isData = new SmcFunctionId(functionId).Owner == OpTeeSmc.OwnerTrustedOsApi || functionId is OpTeeSmc.GetOsUuid or OpTeeSmc.GetOsRevision;
         bool hasResults = isData ? (uint)forwarded.X0 != OpTeeSmc.ReturnUnknownFunction : (uint)forwarded.X0 == OpTeeSmc.ReturnOk;
         registers.X0 = (uint)forwarded.X0;
-        registers.X1 = hasResults && results > 1 ? (uint)forwarded.X1 : 0;
-        registers.X2 = hasResults && results > 2 ? (uint)forwarded.X2 : 0;
-        registers.X3 = hasResults && results > 3 ? (uint)forwarded.X3 : 0;
+        registers.X1 = hasResults && results > 1 ? forwarded.X1 : 0;
+        registers.X2 = hasResults && results > 2 ? forwarded.X2 : 0;
+        registers.X3 = hasResults && results > 3 ? forwarded.X3 : 0;
         return SmcOutcome.Handled(X0ToX3);
     }
 

@@ -24,7 +24,7 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
 
     [Test]
     public async Task Driver_AtBoot_IsInitializedWithNotifications() =>
-        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Contain("optee: initialized driver").And.Contain("optee: Asynchronous notifications enabled"));
+        Assert.That((await Guest.RunAsync("dmesg | grep optee")).Succeeded(), Does.Contain("optee: initialized driver").And.Contain("optee: Asynchronous notifications enabled"));
 
     [Test]
     public async Task HardwareRandomNumberGenerator_Read_GivesBytes()
@@ -117,7 +117,7 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
         await AssertThatFilesWork("bound-again");
         (await Guest.RunAsync($"{Client} time && {Client} wait 100 && {OtherClient} 40 2 echo")).Succeeded();
         Assert.That(await Guest.NotificationsAsync(), Is.Positive, "the wait should end by an interrupt");
-        Assert.That((await Guest.RunAsync("dmesg")).Succeeded(), Does.Not.Contain("Call trace"));
+        Assert.That((await Guest.RunAsync("dmesg | grep -A 50 'Call trace' || echo none")).Succeeded(), Is.EqualTo("none"));
     }
 
     private static async Task<SpeedRatios> MeasureAsync(Guest guest, string milliseconds) =>

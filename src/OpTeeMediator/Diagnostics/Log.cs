@@ -42,7 +42,7 @@ internal static partial class Log
     [LoggerMessage(1300, LogLevel.Error, "The VMM's guest memory failed; the guest is told that the memory is bad")]
     public static partial void GuestMemoryFailed(this ILogger log, Exception exception);
 
-    [LoggerMessage(1301, LogLevel.Error, "The secure monitor failed in SMC 0x{FunctionId:x8}; the call stays with OP-TEE, and the memory it uses stays pinned, until the VM ends")]
+    [LoggerMessage(1301, LogLevel.Error, "The secure monitor failed in SMC 0x{FunctionId:x8}; the call stays with OP-TEE, and the VM's shared memory stays pinned beyond its end")]
     public static partial void MonitorFailed(this ILogger log, uint functionId, Exception exception);
 
     [LoggerMessage(1302, LogLevel.Error, "OP-TEE answered {Answer} to VM_DESTROYED of VM {Id}; the VM's number and its {Buffers} shared buffers stay taken")]
@@ -56,4 +56,7 @@ internal static partial class Log
 
     [LoggerMessage(1305, LogLevel.Debug, "An RPC message of OP-TEE cannot be delivered: the guest has no memory at {Address}")]
     public static partial void RpcUndeliverable(this ILogger log, Memory.GuestAddress address);
+
+    [LoggerMessage(1306, LogLevel.Error, "VM {Id} ended after its secure monitor failed: its number and its {Buffers} shared buffers stay taken, as OP-TEE may be at work on them")]
+    public static partial void LostCallKeepsMemory(this ILogger log, int id, int buffers);
 }

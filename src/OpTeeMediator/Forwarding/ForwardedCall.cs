@@ -70,6 +70,9 @@ internal sealed class ForwardedCall(int index)
     /// <summary>A cookie that the guest offered and that was refused: OP-TEE will ask to free it, and it is in no book. 0 if there is none.</summary>
     public ulong RefusedCookie { get; set; }
 
+    /// <summary>The buffer for RPC messages that OP-TEE asks to free, and has mapped until it goes on. 0 if there is none.</summary>
+    public ulong FreedCookie { get; set; }
+
     public bool IsFree => (Volatile.Read(ref _word) & StateMask) == Free;
 
     public bool IsSuspended => (Volatile.Read(ref _word) & StateMask) == Suspended;

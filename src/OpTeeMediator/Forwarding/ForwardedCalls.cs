@@ -41,6 +41,7 @@ internal sealed class ForwardedCalls
     private readonly ForwardedRpc _rpc;
     private readonly bool _hasRpcArgument;
     private int _sessions;
+    private volatile bool _takesNotifications;
 
     public ForwardedCalls(VirtualizedOpTee opTee, int id, GuardedMemory memory, ShadowPool shadows, OpTeeLimits limits, bool hasRpcArgument, ILogger log)
     {
@@ -67,10 +68,20 @@ internal sealed class ForwardedCalls
     /// <summary>The VM's number.</summary>
     public int Id { get; }
 
+    /// <summary>Whether the monitor failed in a call, so that a thread of OP-TEE may be at work on it still.</summary>
+    public bool HasLostCall { get; private set; }
+
     /// <summary>How many calls can be in flight.</summary>
     public int Count => _calls.Length;
 
     public OpTeeGuestStatus Status => new(InFlight, Volatile.Read(ref _sessions), _budget.Buffers, _budget.Pages);
+
+    /// <summary>Whether the guest's driver takes notifications.</summary>
+    public bool TakesNotifications
+    {
+        get => _takesNotifications;
+        set => _takesNotifications = value;
+    }
 
     private int InFlight
     {
@@ -92,6 +103,7 @@ internal sealed class ForwardedCalls
         _books.Clear();
         _shadows.Clear();
         _sessions = 0;
+        _takesNotifications = false;
         foreach (ForwardedCall call in _calls)
         {
             _ = _shadows.TryTake(1, out int page);
@@ -100,6 +112,7 @@ internal sealed class ForwardedCalls
             call.PayloadList = ShadowPageLists.None;
             call.Buffer = null;
             call.RefusedCookie = 0;
+            call.FreedCookie = 0;
             call.ClearCookies();
             if (!call.IsFree)
             {
@@ -377,12 +390,18 @@ internal sealed class ForwardedCalls
         }
         catch (Exception exception)
         {
-            // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone until the VM ends.
+            // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone.
+            HasLostCall = true;
             _log.MonitorFailed((uint)forwarded.X0, exception);
             return Refuse(ref registers, OpTeeSmc.ReturnNoMemory);
         }
 
         uint answer = (uint)forwarded.X0;
+        if (call.FreedCookie != 0 && answer != OpTeeSmc.ReturnRpcForeignInterrupt)
+        {
+            _rpc.EndFree(call);
+        }
+
         if ((answer & RpcPrefix) != RpcPrefix || answer == OpTeeSmc.ReturnUnknownFunction)
         {
             return Finish(call, answer, ref registers);
@@ -404,7 +423,7 @@ internal sealed class ForwardedCalls
                 ulong cookie = forwarded.Pair(1, 2);
                 x1 = cookie >> 32;
                 x2 = (uint)cookie;
-                _rpc.Free(call, cookie);
+                ForwardedRpc.Free(call, cookie);
                 break;
 
             case OpTeeSmc.ReturnRpcCommand:
@@ -451,6 +470,10 @@ internal sealed class ForwardedCalls
             case OpTeeMessage.CommandRegisterSharedMemory:
             case OpTeeMessage.CommandUnregisterSharedMemory:
                 _books.Remove(call.Buffer!);
+                break;
+
+            case OpTeeMessage.CommandStopAsyncNotification when isDone:
+                _takesNotifications = false;
                 break;
 
             default:

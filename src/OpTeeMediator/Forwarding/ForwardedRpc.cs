@@ -92,7 +92,7 @@ internal sealed class ForwardedRpc(GuardedMemory memory, ForwardedBooks books, S
         {
             if (answer.Header.ReturnCode == (uint)TeeReturnCode.Success && count == 1)
             {
-                TakePayload(call, answer.Parameters[0], ref results[0]);
+                TakePayload(call, answer.Parameters[0], asked.Parameters[0].B, ref results[0]);
             }
         }
         else
@@ -116,9 +116,12 @@ internal sealed class ForwardedRpc(GuardedMemory memory, ForwardedBooks books, S
     {
         ulong address = registers.Pair(1, 2);
         ulong cookie = registers.Pair(4, 5);
+        call.RefusedCookie = 0;
         if (address == 0)
         {
-            return; // no memory
+            // No memory. To OP-TEE 0 is an address like any other, and on some boards there is memory.
+            forwarded.X2 = (uint)UnusableAddress;
+            return;
         }
 
         forwarded.X4 = cookie >> 32;
@@ -134,13 +137,14 @@ internal sealed class ForwardedRpc(GuardedMemory memory, ForwardedBooks books, S
         forwarded.X2 = (uint)shadow.Value;
     }
 
-    /// <summary>RPC FREE.</summary>
-    public void Free(ForwardedCall call, ulong cookie)
+    /// <summary>RPC FREE. OP-TEE asks before it unmaps the buffer, and finds it by its cookie until then: it stays in the books that long.</summary>
+    public static void Free(ForwardedCall call, ulong cookie) => call.FreedCookie = IsRefused(call, cookie) ? 0 : cookie;
+
+    /// <summary>OP-TEE has gone on after RPC FREE.</summary>
+    public void EndFree(ForwardedCall call)
     {
-        if (!IsRefused(call, cookie))
-        {
-            ForgetMessageBuffer(cookie);
-        }
+        ForgetMessageBuffer(call.FreedCookie);
+        call.FreedCookie = 0;
     }
 
     /// <summary>OP-TEE has given up a buffer for RPC messages.</summary>
@@ -220,11 +224,13 @@ internal sealed class ForwardedRpc(GuardedMemory memory, ForwardedBooks books, S
     }
 
     /// <summary>The answer to SHM_ALLOC: pins the memory and gives OP-TEE its page list.</summary>
-    private void TakePayload(ForwardedCall call, in MessageParameter offer, ref MessageParameter result)
+    private void TakePayload(ForwardedCall call, in MessageParameter offer, ulong requestedSize, ref MessageParameter result)
     {
+        call.RefusedCookie = 0;
         SharedBuffer? buffer = null;
         TeeReturnCode code = offer.Attributes switch
         {
+            _ when offer.B < requestedSize => TeeReturnCode.BadParameters,
             OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous =>
                 books.TryEnterPageList(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
             OpTeeMessage.TypeTemporaryOutput => books.TryEnterContiguous(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
@@ -239,10 +245,10 @@ internal sealed class ForwardedRpc(GuardedMemory memory, ForwardedBooks books, S
             }
         }
 
-        result.B = offer.B;
         result.C = offer.C;
         if (code == TeeReturnCode.Success)
         {
+            result.B = offer.B;
             result.Attributes = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
             result.A = shadows.AddressOf(call.PayloadList).Value | (offer.A % OpTeeMessage.PageSize);
             return;
@@ -251,6 +257,7 @@ internal sealed class ForwardedRpc(GuardedMemory memory, ForwardedBooks books, S
         log.RpcMemoryRefused(offer.C, offer.B, code);
         result.Attributes = OpTeeMessage.TypeTemporaryOutput;
         result.A = UnusableAddress;
+        result.B = requestedSize; // too little memory OP-TEE would keep to itself, and never have it freed
         call.RefusedCookie = offer.C;
     }
 

@@ -42,7 +42,6 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private TaskCompletionSource? _disposal;
     private int _phase;
     private int _inside;
-    private volatile bool _takesNotifications;
 
     /// <summary>Announces a VM to OP-TEE, with default options.</summary>
     /// <param name="opTee">The OP-TEE of this computer.</param>
@@ -81,7 +80,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         ValidateShadowPages(physical, options.ShadowPages);
         _opTee = opTee;
         _options = options;
-        _log = options.LoggerFactory.CreateLogger<OpTeeForwarder>();
+        _log = new QuietLogger(options.LoggerFactory.CreateLogger<OpTeeForwarder>());
         OpTeeCapabilities offered = options.Capabilities & ~OpTeeCapabilities.AsynchronousNotifications;
         if (options.NotificationInterrupt is not null)
         {
@@ -145,8 +144,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
         catch (Exception exception)
         {
-            // Nothing of ours throws here by design; a VMM's monitor or logger may. The guest gets an answer all the same.
-            Report(functionId, exception);
+            // Nothing of ours throws here by design; a VMM's monitor may. The guest gets an answer all the same.
+            _log.CallFailed(functionId, exception);
             return Answer(ref registers, OpTeeSmc.ReturnNoMemory);
         }
         finally
@@ -159,7 +158,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <remarks>Thread-safe. Where several VMs take notifications, the VMM tells all of their forwarders; a guest finds out whether it was meant.</remarks>
     public void OnNotificationInterrupt()
     {
-        if (_takesNotifications)
+        if (_calls.TakesNotifications)
         {
             _options.NotificationInterrupt!.Pulse();
         }
@@ -192,7 +191,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         {
             if (former == Running && !TryTakeLeave())
             {
-                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go; the log has its answer.");
+                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go for certain; the log says why.");
             }
 
             former = Unannounced;
@@ -240,6 +239,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             }
 
             _ = await IsQuietAsync(TimeSpan.MaxValue);
+            _calls.TakesNotifications = false;
             if (former == Unannounced || TryTakeLeave())
             {
                 _opTee.ReturnId(_calls.Id);
@@ -305,7 +305,13 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return false;
         }
 
-        _takesNotifications = false;
+        _calls.TakesNotifications = false;
+        if (_calls.HasLostCall)
+        {
+            _log.LostCallKeepsMemory(_calls.Id, Status.Buffers);
+            return false;
+        }
+
         _calls.Renew();
         return true;
     }
@@ -343,15 +349,19 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             case OpTeeSmc.ExchangeCapabilities:
                 return ExchangeCapabilities(ref registers);
 
-            case OpTeeSmc.CallsCount:
             case OpTeeSmc.CallsUid:
-            case OpTeeSmc.CallsRevision:
             case OpTeeSmc.GetOsUuid:
-            case OpTeeSmc.GetOsRevision:
-                return Forward(functionId, 0, ref registers);
+                return Forward(functionId, 0, 4, ref registers);
 
+            case OpTeeSmc.GetOsRevision:
+                return Forward(functionId, 0, 3, ref registers);
+
+            case OpTeeSmc.CallsRevision:
+                return Forward(functionId, 0, 2, ref registers);
+
+            case OpTeeSmc.CallsCount:
             case OpTeeSmc.EnableShmCache:
-                return Forward(functionId, 0, ref registers);
+                return Forward(functionId, 0, 1, ref registers);
 
             case OpTeeSmc.DisableShmCache:
                 return DisableShmCache(ref registers);
@@ -365,12 +375,10 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
 
             case OpTeeSmc.EnableAsyncNotification when HasNotifications:
-                SmcOutcome enabled = Forward(functionId, 0, ref registers);
-                _takesNotifications |= registers.X0 == OpTeeSmc.ReturnOk;
-                return enabled;
+                return EnableNotifications(ref registers);
 
             case OpTeeSmc.GetAsyncNotificationValue when HasNotifications:
-                return Forward(functionId, 0, ref registers);
+                return Forward(functionId, 0, 3, ref registers);
 
             default:
                 // The hypervisor's own calls among them. What we do not know may carry addresses.
@@ -378,8 +386,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>Makes a fast call for the guest: four results, or the answer alone.</summary>
-    private SmcOutcome Forward(uint functionId, ulong x1, ref SmcRegisters registers)
+    /// <summary>Makes a fast call for the guest: its results, X0 among them, or the answer alone.</summary>
+    private SmcOutcome Forward(uint functionId, ulong x1, int results, ref SmcRegisters registers)
     {
         SmcRegisters forwarded = default;
         forwarded.X0 = functionId;
@@ -388,21 +396,34 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
         // Those of owner 63 and GET_OS_UUID answer with X0 to X3; elsewhere, what comes with an error is left over from something else.
         bool isData = new SmcFunctionId(functionId).Owner == OpTeeSmc.OwnerTrustedOsApi || functionId is OpTeeSmc.GetOsUuid or OpTeeSmc.GetOsRevision;
-        bool hasResults = isData ? (uint)forwarded.X0 != OpTeeSmc.ReturnUnknownFunction : forwarded.X0 == OpTeeSmc.ReturnOk;
+        bool hasResults = isData ? (uint)forwarded.X0 != OpTeeSmc.ReturnUnknownFunction : (uint)forwarded.X0 == OpTeeSmc.ReturnOk;
         registers.X0 = (uint)forwarded.X0;
-        registers.X1 = hasResults ? forwarded.X1 : 0;
-        registers.X2 = hasResults ? forwarded.X2 : 0;
-        registers.X3 = hasResults ? forwarded.X3 : 0;
+        registers.X1 = hasResults && results > 1 ? forwarded.X1 : 0;
+        registers.X2 = hasResults && results > 2 ? forwarded.X2 : 0;
+        registers.X3 = hasResults && results > 3 ? forwarded.X3 : 0;
         return SmcOutcome.Handled(X0ToX3);
     }
 
     private SmcOutcome DisableShmCache(ref SmcRegisters registers)
     {
-        SmcOutcome outcome = Forward(OpTeeSmc.DisableShmCache, 0, ref registers);
+        SmcOutcome outcome = Forward(OpTeeSmc.DisableShmCache, 0, 3, ref registers);
         if (registers.X0 == OpTeeSmc.ReturnOk)
         {
             _calls.ForgetRpcMessageBuffer(registers.Pair(1, 2));
-            registers.X3 = 0;
+        }
+
+        return outcome;
+    }
+
+    private SmcOutcome EnableNotifications(ref SmcRegisters registers)
+    {
+        // Before OP-TEE knows: it may raise its interrupt before it returns, and raises it once.
+        bool former = _calls.TakesNotifications;
+        _calls.TakesNotifications = true;
+        SmcOutcome outcome = Forward(OpTeeSmc.EnableAsyncNotification, 0, 1, ref registers);
+        if (registers.X0 != OpTeeSmc.ReturnOk)
+        {
+            _calls.TakesNotifications = former;
         }
 
         return outcome;
@@ -417,7 +438,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
 
-        SmcOutcome outcome = Forward(OpTeeSmc.ExchangeCapabilities, guest, ref registers);
+        SmcOutcome outcome = Forward(OpTeeSmc.ExchangeCapabilities, guest, 4, ref registers);
         if (registers.X0 == OpTeeSmc.ReturnOk)
         {
             OpTeeCapabilities capabilities = (OpTeeCapabilities)(uint)registers.X1 & _capabilities;
@@ -443,45 +464,41 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return false;
         }
 
-        long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        while (Volatile.Read(ref _inside) != 1)
+        try
         {
-            if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > Quiet)
+            long start = System.Diagnostics.Stopwatch.GetTimestamp();
+            while (Volatile.Read(ref _inside) != 1)
             {
-                Volatile.Write(ref _phase, former);
+                if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > Quiet)
+                {
+                    return false;
+                }
+
+                Thread.Yield();
+            }
+
+            OpTeeGuestStatus left = Status;
+            if (former == Running && !TryTakeLeave())
+            {
                 return false;
             }
 
-            Thread.Yield();
-        }
+            former = Unannounced;
+            _log.DriverEnds(left.Sessions, left.Buffers, left.CallsInFlight);
+            uint answer = _opTee.Create(_calls.Id);
+            if (answer != OpTeeSmc.ReturnOk)
+            {
+                _log.CreationRefused(_calls.Id, answer);
+                return false;
+            }
 
-        OpTeeGuestStatus left = Status;
-        if (former == Running && !TryTakeLeave())
+            former = Running;
+            return true;
+        }
+        finally
         {
+            // Whatever the monitor throws: others wait for the end of this phase.
             Volatile.Write(ref _phase, former);
-            return false;
-        }
-
-        _log.DriverEnds(left.Sessions, left.Buffers, left.CallsInFlight);
-        uint answer = _opTee.Create(_calls.Id);
-        Volatile.Write(ref _phase, answer == OpTeeSmc.ReturnOk ? Running : Unannounced);
-        if (answer != OpTeeSmc.ReturnOk)
-        {
-            _log.CreationRefused(_calls.Id, answer);
-        }
-
-        return answer == OpTeeSmc.ReturnOk;
-    }
-
-    private void Report(uint functionId, Exception exception)
-    {
-        try
-        {
-            _log.CallFailed(functionId, exception);
-        }
-        catch (Exception)
-        {
-            // A logger that throws is not the guest's affair.
         }
     }
 

@@ -79,7 +79,7 @@ public sealed class FakeThread(int index)
             yield return new RpcStep(OpTeeSmc.ReturnRpcAllocate, (ulong)OpTeeMessage.Size(4));
             ulong address = _resumed.Pair(1, 2);
             ulong cookie = _resumed.Pair(4, 5);
-            if (address == 0 || address % 8 != 0)
+            if (address % 8 != 0)
             {
                 if (cookie != 0)
                 {
@@ -118,6 +118,11 @@ public sealed class FakeThread(int index)
         }
 
         GuestParameter given = RpcResults[0];
+        if (given.B < size)
+        {
+            yield break; // and keeps it to itself
+        }
+
         bool isList = given.Attributes == (OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous);
         if (isList || (given.Attributes == OpTeeMessage.TypeTemporaryOutput && given.A % 4096 == 0 && given.B <= 4096))
         {
@@ -201,9 +206,10 @@ public sealed class FakeThread(int index)
         _ = _partition.Memory.Remove(itself);
         if (RpcCookie is { } kept && !_partition.CachesRpcBuffers)
         {
+            // It asks first and unmaps then.
             RpcCookie = null;
-            _ = _partition.Memory.RemoveAll(one => one.Cookie == kept && one.IsGuarded);
             yield return new RpcStep(OpTeeSmc.ReturnRpcFree, kept);
+            _ = _partition.Memory.RemoveAll(one => one.Cookie == kept && one.IsGuarded);
         }
     }
 

@@ -217,6 +217,27 @@ internal sealed class DutyTests
         Assert.That(First4(vm.Start(ForwardedVm.Invocation(session), out _)), Is.EqualTo(new ulong[] { OpTeeSmc.ReturnThreadLimit, 0, 0, 0 }));
     }
 
+    [TestCase(OpTeeSmc.CallsCount, 1)]
+    [TestCase(OpTeeSmc.CallsRevision, 2)]
+    [TestCase(OpTeeSmc.GetOsRevision, 3)]
+    [TestCase(OpTeeSmc.CallsUid, 4)]
+    [TestCase(OpTeeSmc.EnableShmCache, 1)]
+    [TestCase(OpTeeSmc.DisableShmCache, 3)]
+    public void Protocol_LeftoversBesideResults_AreZeroed(uint functionId, int results)
+    {
+        bool isAsked = false;
+        LittererOf monitor = new(_bench.OpTee, () => isAsked);
+        PartitionedMemory memory = _bench.MemoryOf(0);
+        OpTeeForwarder forwarder = new(new VirtualizedOpTee(monitor), memory, memory);
+        SmcRegisters registers = default;
+        registers.X0 = functionId;
+        isAsked = true;
+
+        _ = forwarder.Handle(ref registers);
+
+        Assert.That(First4(registers), Is.EqualTo(new ulong[] { 0, 0xdead_abab_ab01, 0xdead_abab_ab02, 0xdead_abab_ab03 }.Select((value, index) => index < results ? value : 0)));
+    }
+
     [TestCase(OpTeeSmc.CallWithArgument)]
     [TestCase(OpTeeSmc.CallWithRpcArgument)]
     [TestCase(OpTeeSmc.CallWithRegisteredArgument)]
@@ -266,4 +287,22 @@ internal sealed class DutyTests
     });
 
     private static ulong[] First4(SmcRegisters registers) => [registers.X0, registers.X1, registers.X2, registers.X3];
+
+    /// <summary>Leaves something in every register that a call may change.</summary>
+    private sealed class LittererOf(FakeOpTee opTee, Func<bool> litters) : ISecureMonitor
+    {
+        public void MakeCall(ref SmcRegisters registers)
+        {
+            if (!litters())
+            {
+                opTee.MakeCall(ref registers);
+                return;
+            }
+
+            registers.X0 = 0xdead_0000_0000_0000;
+            registers.X1 = 0xdead_abab_ab01;
+            registers.X2 = 0xdead_abab_ab02;
+            registers.X3 = 0xdead_abab_ab03;
+        }
+    }
 }

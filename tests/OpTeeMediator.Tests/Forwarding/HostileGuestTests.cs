@@ -221,6 +221,45 @@ internal sealed class HostileGuestTests
     }
 
     [Test]
+    public void Cookie_OfRpcMessages_CannotGetANewMeaningBeforeOpTeeHasUnmappedThem()
+    {
+        // OP-TEE asks to free the buffer, and only then unmaps it. Meanwhile the cookie finds a shadow page there, as soon as what it meant besides is unregistered.
+        _vm.Driver.Conduit = OpTeeSmc.CallWithArgument;
+        _vm.Driver.OnRpc = new RpcServices(_vm.Driver).Serve;
+        uint session = _vm.Open();
+        _bench.OpTee.OnInvoke = AskAndFree;
+        ulong page = _vm.Driver.AllocatePage();
+        ulong other = _vm.Driver.AllocatePage();
+        _vm.Driver.WriteMessage(page, ForwardedVm.Invocation(session));
+        SmcRegisters allocate = _vm.Driver.Call(OpTeeSmc.CallWithArgument, page >> 32, page);
+        SmcRegisters free = _vm.Driver.Step(_vm.Driver.Step(allocate));
+        Assert.That(free.X0, Is.EqualTo(OpTeeSmc.ReturnRpcFree));
+        ulong cookie = free.Pair(1, 2);
+
+        Assert.That(_vm.Driver.Register([other], 0, 0x1000, cookie).ReturnCode, Is.EqualTo(BadParameters), "OP-TEE has it still.");
+        SmcRegisters interrupted = _vm.Driver.Step(free);
+        Assert.That(interrupted.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(_vm.Driver.Register([other], 0, 0x1000, cookie).ReturnCode, Is.EqualTo(BadParameters), "It may not have gone on yet.");
+        Assert.That(_vm.Resume(interrupted.X3).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_vm.Status.Buffers, Is.Zero);
+        Assert.That(_vm.Driver.Register([other], 0, 0x1000, cookie).ReturnCode, Is.Zero);
+
+        static IEnumerable<RpcStep> AskAndFree(FakeThread thread)
+        {
+            foreach (RpcStep step in thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut()))
+            {
+                yield return step;
+            }
+
+            ulong freed = thread.RpcCookie!.Value;
+            yield return new RpcStep(OpTeeSmc.ReturnRpcFree, freed);
+            yield return RpcStep.ForeignInterrupt;
+            thread.RpcCookie = null;
+            _ = thread.Partition.Memory.RemoveAll(one => one.Cookie == freed && one.IsGuarded);
+        }
+    }
+
+    [Test]
     public void Cookie_OfACallInFlight_CannotGetANewMeaning()
     {
         uint session = _vm.Open();
@@ -325,6 +364,45 @@ internal sealed class HostileGuestTests
     }
 
     [Test]
+    public void RpcMemory_TooSmall_IsGivenBackToTheGuest()
+    {
+        // OP-TEE itself would take no notice of it, and never have it freed.
+        uint session = _vm.Open();
+        bool isFreed = false;
+        _bench.OpTee.OnInvoke = thread => thread.Allocate(0x1000);
+        ulong list = _vm.Driver.WritePageList([_vm.Driver.AllocatePage()]);
+        _vm.Driver.OnRpc = message =>
+        {
+            isFreed |= message.Command == OpTeeRpc.FreeSharedMemory;
+            return message.Command == OpTeeRpc.AllocateSharedMemory
+                ? message with { ReturnCode = 0, Parameters = [GuestParameter.PageList(list, 0x800, OtherCookie)] }
+                : message with { ReturnCode = 0 };
+        };
+
+        _ = _vm.Driver.Invoke(session, 0);
+
+        Assert.That(isFreed);
+        Assert.That(_vm.Memory.Pins, Is.Zero);
+    }
+
+    [Test]
+    public void RpcMemory_WithTheCookieOfTheRpcMessages_IsGivenBackAndTheMessagesAreFreed()
+    {
+        _vm.Driver.Conduit = OpTeeSmc.CallWithArgument;
+        uint session = _vm.Open();
+        _bench.OpTee.OnInvoke = thread => thread.Allocate(0x1000);
+        _vm.Driver.OnRpc = message => message.Command == OpTeeRpc.AllocateSharedMemory
+            ? message with { ReturnCode = 0, Parameters = [GuestParameter.PageList(0x1000, 0, _vm.Driver.RpcMemory.Keys.Single())] }
+            : message with { ReturnCode = 0 };
+
+        _ = _vm.Driver.Invoke(session, 0);
+
+        Assert.That(_vm.Driver.RpcMemory, Is.Empty);
+        Assert.That(_vm.Status.Buffers, Is.Zero);
+        Assert.That(_vm.Memory.Pins, Is.Zero);
+    }
+
+    [Test]
     public void RpcMemory_WithACookieThatIsTaken_IsGivenBackAndTheOtherStays()
     {
         uint session = _vm.Open();
@@ -389,6 +467,7 @@ internal sealed class HostileGuestTests
         SmcRegisters next = _vm.Driver.Call(OpTeeSmc.ReturnFromRpc, address >> 32, address, allocate.X3, cookie >> 32, cookie);
 
         Assert.That(next.X0, Is.EqualTo(isFreed ? OpTeeSmc.ReturnRpcFree : OpTeeSmc.ReturnOk), why);
+        Assert.That(_bench.OpTee.Calls[^1].Pair(1, 2), Is.EqualTo(1), "No address that OP-TEE could take for memory.");
         Assert.That(next.Pair(1, 2), Is.EqualTo(isFreed ? cookie : 0));
         Assert.That(_vm.Status.Buffers, Is.EqualTo(1), "What was registered before.");
         Assert.That(_vm.Memory.Pins, Is.EqualTo(1));

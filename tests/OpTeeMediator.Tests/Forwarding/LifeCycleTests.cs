@@ -170,6 +170,23 @@ internal sealed class LifeCycleTests
         Assert.That(vm.Open(), Is.Not.Zero);
     }
 
+    [TestCase(OpTeeSmc.VmDestroyed)]
+    [TestCase(OpTeeSmc.VmCreated)]
+    public async Task ExchangeCapabilities_WhenTheMonitorThrows_CanBeTriedAgain(uint functionId)
+    {
+        ForwardedVm vm = _bench.Create();
+        _ = vm.Open();
+        _bench.OpTee.OnCall = call => _ = call.X0 == functionId ? throw new InvalidOperationException("no monitor") : 0;
+        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
+        _bench.OpTee.OnCall = null;
+
+        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(vm.Open(), Is.Not.Zero);
+        await vm.Forwarder.DisposeAsync();
+        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(_bench.World.VirtualMachines, Is.Zero);
+    }
+
     [Test]
     public async Task Reset_DropsAllAndLeavesAUsableHandler()
     {
@@ -194,7 +211,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public void MonitorThatThrows_TheGuestGetsAnAnswerAndPinsStay()
+    public async Task MonitorThatThrows_TheGuestGetsAnAnswerAndPinsStayForEver()
     {
         ForwardedVm vm = _bench.Create();
         _ = vm.Share(ForwarderBench.Cookie, 1);
@@ -206,6 +223,26 @@ internal sealed class LifeCycleTests
         Assert.That(vm.Memory.Pins, Is.EqualTo(1));
         Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
         Assert.That(_bench.Loggers.EventIds, Does.Contain(1301));
+        _bench.OpTee.OnCall = null;
+        await vm.Forwarder.DisposeAsync();
+        Assert.That(vm.Memory.Pins, Is.EqualTo(1), "Nobody knows whether OP-TEE is at work on it.");
+        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(_bench.Loggers.EventIds, Does.Contain(1306));
+    }
+
+    [Test]
+    public void LoggerThatThrows_CostsNoCall()
+    {
+        ForwardedVm vm = _bench.Create();
+        _bench.Loggers.OnMessage = () => throw new IOException("The disk is full.");
+
+        for (int attempt = 0; attempt < 3; attempt++)
+        {
+            GuestMessage answer = vm.Driver.Register([0x1000], 0, 0x1000, ForwarderBench.Cookie);
+            Assert.That(answer.ReturnCode, Is.EqualTo(FakeOpTee.BadParameters));
+        }
+
+        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
     }
 
     [Test]

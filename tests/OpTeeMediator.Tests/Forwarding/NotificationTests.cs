@@ -9,11 +9,15 @@ namespace OpTeeMediator.Tests.Forwarding;
 /// <summary>OP-TEE's asynchronous notifications, where the VMM can deliver them.</summary>
 internal sealed class NotificationTests
 {
-    private readonly InterruptLine _line = new();
+    private InterruptLine _line = null!;
     private ForwardedVm _vm = null!;
 
     [SetUp]
-    public void CreateVm() => _vm = new ForwarderBench().Create(options: new OpTeeForwarderOptions { NotificationInterrupt = _line });
+    public void CreateVm()
+    {
+        _line = new InterruptLine();
+        _vm = new ForwarderBench().Create(options: new OpTeeForwarderOptions { NotificationInterrupt = _line });
+    }
 
     [Test]
     public void Capability_WithAnInterrupt_IsOfferedWithOpTeesHighestValue()
@@ -43,6 +47,33 @@ internal sealed class NotificationTests
     [TestCase(OpTeeMessage.CommandDoBottomHalf)]
     [TestCase(OpTeeMessage.CommandStopAsyncNotification)]
     public void Message_OfTheGuestsDriver_ReachesOpTee(uint command) => Assert.That(_vm.Driver.Send(new GuestMessage(command)).ReturnCode, Is.Zero);
+
+    [Test]
+    public void Interrupt_WhileOpTeeIsToldThatTheGuestTakesNotifications_IsNotLost()
+    {
+        _vm.Bench.OpTee.OnCall = call =>
+        {
+            if (call.X0 == OpTeeSmc.EnableAsyncNotification)
+            {
+                _vm.Forwarder.OnNotificationInterrupt();
+            }
+        };
+
+        Assert.That(_vm.Driver.Call(OpTeeSmc.EnableAsyncNotification).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+
+        Assert.That(_line.Pulses, Is.EqualTo(1));
+    }
+
+    [Test]
+    public void Interrupt_AfterTheGuestHasStoppedNotifications_IsKeptFromIt()
+    {
+        _ = _vm.Driver.Call(OpTeeSmc.EnableAsyncNotification);
+        _ = _vm.Driver.Send(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
+
+        _vm.Forwarder.OnNotificationInterrupt();
+
+        Assert.That(_line.Pulses, Is.Zero);
+    }
 
     private sealed class InterruptLine : IInterruptLine
     {

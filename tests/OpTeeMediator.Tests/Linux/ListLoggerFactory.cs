@@ -8,6 +8,9 @@ internal sealed class ListLoggerFactory : ILoggerFactory, ILogger
 {
     private readonly ConcurrentQueue<(int EventId, string Message)> _entries = new();
 
+    /// <summary>What happens with each message besides.</summary>
+    internal Action? OnMessage { get; set; }
+
     internal IEnumerable<int> EventIds => _entries.Select(entry => entry.EventId);
 
     internal IEnumerable<string> Messages => _entries.Select(entry => entry.Message);
@@ -23,8 +26,11 @@ internal sealed class ListLoggerFactory : ILoggerFactory, ILogger
 
     public bool IsEnabled(LogLevel logLevel) => true;
 
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
         _entries.Enqueue((eventId.Id, formatter(state, exception)));
+        OnMessage?.Invoke();
+    }
 
     public void Dispose()
     {

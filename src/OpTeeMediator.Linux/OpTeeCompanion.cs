@@ -37,6 +37,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private readonly CompanionKeeper _keeper;
     private readonly Lock _lifeCycle = new();
     private readonly ManualResetEventSlim _isSettled = new(initialState: true);
+    private readonly Lazy<Task> _ending;
     private volatile CompanionTee? _tee;
     private volatile bool _isDisposed;
     private TimeSpan _lastStart;
@@ -47,6 +48,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         _options = options;
         _createVm = createVm;
         _log = log;
+        _ending = new Lazy<Task>(() => Task.Run(End));
         _supervisor = new Supervisor(this);
         _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
         _keeper = new CompanionKeeper(Replace, options.Name, log);
@@ -125,12 +127,13 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NotHandled;
         }
 
+        uint functionId = registers.FunctionId.Value;
         CompanionTee? tee = _tee;
         try
         {
             if (tee is null || tee.IsDead || tee.AwaitsDriver)
             {
-                tee = FindForNewDriver(registers.FunctionId.Value);
+                tee = FindForNewDriver(functionId);
                 if (tee is null)
                 {
                     return CallGate.Refuse(ref registers);
@@ -143,7 +146,6 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
                 return SmcOutcome.NeedsRegisters(inputs);
             }
 
-            uint functionId = registers.FunctionId.Value;
             SmcOutcome outcome = tee.Call(ref registers, inputs);
             if (functionId == OpTeeSmc.ExchangeCapabilities && _options.NotificationInterrupt is null)
             {
@@ -157,8 +159,8 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         catch (Exception exception)
         {
             // KVM cannot go on, or the VMM's logger throws. The guest gets an answer all the same.
-            tee?.Die(new TeeDeath(0, TeeDeathCause.HostFailure, 0, 0));
-            _log.CompanionCallFailed(_options.Name, registers.FunctionId.Value, exception);
+            EndAfter(exception, tee, functionId);
+            registers.X0 = functionId;
             return CallGate.Refuse(ref registers);
         }
     }
@@ -185,13 +187,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// <summary>The VM is gone, and its OP-TEE goes.</summary>
     /// <returns>A task that ends when all is freed.</returns>
     /// <remarks>May be called from any thread, and more than once.</remarks>
-    public async ValueTask DisposeAsync()
-    {
-        if (!_isDisposed)
-        {
-            await Task.Run(End);
-        }
-    }
+    public ValueTask DisposeAsync() => new(_ending.Value);
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
     internal static OpTeeCompanion Start(Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
@@ -272,17 +268,30 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     {
         lock (_lifeCycle)
         {
-            if (_isDisposed)
-            {
-                return;
-            }
-
             _isDisposed = true;
             _tee?.Dispose();
         }
 
-        _keeper.Dispose();
+        // In this order: the watchdog may still be telling the keeper of a death.
         _watchdog.Dispose();
+        _keeper.Dispose();
+
+        // Whoever waits for another OP-TEE waits in vain.
+        _isSettled.Set();
+    }
+
+    /// <summary>A call has failed, and its OP-TEE with it. Nothing is thrown: a logger that does has been the reason, maybe.</summary>
+    private void EndAfter(Exception exception, CompanionTee? tee, uint functionId)
+    {
+        try
+        {
+            tee?.Die(new TeeDeath(0, TeeDeathCause.HostFailure, 0, 0));
+            _log.CompanionCallFailed(_options.Name, functionId, exception);
+        }
+        catch (Exception)
+        {
+            // Nobody is left to tell.
+        }
     }
 
     private sealed class Supervisor(OpTeeCompanion companion) : ICompanionSupervisor

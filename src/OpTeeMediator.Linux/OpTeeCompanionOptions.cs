@@ -37,7 +37,7 @@ public sealed record OpTeeCompanionOptions
     /// <remarks>For finding faults: each character is an exit of the VM, so that the start takes several times as long, and OP-TEE then lies at the same virtual addresses each time.</remarks>
     public bool LogsConsole { get; init; }
 
-    /// <summary>How long OP-TEE may keep a core without answering before it counts as dead: 500 ms to 10 minutes. Default 5 s.</summary>
+    /// <summary>How long OP-TEE may keep a core without answering before it counts as dead: 500 ms to 10 minutes, and at least two quanta. Default 5 s.</summary>
     /// <remarks>A healthy one answers after a quantum, or when a fast call is done. One that has panicked never does.</remarks>
     public TimeSpan AnswerDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
@@ -63,6 +63,12 @@ public sealed record OpTeeCompanionOptions
         ThrowIfOutside(Quantum, TimeSpan.FromMicroseconds(100), TimeSpan.FromSeconds(1), nameof(Quantum));
         ThrowIfOutside(AnswerDeadline, TimeSpan.FromMilliseconds(500), TimeSpan.FromMinutes(10), nameof(AnswerDeadline));
         ThrowIfOutside(StartDeadline, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10), nameof(StartDeadline));
+        if (AnswerDeadline < Quantum * 2)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(AnswerDeadline), AnswerDeadline, $"{nameof(OpTeeCompanionOptions)}.{nameof(AnswerDeadline)} must be at least twice the {nameof(Quantum)} {Quantum}, within which a healthy OP-TEE answers.");
+        }
+
         ulong imageStart = (Image.Address ?? Platform.SecureMemory.Start).Value;
         if (!Platform.SecureMemory.Contains(imageStart, (ulong)Image.Length))
         {

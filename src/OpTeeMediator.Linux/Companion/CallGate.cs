@@ -15,6 +15,9 @@ internal static class CallGate
 
     private const int ResumeInformation = 3;
 
+    /// <summary>The registers of a fast call's answer.</summary>
+    internal static readonly SmcRegisterSet FastOutputs = SmcRegisterSet.Range(0, 3);
+
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
     private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
     private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
@@ -45,11 +48,14 @@ internal static class CallGate
     /// </summary>
     internal static SmcRegisterSet Outputs(bool isFast, uint answer) => answer switch
     {
-        _ when isFast => X0ToX3,
+        _ when isFast => FastOutputs,
         OpTeeSmc.ReturnRpcForeignInterrupt => X0AndX3,
         _ when IsRpc(answer) => X0ToX3,
         _ => SmcRegisterSet.X0,
     };
+
+    /// <summary>Whether a resumption hands over an answer.</summary>
+    internal static bool HasArguments(SmcRegisterSet inputs) => inputs.Contains(X0ToX5);
 
     /// <summary>Whether an answer suspends the call (OPTEE_SMC_RETURN_IS_RPC).</summary>
     internal static bool IsRpc(uint answer) => answer != OpTeeSmc.ReturnUnknownFunction && answer >> 16 == OpTeeSmc.ReturnRpcAllocate >> 16;

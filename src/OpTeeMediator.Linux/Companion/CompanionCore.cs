@@ -125,7 +125,16 @@ internal sealed class CompanionCore
             Set(index, registers[index]);
         }
 
-        if (!id.IsFast)
+        if (id.IsFast)
+        {
+            // OP-TEE hands back what it has no value for. On a real machine that is the guest's own; here it would be what OP-TEE has left: its addresses, say.
+            SmcRegisterSet leftovers = CallGate.FastOutputs.Except(inputs);
+            while (SmcRegisterSet.TryTakeFirst(ref leftovers, out int index))
+            {
+                Set(index, 0);
+            }
+        }
+        else
         {
             Set(Arm64Register.VirtualTimerCompare, Get(Arm64Register.VirtualCounter) + _quantum);
         }
@@ -246,8 +255,10 @@ internal sealed class CompanionCore
 
         _timerCompare = compare;
         ulong now = Get(Arm64Register.PhysicalCounter);
-        double seconds = compare > now ? (double)(compare - now) / _vm.CounterFrequency : 0;
-        long due = seconds < TimeSpan.MaxValue.TotalSeconds ? Stopwatch.GetTimestamp() + (long)(seconds * Stopwatch.Frequency) : long.MaxValue;
+        double ticks = compare > now ? (double)(compare - now) / _vm.CounterFrequency * Stopwatch.Frequency : 0;
+
+        // A sum beyond 64 bits would be in the past.
+        long due = ticks < long.MaxValue / 2 ? Stopwatch.GetTimestamp() + (long)ticks : long.MaxValue;
         _ = Interlocked.Exchange(ref _timerDue, due);
         _tee.NoticeTimer(due);
     }

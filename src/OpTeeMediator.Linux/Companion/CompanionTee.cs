@@ -5,6 +5,7 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Companion;
@@ -94,20 +95,25 @@ internal sealed class CompanionTee : IDisposable
 
         try
         {
-            if (!first.TryStart(entry, deviceTree, out VectorTable vectors))
-            {
-                throw new TeeUnavailableException(
-                    $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under opteed, and the platform the one it was built for? {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
-            }
-
+            bool hasStarted = first.TryStart(entry, deviceTree, out VectorTable vectors);
             Vectors = vectors;
+            lock (_end)
+            {
+                // Even if it has: the watchdog may have given it up in the same moment, and nobody replaces one that dies before it has started.
+                if (!hasStarted || IsDead)
+                {
+                    throw new TeeUnavailableException(
+                        $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under opteed, and the platform the one it was built for? {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
+                }
+
+                HasStarted = true;
+            }
         }
         finally
         {
             Release(first);
         }
 
-        HasStarted = true;
         return ReservedMemoryReader.TryRead(_vm.ReadDeviceTree(), out List<GuestRange> reserved)
             ? reserved
             : throw new TeeUnavailableException("OP-TEE has left no valid device tree behind; build it with CFG_DT=y.");
@@ -120,6 +126,12 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Answers a guest's call, on the thread of the vCPU that makes it.</summary>
     internal SmcOutcome Call(ref SmcRegisters registers, SmcRegisterSet inputs)
     {
+        if (registers.FunctionId.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, CallGate.HasArguments(inputs)))
+        {
+            registers.X0 = OpTeeSmc.ReturnResume;
+            return SmcOutcome.Handled(SmcRegisterSet.X0);
+        }
+
         CompanionCore? core = Take();
         if (core is null)
         {
@@ -161,6 +173,12 @@ internal sealed class CompanionTee : IDisposable
                 {
                     _ = core.TryInterrupt();
                 }
+                catch
+                {
+                    // KVM cannot go on with it.
+                    Die(new TeeDeath(core.Index, TeeDeathCause.HostFailure, 0, 0));
+                    throw;
+                }
                 finally
                 {
                     Release(core);
@@ -196,8 +214,15 @@ internal sealed class CompanionTee : IDisposable
             End();
         }
 
-        _log.CompanionDied(_name, death);
-        _supervisor.NoticeDeath(this);
+        try
+        {
+            _log.CompanionDied(_name, death);
+        }
+        finally
+        {
+            // Even if the VMM's logger throws: calls wait for the next one.
+            _supervisor.NoticeDeath(this);
+        }
     }
 
     /// <summary>Ends it, waits until no thread is in it, and frees all it had.</summary>

@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Memory;
@@ -71,6 +72,8 @@ internal sealed class CompanionVm : ICompanionVm
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter.</exception>
     internal static CompanionVm Create(KvmSystem kvm, MemfdGuestMemory guestMemory, OpTeeCompanionOptions options, ILogger log)
     {
+        // Without a signal to kick with, a dead OP-TEE would keep its vCPUs for ever: better to know now.
+        _ = KickSignal.Number;
         OpTeePlatform platform = options.Platform;
         List<GuestRange> regions = [platform.SecureMemory, new GuestRange(platform.DeviceTree, DeviceTreeSize)];
         if (!options.LogsConsole)
@@ -100,13 +103,25 @@ internal sealed class CompanionVm : ICompanionVm
         }
     }
 
-    /// <summary>Checks that guest and OP-TEE do not want the same addresses.</summary>
+    /// <summary>Checks that guest and OP-TEE do not want the same addresses, nor two parts of OP-TEE's machine.</summary>
     /// <exception cref="ArgumentException">They do.</exception>
     internal static void CheckLayout(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
+        (string What, GuestRange Range)[] layout = Layout(options);
+        for (int index = 0; index < layout.Length; index++)
+        {
+            foreach ((string what, GuestRange range) in layout.AsSpan(0, index))
+            {
+                if (layout[index].Range.Overlaps(range))
+                {
+                    throw new ArgumentException($"OP-TEE's {layout[index].What} {layout[index].Range} overlaps its {what} {range}; name the platform that the image was built for.");
+                }
+            }
+        }
+
         foreach (GuestRange region in guestMemory)
         {
-            foreach ((string what, GuestRange range) in Layout(options))
+            foreach ((string what, GuestRange range) in layout)
             {
                 if (region.Overlaps(range))
                 {

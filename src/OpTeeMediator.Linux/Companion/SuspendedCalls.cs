@@ -2,27 +2,53 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>What each suspended call has asked of the guest, so that its resumption hands over no more registers than the answer needs.</summary>
+/// <summary>Which calls are suspended, and what each has asked of the guest, so that its resumption hands over no more registers than the answer needs.</summary>
 /// <remarks>
-/// A guest that lies about the resume information gets registers wrong that are its own to get wrong: OP-TEE checks what it resumes. Thread-safe.
+/// <code>
+///  None ◄── TryResume ── WithArguments, WithoutArguments
+///   └──────── Note ──────────────────►
+/// </code>
+/// A resumption is one step, and only of what is suspended: of two vCPUs that resume the same call one is refused here. Otherwise the slower one could answer, without
+/// arguments, a request that has been made meanwhile, and OP-TEE would take its own leftovers in the registers for the answer and hand them to the guest.
+/// Thread-safe.
 /// </remarks>
 internal sealed class SuspendedCalls
 {
     // OP-TEE's resume information is the number of its thread.
     private const int MaximumThreads = 256;
 
-    private readonly bool[] _hasNoArguments = new bool[MaximumThreads];
+    // The states.
+    private const int None = 0;
+    private const int WithArguments = 1;
+    private const int WithoutArguments = 2;
+
+    private readonly int[] _states = new int[MaximumThreads];
 
     /// <summary>OP-TEE has suspended a call.</summary>
     internal void Note(uint rpc, ulong resumeInformation)
     {
         if ((uint)resumeInformation < MaximumThreads)
         {
-            Volatile.Write(ref _hasNoArguments[(uint)resumeInformation], rpc is OpTeeSmc.ReturnRpcForeignInterrupt or OpTeeSmc.ReturnRpcCommand);
+            Volatile.Write(ref _states[(uint)resumeInformation], rpc is OpTeeSmc.ReturnRpcForeignInterrupt or OpTeeSmc.ReturnRpcCommand ? WithoutArguments : WithArguments);
         }
     }
 
-    /// <summary>Whether a resumption carries an answer in X1–X5.</summary>
+    /// <summary>Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the resume information.</summary>
     internal bool TakesArguments(ulong resumeInformation) =>
-        (uint)resumeInformation >= MaximumThreads || !Volatile.Read(ref _hasNoArguments[(uint)resumeInformation]);
+        (uint)resumeInformation >= MaximumThreads || Volatile.Read(ref _states[(uint)resumeInformation]) == WithArguments;
+
+    /// <summary>Resumes a call.</summary>
+    /// <param name="resumeInformation">The resume information.</param>
+    /// <param name="hasArguments">Whether the answer in X1–X5 goes over.</param>
+    /// <returns><see langword="false"/> if no such call is suspended.</returns>
+    internal bool TryResume(ulong resumeInformation, bool hasArguments)
+    {
+        if ((uint)resumeInformation >= MaximumThreads)
+        {
+            return hasArguments;
+        }
+
+        int expected = hasArguments ? WithArguments : WithoutArguments;
+        return Interlocked.CompareExchange(ref _states[(uint)resumeInformation], None, expected) == expected;
+    }
 }

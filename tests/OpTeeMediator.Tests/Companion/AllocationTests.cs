@@ -21,6 +21,7 @@ internal sealed class AllocationTests
     public async Task Handle_InTheSteadyState_AllocatesNothing(uint functionId)
     {
         await using OpTeeCompanion companion = OpTeeCompanion.Start(() => new PlainVm(), CompanionBench.Options());
+        Make(companion, OpTeeSmc.CallWithArgument, 1);
         Make(companion, functionId, Calls);
 
         long before = GC.GetAllocatedBytesForCurrentThread();
@@ -36,6 +37,10 @@ internal sealed class AllocationTests
             SmcRegisters registers = default;
             registers.X0 = functionId;
             _ = companion.Handle(ref registers, SmcRegisterSet.All);
+            if ((uint)registers.X0 != (functionId == OpTeeSmc.CallsUid ? 0 : OpTeeSmc.ReturnRpcForeignInterrupt))
+            {
+                Assert.Fail("It was not OP-TEE that answered.");
+            }
         }
     }
 
@@ -56,7 +61,7 @@ internal sealed class AllocationTests
         }
     }
 
-    /// <summary>Answers every entry with what belongs to it, and all registers with 0.</summary>
+    /// <summary>Answers every entry with what belongs to it: a yielding call with the end of its quantum, in thread 0.</summary>
     private sealed class PlainCpu : ICompanionCpu
     {
         private ulong _entry;
@@ -65,7 +70,7 @@ internal sealed class AllocationTests
 
         public KvmHypercallExit Hypercall => new(_entry switch { 0 or 4 => 0xbe00_0005, 8 => 0xbe00_0001, _ => 0xbe00_0000 }, 1);
 
-        public ulong Get(Arm64Register register) => 0;
+        public ulong Get(Arm64Register register) => _entry == 0 && register == Arm64Register.X(1) ? OpTeeSmc.ReturnRpcForeignInterrupt : 0;
 
         public void Set(Arm64Register register, ulong value) => _entry = register == Arm64Register.Pc ? value : _entry;
 

@@ -71,7 +71,30 @@ internal sealed class CallTests
             Assert.That(_bench[1].Written, Does.Contain(Arm64Register.X(index)));
         }
 
-        Assert.That(_bench[1].Written.Count(register => register.Id <= Arm64Register.X(30).Id), Is.EqualTo(arguments + 1));
+        // A fast call's answer is X0–X3, so none of these stays what OP-TEE has left.
+        int written = new SmcFunctionId(functionId).IsFast ? int.Max(arguments, 3) : arguments;
+        Assert.That(_bench[1].Written.Count(register => register.Id <= Arm64Register.X(30).Id), Is.EqualTo(written + 1));
+    }
+
+    [TestCase(OpTeeSmc.CallsCount, 0ul, 0ul, 0ul)]
+    [TestCase(OpTeeSmc.ExchangeCapabilities, 0x81ul, 0ul, 0ul)]
+    [TestCase(0xb200_7777u, 0xa1ul, 0xa2ul, 0xa3ul)]
+    public void Handle_FastCall_DoesNotTellWhatOpTeeHasLeft(uint functionId, params ulong[] expected)
+    {
+        const ulong AnAddressOfOpTee = 0xffff_8000_1234_5678;
+        for (int index = 1; index <= 7; index++)
+        {
+            _bench[1][Arm64Register.X(index)] = AnAddressOfOpTee;
+        }
+
+        // As OP-TEE's entry for fast calls does: what the call has no value for goes back as it came.
+        _bench[1].Program = cpu => cpu.Call(0xbe00_0005, 7, cpu[Arm64Register.X(1)], cpu[Arm64Register.X(2)], cpu[Arm64Register.X(3)]);
+
+        // Notifications (bit 5 of the capabilities) are not offered here.
+        SmcRegisters registers = _bench.Call(functionId, functionId == OpTeeSmc.ExchangeCapabilities ? 0x81ul : 0xa1, 0xa2, 0xa3);
+
+        Assert.That(registers.X0, Is.EqualTo(7));
+        Assert.That(new[] { registers.X1, registers.X2, registers.X3 }, Is.EqualTo(expected));
     }
 
     [TestCase(OpTeeSmc.CallsUid, 4u)]
@@ -151,10 +174,38 @@ internal sealed class CallTests
         Assert.That(loaded, Is.EqualTo(new SmcRegisterSet(expected)));
     }
 
+    [TestCase(0ul)]
     [TestCase(7ul)]
+    [TestCase(255ul)]
+    [TestCase(0xffff_ffff_0000_0007ul)]
+    public void Handle_ResumptionOfWhatNeverWasSuspended_IsRefused(ulong resumeInformation)
+    {
+        SmcRegisters registers = _bench.Call(OpTeeSmc.ReturnFromRpc, out _, out SmcOutcome outcome, 1, 2, resumeInformation);
+
+        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnResume));
+        Assert.That(outcome.Registers, Is.EqualTo(SmcRegisterSet.X0));
+        Assert.That(_bench[1].Written, Is.Empty, "OP-TEE is not entered");
+    }
+
+    [TestCase(OpTeeSmc.ReturnRpcForeignInterrupt)]
+    [TestCase(OpTeeSmc.ReturnRpcAllocate)]
+    public void Handle_ResumptionAgain_IsRefused(uint rpc)
+    {
+        const ulong Thread = 3;
+        _bench[1].Answer = [rpc, 0, 0, Thread];
+        _ = _bench.Call(OpTeeSmc.CallWithArgument);
+        _bench[1].Answer = [.. Leftovers];
+
+        Assert.That(_bench.Call(OpTeeSmc.ReturnFromRpc, 1, 2, Thread).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        int runs = _bench[1].Runs;
+        Assert.That(_bench.Call(OpTeeSmc.ReturnFromRpc, 1, 2, Thread).X0, Is.EqualTo(OpTeeSmc.ReturnResume));
+        Assert.That(_bench[1].Runs, Is.EqualTo(runs));
+    }
+
+    [TestCase(256ul)]
     [TestCase(0xffff_fffful)]
     [TestCase(0xdead_beef_dead_beeful)]
-    public void Handle_ResumptionOfWhatNeverWasSuspended_IsOpTeesToRefuse(ulong resumeInformation)
+    public void Handle_ResumptionOfAThreadThatCannotBe_IsOpTeesToRefuse(ulong resumeInformation)
     {
         _bench[1].Answer[0] = OpTeeSmc.ReturnResume;
 

@@ -1,5 +1,7 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Protocol;
@@ -116,6 +118,69 @@ internal sealed class DeathTests
     }
 
     [Test]
+    public void Call_KvmAndTheLoggerThrow_IsRefusedAndAnotherOneStarts()
+    {
+        _bench[1].Program = _ => throw new SystemCallException("KVM_RUN is broken.");
+        ThrowOnceFromTheLogger();
+
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.Zero, "the next one serves");
+    }
+
+    [Test]
+    public void Death_AndTheLoggerThrows_AnotherOneStarts()
+    {
+        ThrowOnceFromTheLogger();
+
+        Kill();
+
+        Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.Zero, "the next one serves");
+    }
+
+    [Test]
+    public void Timer_AndKvmThrows_AnotherOneStarts()
+    {
+        _bench[1].Program = cpu =>
+        {
+            cpu[Arm64Register.PhysicalTimerControl] = 1;
+            cpu[Arm64Register.PhysicalTimerCompare] = cpu[Arm64Register.PhysicalCounter] + 20_000;
+            return cpu[Arm64Register.Pc] == FakeCpu.Vectors + 24 ? throw new SystemCallException("KVM_RUN is broken.") : FakeCpu.Serve(cpu);
+        };
+
+        _ = _bench.Call(OpTeeSmc.CallsUid);
+
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Starts == 2, LongEnough), Is.True);
+    }
+
+    [Test]
+    public void Timer_InCenturies_IsNeverDue()
+    {
+        FakeVm vm = new(1);
+        vm.Fakes[0][Arm64Register.PhysicalTimerControl] = 1;
+        vm.Fakes[0][Arm64Register.PhysicalTimerCompare] = 100_000_000_000_000_000;
+        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance);
+
+        _ = tee.Start(0, 0);
+
+        Assert.That(tee.Cores[0].TimerDue, Is.EqualTo(long.MaxValue));
+    }
+
+    [Test]
+    public void Start_GivenUpAsItAnswers_DoesNotCountAsStarted()
+    {
+        FakeVm vm = new(1);
+        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance);
+        vm.Fakes[0].Program = cpu =>
+        {
+            tee.Die(new TeeDeath(0, TeeDeathCause.NoAnswer, 0, 0));
+            return FakeCpu.Serve(cpu);
+        };
+
+        Assert.That(() => tee.Start(0, 0), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("does not answer in time"));
+        Assert.That(tee.HasStarted, Is.False);
+    }
+
+    [Test]
     public async Task Death_AndNoOtherStarts_IsLoggedUntilAReset()
     {
         await using CompanionBench bench = new(make: number => number == 1 ? throw new SystemCallException("no memory") : new FakeVm(1));
@@ -164,6 +229,30 @@ internal sealed class DeathTests
     }
 
     [Test]
+    public async Task Dispose_WhileAnotherDisposes_EndsWithIt()
+    {
+        using ManualResetEventSlim isFree = new();
+        _bench[1].Program = cpu =>
+        {
+            isFree.Wait();
+            return FakeCpu.Serve(cpu);
+        };
+        Thread thread = new(() => _bench.Call(OpTeeSmc.CallsUid));
+        thread.Start();
+        Assert.That(SpinWait.SpinUntil(() => _bench[1].Runs > 0, LongEnough), Is.True);
+
+        Task first = _bench.DisposeAsync().AsTask();
+        Assert.That(SpinWait.SpinUntil(() => _bench[1].Kicks > 0, LongEnough), Is.True);
+        Task second = _bench.DisposeAsync().AsTask();
+
+        Assert.That(second.IsCompleted, Is.False, "a core is in use yet");
+        isFree.Set();
+        await Task.WhenAll(first, second);
+        Assert.That(thread.Join(LongEnough), Is.True);
+        Assert.That(_bench.Vms[0].IsDisposed, Is.True);
+    }
+
+    [Test]
     public void Start_OpTeeNeverAnswers_SaysSoAndLeavesNothing()
     {
         FakeVm vm = new(1);
@@ -200,9 +289,40 @@ internal sealed class DeathTests
         Assert.That(isServed, Is.True);
     }
 
+    private void ThrowOnceFromTheLogger()
+    {
+        int messages = 0;
+        _bench.Log.OnMessage = () =>
+        {
+            if (Interlocked.Increment(ref messages) == 1)
+            {
+                throw new IOException("The log is full.");
+            }
+        };
+    }
+
     private void Kill()
     {
         _bench[1].Program = FakeCpu.Hang;
         Assert.That(_bench.Call(OpTeeSmc.CallWithArgument).X0, Is.EqualTo(SmcccReturn.NotSupported));
+    }
+
+    private sealed class NoSupervisor : ICompanionSupervisor
+    {
+        public void NoticeRun()
+        {
+        }
+
+        public void NoticeTimer(long due)
+        {
+        }
+
+        public void NoticeDying(CompanionTee tee)
+        {
+        }
+
+        public void NoticeDeath(CompanionTee tee)
+        {
+        }
     }
 }

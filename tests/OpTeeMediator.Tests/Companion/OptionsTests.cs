@@ -25,6 +25,7 @@ internal sealed class OptionsTests
         Refuses(nameof(Good.Quantum), Good with { Quantum = TimeSpan.Zero });
         Refuses(nameof(Good.Quantum), Good with { Quantum = TimeSpan.FromSeconds(2) });
         Refuses(nameof(Good.AnswerDeadline), Good with { AnswerDeadline = TimeSpan.FromMilliseconds(10) });
+        Refuses(nameof(Good.AnswerDeadline), Good with { Quantum = TimeSpan.FromSeconds(1), AnswerDeadline = TimeSpan.FromMilliseconds(500) });
         Refuses(nameof(Good.StartDeadline), Good with { StartDeadline = TimeSpan.FromHours(1) });
         Refuses(nameof(Good.Platform), Good with { Platform = new OpTeePlatform { Cores = 17 } });
         Refuses(nameof(Good.Platform), Good with { Platform = new OpTeePlatform { SecureMemory = new GuestRange(0x0e10_0001, 4096) } });
@@ -43,6 +44,12 @@ internal sealed class OptionsTests
         Assert.That(
             () => CompanionVm.CheckLayout([new GuestRange(start, 0x20_0000)], Good),
             Throws.ArgumentException.With.Message.Contains(what));
+
+    [Test]
+    public void CheckLayout_DevicesInSecureMemory_SaysWhich() =>
+        Assert.That(
+            () => CompanionVm.CheckLayout([], Good with { Platform = new OpTeePlatform { GicDistributor = 0x0e20_0000 } }),
+            Throws.ArgumentException.With.Message.Contains("secure memory").And.Message.Contains("GIC distributor"));
 
     [Test]
     public void CheckLayout_UsualMachine_IsGood() =>

@@ -104,7 +104,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             int calls = 0;
             foreach (CallSlot slot in _calls.Slots.All)
             {
-                calls += slot.State == CallState.Free ? 0 : 1;
+                // By what a teardown waits for: a slot without an incarnation is free, or about to be.
+                calls += slot.Incarnation is null ? 0 : 1;
             }
 
             return new OpTeeGuestStatus(calls, _calls.Incarnation.Sessions.Count, _budget.Buffers, _budget.Pages);

@@ -124,11 +124,20 @@ internal sealed class CompanionTests : CompanionFixture
     [Test]
     public async Task Attacks_OfABareGuest_AreAllRefused()
     {
-        string output = (await Machine.RunAsync($"{MachineFiles.Vmm} --kernel {MachineFiles.BareGuest("hostile")} --memory 64 --tee companion < /dev/null", seconds: 120)).Succeeded();
+        string output = await RunBareGuestAsync("hostile");
 
         TestContext.Out.WriteLine(output);
         Assert.That(output, Does.Not.Contain("FAIL"));
         Assert.That(output, Does.Contain("ok OP-TEE still answers").And.Contain("0000000000000000 failed"));
+    }
+
+    [Test]
+    public async Task WorldSwitch_OfAFastCall_IsReported()
+    {
+        string output = await RunBareGuestAsync("world-switch");
+
+        TestContext.Out.WriteLine(output);
+        Assert.That(output, Does.Match(@"(?m)^refused \d+").And.Match(@"(?m)^answered \d+"));
     }
 
     [Test]
@@ -142,4 +151,8 @@ internal sealed class CompanionTests : CompanionFixture
         Assert.That(wrong.Status, Is.EqualTo(1), wrong.ToString());
         Assert.That(wrong.Output, Does.Contain("OP-TEE has not started"));
     }
+
+    /// <summary>Runs a guest without a kernel to its end.</summary>
+    private async Task<string> RunBareGuestAsync(string name) =>
+        (await Machine.RunAsync($"{MachineFiles.Vmm} --kernel {MachineFiles.BareGuest(name)} --memory 64 --tee companion < /dev/null", seconds: 120)).Succeeded();
 }

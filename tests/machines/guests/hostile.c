@@ -1,40 +1,16 @@
 // A guest that is nothing but an attack on its OP-TEE: code without a kernel, in the form of a kernel Image. It tries the ways into OP-TEE that are not its
 // interface, and addresses that are not its own, prints "ok WHAT" or "FAIL WHAT …" for each, "N failed" at the end, and powers off.
-//
-// It runs with its MMU off, so that it and OP-TEE see the same memory with different cache attributes; on hardware it would have to clean its caches.
+#include "bare.h"
 
-typedef unsigned int u32;
-typedef unsigned long u64;
-
-// The Image header (Documentation/arch/arm64/booting.rst), then the first instructions: a stack, 1 MiB on.
-__asm__(
-	".text\n"
-	".globl _start\n"
-	"_start: b begin\n"
-	"	.long 0\n"
-	"	.quad 0\n"        // text_offset
-	"	.quad 0x200000\n" // image_size
-	"	.quad 0\n"        // flags: little-endian
-	"	.quad 0, 0, 0\n"
-	"	.ascii \"ARM\\x64\"\n"
-	"	.long 0\n"
-	"begin:	adr x1, _start\n"
-	"	add x1, x1, #0x100, lsl #12\n"
-	"	mov sp, x1\n"
-	"	bl attack\n");
-
-enum { UART = 0x9000000, PAGE = 4096 };
+enum { PAGE = 4096 };
 enum { NOT_SUPPORTED = -1, EBADADDR = 4, ERESUME = 3 };
 enum { CALL_WITH_ARG = 0x32000004, CALL_WITH_RPC_ARG = 0x32000012, RETURN_FROM_RPC = 0x32000003 };
 enum { OPEN_SESSION = 0, INVOKE_COMMAND = 1, REGISTER_SHM = 4 };
 enum { TMEM_OUTPUT = 0xa, NONCONTIGUOUS = 0x200, VALUE_INPUT = 1, META = 0x100 };
 #define GET_OS_REVISION 0xb2000001u
+#define CALLS_COUNT 0xbf00ff00u
 #define CALLS_UID 0xbf00ff01u
 #define EXCHANGE_CAPABILITIES 0xb2000009u
-
-struct call {
-	u64 x[8];
-};
 
 struct message {
 	u32 command, function, session, cancel_id, pad, result, origin, parameter_count;
@@ -48,17 +24,6 @@ static const u64 foreign[] = {0x0e100000, 0x0e1ff000, 0x0efff000, 0x0d000000, 0x
 enum { FOREIGN = sizeof foreign / sizeof *foreign };
 
 static int failed;
-
-static void put(char character)
-{
-	*(volatile u32 *)UART = (unsigned char)character;
-}
-
-static void print(const char *text)
-{
-	while (*text)
-		put(*text++);
-}
 
 static void print_number(u64 number)
 {
@@ -79,27 +44,6 @@ static void check(const char *what, u64 detail, int is_good, u64 found)
 	}
 	put('\n');
 }
-
-#define DEFINE_CALL(name)                                                                                                                     \
-	static struct call name(u64 function, u64 a1, u64 a2, u64 a3)                                                                         \
-	{                                                                                                                                     \
-		register u64 x0 __asm__("x0") = function;                                                                                     \
-		register u64 x1 __asm__("x1") = a1;                                                                                           \
-		register u64 x2 __asm__("x2") = a2;                                                                                           \
-		register u64 x3 __asm__("x3") = a3;                                                                                           \
-		register u64 x4 __asm__("x4") = 0;                                                                                            \
-		register u64 x5 __asm__("x5") = 0;                                                                                            \
-		register u64 x6 __asm__("x6") = 0;                                                                                            \
-		register u64 x7 __asm__("x7") = 0;                                                                                            \
-		__asm__ volatile(#name " #0"                                                                                                  \
-				 : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3), "+r"(x4), "+r"(x5), "+r"(x6), "+r"(x7)                             \
-				 :                                                                                                            \
-				 : "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "memory");                             \
-		return (struct call){{x0, x1, x2, x3, x4, x5, x6, x7}};                                                                       \
-	}
-
-DEFINE_CALL(smc)
-DEFINE_CALL(hvc)
 
 // A call with the message at an address, gone through its interruptions.
 static struct call call_with(u32 function, u64 address)
@@ -191,10 +135,13 @@ static void attack_memory(void)
 	}
 }
 
-void attack(void)
+void run(void)
 {
 	struct call answer = smc(GET_OS_REVISION, 0, 0, 0);
 	check("OP-TEE answers", answer.x[0], answer.x[0] == 4, answer.x[0]);
+	answer = smc(CALLS_COUNT, 0x11, 0x22, 0x33);
+	for (u64 i = 1; i < 4; i++)
+		check("nothing of OP-TEE's is left in X", i, answer.x[i] == 0 || answer.x[i] == 0x11 * i, answer.x[i]);
 	answer = hvc(GET_OS_REVISION, 0, 0, 0);
 	check("HVC is refused", GET_OS_REVISION, answer.x[0] == (u64)NOT_SUPPORTED, answer.x[0]);
 	answer = hvc(CALL_WITH_ARG, 0, 0x40000000, 0);
@@ -224,6 +171,5 @@ void attack(void)
 	check("OP-TEE still answers", answer.x[0], answer.x[0] == 4, answer.x[0]);
 	print_number(failed);
 	print(" failed\n");
-	for (;;)
-		hvc(0x84000008, 0, 0, 0);
+	power_off();
 }

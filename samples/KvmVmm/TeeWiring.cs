@@ -6,7 +6,6 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
-using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 
 namespace KvmVmm;
@@ -40,26 +39,11 @@ internal sealed class TeeWiring : IAsyncDisposable
         _notifications?.Connect(vm);
     }
 
-    // In the root of the device tree: without the first node no guest looks for a TEE.
+    // In the root of the device tree.
     public void DescribeIn(DeviceTreeWriter tree)
     {
-        const uint SharedInterrupt = 0;
-        const uint RisingEdge = 1;
-        using (tree.Node(OpTeeDeviceTreeNode.ParentName))
-        using (tree.Node(OpTeeDeviceTreeNode.Name))
-        {
-            tree.Text("compatible", OpTeeDeviceTreeNode.Compatible);
-            tree.Text("method", OpTeeDeviceTreeNode.Method);
-            if (_tee.DeviceTreeNode.Spi is int spi)
-            {
-                tree.Cells("interrupts", SharedInterrupt, (uint)spi, RisingEdge);
-            }
-        }
-
-        if (ReservedMemory.Count > 0)
-        {
-            tree.WriteReservedMemory(ReservedMemory);
-        }
+        tree.WriteOpTee(_tee.DeviceTreeNode);
+        tree.WriteReservedMemory(ReservedMemory);
     }
 
     // In each vCPU's thread, at KVM_EXIT_HYPERCALL.

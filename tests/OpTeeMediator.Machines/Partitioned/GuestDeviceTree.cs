@@ -11,7 +11,6 @@ internal static class GuestDeviceTree
     private const uint GicHandle = 1;
     private const uint SharedInterrupt = 0;
     private const uint PrivateInterrupt = 1;
-    private const uint RisingEdge = 1;
     private const uint LevelHigh = 4;
 
     public static byte[] Write(GuestRange ram, int cpus, string commandLine, GuestRange initrd, OpTeeDeviceTreeNode optee)
@@ -84,16 +83,7 @@ internal static class GuestDeviceTree
                 tree.Cells("current-speed", 115200);
             }
 
-            using (tree.Node(OpTeeDeviceTreeNode.ParentName))
-            using (tree.Node(OpTeeDeviceTreeNode.Name))
-            {
-                tree.Text("compatible", OpTeeDeviceTreeNode.Compatible);
-                tree.Text("method", OpTeeDeviceTreeNode.Method);
-                if (optee.Spi is { } spi)
-                {
-                    tree.Cells("interrupts", SharedInterrupt, (uint)spi, RisingEdge);
-                }
-            }
+            tree.WriteOpTee(optee);
         }
 
         return tree.ToArray();

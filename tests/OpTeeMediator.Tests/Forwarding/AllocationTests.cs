@@ -83,28 +83,7 @@ internal sealed class AllocationTests
 
     /// <summary>Makes the calls (identifier, X1, X2 each) until the runtime has compiled them in full; resumes get the last X3.</summary>
     private void AssertNoAllocation(ulong x3, params ulong[] calls) =>
-        Assert.That(() => Measure(x3, calls), Is.Zero.After(20_000, 20), "Bytes of a whole measurement.");
-
-    private long Measure(ulong x3, ulong[] calls)
-    {
-        const int Rounds = 500;
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int round = 0; round < Rounds; round++)
-        {
-            for (int index = 0; index < calls.Length; index += 3)
-            {
-                SmcRegisters registers = default;
-                registers.X0 = calls[index];
-                registers.X1 = calls[index + 1];
-                registers.X2 = calls[index + 2];
-                registers.X3 = x3;
-                _ = _forwarder.Handle(ref registers);
-                x3 = registers.X3;
-            }
-        }
-
-        return GC.GetAllocatedBytesForCurrentThread() - before;
-    }
+        Assert.That(() => SmcAllocations.Measure(_forwarder, calls, x3), Is.Zero.After(20_000, 20), "Bytes of a whole measurement.");
 
     /// <summary>Answers everything at once, or after one RPC, and allocates nothing itself.</summary>
     private sealed class PromptOpTee(ArrayRam ram) : ISecureMonitor

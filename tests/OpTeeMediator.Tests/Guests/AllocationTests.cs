@@ -3,7 +3,6 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
-using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Guests;
@@ -146,29 +145,9 @@ internal sealed class AllocationTests
     /// <summary>Makes the calls (identifier, X1, X2 each) often enough to be compiled in full, then measures.</summary>
     private void AssertNoAllocation(ulong x3, params ulong[] calls)
     {
-        long first = Measure(x3, calls);
-        long second = Measure(x3, calls);
+        long first = SmcAllocations.Measure(_guest, calls, x3);
+        long second = SmcAllocations.Measure(_guest, calls, x3);
 
         Assert.That(second, Is.Zero, $"The first round, which compiles, allocated {first} bytes.");
-    }
-
-    private long Measure(ulong x3, ulong[] calls)
-    {
-        const int Rounds = 500;
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int round = 0; round < Rounds; round++)
-        {
-            for (int index = 0; index < calls.Length; index += 3)
-            {
-                SmcRegisters registers = default;
-                registers.X0 = calls[index];
-                registers.X1 = calls[index + 1];
-                registers.X2 = calls[index + 2];
-                registers.X3 = x3;
-                _ = _guest.Handle(ref registers);
-            }
-        }
-
-        return GC.GetAllocatedBytesForCurrentThread() - before;
     }
 }

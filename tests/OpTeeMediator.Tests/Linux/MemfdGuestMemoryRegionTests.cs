@@ -1,223 +1,14 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
-using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Memory;
+using static OpTeeMediator.Tests.Linux.TwoRegions;
 
 namespace OpTeeMediator.Tests.Linux;
 
+/// <summary>Guest memory in memory files. Regions that come and go, and pages that are pinned or discarded.</summary>
 [TestFixture]
-public sealed class MemfdGuestMemoryTests
+public sealed class MemfdGuestMemoryRegionTests
 {
-    private const ulong Start = 0x4000_0000;
-
-    // 64 KiB, so that the tests hold on hosts with pages of 4, 16 and 64 KiB.
-    private const ulong Size = 0x1_0000;
-
-    private static readonly GuestRange First = new(Start, Size);
-    private static readonly GuestRange Next = new(Start + Size, Size);
-    private static readonly GuestRange Apart = new(Start + (4 * Size), Size);
-
-    [Test]
-    public void TryRead_NewMemory_IsZero()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.TryRead(Start + 8, out ulong value), Is.True);
-        Assert.That(value, Is.Zero);
-    }
-
-    [TestCase(0UL)]
-    [TestCase(1UL)]
-    [TestCase(Size - 8)]
-    public void TryWriteThenTryRead_Number_IsTheSame(ulong offset)
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.TryWrite(Start + offset, 0x0123_4567_89ab_cdefUL), Is.True);
-        Assert.That(memory.TryRead(Start + offset, out ulong value), Is.True);
-        Assert.That(value, Is.EqualTo(0x0123_4567_89ab_cdefUL));
-    }
-
-    [Test]
-    public void TryWriteThenTryRead_EveryLengthUpTo64_IsTheSameAndTouchesNothingElse([Range(1, 64)] int length)
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-        byte[] source = [.. Enumerable.Range(1, length).Select(index => (byte)index)];
-        byte[] expected = [0, .. source, 0];
-
-        Assert.That(memory.TryWrite(Start + 0x101, source), Is.True);
-        byte[] actual = new byte[length + 2];
-        Assert.That(memory.TryRead(Start + 0x100, actual), Is.True);
-        Assert.That(actual, Is.EqualTo(expected));
-    }
-
-    [Test]
-    public void TryWriteThenTryRead_AcrossBorder_IsOnePiece()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(Next, First);
-
-        Assert.That(memory.TryWrite(Start + Size - 3, 0x0807_0605_0403_0201UL), Is.True);
-        byte[] before = new byte[3];
-        byte[] behind = new byte[5];
-        byte[] whole = new byte[8];
-        using (Assert.EnterMultipleScope())
-        {
-            Assert.That(memory.TryRead(Start + Size - 3, before), Is.True);
-            Assert.That(memory.TryRead(Start + Size, behind), Is.True);
-            Assert.That(memory.TryRead(Start + Size - 3, whole), Is.True);
-            Assert.That(before, Is.EqualTo(new byte[] { 1, 2, 3 }));
-            Assert.That(behind, Is.EqualTo(new byte[] { 4, 5, 6, 7, 8 }));
-            Assert.That(whole, Is.EqualTo(new byte[] { 1, 2, 3, 4, 5, 6, 7, 8 }));
-        }
-    }
-
-    [Test]
-    public void TryWrite_AcrossThreeRegions_IsOnePiece()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next, new GuestRange(Start + (2 * Size), Size));
-        byte[] source = [.. Enumerable.Range(0, (int)Size + 2).Select(index => (byte)(index * 7))];
-
-        Assert.That(memory.TryWrite(Start + Size - 1, source), Is.True);
-        byte[] actual = new byte[source.Length];
-        Assert.That(memory.TryRead(Start + Size - 1, actual), Is.True);
-        Assert.That(actual, Is.EqualTo(source));
-    }
-
-    [Test]
-    public void TryWrite_EndOutsideMemory_WritesNothing()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next, Apart);
-        byte[] source = [.. Enumerable.Repeat((byte)0xff, (int)Size + 2)];
-
-        Assert.That(memory.TryWrite(Start + Size - 1, source), Is.False);
-        byte[] actual = new byte[2 * Size];
-        Assert.That(memory.TryRead(Start, actual), Is.True);
-        Assert.That(actual, Is.All.Zero);
-    }
-
-    [TestCase(Start - 1, 1)]
-    [TestCase(Start - 1, 2)]
-    [TestCase(Start + Size, 1)]
-    [TestCase(Start + Size - 1, 2)]
-    [TestCase(0UL, 8)]
-    [TestCase(0xffff_ffff_ffff_ffffUL, 1)]
-    [TestCase(0xffff_ffff_ffff_fff8UL, 8)]
-    [TestCase(0xffff_ffff_ffff_ffffUL, 16)]
-    [TestCase(0x8000_0000_0000_0000UL, 8)]
-    public void Access_NotGuestRam_AnswersFalse(ulong address, int length)
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Apart);
-        byte[] buffer = new byte[length];
-
-        using (Assert.EnterMultipleScope())
-        {
-            Assert.That(memory.TryRead(address, buffer), Is.False);
-            Assert.That(memory.TryWrite(address, buffer), Is.False);
-            Assert.That(memory.TryGetWindow(address, length, out _), Is.False);
-        }
-    }
-
-    [Test]
-    public void TryRead_RegionBehindAGap_IsFound()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Apart);
-
-        Assert.That(memory.TryWrite(Apart.Start, 7), Is.True);
-        Assert.That(memory.TryRead(Apart.Start, out int value), Is.True);
-        Assert.That(value, Is.EqualTo(7));
-    }
-
-    [Test]
-    public void TryRead_Nothing_IsTrueEverywhere()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        using (Assert.EnterMultipleScope())
-        {
-            Assert.That(memory.TryRead(0, []), Is.True);
-            Assert.That(memory.TryWrite(ulong.MaxValue, []), Is.True);
-        }
-    }
-
-    [TestCase(-1)]
-    [TestCase(int.MinValue)]
-    public void TryGetWindow_NegativeLength_AnswersFalse(int length)
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.TryGetWindow(Start, length, out _), Is.False);
-    }
-
-    [Test]
-    public void TryGetWindow_Written_IsSeenByTryRead()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.TryGetWindow(Start + 0x20, 4, out Span<byte> window), Is.True);
-        window[2] = 9;
-        Assert.That(memory.TryRead(Start + 0x22, out byte value), Is.True);
-        Assert.That(value, Is.EqualTo(9));
-    }
-
-    [Test]
-    public void TryGetHostAddress_InRegion_IsRegionsAddressPlusOffset()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.TryGetHostAddress(new GuestRange(Start + 0x123, 0x1000), out nint address), Is.True);
-        Assert.That(address, Is.EqualTo(memory.Regions[0].HostAddress + 0x123));
-    }
-
-    [Test]
-    public void TryGetHostAddress_AcrossBorder_AnswersFalse()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
-
-        Assert.That(memory.TryGetHostAddress(new GuestRange(Start + Size - 1, 2), out _), Is.False);
-    }
-
-    [Test]
-    public void TryGetFile_InRegion_FileHoldsTheBytes()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
-        Assert.That(memory.TryWrite(Next.Start.Value + 0x10, 0x5a5a5a5a), Is.True);
-
-        Assert.That(memory.TryGetFile(new GuestRange(Next.Start.Value + 0x10, 4), out SafeHandle file, out long offset), Is.True);
-        byte[] bytes = new byte[4];
-        _ = RandomAccess.Read((SafeFileHandle)file, bytes, offset);
-        using (Assert.EnterMultipleScope())
-        {
-            Assert.That(offset, Is.EqualTo(0x10));
-            Assert.That(bytes, Is.All.EqualTo(0x5a));
-        }
-    }
-
-    [Test]
-    public void TryGetFile_AcrossBorder_AnswersFalse()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
-
-        Assert.That(memory.TryGetFile(new GuestRange(Start + Size - 1, 2), out _, out _), Is.False);
-    }
-
-    [Test]
-    public void TryGetFile_FileIsSealed_CannotBeShrunkByWhoeverGetsIt()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.TryGetFile(First, out SafeHandle file, out _), Is.True);
-        Assert.That(() => RandomAccess.SetLength((SafeFileHandle)file, 0), Throws.InstanceOf<Exception>());
-    }
-
-    [Test]
-    public void MappingGranule_OrdinaryPages_IsHostsPageSize()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.MappingGranule, Is.EqualTo(Environment.SystemPageSize));
-    }
-
     [Test]
     public void Create_HugePages_GranuleIsTheirSize()
     {
@@ -467,37 +258,6 @@ public sealed class MemfdGuestMemoryTests
     }
 
     [Test]
-    public void Access_InOneRegion_AllocatesNothing()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
-        GuestPages pages = new([Start]);
-        int sum = AccessTimes(memory, pages, 1000);
-
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        sum += AccessTimes(memory, pages, 1000);
-        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-
-        using (Assert.EnterMultipleScope())
-        {
-            Assert.That(allocated, Is.Zero);
-            Assert.That(sum, Is.EqualTo(2000 * 5));
-        }
-    }
-
-    [Test]
-    public void TryRead_WhileAnotherThreadWrites_NeverSeesHalfANumber()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-        using CancellationTokenSource end = new(TimeSpan.FromMilliseconds(200));
-        Thread writer = new(() => WriteUntil(memory, end.Token));
-        writer.Start();
-        int torn = CountTornReads(memory, end.Token);
-        writer.Join();
-
-        Assert.That(torn, Is.Zero);
-    }
-
-    [Test]
     public void AddAndRemoveRegion_WhileAnotherThreadReadsAndPins_NothingBreaks()
     {
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
@@ -514,60 +274,7 @@ public sealed class MemfdGuestMemoryTests
         }
     }
 
-    private static MemfdGuestMemory CreateHuge(int size)
-    {
-        try
-        {
-            return MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { HugePageSize = size }, new GuestRange(Start, (ulong)size));
-        }
-        catch (SystemCallException exception)
-        {
-            Assert.Ignore(exception.Message);
-            throw;
-        }
-    }
-
     private static int CountMappings(string name) => File.ReadLines("/proc/self/maps").Count(line => line.Contains(name, StringComparison.Ordinal));
-
-    private static int AccessTimes(MemfdGuestMemory memory, GuestPages pages, int times)
-    {
-        int successes = 0;
-        Span<byte> buffer = stackalloc byte[48];
-        for (int index = 0; index < times; index++)
-        {
-            successes += memory.TryRead(Start + 64, buffer) ? 1 : 0;
-            successes += memory.TryWrite(Start + Size - 4, buffer) ? 1 : 0;
-            successes += memory.TryRead(Start, out ulong _) ? 1 : 0;
-            successes += memory.TryGetWindow(Start, 4096, out _) ? 1 : 0;
-            successes += memory.TryPin(pages) ? 1 : 0;
-            memory.Unpin(pages);
-        }
-
-        return successes;
-    }
-
-    private static void WriteUntil(MemfdGuestMemory memory, CancellationToken end)
-    {
-        while (!end.IsCancellationRequested)
-        {
-            _ = memory.TryWrite(Start, 0UL) && memory.TryWrite(Start + 8, 0U) && memory.TryWrite(Start + 12, (ushort)0);
-            _ = memory.TryWrite(Start, ulong.MaxValue) && memory.TryWrite(Start + 8, uint.MaxValue) && memory.TryWrite(Start + 12, ushort.MaxValue);
-        }
-    }
-
-    private static int CountTornReads(MemfdGuestMemory memory, CancellationToken end)
-    {
-        int torn = 0;
-        while (!end.IsCancellationRequested)
-        {
-            _ = memory.TryRead(Start, out ulong eight);
-            _ = memory.TryRead(Start + 8, out uint four);
-            _ = memory.TryRead(Start + 12, out ushort two);
-            torn += eight is 0 or ulong.MaxValue && four is 0 or uint.MaxValue && two is 0 or ushort.MaxValue ? 0 : 1;
-        }
-
-        return torn;
-    }
 
     private static void PinUntil(MemfdGuestMemory memory, CancellationToken end)
     {
@@ -609,6 +316,19 @@ public sealed class MemfdGuestMemoryTests
         catch (ArgumentException)
         {
             return false;
+        }
+    }
+
+    private static MemfdGuestMemory CreateHuge(int size)
+    {
+        try
+        {
+            return MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { HugePageSize = size }, new GuestRange(Start, (ulong)size));
+        }
+        catch (SystemCallException exception)
+        {
+            Assert.Ignore(exception.Message);
+            throw;
         }
     }
 }

@@ -19,6 +19,16 @@ internal sealed class TeeInProcessTests(int cpus) : PartitionedFixture(new Parti
         Assert.That((await Machine.RunAsync("dmesg; nproc")).Succeeded(), Does.Contain("optee: initialized driver").And.EndWith($"\n{cpus}"));
 
     [Test]
+    public async Task Agent_CommandsInARow_LosesNone()
+    {
+        // A script long enough to reach the terminal in several pieces, while the command before it ends.
+        for (int number = 0; number < 100; number++)
+        {
+            Assert.That((await Machine.RunAsync($"echo {number} # {new string('.', 70)}")).Succeeded(), Is.EqualTo($"{number}"));
+        }
+    }
+
+    [Test]
     public async Task HardwareRandomNumberGenerator_Read_GivesBytes()
     {
         string count = (await Machine.RunAsync("modprobe optee-rng && head -c 4096 /dev/hwrng | wc -c")).Succeeded();

@@ -39,6 +39,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private readonly ManualResetEventSlim _isSettled = new(initialState: true);
     private readonly Lazy<Task> _ending;
     private volatile CompanionTee? _tee;
+    private volatile CompanionTee? _starting;
     private volatile bool _isDisposed;
     private TimeSpan _lastStart;
     private int _starts;
@@ -176,6 +177,8 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         return Task.Run(() =>
         {
+            // One that takes a dead one's place, and may hang until its deadline.
+            _starting?.GiveUp();
             lock (_lifeCycle)
             {
                 ObjectDisposedException.ThrowIf(_isDisposed, this);
@@ -222,6 +225,10 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         CompanionTee tee = new(vm, _options.Quantum, _supervisor, _options.Name, _log) { AwaitsDriver = awaitsDriver };
         try
         {
+            // Either a disposal is seen here, or it sees what to give up.
+            _starting = tee;
+            Interlocked.MemoryBarrier();
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
             _watchdog.Watch(tee);
             GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
             IReadOnlyList<GuestRange> reserved = tee.Start(entry.Value, _options.Platform.DeviceTree.Value);
@@ -236,6 +243,10 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         {
             tee.Dispose();
             throw;
+        }
+        finally
+        {
+            _starting = null;
         }
     }
 
@@ -266,9 +277,11 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
 
     private void End()
     {
+        _isDisposed = true;
+        Interlocked.MemoryBarrier();
+        _starting?.GiveUp();
         lock (_lifeCycle)
         {
-            _isDisposed = true;
             _tee?.Dispose();
         }
 

@@ -225,6 +225,19 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
+    /// <summary>Ends it for whoever starts it: nobody waits for it any more.</summary>
+    internal void GiveUp()
+    {
+        lock (_end)
+        {
+            if (!_isDisposed && !IsDead)
+            {
+                _death = new TeeDeath(0, TeeDeathCause.GivenUp, 0, 0);
+                End();
+            }
+        }
+    }
+
     /// <summary>Ends it, waits until no thread is in it, and frees all it had.</summary>
     public void Dispose()
     {

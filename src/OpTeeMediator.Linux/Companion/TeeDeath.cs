@@ -15,6 +15,7 @@ internal readonly record struct TeeDeath(int Core, TeeDeathCause Cause, ulong Nu
         TeeDeathCause.NoAnswer => string.Create(CultureInfo.InvariantCulture, $"core {Core} does not answer in time; it has panicked, or hangs with interrupts masked"),
         TeeDeathCause.UnexpectedCall => string.Create(CultureInfo.InvariantCulture, $"core {Core} has made the call 0x{Number:x8} at PC 0x{ProgramCounter:x}, which answers nothing"),
         TeeDeathCause.UnexpectedExit => string.Create(CultureInfo.InvariantCulture, $"core {Core} cannot go on at PC 0x{ProgramCounter:x} (exit {(KvmExitReason)Number})"),
+        TeeDeathCause.GivenUp => "it was given up before, as its VM ends or starts anew",
         _ => string.Create(CultureInfo.InvariantCulture, $"KVM cannot run core {Core}"),
     };
 }

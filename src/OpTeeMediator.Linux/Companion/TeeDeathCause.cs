@@ -14,4 +14,7 @@ internal enum TeeDeathCause
 
     /// <summary>KVM fails.</summary>
     HostFailure,
+
+    /// <summary>Nobody waits for its start any more.</summary>
+    GivenUp,
 }

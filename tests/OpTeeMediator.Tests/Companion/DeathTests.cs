@@ -220,6 +220,27 @@ internal sealed class DeathTests
     }
 
     [Test]
+    public async Task Dispose_WhileAReplacementHangs_EndsIt()
+    {
+        CompanionBench bench = await StartReplacementThatHangsAsync();
+
+        await bench.DisposeAsync().AsTask().WaitAsync(LongEnough);
+
+        Assert.That(bench.Vms.Select(vm => vm.IsDisposed), Is.EqualTo([true, true]));
+    }
+
+    [Test]
+    public async Task Reset_WhileAReplacementHangs_TakesItsPlace()
+    {
+        await using CompanionBench bench = await StartReplacementThatHangsAsync();
+
+        await bench.Companion.ResetAsync().WaitAsync(LongEnough);
+
+        Assert.That(bench.Vms.Select(vm => vm.IsDisposed), Is.EqualTo([true, true, false]));
+        Assert.That(bench.Call(OpTeeSmc.CallsUid).X0, Is.Zero);
+    }
+
+    [Test]
     public async Task Dispose_Again_DoesNothing()
     {
         await _bench.DisposeAsync();
@@ -287,6 +308,30 @@ internal sealed class DeathTests
 
         Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Statistics.NativeInterrupts == 1, LongEnough), Is.True);
         Assert.That(isServed, Is.True);
+    }
+
+    /// <summary>A companion whose second OP-TEE hangs as it starts, for longer than a test takes.</summary>
+    private static async Task<CompanionBench> StartReplacementThatHangsAsync()
+    {
+        TaskCompletionSource hangs = new();
+        CompanionBench bench = new(CompanionBench.Options() with { StartDeadline = TimeSpan.FromHours(1) }, number =>
+        {
+            FakeVm vm = new(2);
+            if (number == 1)
+            {
+                vm.Fakes[0].Program = cpu =>
+                {
+                    hangs.TrySetResult();
+                    return FakeCpu.Hang(cpu);
+                };
+            }
+
+            return vm;
+        });
+        bench[1].Program = cpu => cpu.Call(0xbe00_0009);
+        _ = bench.Call(OpTeeSmc.CallWithArgument);
+        await hangs.Task.WaitAsync(LongEnough);
+        return bench;
     }
 
     private void ThrowOnceFromTheLogger()

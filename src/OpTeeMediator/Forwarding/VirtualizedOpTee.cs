@@ -123,7 +123,19 @@ public sealed class VirtualizedOpTee
 
     /// <summary>OPTEE_SMC_VM_CREATED: announces a VM.</summary>
     /// <returns>OP-TEE's answer.</returns>
-    internal uint Create(int id) => (uint)Ask(OpTeeSmc.VmCreated, (ulong)id).X0;
+    internal uint Create(int id)
+    {
+        try
+        {
+            return (uint)Ask(OpTeeSmc.VmCreated, (ulong)id).X0;
+        }
+        catch
+        {
+            // Whether OP-TEE has heard of the VM is unknown, and it would take another of the same number beside it. Taking leave of a stranger does no harm.
+            TryDestroy(id);
+            throw;
+        }
+    }
 
     /// <summary>OPTEE_SMC_VM_DESTROYED: takes leave of a VM.</summary>
     /// <returns>OP-TEE's answer.</returns>
@@ -135,6 +147,18 @@ public sealed class VirtualizedOpTee
         registers.X6 = 0;
         registers.X7 = (ulong)id;
         _monitor.MakeCall(ref registers);
+    }
+
+    private void TryDestroy(int id)
+    {
+        try
+        {
+            _ = Destroy(id);
+        }
+        catch (Exception)
+        {
+            // Whoever created it hears of the first failure.
+        }
     }
 
     // A call of the hypervisor's own: X7 is 0.

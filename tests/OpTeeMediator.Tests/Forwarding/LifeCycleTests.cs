@@ -170,6 +170,19 @@ internal sealed class LifeCycleTests
         Assert.That(vm.Open(), Is.Not.Zero);
     }
 
+    [Test]
+    public void Create_WhenTheMonitorThrowsAfterOpTeeHasHeard_TakesLeave()
+    {
+        VirtualizedOpTee world = new(new LateThrower(_bench.OpTee));
+        PartitionedMemory memory = _bench.MemoryOf(0);
+
+        Assert.That(() => new OpTeeForwarder(world, memory, memory, new OpTeeForwarderOptions()), Throws.InvalidOperationException);
+
+        Assert.That(_bench.OpTee.Calls.Any(call => call.X0 == OpTeeSmc.VmCreated), Is.True);
+        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(world.VirtualMachines, Is.Zero);
+    }
+
     [TestCase(OpTeeSmc.VmDestroyed)]
     [TestCase(OpTeeSmc.VmCreated)]
     public async Task ExchangeCapabilities_WhenTheMonitorThrows_CanBeTriedAgain(uint functionId)
@@ -288,6 +301,20 @@ internal sealed class LifeCycleTests
     private sealed class NobodyThere : ISecureMonitor
     {
         public void MakeCall(ref SmcRegisters registers) => registers.X0 = SmcccReturn.NotSupported;
+    }
+
+    /// <summary>Throws when OP-TEE has answered VM_CREATED.</summary>
+    private sealed class LateThrower(ISecureMonitor inner) : ISecureMonitor
+    {
+        public void MakeCall(ref SmcRegisters registers)
+        {
+            bool throws = registers.X0 == OpTeeSmc.VmCreated;
+            inner.MakeCall(ref registers);
+            if (throws)
+            {
+                throw new InvalidOperationException("no monitor");
+            }
+        }
     }
 
     private sealed class ThrowingMemory(IGuestMemory inner, Func<bool> throws) : IGuestMemory

@@ -62,15 +62,9 @@ internal sealed class CompanionTests : CompanionFixture
         const int FewCalls = 5 * Waits;
         const string Used = "cut -d ' ' -f 14,15 /proc/$(pidof kvmvmm)/stat";
         await using Guest guest = await StartGuestAsync(1, Companion);
-        TaskCompletionSource waits = new();
-        Task<CommandResult> call = guest.Console.RunAsync($"{MachineFiles.Program("wait-in-tee")} 20000", TimeSpan.FromSeconds(120), line =>
-        {
-            if (line.Text == "waits")
-            {
-                waits.TrySetResult();
-            }
-        });
-        await Task.WhenAny(waits.Task, call); // its application is loaded
+
+        // When it says so its application is loaded.
+        Task<CommandResult> call = await guest.Console.StartAsync($"{MachineFiles.Program("wait-in-tee")} 20000", TimeSpan.FromSeconds(120), "waits");
         await Task.Delay(TimeSpan.FromSeconds(1));
 
         string before = (await Machine.RunAsync(Used)).Succeeded();

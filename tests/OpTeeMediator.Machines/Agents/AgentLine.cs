@@ -118,6 +118,25 @@ public sealed class AgentLine : IAsyncDisposable
         }
     }
 
+    /// <summary>Starts a shell script and waits until it has said something.</summary>
+    /// <param name="script">The script, for <c>sh</c>.</param>
+    /// <param name="timeout">How long at most it may take, to its end.</param>
+    /// <param name="text">What a line of its output contains.</param>
+    /// <returns>The script, which is still running, unless it has ended without saying it.</returns>
+    public async Task<Task<CommandResult>> StartAsync(string script, TimeSpan timeout, string text)
+    {
+        TaskCompletionSource said = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task<CommandResult> command = RunAsync(script, timeout, line =>
+        {
+            if (line.Text.Contains(text, StringComparison.Ordinal))
+            {
+                said.TrySetResult();
+            }
+        });
+        await Task.WhenAny(said.Task, command);
+        return command;
+    }
+
     /// <summary>Asks whether an agent is there; it answers with an announcement.</summary>
     /// <returns>A task that completes when the question is on its way.</returns>
     public Task AskAsync() => SendAsync("\n");

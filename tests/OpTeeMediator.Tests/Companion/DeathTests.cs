@@ -310,11 +310,11 @@ internal sealed class DeathTests
         Assert.That(isServed, Is.True);
     }
 
-    /// <summary>A companion whose second OP-TEE hangs as it starts, for longer than a test takes.</summary>
+    /// <summary>A companion whose second OP-TEE hangs as it starts, for longer than a test waits.</summary>
     private static async Task<CompanionBench> StartReplacementThatHangsAsync()
     {
         TaskCompletionSource hangs = new();
-        CompanionBench bench = new(CompanionBench.Options() with { StartDeadline = TimeSpan.FromHours(1) }, number =>
+        CompanionBench bench = new(CompanionBench.Options() with { StartDeadline = 2 * LongEnough }, number =>
         {
             FakeVm vm = new(2);
             if (number == 1)

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -171,6 +172,7 @@ internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
                     return TeeReturnCode.Security;
                 }
 
+                InterleavingPoint.Reach("MessageReader.Resolve: buffer found");
                 slot.HasBuffers = true;
                 parameter.SetMemory((TeeParameterKind)type, buffer, source.A, source.B);
                 return TeeReturnCode.Success;

@@ -20,6 +20,8 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     private readonly long _maximumSharedBytes;
     private readonly int _maximumRegistrations;
     private readonly Func<string, ITeeDevice> _open;
+    private readonly Action<Thread> _startThread;
+    private readonly int _pageSize;
     private volatile bool _isDisposed;
 
     /// <summary>Creates a backend on <c>/dev/tee0</c>. The device is opened when a VM is created.</summary>
@@ -38,6 +40,11 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     }
 
     internal LinuxTeeBackend(LinuxTeeOptions options, Func<string, ITeeDevice> open)
+        : this(options, open, thread => thread.Start(), Environment.SystemPageSize)
+    {
+    }
+
+    internal LinuxTeeBackend(LinuxTeeOptions options, Func<string, ITeeDevice> open, Action<Thread> startThread, int pageSize)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentException.ThrowIfNullOrEmpty(options.DevicePath, nameof(options));
@@ -55,6 +62,8 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
         _maximumSharedBytes = options.MaximumSharedBytes;
         _maximumRegistrations = options.MaximumRegistrations;
         _open = open;
+        _startThread = startThread;
+        _pageSize = pageSize;
     }
 
     /// <summary>Nothing: the TEE is shared with the host and with other guests, so the VMM lists what a VM may reach.</summary>
@@ -74,7 +83,8 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
         try
         {
             _ = TeeSupport.Check(device, _devicePath);
-            return new LinuxTeePartition(device, virtualMachine, _login, new PinBudget(_maximumSharedBytes, _maximumRegistrations));
+            PinBudget budget = new(_maximumSharedBytes, _maximumRegistrations, _pageSize);
+            return new LinuxTeePartition(device, virtualMachine, _login, budget, _startThread);
         }
         catch
         {

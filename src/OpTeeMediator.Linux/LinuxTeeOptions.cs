@@ -13,10 +13,10 @@ public sealed class LinuxTeeOptions
     /// <summary>As whom the TEE sees the clients in a guest.</summary>
     public LinuxTeeLogin Login { get; set; }
 
-    /// <summary>How many bytes of memory one VM may share with the TEE at a time, counted in whole pages of 4 KiB; 16 MiB if not said.</summary>
+    /// <summary>How many bytes of memory one VM may share with the TEE at a time, counted in whole pages of the host; 16 MiB if not said.</summary>
     /// <remarks>
     /// The host's kernel pins these pages and charges them to no limit, and OP-TEE has room for some 42 MiB of all its clients: two VMs at their limit
-    /// leave the host its share. GlobalPlatform wants 512 KiB at least; clients with media or models want more than 2 MiB.
+    /// leave the host its share. On a host with pages of 64 KiB a buffer of 4 KiB counts as 64 KiB, for so much is pinned. GlobalPlatform wants 512 KiB at least; clients with media or models want more than 2 MiB.
     /// </remarks>
     public long MaximumSharedBytes { get; set; } = 16 << 20;
 

@@ -56,6 +56,9 @@ internal static partial class Log
     [LoggerMessage(EventId = 2209, Level = LogLevel.Warning, Message = "VM {VirtualMachine} is gone with {Registrations} buffers still registered with the host's TEE; their pages stay pinned until the garbage collector finds them.")]
     internal static partial void RegistrationsLeft(this ILogger logger, string virtualMachine, int registrations);
 
+    [LoggerMessage(EventId = 2210, Level = LogLevel.Error, Message = "Cancelling a command of VM {VirtualMachine} failed: the command ends by itself. Logged once.")]
+    internal static partial void CancellationFailed(this ILogger logger, string virtualMachine, Exception exception);
+
     [LoggerMessage(EventId = 2300, Level = LogLevel.Information, Message = "The OP-TEE of {Name} has started in {Milliseconds} ms, with {Cores} cores.")]
     internal static partial void CompanionStarted(this ILogger logger, string name, long milliseconds, int cores);
 

@@ -26,6 +26,8 @@ internal static unsafe partial class LibC
     internal const uint MFD_HUGETLB = 0x4;
     internal const int MFD_HUGE_SHIFT = 26;
 
+    internal const int F_SETFD = 2;
+    internal const int FD_CLOEXEC = 1;
     internal const int F_ADD_SEALS = 1033;
     internal const int F_SEAL_SEAL = 0x1;
     internal const int F_SEAL_SHRINK = 0x2;

@@ -48,7 +48,7 @@ public sealed class KvmSystem : IDisposable
             throw new SystemCallException($"Opening {devicePath}", error, AdviceFor(error));
         }
 
-        SafeFileHandle file = new(descriptor, ownsHandle: true);
+        SafeFileHandle file = Descriptor.Own(descriptor);
         try
         {
             int version = LibC.Ioctl(file, KvmIoctl.KVM_GET_API_VERSION, 0);
@@ -99,7 +99,7 @@ public sealed class KvmSystem : IDisposable
         while (descriptor < 0 && Errno.Last == Errno.EINTR);
 
         return descriptor >= 0
-            ? new KvmVm(this, new SafeFileHandle(descriptor, ownsHandle: true))
+            ? new KvmVm(this, Descriptor.Own(descriptor))
             : throw new SystemCallException(
                 string.Create(CultureInfo.InvariantCulture, $"KVM_CREATE_VM with machine type {machineType}"),
                 Errno.Last,

@@ -105,7 +105,7 @@ public sealed class KvmVm : IDisposable
                 "EEXIST: the VM has this vCPU already. EINVAL: the number is too high (KVM_CAP_MAX_VCPUS).");
         }
 
-        SafeFileHandle file = new(descriptor, ownsHandle: true);
+        SafeFileHandle file = Descriptor.Own(descriptor);
         try
         {
             SafeMemoryMapping run = SafeMemoryMapping.OfFile(file, (nuint)_vcpuMappingSize, string.Create(CultureInfo.InvariantCulture, $"Mapping kvm_run of vCPU {id}"));
@@ -128,7 +128,7 @@ public sealed class KvmVm : IDisposable
 
         // The kernel fills the structure during the call only.
         return LibC.Ioctl(_file, KvmIoctl.KVM_CREATE_DEVICE, &device) == 0
-            ? new KvmDevice(type.ToString(), new SafeFileHandle(device.FileDescriptor, ownsHandle: true))
+            ? new KvmDevice(type.ToString(), Descriptor.Own(device.FileDescriptor))
             : throw new SystemCallException($"KVM_CREATE_DEVICE {type}", Errno.Last, "ENODEV: this host cannot emulate it. EEXIST: the VM has one already.");
     }
 

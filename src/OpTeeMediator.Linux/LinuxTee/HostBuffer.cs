@@ -10,8 +10,6 @@ namespace OpTeeMediator.Linux.LinuxTee;
 /// <remarks>Thread-safe as memory is: calls that use the same bytes at the same time see what they see.</remarks>
 internal sealed unsafe class HostBuffer : IDisposable
 {
-    private const long PageSize = 4096;
-
     private readonly PinBudget _budget;
     private readonly SafeHandle _registration;
     private readonly SafeMemoryMapping? _copy;
@@ -58,25 +56,37 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
 
         bool isMapped = memory.TryGetHostAddress(0, out nint address, out ulong length);
-        long pinnedBytes = PinnedBytes(isMapped ? address : 0, memory.Size);
+        ulong start = isMapped ? (ulong)address : memory.TryGetFile(0, out _, out long offset, out _) ? (ulong)offset : 0;
+        long pinnedBytes = budget.PinnedBytes(start, memory.Size);
         if (!TryTake(budget, pinnedBytes, memory.Size, logger))
         {
             return TeeReturnCode.OutOfMemory;
         }
 
         SafeMemoryMapping? copy = null;
-        int error = isMapped && length >= memory.Size
-            ? device.RegisterMemory(address, (nuint)memory.Size, out SafeHandle? registration, out int id)
-            : RegisterSideBySide(device, memory, out registration, out id);
-        if (error is Errno.EFAULT or Errno.EOPNOTSUPP)
+        try
         {
-            // The kernel cannot pin this memory (a device's, say), or its pieces do not fit together.
-            logger.BufferIsCopied(memory.Size);
-            error = RegisterCopy(device, memory.Size, out registration, out id, out copy);
-        }
+            int error = isMapped && length >= memory.Size
+                ? device.RegisterMemory(address, (nuint)memory.Size, out SafeHandle? registration, out int id)
+                : RegisterSideBySide(device, memory, out registration, out id);
+            if (error is Errno.EFAULT or Errno.EOPNOTSUPP)
+            {
+                // The kernel cannot pin this memory (a device's, say), or its pieces do not fit together.
+                logger.BufferIsCopied(memory.Size);
+                error = RegisterCopy(device, memory.Size, out registration, out id, out copy);
+            }
 
-        buffer = Finish(error, budget, pinnedBytes, memory.Size, registration, id, copy, logger);
-        return buffer is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+            buffer = TryCreate(error, budget, pinnedBytes, registration, id, copy);
+            return Answer(error, memory.Size, logger);
+        }
+        finally
+        {
+            // Refused, or what the VMM supplies has thrown.
+            if (buffer is null)
+            {
+                budget.Return(pinnedBytes);
+            }
+        }
     }
 
     /// <summary>Registers memory of the VMM, all zero.</summary>
@@ -84,15 +94,25 @@ internal sealed unsafe class HostBuffer : IDisposable
     internal static TeeReturnCode TryCreateCopied(ITeeDevice device, PinBudget budget, ulong size, ILogger logger, out HostBuffer? buffer)
     {
         buffer = null;
-        long pinnedBytes = PinnedBytes(0, size);
+        long pinnedBytes = budget.PinnedBytes(0, size);
         if (!TryTake(budget, pinnedBytes, size, logger))
         {
             return TeeReturnCode.OutOfMemory;
         }
 
-        int error = RegisterCopy(device, size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy);
-        buffer = Finish(error, budget, pinnedBytes, size, registration, id, copy, logger);
-        return buffer is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+        try
+        {
+            int error = RegisterCopy(device, size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy);
+            buffer = TryCreate(error, budget, pinnedBytes, registration, id, copy);
+            return Answer(error, size, logger);
+        }
+        finally
+        {
+            if (buffer is null)
+            {
+                budget.Return(pinnedBytes);
+            }
+        }
     }
 
     /// <summary>Copies part of a guest's buffer to the TEE's side.</summary>
@@ -144,10 +164,6 @@ internal sealed unsafe class HostBuffer : IDisposable
         return false;
     }
 
-    /// <summary>What the kernel pins, in bytes: whole pages; negative if that is beyond all limits.</summary>
-    private static long PinnedBytes(nint address, ulong size) =>
-        size > long.MaxValue - (2 * PageSize) ? -1 : ((address & (PageSize - 1)) + (long)size + PageSize - 1) / PageSize * PageSize;
-
     private static int RegisterSideBySide(ITeeDevice device, TeeSharedMemory memory, out SafeHandle? registration, out int id)
     {
         registration = null;
@@ -168,33 +184,40 @@ internal sealed unsafe class HostBuffer : IDisposable
     {
         registration = null;
         id = -1;
-        copy = SafeMemoryMapping.TryCreateShared((nuint)size);
-        if (copy is null)
+        copy = null;
+        SafeMemoryMapping? mapping = SafeMemoryMapping.TryCreateShared((nuint)size);
+        if (mapping is null)
         {
             return Errno.Last;
         }
 
-        int error = device.RegisterMemory(copy.Address, (nuint)size, out registration, out id);
-        if (error != 0)
+        try
         {
-            copy.Dispose();
-            copy = null;
+            int error = device.RegisterMemory(mapping.Address, (nuint)size, out registration, out id);
+            copy = error == 0 ? mapping : null;
+            return error;
         }
-
-        return error;
+        finally
+        {
+            if (copy is null)
+            {
+                mapping.Dispose();
+            }
+        }
     }
 
-    private static HostBuffer? Finish(
-        int error, PinBudget budget, long pinnedBytes, ulong size, SafeHandle? registration, int id, SafeMemoryMapping? copy, ILogger logger)
+    private static HostBuffer? TryCreate(int error, PinBudget budget, long pinnedBytes, SafeHandle? registration, int id, SafeMemoryMapping? copy) =>
+        error == 0 ? new HostBuffer(budget, pinnedBytes, registration!, id, copy) : null;
+
+    private static TeeReturnCode Answer(int error, ulong size, ILogger logger)
     {
         if (error == 0)
         {
-            return new HostBuffer(budget, pinnedBytes, registration!, id, copy);
+            return TeeReturnCode.Success;
         }
 
         // The TEE's room for registrations is shared by all its clients; that it is used up is an ordinary answer.
-        budget.Return(pinnedBytes);
         logger.BufferRefused(size, new ErrorName(error));
-        return null;
+        return TeeReturnCode.OutOfMemory;
     }
 }

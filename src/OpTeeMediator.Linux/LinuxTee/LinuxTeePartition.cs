@@ -20,17 +20,25 @@ internal sealed class LinuxTeePartition : ITeePartition
     private readonly ILogger _logger;
     private int _isDisposed;
 
-    /// <summary>Takes over an open device, and closes it at the end or if it fails.</summary>
-    internal LinuxTeePartition(ITeeDevice device, TeeVirtualMachine virtualMachine, LinuxTeeLogin login, PinBudget budget)
+    /// <summary>Takes over an open device, and closes it at the end; if this constructor throws, the caller closes it.</summary>
+    internal LinuxTeePartition(ITeeDevice device, TeeVirtualMachine virtualMachine, LinuxTeeLogin login, PinBudget budget, Action<Thread> start)
     {
         _device = device;
         _virtualMachine = virtualMachine;
         _login = login;
         _budget = budget;
         _logger = virtualMachine.LoggerFactory.CreateLogger<LinuxTeeBackend>();
-        _running = new RunningCalls(device, virtualMachine.ConcurrentCalls, virtualMachine.Name);
-        Devices = HostDevices.Query(device, budget, virtualMachine.Access, _logger);
-        _logger.PartitionCreated(virtualMachine.Name, Devices?.Count ?? 0);
+        _running = new RunningCalls(device, virtualMachine.ConcurrentCalls, virtualMachine.Name, _logger, start);
+        try
+        {
+            Devices = HostDevices.Query(device, budget, virtualMachine.Access, _logger);
+            _logger.PartitionCreated(virtualMachine.Name, Devices?.Count ?? 0);
+        }
+        catch
+        {
+            _running.Dispose();
+            throw;
+        }
     }
 
     /// <inheritdoc/>
@@ -70,14 +78,20 @@ internal sealed class LinuxTeePartition : ITeePartition
     {
         if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
         {
-            if (_budget.Registrations != 0)
+            try
             {
-                _logger.RegistrationsLeft(_virtualMachine.Name, _budget.Registrations);
-            }
+                if (_budget.Registrations != 0)
+                {
+                    _logger.RegistrationsLeft(_virtualMachine.Name, _budget.Registrations);
+                }
 
-            // The driver closes what sessions are left with the file.
-            _running.Dispose();
-            _device.Dispose();
+                _running.Dispose();
+            }
+            finally
+            {
+                // The driver closes what sessions are left with the file.
+                _device.Dispose();
+            }
         }
 
         return ValueTask.CompletedTask;
@@ -166,8 +180,18 @@ internal sealed class LinuxTeePartition : ITeePartition
                 return Failed("TEE_IOC_OPEN_SESSION", error);
             }
 
-            exchange.Finish(request.Parameters, argument.Parameters);
             TeeResult result = new((TeeReturnCode)argument.ReturnCode, (TeeOrigin)argument.ReturnOrigin);
+            try
+            {
+                exchange.Finish(request.Parameters, argument.Parameters);
+            }
+            catch when (result.IsSuccess)
+            {
+                // The VMM's guest memory has thrown: the guest never learns of this session.
+                CloseSession(argument.Session);
+                throw;
+            }
+
             request.Session = result.IsSuccess ? new LinuxTeeSession(this, argument.Session) : null;
             return result;
         }

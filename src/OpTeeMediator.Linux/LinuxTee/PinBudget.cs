@@ -2,7 +2,10 @@ namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>How much memory of the host one VM may keep pinned by the TEE.</summary>
 /// <remarks>Thread-safe. No rlimit counts these pages or the files that keep them, so this is the only bound.</remarks>
-internal sealed class PinBudget(long maximumBytes, int maximumRegistrations)
+/// <param name="maximumBytes">The limit in bytes.</param>
+/// <param name="maximumRegistrations">The limit in registrations.</param>
+/// <param name="pageSize">The size of the host's pages in bytes: the kernel pins whole ones.</param>
+internal sealed class PinBudget(long maximumBytes, int maximumRegistrations, int pageSize)
 {
     private long _bytes;
     private int _registrations;
@@ -14,6 +17,15 @@ internal sealed class PinBudget(long maximumBytes, int maximumRegistrations)
     internal long Bytes => Volatile.Read(ref _bytes);
 
     internal int Registrations => Volatile.Read(ref _registrations);
+
+    /// <summary>The bytes of the pages that contain a range; negative if they are beyond all limits.</summary>
+    /// <param name="address">The first address of the range, or its offset in a file: only its place within a page matters.</param>
+    /// <param name="size">The length of the range in bytes.</param>
+    internal long PinnedBytes(ulong address, ulong size)
+    {
+        ulong page = (ulong)pageSize;
+        return size > long.MaxValue - (2 * page) ? -1 : (long)(((address & (page - 1)) + size + page - 1) / page * page);
+    }
 
     /// <summary>Takes one registration's share.</summary>
     /// <returns><see langword="false"/>, with nothing taken, if there is not enough left.</returns>

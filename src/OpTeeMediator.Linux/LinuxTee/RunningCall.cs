@@ -86,12 +86,19 @@ internal sealed class RunningCall
             cancelId = _cancelId;
         }
 
-        _ = device.Cancel(session, cancelId);
-        lock (_gate)
+        try
         {
-            _isSending = false;
-            Monitor.PulseAll(_gate);
+            _ = device.Cancel(session, cancelId);
             return true;
+        }
+        finally
+        {
+            // Also if the device has thrown: the command waits for this.
+            lock (_gate)
+            {
+                _isSending = false;
+                Monitor.PulseAll(_gate);
+            }
         }
     }
 }

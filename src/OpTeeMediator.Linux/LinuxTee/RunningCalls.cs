@@ -1,11 +1,13 @@
+using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The commands of one VM that may be inside the host's TEE, and the thread that cancels them.</summary>
 /// <remarks>
-/// The driver's TEE_IOC_CANCEL may block until OP-TEE has a thread for it, while whoever asks for a cancellation must not: hence a thread, started with
-/// the first of them. Thread-safe.
+/// The driver's TEE_IOC_CANCEL may block until OP-TEE has a thread for it, while the thread that asks for a cancellation must not: hence a thread of its
+/// own, one for each VM, started with the VM so that no call of the guest makes one. Thread-safe.
 /// </remarks>
 internal sealed class RunningCalls : IDisposable
 {
@@ -14,23 +16,35 @@ internal sealed class RunningCalls : IDisposable
     private const int LastRepetitionMilliseconds = 1000;
 
     private readonly ITeeDevice _device;
-    private readonly string _threadName;
+    private readonly string _virtualMachine;
+    private readonly ILogger _logger;
     private readonly RunningCall[] _calls;
-    private readonly Lock _gate = new();
     private readonly AutoResetEvent _wake = new(initialState: false);
-    private Thread? _thread;
+    private readonly Thread _thread;
     private uint _lastCancelId;
-    private volatile bool _isDisposed;
+    private int _hasFailed;
+    private volatile bool _isStopping;
+    private int _isDisposed;
 
-    internal RunningCalls(ITeeDevice device, int count, string virtualMachine)
+    /// <summary>Starts the thread.</summary>
+    /// <param name="device">The device to be told of cancellations; it outlives this object.</param>
+    /// <param name="count">How many commands can run at the same time.</param>
+    /// <param name="virtualMachine">The VM's name.</param>
+    /// <param name="logger">Where to log.</param>
+    /// <param name="start">Starts a thread; tests make it fail.</param>
+    internal RunningCalls(ITeeDevice device, int count, string virtualMachine, ILogger logger, Action<Thread> start)
     {
         _device = device;
-        _threadName = $"tee-cancel {virtualMachine}";
+        _virtualMachine = virtualMachine;
+        _logger = logger;
         _calls = new RunningCall[count];
         foreach (ref RunningCall call in _calls.AsSpan())
         {
             call = new RunningCall();
         }
+
+        _thread = new Thread(SendCancellations) { IsBackground = true, Name = $"tee-cancel {virtualMachine}" };
+        start(_thread);
     }
 
     /// <summary>Notes that a command is about to enter the TEE.</summary>
@@ -56,7 +70,6 @@ internal sealed class RunningCalls : IDisposable
         {
             if (call.TryRequestCancel(request))
             {
-                StartThread();
                 _ = _wake.Set();
                 return;
             }
@@ -66,34 +79,12 @@ internal sealed class RunningCalls : IDisposable
     /// <summary>Ends the thread. No command is running any more.</summary>
     public void Dispose()
     {
-        lock (_gate)
+        if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
         {
-            if (_isDisposed)
-            {
-                return;
-            }
-
-            _isDisposed = true;
-        }
-
-        if (_thread is { } thread)
-        {
+            _isStopping = true;
             _ = _wake.Set();
-            thread.Join();
-        }
-
-        _wake.Dispose();
-    }
-
-    private void StartThread()
-    {
-        lock (_gate)
-        {
-            if (_thread is null && !_isDisposed)
-            {
-                _thread = new Thread(SendCancellations) { IsBackground = true, Name = _threadName };
-                _thread.Start();
-            }
+            _thread.Join();
+            _wake.Dispose();
         }
     }
 
@@ -101,7 +92,7 @@ internal sealed class RunningCalls : IDisposable
     {
         int interval = FirstRepetitionMilliseconds;
         bool isAnyPending = false;
-        while (!_isDisposed)
+        while (!_isStopping)
         {
             // A new cancellation begins with short intervals again.
             bool isNew = _wake.WaitOne(isAnyPending ? interval : Timeout.Infinite);
@@ -109,8 +100,26 @@ internal sealed class RunningCalls : IDisposable
             isAnyPending = false;
             foreach (RunningCall call in _calls)
             {
-                isAnyPending |= !_isDisposed && call.Cancel(_device);
+                isAnyPending |= !_isStopping && TryCancel(call);
             }
+        }
+    }
+
+    private bool TryCancel(RunningCall call)
+    {
+        try
+        {
+            return call.Cancel(_device);
+        }
+        catch (Exception exception)
+        {
+            // The command then ends by itself. Logged once for each VM, since the guest decides how often it cancels.
+            if (Interlocked.Exchange(ref _hasFailed, 1) == 0)
+            {
+                _logger.CancellationFailed(_virtualMachine, exception);
+            }
+
+            return false;
         }
     }
 }

@@ -56,13 +56,20 @@ internal sealed class SideBySideMapping : IDisposable
 
         ulong start = RoundUp((ulong)reserved, granule);
         SideBySideMapping mapping = new(reserved, reservedLength, (nint)(start + lead));
-        if (TryMapPieces(memory, start, lead, granule))
+        bool isMapped = false;
+        try
         {
-            return mapping;
+            isMapped = TryMapPieces(memory, start, lead, granule);
+            return isMapped ? mapping : null;
         }
-
-        mapping.Dispose();
-        return null;
+        finally
+        {
+            // Refused, or the VMM's guest memory has thrown.
+            if (!isMapped)
+            {
+                mapping.Dispose();
+            }
+        }
     }
 
     private static bool TryMapPieces(TeeSharedMemory memory, ulong start, ulong lead, ulong granule)

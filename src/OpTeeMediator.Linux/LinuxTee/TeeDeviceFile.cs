@@ -54,7 +54,7 @@ internal sealed unsafe class TeeDeviceFile : ITeeDevice
             return Errno.Last;
         }
 
-        registration = new SafeFileHandle(descriptor, ownsHandle: true);
+        registration = Descriptor.Own(descriptor);
         id = data.Id;
         return 0;
     }
@@ -65,7 +65,7 @@ internal sealed unsafe class TeeDeviceFile : ITeeDevice
     {
         int descriptor = LibC.Open(path, LibC.O_RDWR | LibC.O_CLOEXEC, 0);
         return descriptor >= 0
-            ? new TeeDeviceFile(new SafeFileHandle(descriptor, ownsHandle: true))
+            ? new TeeDeviceFile(Descriptor.Own(descriptor))
             : throw TeeSupport.OpenFailure(path, Errno.Last);
     }
 

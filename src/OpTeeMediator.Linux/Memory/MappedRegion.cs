@@ -49,7 +49,7 @@ internal sealed unsafe class MappedRegion
                     : string.Create(CultureInfo.InvariantCulture, $"ENODEV: this host has no huge pages of {hugePageSize} bytes; see /sys/kernel/mm/hugepages."));
         }
 
-        SafeFileHandle file = new(descriptor, ownsHandle: true);
+        SafeFileHandle file = Descriptor.Own(descriptor);
         try
         {
             Check(LibC.SetLength(file, (long)range.Length), "ftruncate", range, "");

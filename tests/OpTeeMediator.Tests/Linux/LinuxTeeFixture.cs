@@ -32,10 +32,16 @@ internal abstract class LinuxTeeFixture
     [SetUp]
     public void CreateVm()
     {
-        Device = new FakeTeeDevice { OnOpenSession = argument => IsEnumeration(argument) ? TeeReturnCode.ItemNotFound : TeeReturnCode.Success };
-        Log = new ListLoggerFactory();
+        CreateDevice();
         _memory = MemfdGuestMemory.Create(new GuestRange(Start, 1 << 20));
         _partition = CreatePartition(new LinuxTeeOptions(), TeeAccess.All);
+    }
+
+    /// <summary>A fresh driver, and an empty log.</summary>
+    protected void CreateDevice()
+    {
+        Device = new FakeTeeDevice { OnOpenSession = argument => IsEnumeration(argument) ? TeeReturnCode.ItemNotFound : TeeReturnCode.Success };
+        Log = new ListLoggerFactory();
     }
 
     [TearDown]
@@ -85,5 +91,5 @@ internal abstract class LinuxTeeFixture
         return bytes;
     }
 
-    private static bool IsEnumeration(in TeeOpenSessionArgument argument) => ((ReadOnlySpan<byte>)argument.Application).SequenceEqual(Enumeration.ToByteArray(bigEndian: true));
+    protected static bool IsEnumeration(in TeeOpenSessionArgument argument) => ((ReadOnlySpan<byte>)argument.Application).SequenceEqual(Enumeration.ToByteArray(bigEndian: true));
 }

@@ -3,8 +3,11 @@ namespace OpTeeMediator.Machines;
 /// <summary>How a guest is to be.</summary>
 public sealed record GuestOptions
 {
-    /// <summary>Its kernel: <c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</summary>
-    public string Kernel { get; init; } = "6.12";
+    /// <summary>
+    /// Its kernel: <c>default</c>, the machine's own Linux; <c>6.12</c>; <c>6.1</c>; or <c>kexec</c>: the machine's own with another one
+    /// in /boot.
+    /// </summary>
+    public string Kernel { get; init; } = "default";
 
     /// <summary>Its memory in MiB.</summary>
     public int Memory { get; init; } = 256;

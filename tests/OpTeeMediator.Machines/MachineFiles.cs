@@ -13,18 +13,18 @@ public static class MachineFiles
     /// <returns>The folder that holds them, on this machine.</returns>
     public static async Task<string> BuildAsync()
     {
-        string folder = Path.Combine(MachineScripts.Repository, "artifacts", "machine-files", "disk");
+        string folder = Path.Combine(MachineScripts.Repository, "artifacts", "machine-files", MachineScripts.Suite);
         await MachineScripts.RunAsync(Builds, "files", folder);
         return folder;
     }
 
     /// <summary>A guest's kernel, in the machine.</summary>
-    /// <param name="version"><c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</param>
+    /// <param name="version">As <see cref="GuestOptions.Kernel"/>.</param>
     /// <returns>Its path.</returns>
     public static string Kernel(string version) => $"/files/guest-{version}/Image";
 
     /// <summary>A guest's initramfs, in the machine.</summary>
-    /// <param name="version"><c>6.12</c>, <c>6.1</c>, or <c>kexec</c>: 6.12 with another one in /boot.</param>
+    /// <param name="version">As <see cref="GuestOptions.Kernel"/>.</param>
     /// <returns>Its path.</returns>
     public static string Initramfs(string version) => $"/files/guest-{version}/initramfs.cpio";
 

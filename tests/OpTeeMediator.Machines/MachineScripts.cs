@@ -12,6 +12,9 @@ public static class MachineScripts
     /// <summary>The repository's folder.</summary>
     public static string Repository => Path.GetFullPath(Path.Combine(Folder, "..", ".."));
 
+    /// <summary>The Debian suite that Linux, OP-TEE and what belongs to it come from: OPTEE_MEDIATOR_SUITE.</summary>
+    public static string Suite { get; } = Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_SUITE") is { Length: > 0 } suite ? suite : "trixie";
+
     /// <summary>Runs a program to its end.</summary>
     /// <param name="timeout">How long at most.</param>
     /// <param name="program">A program, or one of the scripts.</param>

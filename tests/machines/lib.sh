@@ -20,3 +20,7 @@ usage() { awk 'NR > 1 { if (!sub(/^# ?/, "")) exit; print }' "$0"; }
 
 # need_option_value OPTION COUNT-OF-ARGUMENTS-LEFT
 need_option_value() { (($2 >= 2)) || die "$1 needs a value (see --help)"; }
+
+# The Debian suite that Linux, OP-TEE and what belongs to it come from.
+# shellcheck disable=SC2034 # used by those who source this file
+suite=${OPTEE_MEDIATOR_SUITE:-trixie}

@@ -107,7 +107,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <returns>The machine.</returns>
     public static async Task<PartitionedMachine> CreateAsync(PartitionedMachineOptions options)
     {
-        string[] built = await MachineScripts.RunAsync(Builds, "build", options.HasSecureWorld ? ["el2-stub", "guest-6.12", "firmware-virtualized"] : ["el2-stub", "guest-6.12"]);
+        string[] built = await MachineScripts.RunAsync(Builds, "build", options.HasSecureWorld ? ["el2-stub", "guest", "firmware-virtualized"] : ["el2-stub", "guest"]);
         string folder = Directory.CreateDirectory(Path.Combine("/dev/shm", $"optee-{Guid.NewGuid():n}"[..14])).FullName;
         var machine = new PartitionedMachine(folder, options);
         try

@@ -66,7 +66,10 @@ public sealed class ApplicationCall
         }
     }
 
-    /// <summary>What can be asked of the guest, while a session is opened or a command runs.</summary>
+    /// <summary>
+    /// What can be asked of the guest while an entry point runs. When a session is closed because its guest's driver or the VM is gone, every call returns
+    /// <see cref="TeeReturnCode.Communication"/>.
+    /// </summary>
     public ApplicationGuest Guest => _guest ??= new ApplicationGuest(this);
 
     /// <summary>The operation while an entry point runs.</summary>
@@ -85,7 +88,7 @@ public sealed class ApplicationCall
         get
         {
             ThrowIfInline();
-            return _request?.Guest ?? throw new InvalidOperationException("The guest can be asked only while a session is opened or a command runs.");
+            return _request?.Guest ?? throw new InvalidOperationException("The guest can be asked only while an entry point of the session runs.");
         }
     }
 

@@ -3,7 +3,7 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Software;
 
-/// <summary>What a trusted application can ask of its guest while a session is opened or a command runs: OP-TEE's calls to normal world.</summary>
+/// <summary>What a trusted application can ask of its guest while an entry point of a session runs: OP-TEE's calls to normal world.</summary>
 /// <remarks>
 /// <para>Every method blocks until the guest has answered, and throws where nothing may block: the application's manifest must say
 /// <see cref="TeeExecution.Worker"/>. The vCPU carries the call and is free meanwhile; the session, and the instance unless it is concurrent, is busy, as in OP-TEE.

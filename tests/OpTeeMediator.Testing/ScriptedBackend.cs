@@ -7,6 +7,7 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
 {
     private int _partitions;
     private int _disposals;
+    private int _resets;
     private int _sessions;
     private int _closings;
     private int _registered;
@@ -30,6 +31,9 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
 
     public Func<ValueTask>? OnClose { get; set; }
 
+    /// <summary>Called when the VM is reset.</summary>
+    public Func<ValueTask>? OnReset { get; set; }
+
     public TeeExecution Execution { get; set; } = TeeExecution.Inline;
 
     public TeeExecution MemoryExecution { get; set; } = TeeExecution.Inline;
@@ -44,6 +48,9 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     public int Partitions => Volatile.Read(ref _partitions);
 
     public int Disposals => Volatile.Read(ref _disposals);
+
+    /// <summary>How often the backend was told that the VM is reset.</summary>
+    public int Resets => Volatile.Read(ref _resets);
 
     /// <summary>Sessions open now.</summary>
     public int OpenSessions => Volatile.Read(ref _sessions) - Volatile.Read(ref _closings);
@@ -82,7 +89,7 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) =>
         OnInvoke is null ? ValueTask.FromResult(TeeResult.Success) : OnInvoke(request);
 
-    public ValueTask CloseAsync()
+    public ValueTask CloseAsync(TeeRequest request)
     {
         _ = Interlocked.Increment(ref _closings);
         return OnClose is null ? ValueTask.CompletedTask : OnClose();
@@ -109,6 +116,12 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     {
         _ = Interlocked.Increment(ref _cancellations);
         OnCancel?.Invoke(request);
+    }
+
+    public ValueTask ResetAsync()
+    {
+        _ = Interlocked.Increment(ref _resets);
+        return OnReset is null ? ValueTask.CompletedTask : OnReset();
     }
 
     public ValueTask DisposeAsync()

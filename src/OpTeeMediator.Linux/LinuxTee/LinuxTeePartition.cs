@@ -74,6 +74,13 @@ internal sealed class LinuxTeePartition : ITeePartition
     public void Cancel(TeeRequest request) => _running.Cancel(request);
 
     /// <inheritdoc/>
+    /// <remarks>
+    /// Does nothing: the VM's sessions and memory are gone from the open device by then, and what the host's applications keep without a session is the
+    /// host's, shared with its other clients.
+    /// </remarks>
+    public ValueTask ResetAsync() => ValueTask.CompletedTask;
+
+    /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _isDisposed, 1) == 0)

@@ -12,7 +12,7 @@ internal sealed class LinuxTeeSession(LinuxTeePartition partition, uint session)
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) => new(partition.Invoke(request, session));
 
     /// <inheritdoc/>
-    public ValueTask CloseAsync()
+    public ValueTask CloseAsync(TeeRequest request)
     {
         partition.CloseSession(session);
         return ValueTask.CompletedTask;

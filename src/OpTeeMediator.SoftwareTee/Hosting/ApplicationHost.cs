@@ -59,9 +59,37 @@ internal sealed class ApplicationHost
     public void Release(ApplicationInstance instance)
     {
         instance.Sessions--;
-        if (instance.Sessions == 0 && !Manifest.InstanceKeepAlive)
+        if (instance.Sessions == 0 && (!Manifest.InstanceKeepAlive || instance.EndsWithLastSession))
         {
             Destroy(instance);
+        }
+    }
+
+    /// <summary>The VM is reset: ends the instance that was kept alive, now or with its last session.</summary>
+    public void Reset()
+    {
+        if (_single is not { } instance)
+        {
+            return;
+        }
+
+        instance.EndsWithLastSession = true;
+        SpinWait spin = default;
+        while (instance.Sessions == 0)
+        {
+            // Without a session the gate is taken for a moment only.
+            if (_gate.TryTake())
+            {
+                if (instance.Sessions == 0)
+                {
+                    Destroy(instance);
+                }
+
+                _gate.Exit();
+                return;
+            }
+
+            spin.SpinOnce();
         }
     }
 

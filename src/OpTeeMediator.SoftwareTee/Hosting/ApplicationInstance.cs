@@ -6,6 +6,8 @@ namespace OpTeeMediator.Software.Hosting;
 internal sealed class ApplicationInstance(TrustedApplication application, Gate gate)
 {
     private int _isDead;
+    private int _sessions;
+    private int _endsWithLastSession;
 
     /// <summary>The application's object.</summary>
     public TrustedApplication Application => application;
@@ -14,7 +16,18 @@ internal sealed class ApplicationInstance(TrustedApplication application, Gate g
     public Gate Gate => gate;
 
     /// <summary>The number of sessions; changed only inside <see cref="Gate"/>.</summary>
-    public int Sessions { get; set; }
+    public int Sessions
+    {
+        get => Volatile.Read(ref _sessions);
+        set => Interlocked.Exchange(ref _sessions, value);
+    }
+
+    /// <summary>Whether the instance ends without a session even if its application wants it kept: it is from before the VM's reset.</summary>
+    public bool EndsWithLastSession
+    {
+        get => Volatile.Read(ref _endsWithLastSession) != 0;
+        set => Interlocked.Exchange(ref _endsWithLastSession, value ? 1 : 0);
+    }
 
     /// <summary>Whether it has panicked.</summary>
     public bool IsDead => Volatile.Read(ref _isDead) != 0;

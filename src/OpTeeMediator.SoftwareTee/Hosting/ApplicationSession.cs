@@ -85,12 +85,12 @@ internal sealed class ApplicationSession : ITeeSession
     }
 
     /// <inheritdoc/>
-    public async ValueTask CloseAsync()
+    public async ValueTask CloseAsync(TeeRequest request)
     {
         _gate.Enter();
         try
         {
-            if (!_instance.IsDead)
+            if (TryBegin(request, out _))
             {
                 _ = await FinishAsync(Start(TeeOperation.CloseSession), nameof(TrustedApplication.CloseSession));
             }

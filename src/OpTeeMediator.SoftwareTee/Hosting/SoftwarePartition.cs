@@ -81,6 +81,18 @@ internal sealed class SoftwarePartition : ITeePartition
     }
 
     /// <inheritdoc/>
+    /// <remarks>Instances that are kept alive end: at once, or with the last session if a driver after the reset has opened one already.</remarks>
+    public ValueTask ResetAsync()
+    {
+        foreach (ApplicationHost host in _hosts.Values)
+        {
+            host.Reset();
+        }
+
+        return default;
+    }
+
+    /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
         if (!_isDisposed)

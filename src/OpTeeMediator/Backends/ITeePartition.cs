@@ -44,4 +44,16 @@ public interface ITeePartition : IAsyncDisposable
     /// though it may be over by then.
     /// </param>
     void Cancel(TeeRequest request);
+
+    /// <summary>The VM is reset: the TEE starts again for it, as a machine's TEE does when the machine is reset.</summary>
+    /// <returns>A task that ends when nothing is left of what the VM's trusted applications have kept in memory.</returns>
+    /// <remarks>
+    /// <para>Called after all sessions of the drivers before the reset are closed and all their memory is unregistered. A driver that is loaded again
+    /// (EXCHANGE_CAPABILITIES) is no reset: its sessions end, but what applications keep without a session stays.</para>
+    /// <para>A session of a driver after the reset may be open already if the VMM does not wait for
+    /// <see cref="Guests.OpTeeGuest.ResetAsync"/>, or if that has returned at its deadline. A TEE that others share too, such as the host's, cannot
+    /// start again for one VM: it does nothing here.</para>
+    /// <para>An exception is a host fault; the log has one entry.</para>
+    /// </remarks>
+    ValueTask ResetAsync();
 }

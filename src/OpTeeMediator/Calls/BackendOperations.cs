@@ -55,7 +55,7 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
 
                 default:
                     bool isClosing = request.Operation == TeeOperation.CloseSession;
-                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync() : partition.UnregisterMemoryAsync(slot.Buffer!);
+                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync(request) : partition.UnregisterMemoryAsync(slot.Buffer!);
                     if (ending.IsCompletedSuccessfully)
                     {
                         ending.GetAwaiter().GetResult();

@@ -20,7 +20,7 @@ internal sealed class DeviceEnumeration(IEnumerable<TeeDevice> devices) : ITeeSe
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) =>
         ValueTask.FromResult(new TeeResult(Answer(request), TeeOrigin.TrustedApplication));
 
-    public ValueTask CloseAsync() => ValueTask.CompletedTask;
+    public ValueTask CloseAsync(TeeRequest request) => ValueTask.CompletedTask;
 
     private TeeReturnCode Answer(TeeRequest request)
     {

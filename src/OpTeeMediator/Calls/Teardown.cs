@@ -43,7 +43,8 @@ internal static class Teardown
         Exception? failure = null;
         while (incarnation.Sessions.FindAny() is { } session)
         {
-            Try(() => session.Backend?.CloseAsync() ?? ValueTask.CompletedTask, ref failure);
+            TeeRequest closing = new() { Operation = TeeOperation.CloseSession, Guest = new AbsentGuest() };
+            Try(() => session.Backend?.CloseAsync(closing) ?? ValueTask.CompletedTask, ref failure);
             using (incarnation.Gate.Enter())
             {
                 incarnation.Sessions.Remove(session);

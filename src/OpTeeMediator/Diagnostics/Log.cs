@@ -39,6 +39,9 @@ internal static partial class Log
     [LoggerMessage(1201, LogLevel.Error, "What an earlier life of the guest's driver left could not be freed")]
     public static partial void TeardownFailed(this ILogger log, Exception exception);
 
+    [LoggerMessage(1202, LogLevel.Error, "The TEE backend could not be reset with its VM; what its applications keep may be from before the reset")]
+    public static partial void BackendResetFailed(this ILogger log, Exception exception);
+
     [LoggerMessage(1300, LogLevel.Error, "The VMM's guest memory failed; the guest is told that the memory is bad")]
     public static partial void GuestMemoryFailed(this ILogger log, Exception exception);
 

@@ -149,7 +149,9 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The guest starts anew: drops its calls, sessions and shared memory, and leaves a usable handler.</summary>
+    /// <summary>
+    /// The VM is reset: drops its calls, sessions and shared memory, resets the TEE (<see cref="ITeePartition.ResetAsync"/>), and leaves a usable handler.
+    /// </summary>
     /// <returns>
     /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed by then is freed when the calls that
     /// hold it end.
@@ -162,7 +164,10 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         lock (_lifeCycle)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
-            teardown = Replace(_calls.Incarnation, NewIncarnation());
+            teardown = ResetBackendAsync(Replace(_calls.Incarnation, NewIncarnation()));
+
+            // The partition is not disposed of before.
+            _teardowns.Add(teardown);
         }
 
         await WaitOrWarn(teardown);
@@ -390,6 +395,19 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             teardown.SetResult();
         });
         return teardown.Task;
+    }
+
+    private async Task ResetBackendAsync(Task teardown)
+    {
+        await teardown;
+        try
+        {
+            await _partition.ResetAsync();
+        }
+        catch (Exception exception)
+        {
+            _log.BackendResetFailed(exception);
+        }
     }
 
     private async Task WithdrawAsync(Task[] teardowns)

@@ -293,6 +293,8 @@ internal sealed class FailureTests
         {
         }
 
+        public ValueTask ResetAsync() => ValueTask.CompletedTask;
+
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }
 

@@ -137,6 +137,48 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
+    public async Task ResetAsync_SessionsAndBuffers_BackendIsResetWhenTheyAreFreed()
+    {
+        (int, int) left = default;
+        await using GuestBench bench = Create();
+        _ = bench.Open();
+        _ = bench.Share(Cookie, 1);
+        bench.Backend.OnReset = () =>
+        {
+            left = (bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers);
+            return ValueTask.CompletedTask;
+        };
+
+        _ = bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+        int resetsOfADriver = bench.Backend.Resets;
+        _ = bench.Open();
+        await bench.Guest.ResetAsync();
+
+        Assert.That((resetsOfADriver, bench.Backend.Resets, left), Is.EqualTo((0, 1, (0, 0))));
+    }
+
+    [TestCase(false)]
+    [TestCase(true)]
+    public async Task ResetAsync_BackendThrows_IsLoggedAndTheHandlerGoesOn(bool isAsynchronous)
+    {
+        await using GuestBench bench = Create();
+        bench.Backend.OnReset = async () =>
+        {
+            if (isAsynchronous)
+            {
+                await Task.Yield();
+            }
+
+            throw new InvalidOperationException("The backend fails.");
+        };
+
+        await bench.Guest.ResetAsync();
+
+        Assert.That(bench.Loggers.EventIds, Does.Contain(1202));
+        Assert.That(bench.Driver.OpenSession(GuestBench.Application).ReturnCode, Is.Zero);
+    }
+
+    [Test]
     public async Task ResetAsync_AfterDisposal_Throws()
     {
         GuestBench bench = Create();

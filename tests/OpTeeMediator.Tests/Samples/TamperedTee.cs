@@ -34,6 +34,8 @@ internal sealed class TamperedTee(ITeeBackend tee, Func<TeeRequest, TeeResult, T
 
         public void Cancel(TeeRequest request) => partition.Cancel(request);
 
+        public ValueTask ResetAsync() => partition.ResetAsync();
+
         public ValueTask DisposeAsync() => partition.DisposeAsync();
     }
 
@@ -43,6 +45,6 @@ internal sealed class TamperedTee(ITeeBackend tee, Func<TeeRequest, TeeResult, T
 
         public async ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) => tamper(request, await session.InvokeCommandAsync(request));
 
-        public ValueTask CloseAsync() => session.CloseAsync();
+        public ValueTask CloseAsync(TeeRequest request) => session.CloseAsync(request);
     }
 }

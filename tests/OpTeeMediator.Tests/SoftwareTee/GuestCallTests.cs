@@ -237,6 +237,26 @@ internal sealed class GuestCallTests
     }
 
     [Test]
+    public async Task Guest_WhileASessionIsClosed_AnswersAndOtherSessionsGoOn()
+    {
+        TeeReturnCode code = TeeReturnCode.Generic;
+        await using GuestCallBench bench = Create(_ => TeeReturnCode.Success, SoftwareTeeBench.MultiSession);
+        bench.Application!.WhenClosed = call =>
+        {
+            using GuestFile? file = call.Guest.Files.Create("state", out code);
+            code |= file!.Write(0, "kept"u8);
+        };
+        uint other = bench.Open(SoftwareTeeBench.MultiSession.Uuid);
+
+        uint closed = bench.Driver.CloseSession(bench.Session).ReturnCode;
+
+        Assert.That((closed, code), Is.EqualTo((0u, TeeReturnCode.Success)));
+        Assert.That(bench.Supplicant.Files["state"], Is.EqualTo("kept"u8.ToArray()));
+        Assert.That(bench.Driver.Invoke(other, 0).ReturnCode, Is.Zero);
+        Assert.That(bench.Supplicant.Open, Is.Zero);
+    }
+
+    [Test]
     public async Task Guest_FromAnotherThreadAfterAnAwait_Answers()
     {
         await using GuestCallBench bench = new(SoftwareTeeBench.PerSession, async call =>

@@ -1,0 +1,30 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>What the guest can be asked when nobody in it answers any more: while the mediator closes the sessions that a driver has left.</summary>
+internal sealed class AbsentGuest : GuestServices
+{
+    private readonly TeeParameter[] _parameters = new TeeParameter[ParameterCount];
+
+    /// <inheritdoc/>
+    public override Span<TeeParameter> Parameters => _parameters;
+
+    /// <inheritdoc/>
+    public override ValueTask<TeeReturnCode> CallAsync(uint command, int parameters) => new(TeeReturnCode.Communication);
+
+    /// <inheritdoc/>
+    public override TeeReturnCode CallAndBlock(uint command, int parameters) => TeeReturnCode.Communication;
+
+    /// <inheritdoc/>
+    public override ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size) => default;
+
+    /// <inheritdoc/>
+    public override TeeSharedMemory? AllocateAndBlock(GuestMemoryKind kind, int size) => null;
+
+    /// <inheritdoc/>
+    public override ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory) => new(TeeReturnCode.Communication);
+
+    /// <inheritdoc/>
+    public override TeeReturnCode FreeAndBlock(TeeSharedMemory memory) => TeeReturnCode.Communication;
+}

@@ -7,6 +7,8 @@ namespace OpTeeMediator.Calls;
 /// <summary>Performs the operations of slots at the backend. What the backend throws becomes a result and a log entry.</summary>
 internal sealed class BackendOperations(ITeePartition partition, ILogger log)
 {
+    private readonly LogRateLimit[] _limits = [.. Enum.GetValues<TeeOperation>().Select(_ => new LogRateLimit())];
+
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
     /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
     /// <remarks>
@@ -80,7 +82,11 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
     /// <summary>What the guest gets when the backend threw.</summary>
     public TeeResult BackendFailed(TeeOperation operation, Exception exception)
     {
-        log.BackendFailed(operation, exception);
+        if (_limits[(int)operation].TryPass(out long suppressed))
+        {
+            log.BackendFailed(operation, suppressed, exception);
+        }
+
         return TeeResult.CommunicationFailure;
     }
 

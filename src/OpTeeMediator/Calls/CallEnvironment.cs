@@ -8,7 +8,7 @@ namespace OpTeeMediator.Calls;
 /// <summary>What a guest's calls work with; fixed for the life of the VM.</summary>
 internal sealed record CallEnvironment(
     string Name,
-    IGuestMemory Memory,
+    NonThrowingGuestMemory Memory,
     GuestRange? Reserved,
     ITeePartition Partition,
     TeeAccess Access,

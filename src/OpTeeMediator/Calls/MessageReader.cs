@@ -11,7 +11,7 @@ namespace OpTeeMediator.Calls;
 /// <summary>Finds a call's message, copies it once, checks it, and resolves what it refers to.</summary>
 /// <param name="memory">The guest's memory.</param>
 /// <param name="reserved">The reserved shared memory, if there is any.</param>
-internal sealed class MessageReader(IGuestMemory memory, GuestRange? reserved)
+internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? reserved)
 {
     /// <summary>How many parameters an RPC message has room for; the guest is told at EXCHANGE_CAPABILITIES.</summary>
     public const int RpcParameters = 4;

@@ -18,21 +18,20 @@ internal readonly ref struct MessageWriter
     private const int FirstWordOffset = 8;
     private const int SecondWordOffset = 16;
 
-    private readonly IGuestMemory _memory;
+    private readonly NonThrowingGuestMemory _memory;
     private readonly GuestAddress _address;
     private readonly Span<MessageHeader> _header;
     private readonly Span<MessageParameter> _parameters;
 
     /// <summary>Begins to write.</summary>
     /// <param name="memory">The guest's memory.</param>
-    /// <param name="mapped">The same memory, if it has windows.</param>
     /// <param name="address">Where the message lies.</param>
     /// <param name="parameters">How many parameters it has, of those that are used at all.</param>
-    public MessageWriter(IGuestMemory memory, IMappedGuestMemory? mapped, GuestAddress address, int parameters)
+    public MessageWriter(NonThrowingGuestMemory memory, GuestAddress address, int parameters)
     {
         _memory = memory;
         _address = address;
-        if (mapped is not null && mapped.TryGetWindow(address, OpTeeMessage.Size(parameters), out Span<byte> window))
+        if (memory.TryGetWindow(address, OpTeeMessage.Size(parameters), out Span<byte> window))
         {
             _header = MemoryMarshal.Cast<byte, MessageHeader>(window[..OpTeeMessage.HeaderSize]);
             _parameters = MemoryMarshal.Cast<byte, MessageParameter>(window[OpTeeMessage.HeaderSize..]);

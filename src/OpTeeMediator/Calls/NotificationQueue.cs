@@ -1,12 +1,10 @@
-using Microsoft.Extensions.Logging;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Guests;
 
 namespace OpTeeMediator.Calls;
 
 /// <summary>The asynchronous notifications for a guest: small numbers that wait to be fetched, and the interrupt that says so.</summary>
 /// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest number is never sent.</remarks>
-internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
+internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
 {
     /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux's bitmap has no room for it.</summary>
     public const uint HighestValue = 255;
@@ -42,7 +40,7 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
 
         if (hasPending)
         {
-            Pulse();
+            line?.Pulse();
         }
     }
 
@@ -69,7 +67,7 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
             _pending[value / 64] |= 1UL << (int)(value % 64);
         }
 
-        Pulse();
+        line?.Pulse();
     }
 
     /// <summary>Takes the lowest pending number.</summary>
@@ -99,16 +97,4 @@ internal sealed class NotificationQueue(IInterruptLine? line, ILogger log)
     }
 
     private bool HasPending => (_pending[0] | _pending[1] | _pending[2] | _pending[3]) != 0;
-
-    private void Pulse()
-    {
-        try
-        {
-            line?.Pulse();
-        }
-        catch (Exception exception)
-        {
-            log.InterruptFailed(exception);
-        }
-    }
 }

@@ -10,7 +10,7 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Writes RPC messages to the guest, reads and checks its answers, and names the registers that carry them.</summary>
-internal sealed class RpcChannel(IGuestMemory memory, SharedBufferPool buffers, ILogger log)
+internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool buffers, ILogger log)
 {
     private const int MessageSize = OpTeeMessage.HeaderSize + (MessageReader.RpcParameters * OpTeeMessage.ParameterSize);
 

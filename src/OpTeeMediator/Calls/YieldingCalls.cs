@@ -13,8 +13,7 @@ namespace OpTeeMediator.Calls;
 /// <remarks>The states of a call are those of its <see cref="CallSlot"/>; docs/DESIGN.md draws them.</remarks>
 internal sealed class YieldingCalls
 {
-    private readonly IGuestMemory _memory;
-    private readonly IMappedGuestMemory? _mapped;
+    private readonly NonThrowingGuestMemory _memory;
     private readonly BackendOperations _operations;
     private readonly CallBooks _books;
     private readonly SharedBufferPool _buffers;
@@ -29,7 +28,6 @@ internal sealed class YieldingCalls
     public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
     {
         _memory = environment.Memory;
-        _mapped = _memory as IMappedGuestMemory;
         _quantum = environment.Quantum;
         Notifications = environment.Notifications;
         _log = environment.Log;
@@ -490,7 +488,7 @@ internal sealed class YieldingCalls
     {
         ref Message message = ref slot.Message;
         int parameters = Math.Min((int)message.Header.ParameterCount, Message.UsedParameters);
-        MessageWriter writer = new(_memory, _mapped, slot.MessageAddress, parameters);
+        MessageWriter writer = new(_memory, slot.MessageAddress, parameters);
         switch (message.Header.Command)
         {
             case OpTeeMessage.CommandRegisterSharedMemory:

@@ -21,17 +21,17 @@ internal static partial class Log
     [LoggerMessage(1004, LogLevel.Debug, "The guest's answer to RPC {Command} was refused: {Reason}")]
     public static partial void RpcAnswerRefused(this ILogger log, uint command, string reason);
 
-    [LoggerMessage(1100, LogLevel.Error, "The TEE backend failed in {Operation}; the guest gets TEE_ERROR_COMMUNICATION")]
-    public static partial void BackendFailed(this ILogger log, TeeOperation operation, Exception exception);
+    [LoggerMessage(1100, LogLevel.Error, "The TEE backend failed in {Operation}; the guest gets TEE_ERROR_COMMUNICATION. Entries like this suppressed before it: {Suppressed}")]
+    public static partial void BackendFailed(this ILogger log, TeeOperation operation, long suppressed, Exception exception);
 
     [LoggerMessage(1101, LogLevel.Error, "An SMC 0x{FunctionId:x8} could not be served; this is a defect of the mediator or of the VMM's IGuestMemory")]
     public static partial void CallFailed(this ILogger log, uint functionId, Exception exception);
 
-    [LoggerMessage(1102, LogLevel.Error, "The VMM's interrupt line failed; a parked call of the guest may sleep until it is woken again")]
-    public static partial void InterruptFailed(this ILogger log, Exception exception);
+    [LoggerMessage(1102, LogLevel.Error, "The VMM's interrupt line failed; the pulse is repeated. Entries like this suppressed before it: {Suppressed}")]
+    public static partial void InterruptFailed(this ILogger log, long suppressed, Exception exception);
 
-    [LoggerMessage(1103, LogLevel.Error, "The VMM's IGuestMemory failed to unpin {Pages} pages; they are no longer shared, and may stay pinned")]
-    public static partial void UnpinFailed(this ILogger log, int pages, Exception exception);
+    [LoggerMessage(1103, LogLevel.Error, "The VMM's IGuestMemory failed to unpin {Pages} pages; they are no longer shared, and may stay pinned. Entries like this suppressed before it: {Suppressed}")]
+    public static partial void UnpinFailed(this ILogger log, int pages, long suppressed, Exception exception);
 
     [LoggerMessage(1200, LogLevel.Warning, "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
     public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);
@@ -42,8 +42,11 @@ internal static partial class Log
     [LoggerMessage(1202, LogLevel.Error, "The TEE backend could not be reset with its VM; what its applications keep may be from before the reset")]
     public static partial void BackendResetFailed(this ILogger log, Exception exception);
 
-    [LoggerMessage(1300, LogLevel.Error, "The VMM's guest memory failed; the guest is told that the memory is bad")]
-    public static partial void GuestMemoryFailed(this ILogger log, Exception exception);
+    [LoggerMessage(1300, LogLevel.Error, "The VMM's IGuestMemory failed in {Method}; the guest is told that the memory is bad. Entries like this suppressed before it: {Suppressed}")]
+    public static partial void GuestMemoryFailed(this ILogger log, string method, long suppressed, Exception exception);
+
+    [LoggerMessage(1307, LogLevel.Error, "The VMM's IPhysicalMemory failed in {Method}; the guest's call fails. Entries like this suppressed before it: {Suppressed}")]
+    public static partial void PhysicalMemoryFailed(this ILogger log, string method, long suppressed, Exception exception);
 
     [LoggerMessage(1301, LogLevel.Error, "The secure monitor failed in SMC 0x{FunctionId:x8}; the call stays with OP-TEE, and the VM's shared memory stays pinned beyond its end")]
     public static partial void MonitorFailed(this ILogger log, uint functionId, Exception exception);

@@ -30,7 +30,7 @@ internal sealed class ForwardedCalls
     private static readonly SmcRegisterSet ResumeOfAllocation = SmcRegisterSet.Range(0, 5);
 
     private readonly VirtualizedOpTee _opTee;
-    private readonly GuardedMemory _memory;
+    private readonly NonThrowingGuestMemory _memory;
     private readonly OpTeeLimits _limits;
     private readonly ILogger _log;
     private readonly ForwardedCall[] _calls;
@@ -43,8 +43,16 @@ internal sealed class ForwardedCalls
     private int _sessions;
     private volatile bool _takesNotifications;
 
-    public ForwardedCalls(VirtualizedOpTee opTee, int id, GuardedMemory memory, ShadowPool shadows, OpTeeLimits limits, bool hasRpcArgument, ILogger log)
+    public ForwardedCalls(
+        VirtualizedOpTee opTee,
+        int id,
+        NonThrowingGuestMemory memory,
+        NonThrowingPhysicalMemory physical,
+        OpTeeLimits limits,
+        bool hasRpcArgument,
+        ILogger log)
     {
+        ShadowPool shadows = new(physical);
         _opTee = opTee;
         Id = id;
         _memory = memory;
@@ -59,8 +67,8 @@ internal sealed class ForwardedCalls
         }
 
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
-        _books = new ForwardedBooks(_calls, new SharedBufferPool(memory, _budget, log), limits.Buffers);
-        _lists = new ShadowPageLists(memory, shadows);
+        _books = new ForwardedBooks(_calls, new SharedBufferPool(memory, _budget), limits.Buffers);
+        _lists = new ShadowPageLists(physical, shadows);
         _rpc = new ForwardedRpc(memory, _books, shadows, _lists, log);
         Renew();
     }
@@ -384,15 +392,11 @@ internal sealed class ForwardedCalls
     /// <summary>Goes into OP-TEE with a call, and hands what comes out of it to the guest.</summary>
     private SmcOutcome Enter(ForwardedCall call, ref SmcRegisters forwarded, ref SmcRegisters registers)
     {
-        try
-        {
-            _opTee.Call(ref forwarded, Id);
-        }
-        catch (Exception exception)
+        if (_opTee.TryCall(ref forwarded, Id) is { } failure)
         {
             // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone.
             HasLostCall = true;
-            _log.MonitorFailed((uint)forwarded.X0, exception);
+            _log.MonitorFailed((uint)forwarded.X0, failure);
             return Refuse(ref registers, OpTeeSmc.ReturnNoMemory);
         }
 

@@ -14,7 +14,7 @@ namespace OpTeeMediator.Forwarding;
 /// OP-TEE's message stays in a shadow page; the guest has a copy of it, and of that only the outputs are read. Thread-safe: a call belongs to the vCPU
 /// that has it.
 /// </remarks>
-internal sealed class ForwardedRpc(GuardedMemory memory, ForwardedBooks books, ShadowPool shadows, ShadowPageLists lists, ILogger log)
+internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks books, ShadowPool shadows, ShadowPageLists lists, ILogger log)
 {
     // An address at which OP-TEE can have no memory because it is not aligned. It has the guest free such memory, just as if the guest itself had named it.
     private const ulong UnusableAddress = 1;

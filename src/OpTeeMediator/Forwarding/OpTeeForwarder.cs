@@ -38,6 +38,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private readonly OpTeeForwarderOptions _options;
     private readonly OpTeeCapabilities _capabilities;
     private readonly ForwardedCalls _calls;
+    private readonly NonThrowingInterruptLine? _line;
     private readonly ILogger _log;
     private TaskCompletionSource? _disposal;
     private int _phase;
@@ -80,7 +81,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         ValidateShadowPages(physical, options.ShadowPages);
         _opTee = opTee;
         _options = options;
-        _log = new QuietLogger(options.LoggerFactory.CreateLogger<OpTeeForwarder>());
+        _log = NonThrowingLogger.Create<OpTeeForwarder>(options.LoggerFactory);
         OpTeeCapabilities offered = options.Capabilities & ~OpTeeCapabilities.AsynchronousNotifications;
         if (options.NotificationInterrupt is not null)
         {
@@ -88,17 +89,20 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
 
         _capabilities = offered & opTee.Capabilities;
-        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = HasNotifications ? options.NotificationInterrupt!.Spi : null };
+        NonThrowingGuestMemory guestMemory = new(memory, _log);
+        NonThrowingPhysicalMemory physicalMemory = new(physical, options.ShadowPages, _log);
         int id = opTee.TakeId(options.VirtualMachineId);
-        GuardedMemory guarded = new(memory, physical, _log);
-        ShadowPool shadows = new(physical, options.ShadowPages);
-        _calls = new ForwardedCalls(opTee, id, guarded, shadows, options.Limits, (_capabilities & OpTeeCapabilities.RpcArgument) != 0, _log);
         try
         {
+            _line = HasNotifications ? new NonThrowingInterruptLine(options.NotificationInterrupt!, _log) : null;
+            DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
+            bool hasRpcArgument = (_capabilities & OpTeeCapabilities.RpcArgument) != 0;
+            _calls = new ForwardedCalls(opTee, id, guestMemory, physicalMemory, options.Limits, hasRpcArgument, _log);
             Announce();
         }
         catch
         {
+            _line?.Dispose();
             opTee.ReturnId(id);
             throw;
         }
@@ -160,7 +164,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     {
         if (_calls.TakesNotifications)
         {
-            _options.NotificationInterrupt!.Pulse();
+            _line!.Pulse();
         }
     }
 
@@ -240,6 +244,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
             _ = await IsQuietAsync(TimeSpan.MaxValue);
             _calls.TakesNotifications = false;
+            _line?.Dispose();
             if (former == Unannounced || TryTakeLeave())
             {
                 _opTee.ReturnId(_calls.Id);
@@ -392,7 +397,11 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         SmcRegisters forwarded = default;
         forwarded.X0 = functionId;
         forwarded.X1 = x1;
-        _opTee.Call(ref forwarded, _calls.Id);
+        if (_opTee.TryCall(ref forwarded, _calls.Id) is { } failure)
+        {
+            _log.CallFailed(functionId, failure);
+            return Answer(ref registers, OpTeeSmc.ReturnNoMemory);
+        }
 
         // Those of owner 63 and GET_OS_UUID answer with X0 to X3; elsewhere, what comes with an error is left over from something else.
         bool isData = new SmcFunctionId(functionId).Owner == OpTeeSmc.OwnerTrustedOsApi || functionId is OpTeeSmc.GetOsUuid or OpTeeSmc.GetOsRevision;

@@ -1,11 +1,12 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.Memory;
 using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>Page lists of physical addresses in shadow pages, which OP-TEE gets instead of the guest's.</summary>
 /// <remarks>Thread-safe.</remarks>
-internal sealed class ShadowPageLists(GuardedMemory memory, ShadowPool shadows)
+internal sealed class ShadowPageLists(NonThrowingPhysicalMemory physical, ShadowPool shadows)
 {
     /// <summary>No list.</summary>
     public const int None = -1;
@@ -21,7 +22,7 @@ internal sealed class ShadowPageLists(GuardedMemory memory, ShadowPool shadows)
             return TeeReturnCode.OutOfMemory;
         }
 
-        if (memory.TryTranslate(buffer.Pages, shadows, list))
+        if (TryTranslate(buffer.Pages, list))
         {
             return TeeReturnCode.Success;
         }
@@ -38,5 +39,52 @@ internal sealed class ShadowPageLists(GuardedMemory memory, ShadowPool shadows)
             shadows.Return(list);
             list = None;
         }
+    }
+
+    /// <summary>Writes the physical addresses of pinned pages into a page list.</summary>
+    /// <param name="pages">The pages.</param>
+    /// <param name="list">The first shadow page of the list.</param>
+    /// <returns><see langword="false"/> if a page has no physical address.</returns>
+    private bool TryTranslate(GuestPages pages, int list)
+    {
+        ulong start = 0;
+        ulong length = 0;
+        ulong distance = 0;
+        int index = 0;
+        while (shadows.TryGetWords(list, out Span<ulong> part))
+        {
+            int count = Math.Min(pages.Count - index, part.Length - 1);
+            for (int entry = 0; entry < count; entry++)
+            {
+                ulong address = pages[index + entry].Value;
+
+                // One question for each run of memory that is contiguous in both address spaces.
+                ulong offset = unchecked(address - start);
+                if (offset >= length || length - offset < GuestPages.PageSize)
+                {
+                    if (!physical.TryTranslate(address, out PhysicalAddress translated, out length)
+                        || length < GuestPages.PageSize || translated.Value % GuestPages.PageSize != 0)
+                    {
+                        return false;
+                    }
+
+                    start = address;
+                    distance = unchecked(translated.Value - address);
+                }
+
+                part[entry] = unchecked(address + distance);
+            }
+
+            index += count;
+            if (index == pages.Count)
+            {
+                return true;
+            }
+
+            list = shadows.Next(list);
+            part[^1] = shadows.AddressOf(list).Value;
+        }
+
+        return false;
     }
 }

@@ -9,7 +9,7 @@ internal sealed class ShadowPool
 {
     private const int None = -1;
 
-    private readonly IPhysicalMemory _memory;
+    private readonly NonThrowingPhysicalMemory _memory;
     private readonly Lock _lock = new();
 
     // Of a free page the next free one, of a taken one the next of its chain.
@@ -17,10 +17,10 @@ internal sealed class ShadowPool
     private int _free;
     private int _count;
 
-    public ShadowPool(IPhysicalMemory memory, int pages)
+    public ShadowPool(NonThrowingPhysicalMemory memory)
     {
         _memory = memory;
-        _next = new int[pages];
+        _next = new int[memory.ShadowPages];
         Clear();
     }
 
@@ -95,13 +95,22 @@ internal sealed class ShadowPool
     /// <summary>The page that follows in a chain.</summary>
     public int Next(int page) => _next[page];
 
-    public Span<byte> BytesOf(int page) => _memory.GetShadowPage(page, out _)[..OpTeeMessage.PageSize];
+    /// <summary>The bytes of a page.</summary>
+    /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
+    public bool TryGetBytes(int page, out Span<byte> bytes) => _memory.TryGetShadowPage(page, out bytes);
 
-    public Span<ulong> WordsOf(int page) => MemoryMarshal.Cast<byte, ulong>(BytesOf(page));
+    /// <inheritdoc cref="TryGetBytes"/>
+    /// <exception cref="InvalidOperationException">The VMM's memory failed.</exception>
+    public Span<byte> BytesOf(int page) =>
+        TryGetBytes(page, out Span<byte> bytes) ? bytes : throw new InvalidOperationException($"Shadow page {page} cannot be used.");
 
-    public PhysicalAddress AddressOf(int page)
+    /// <inheritdoc cref="TryGetBytes"/>
+    public bool TryGetWords(int page, out Span<ulong> words)
     {
-        _ = _memory.GetShadowPage(page, out PhysicalAddress address);
-        return address;
+        bool isFound = TryGetBytes(page, out Span<byte> bytes);
+        words = MemoryMarshal.Cast<byte, ulong>(bytes);
+        return isFound;
     }
+
+    public PhysicalAddress AddressOf(int page) => _memory.AddressOfShadowPage(page);
 }

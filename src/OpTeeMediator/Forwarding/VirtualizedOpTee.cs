@@ -23,6 +23,7 @@ public sealed class VirtualizedOpTee
     private const ulong UidFourth = 0xa5d5_c51b;
 
     private readonly ISecureMonitor _monitor;
+    private readonly NonThrowingMonitor _nonThrowing;
     private readonly Lock _lock = new();
     private readonly HashSet<int> _ids = [];
     private int _last;
@@ -35,6 +36,7 @@ public sealed class VirtualizedOpTee
     {
         ArgumentNullException.ThrowIfNull(monitor);
         _monitor = monitor;
+        _nonThrowing = new NonThrowingMonitor(monitor);
         SmcRegisters uid = Ask(OpTeeSmc.CallsUid);
         if (uid is not { X0: UidFirst, X1: UidSecond, X2: UidThird, X3: UidFourth })
         {
@@ -142,11 +144,12 @@ public sealed class VirtualizedOpTee
     internal uint Destroy(int id) => (uint)Ask(OpTeeSmc.VmDestroyed, (ulong)id).X0;
 
     /// <summary>Makes a call of a VM: X7 tells OP-TEE which.</summary>
-    internal void Call(ref SmcRegisters registers, int id)
+    /// <returns>What the monitor threw: whether OP-TEE has seen the call is then unknown.</returns>
+    internal Exception? TryCall(ref SmcRegisters registers, int id)
     {
         registers.X6 = 0;
         registers.X7 = (ulong)id;
-        _monitor.MakeCall(ref registers);
+        return _nonThrowing.TryMakeCall(ref registers);
     }
 
     private void TryDestroy(int id)

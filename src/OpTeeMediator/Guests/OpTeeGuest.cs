@@ -32,6 +32,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private readonly SharedBufferPool _buffers;
     private readonly FastCalls _fastCalls;
     private readonly YieldingCalls _calls;
+    private readonly NonThrowingInterruptLine? _line;
     private readonly ILogger _log;
     private readonly Lock _lifeCycle = new();
     private readonly List<Task> _teardowns = [];
@@ -67,16 +68,18 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         }
 
         _options = options;
-        _log = options.LoggerFactory.CreateLogger<OpTeeGuest>();
+        _log = NonThrowingLogger.Create<OpTeeGuest>(options.LoggerFactory);
+        NonThrowingGuestMemory guestMemory = new(memory, _log);
         _fastCalls = new FastCalls(options);
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
-        _buffers = new SharedBufferPool(memory, _budget, _log);
+        _buffers = new SharedBufferPool(guestMemory, _budget);
+        _line = options.NotificationInterrupt is { } line ? new NonThrowingInterruptLine(line, _log) : null;
         TeeAccess access = options.Access ?? backend.DefaultAccess;
         _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
         CallEnvironment environment = new(
             options.Name,
-            memory,
+            guestMemory,
             options.ReservedSharedMemory,
             _partition,
             access,
@@ -84,9 +87,9 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             limits.Calls,
             options.Quantum,
             options.ParkAfter,
-            new NotificationQueue(options.NotificationInterrupt, _log),
+            new NotificationQueue(_line),
             _log);
-        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = options.NotificationInterrupt?.Spi };
+        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         _calls = new YieldingCalls(environment, NewIncarnation());
     }
 

@@ -6,7 +6,7 @@ namespace OpTeeMediator.SharedMemory;
 
 /// <summary>A buffer of guest memory: the pages, and which bytes of them.</summary>
 /// <remarks>Pooled by <see cref="SharedBufferPool"/>. Between pinning and unpinning it does not change and any thread may read it.</remarks>
-internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
+internal sealed class SharedBuffer(NonThrowingGuestMemory memory) : TeeSharedMemory
 {
     private ulong _size;
     private ulong _pageOffset;
@@ -37,7 +37,7 @@ internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
     public override bool IsTemporary => _isTemporary;
 
     /// <inheritdoc/>
-    public override int MappingGranule => (memory as IFileBackedGuestMemory)?.MappingGranule ?? 0;
+    public override int MappingGranule => memory.MappingGranule;
 
     /// <summary>Describes the buffer, before its pages are pinned.</summary>
     public void Describe(ulong cookie, ulong pageOffset, ulong size, bool isTemporary)
@@ -118,8 +118,7 @@ internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
     {
         GuestRange run = RunAt(offset);
         length = run.Length;
-        hostAddress = 0;
-        return memory is IMappedGuestMemory mapped && mapped.TryGetHostAddress(run, out hostAddress);
+        return memory.TryGetHostAddress(run, out hostAddress);
     }
 
     /// <inheritdoc/>
@@ -127,9 +126,7 @@ internal sealed class SharedBuffer(IGuestMemory memory) : TeeSharedMemory
     {
         GuestRange run = RunAt(offset);
         length = run.Length;
-        file = null!;
-        fileOffset = 0;
-        return memory is IFileBackedGuestMemory backed && backed.TryGetFile(run, out file, out fileOffset);
+        return memory.TryGetFile(run, out file, out fileOffset);
     }
 
     private GuestRange RunAt(ulong offset)

@@ -1,8 +1,6 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
-using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 
@@ -15,9 +13,8 @@ internal sealed class SharedBufferPool
     // How many page lists of each size class are kept for use again.
     private const int ListsPerSize = 16;
 
-    private readonly IGuestMemory _memory;
+    private readonly NonThrowingGuestMemory _memory;
     private readonly MemoryBudget _budget;
-    private readonly ILogger _log;
     private readonly ArrayPool<ulong> _lists;
     private readonly Lock _lock = new();
     private readonly Stack<SharedBuffer> _free = new();
@@ -25,11 +22,10 @@ internal sealed class SharedBufferPool
     // The last one that came back, without the lock.
     private SharedBuffer? _spare;
 
-    public SharedBufferPool(IGuestMemory memory, MemoryBudget budget, ILogger log)
+    public SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudget budget)
     {
         _memory = memory;
         _budget = budget;
-        _log = log;
         _lists = ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize);
     }
 
@@ -80,16 +76,12 @@ internal sealed class SharedBufferPool
     public void Return(SharedBuffer buffer)
     {
         int pages = buffer.Pages.Count;
-        try
+        if (_memory.TryUnpin(buffer.Pages))
         {
-            _memory.Unpin(buffer.Pages);
             Keep(buffer);
         }
-        catch (Exception exception)
-        {
-            // Not used again: who knows whether the VMM's lists still have it.
-            _log.UnpinFailed(pages, exception);
-        }
+
+        // Otherwise it is not used again, because the VMM's lists may still have it.
 
         _budget.Return(pages);
     }
@@ -104,22 +96,19 @@ internal sealed class SharedBufferPool
             return TeeReturnCode.OutOfMemory;
         }
 
-        bool isPinned = false;
-        try
+        if (_memory.TryPin(candidate.Pages, out bool isUnknown))
         {
-            isPinned = _memory.TryPin(candidate.Pages);
-        }
-        finally
-        {
-            if (!isPinned)
-            {
-                Keep(candidate);
-                _budget.Return(pages);
-            }
+            buffer = candidate;
+            return TeeReturnCode.Success;
         }
 
-        buffer = isPinned ? candidate : null;
-        return isPinned ? TeeReturnCode.Success : TeeReturnCode.BadParameters;
+        if (!isUnknown)
+        {
+            Keep(candidate);
+        }
+
+        _budget.Return(pages);
+        return TeeReturnCode.BadParameters;
     }
 
     private bool TryCountPages(ulong address, ulong size, out int count, out TeeReturnCode refusal)

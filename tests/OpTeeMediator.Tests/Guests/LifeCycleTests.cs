@@ -325,19 +325,20 @@ internal sealed class LifeCycleTests
     {
         await using GuestBench bench = Create();
         MemoryBudget budget = new(8, 1000, 1000);
+        NonThrowingGuestMemory memory = new(bench.Ram, NullLogger.Instance);
         Incarnation incarnation = new(8, 8);
         YieldingCalls calls = new(
             new CallEnvironment(
                 "vm",
-                bench.Ram,
+                memory,
                 null,
                 bench.Backend,
                 TeeAccess.All,
-                new SharedBufferPool(bench.Ram, budget, NullLogger.Instance),
+                new SharedBufferPool(memory, budget),
                 2,
                 TimeSpan.FromMilliseconds(1),
                 TimeSpan.FromMilliseconds(5),
-                new NotificationQueue(null, bench.Loggers),
+                new NotificationQueue(null),
                 bench.Loggers),
             incarnation);
         GuestParameter list = GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);

@@ -58,7 +58,7 @@ internal abstract class LinuxTeeFixture
 
     protected static SharedBuffer Buffer(IGuestMemory memory, ulong pageOffset, ulong size, params ulong[] pages)
     {
-        SharedBuffer buffer = new(memory);
+        SharedBuffer buffer = new(new NonThrowingGuestMemory(memory, NullLogger.Instance));
         bool isAligned = GuestPages.Examine(pages, out bool isContiguous);
         Assert.That(isAligned);
         buffer.Pages.Set(pages[0], pages.Length, isContiguous ? null : pages);

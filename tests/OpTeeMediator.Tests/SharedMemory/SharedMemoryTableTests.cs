@@ -1,5 +1,6 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using OpTeeMediator.Memory;
 using OpTeeMediator.SharedMemory;
-using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Memory;
 
 namespace OpTeeMediator.Tests.SharedMemory;
@@ -58,7 +59,7 @@ internal sealed class SharedMemoryTableTests
 
     private static SharedBuffer Buffer(ulong cookie)
     {
-        SharedBuffer buffer = new(new PlainGuestMemory(new ArrayGuestMemory(0, 0)));
+        SharedBuffer buffer = new(new NonThrowingGuestMemory(new ArrayGuestMemory(0, 0), NullLogger.Instance));
         buffer.Describe(cookie, 0, 1, isTemporary: false);
         return buffer;
     }

@@ -1,0 +1,37 @@
+namespace OpTeeMediator.Diagnostics;
+
+/// <summary>Lets one log entry of a kind pass in an interval, and counts the others: for entries that a guest can cause at will.</summary>
+/// <remarks>Thread-safe; allocates nothing.</remarks>
+/// <param name="time">The clock.</param>
+internal sealed class LogRateLimit(TimeProvider time)
+{
+    /// <summary>The shortest time between two entries of one kind.</summary>
+    public static readonly TimeSpan Interval = TimeSpan.FromSeconds(10);
+
+    private long _nextEntry = long.MinValue;
+    private long _suppressed;
+
+    public LogRateLimit()
+        : this(TimeProvider.System)
+    {
+    }
+
+    /// <summary>Asks whether an entry may be written now.</summary>
+    /// <param name="suppressed">How many entries were suppressed since the last one that was written.</param>
+    /// <returns><see langword="false"/> if the entry is suppressed.</returns>
+    public bool TryPass(out long suppressed)
+    {
+        long now = time.GetTimestamp();
+        long next = Volatile.Read(ref _nextEntry);
+        long ticks = (long)(Interval.TotalSeconds * time.TimestampFrequency);
+        if (now < next || Interlocked.CompareExchange(ref _nextEntry, now + ticks, next) != next)
+        {
+            _ = Interlocked.Increment(ref _suppressed);
+            suppressed = 0;
+            return false;
+        }
+
+        suppressed = Interlocked.Exchange(ref _suppressed, 0);
+        return true;
+    }
+}

@@ -1,0 +1,80 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace OpTeeMediator.Diagnostics;
+
+/// <summary>The VMM's logger, which may throw (a full disk, a disposed factory), as one that does not: an entry that throws is lost.</summary>
+/// <remarks>Thread-safe if the VMM's logger is.</remarks>
+internal sealed class NonThrowingLogger(ILogger logger) : ILogger
+{
+    /// <summary>Creates the logger of a type.</summary>
+    /// <returns>A logger that logs nowhere if the factory throws or returns nothing.</returns>
+    public static ILogger Create<T>(ILoggerFactory factory) => Create(factory, typeof(T).FullName!);
+
+    /// <summary>Creates the logger of a category.</summary>
+    /// <returns>A logger that logs nowhere if the factory throws or returns nothing.</returns>
+    public static ILogger Create(ILoggerFactory factory, string category)
+    {
+        try
+        {
+            return factory.CreateLogger(category) is { } logger ? new NonThrowingLogger(logger) : NullLogger.Instance;
+        }
+        catch (Exception)
+        {
+            return NullLogger.Instance;
+        }
+    }
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull
+    {
+        try
+        {
+            return logger.BeginScope(state) is { } scope ? new Scope(scope) : null;
+        }
+        catch (Exception)
+        {
+            return null;
+        }
+    }
+
+    public bool IsEnabled(LogLevel logLevel)
+    {
+        try
+        {
+            return logger.IsEnabled(logLevel);
+        }
+        catch (Exception)
+        {
+            return false;
+        }
+    }
+
+    public void Log<TState>(
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        try
+        {
+            logger.Log(logLevel, eventId, state, exception, formatter);
+        }
+        catch (Exception)
+        {
+            // There is no second log.
+        }
+    }
+
+    private sealed class Scope(IDisposable scope) : IDisposable
+    {
+        public void Dispose()
+        {
+            try
+            {
+                scope.Dispose();
+            }
+            catch (Exception)
+            {
+                // As above.
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>The VMM's secure monitor, which may throw, as one that says that it did.</summary>
+/// <remarks>Thread-safe. What is to be done differs: a yielding call stays with OP-TEE, a fast call is answered as unavailable.</remarks>
+internal sealed class NonThrowingMonitor(ISecureMonitor monitor)
+{
+    /// <summary>Makes one SMC.</summary>
+    /// <param name="registers">X0–X7 of the call; on return those of its answer, or only the call's X0 if the monitor threw.</param>
+    /// <returns>What the monitor threw: whether OP-TEE has seen the call is then unknown.</returns>
+    public Exception? TryMakeCall(ref SmcRegisters registers)
+    {
+        ulong functionId = registers.X0;
+        try
+        {
+            monitor.MakeCall(ref registers);
+            return null;
+        }
+        catch (Exception exception)
+        {
+            registers.X0 = functionId;
+            return exception;
+        }
+    }
+}

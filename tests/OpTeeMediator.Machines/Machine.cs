@@ -11,8 +11,7 @@ public sealed class Machine : IAsyncDisposable
 
     private static readonly string[] LogNames = ["boot", "console", "optee", "host", "guest1", "guest2"];
 
-    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan BootsWhenIdle = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(90);
     private static readonly TimeSpan Asks = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
 
@@ -45,9 +44,6 @@ public sealed class Machine : IAsyncDisposable
     /// <returns>The machine, its host ready.</returns>
     public static async Task<Machine> BootAsync(MachineOptions options)
     {
-        // What boot needs is made here: nothing is built while something waits for the machine.
-        await MachineScripts.BuildAsync(options.HasSecureWorld ? ["host", "firmware"] : ["host"]);
-
         // Short: a socket's path has at most 107 bytes.
         string folder = Directory.CreateTempSubdirectory("optee-").FullName;
         string[] arguments =
@@ -55,17 +51,15 @@ public sealed class Machine : IAsyncDisposable
             "-c", Keeper, "bash", Path.Combine(MachineScripts.Folder, "boot"),
             "--memory", options.Memory, "--cpus", options.Cpus.ToString(CultureInfo.InvariantCulture),
             .. options.HasSecureWorld ? Array.Empty<string>() : ["--no-secure-world"],
-            .. options.Disk is null ? Array.Empty<string>() : ["--disk", options.Disk],
+            .. options.Files is null ? Array.Empty<string>() : ["--files", options.Files],
             folder,
         ];
         var start = new ProcessStartInfo("bash", arguments) { RedirectStandardInput = true };
         start.Environment["LOG"] = Path.Combine(folder, "boot.log");
-        long started = Stopwatch.GetTimestamp();
         var machine = new Machine(folder, Process.Start(start)!);
         try
         {
             await machine.ConnectAsync();
-            Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
             return machine;
         }
         catch
@@ -77,7 +71,7 @@ public sealed class Machine : IAsyncDisposable
 
     /// <summary>Runs a shell script on the host.</summary>
     /// <param name="script">The script.</param>
-    /// <param name="seconds">How long it may take on an idle computer.</param>
+    /// <param name="seconds">How long it may take.</param>
     /// <returns>How it ended.</returns>
     public Task<CommandResult> RunAsync(string script, int seconds = 60) => Host.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
@@ -100,7 +94,7 @@ public sealed class Machine : IAsyncDisposable
         }
 
         _process.StandardInput.Close();
-        using var limit = new CancellationTokenSource(Deadlines.Scale(Ends));
+        using var limit = new CancellationTokenSource(Ends);
         try
         {
             await _process.WaitForExitAsync(limit.Token);
@@ -118,12 +112,11 @@ public sealed class Machine : IAsyncDisposable
     {
         _host = await ConnectAsync("host");
         Task ready = _host.Announcement;
-        Task end = _process.WaitForExitAsync();
-        using var limit = new CancellationTokenSource(Deadlines.Scale(Boots));
-        while (!ready.IsCompleted && !limit.IsCancellationRequested && !end.IsCompleted)
+        using var limit = new CancellationTokenSource(Boots);
+        while (!ready.IsCompleted && !limit.IsCancellationRequested && !_process.HasExited)
         {
-            await Task.WhenAny(ready, end, Task.Delay(Asks, limit.Token));
-            if (!ready.IsCompleted && !end.IsCompleted)
+            await Task.WhenAny(ready, Task.Delay(Asks, limit.Token));
+            if (!ready.IsCompleted)
             {
                 await _host.AskAsync();
             }
@@ -132,7 +125,7 @@ public sealed class Machine : IAsyncDisposable
         await _host.WaitForAsync(ready, TimeSpan.Zero);
     }
 
-    private Task<AgentLine> ConnectAsync(string name) => AgentLine.ConnectAsync(Path.Combine(_folder, name + ".sock"), _process, Logs);
+    private Task<AgentLine> ConnectAsync(string name) => AgentLine.ConnectAsync(Path.Combine(_folder, name + ".sock"), Logs, CancellationToken.None);
 
     private string Tail(string name)
     {

@@ -5,45 +5,64 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>The memory that a VM shares with OP-TEE: entered before OP-TEE hears of it, struck out when OP-TEE has let go.</summary>
+/// <summary>The memory that a VM shares with OP-TEE: entered before OP-TEE is told of it, taken out when OP-TEE has released it.</summary>
 /// <remarks>
-/// <para>OP-TEE finds buffers by cookie, the newest first, and has cookies of its own for what only it may use. So a cookie has one meaning at a time: it
-/// is refused while it is known, or while a call that may refer to its former meaning is in flight. 0 is always refused, because OP-TEE names the
-/// messages themselves so.</para>
-/// <para>Thread-safe. Changes happen inside the gate; <see cref="IsRegistered"/> looks without.</para>
+/// <para>OP-TEE has one list of shared memory and finds an entry by its cookie, the newest first. So each buffer has a cookie of the forwarder's own
+/// there, which the guest never sees and which is never used again. The guest's cookies name registered buffers only; those of memory for RPCs are
+/// kept to be told to the guest, and need not be unique.</para>
+/// <para>Thread-safe. Changes happen inside the gate; <see cref="TryTranslate"/> and <see cref="TryFindMessage"/> look without.</para>
 /// </remarks>
 internal sealed class ForwardedBooks
 {
-    private readonly ForwardedCall[] _calls;
-    private readonly SharedBufferPool _buffers;
-    private readonly int _capacity;
-    private readonly ChangeGate _gate = new();
-    private SharedMemoryTable _table;
+    /// <summary>The cookie for OP-TEE of memory that the guest offered and that cannot be used. No buffer has it.</summary>
+    public const ulong RefusedOffer = 1ul << 63;
 
-    public ForwardedBooks(ForwardedCall[] calls, SharedBufferPool buffers, int capacity)
+    // OP-TEE's cookie of a buffer: its place + 1 below, a serial number above.
+    private const int PlaceBits = 20;
+    private const ulong PlaceMask = (1ul << PlaceBits) - 1;
+
+    private readonly SharedBufferPool _pool;
+    private readonly ChangeGate _gate = new();
+    private readonly SharedMemoryTable _registered;
+    private readonly SharedBuffer?[] _places;
+    private readonly int[] _freePlaces;
+    private int _freeCount;
+    private ulong _serial;
+
+    // Where the last search for any buffer ended, so that taking out all of them looks at each place once.
+    private int _searched;
+
+    public ForwardedBooks(SharedBufferPool pool, int capacity)
     {
-        _calls = calls;
-        _buffers = buffers;
-        _capacity = capacity;
-        _table = new SharedMemoryTable(capacity);
+        _pool = pool;
+        _registered = new SharedMemoryTable(capacity);
+        _places = new SharedBuffer?[capacity];
+        _freePlaces = new int[capacity];
+        _freeCount = capacity;
+        for (int place = 0; place < capacity; place++)
+        {
+            _freePlaces[place] = capacity - 1 - place;
+        }
     }
 
-    public SharedMemoryTable Table => _table;
+    /// <summary>How many buffers OP-TEE has.</summary>
+    public int Count => _places.Length - Volatile.Read(ref _freeCount);
 
-    /// <summary>Whether a call may refer to a cookie that it has published.</summary>
-    public bool IsRegistered(ulong cookie)
+    /// <summary>Finds OP-TEE's cookie of a registered buffer.</summary>
+    /// <remarks>If the buffer is unregistered before the call reaches OP-TEE, its cookie finds nothing there.</remarks>
+    public bool TryTranslate(ulong cookie, out ulong teeCookie)
     {
         int version = _gate.Version;
-        bool isRegistered = _table.Find(cookie) is { IsUsable: true };
+        bool isFound = TryFindUsable(cookie, out teeCookie);
         if (!_gate.IsUnchanged(version))
         {
             using (_gate.Enter())
             {
-                isRegistered = _table.Find(cookie) is { IsUsable: true };
+                isFound = TryFindUsable(cookie, out teeCookie);
             }
         }
 
-        return isRegistered;
+        return isFound;
     }
 
     /// <summary>Finds where a message lies that a call's registers name.</summary>
@@ -51,16 +70,16 @@ internal sealed class ForwardedBooks
     {
         if (functionId != OpTeeSmc.CallWithRegisteredArgument)
         {
-            return Calls.MessagePlace.TryFind(functionId, registers, _table, null, out place);
+            return Calls.MessagePlace.TryFind(functionId, registers, _registered, null, out place);
         }
 
         int version = _gate.Version;
-        bool isFound = Calls.MessagePlace.TryFind(functionId, registers, _table, null, out place);
+        bool isFound = Calls.MessagePlace.TryFind(functionId, registers, _registered, null, out place);
         if (!_gate.IsUnchanged(version))
         {
             using (_gate.Enter())
             {
-                isFound = Calls.MessagePlace.TryFind(functionId, registers, _table, null, out place);
+                isFound = Calls.MessagePlace.TryFind(functionId, registers, _registered, null, out place);
             }
         }
 
@@ -70,18 +89,18 @@ internal sealed class ForwardedBooks
     /// <summary>Pins the pages of a page list and enters them, unusable as yet.</summary>
     public TeeReturnCode TryEnterPageList(ulong pointer, ulong size, ulong cookie, BufferRole role, out SharedBuffer? buffer)
     {
-        TeeReturnCode code = _buffers.TryCreateFromPageList(pointer, size, cookie, isTemporary: false, out buffer);
+        TeeReturnCode code = _pool.TryCreateFromPageList(pointer, size, cookie, isTemporary: false, out buffer);
         return code == TeeReturnCode.Success ? TryEnter(role, ref buffer) : code;
     }
 
     /// <summary>Pins contiguous guest memory and enters it, unusable as yet.</summary>
     public TeeReturnCode TryEnterContiguous(ulong address, ulong size, ulong cookie, BufferRole role, out SharedBuffer? buffer)
     {
-        TeeReturnCode code = _buffers.TryCreateContiguous(address, size, cookie, out buffer);
+        TeeReturnCode code = _pool.TryCreateContiguous(address, size, cookie, out buffer);
         return code == TeeReturnCode.Success ? TryEnter(role, ref buffer) : code;
     }
 
-    /// <summary>Lets calls refer to a buffer.</summary>
+    /// <summary>Lets calls refer to a registered buffer.</summary>
     public void MakeUsable(SharedBuffer buffer)
     {
         using (_gate.Enter())
@@ -96,7 +115,7 @@ internal sealed class ForwardedBooks
     {
         using (_gate.Enter())
         {
-            SharedBuffer? buffer = _table.Find(cookie);
+            SharedBuffer? buffer = _registered.Find(cookie);
             if (buffer is not { IsUsable: true })
             {
                 return null;
@@ -107,104 +126,128 @@ internal sealed class ForwardedBooks
         }
     }
 
-    /// <summary>Finds a buffer for RPC messages that OP-TEE has.</summary>
-    public SharedBuffer? FindRpcMessageBuffer(ulong cookie)
+    /// <summary>Finds what OP-TEE names.</summary>
+    public SharedBuffer? Find(ulong teeCookie)
     {
         using (_gate.Enter())
         {
-            return _table.Find(cookie) is { Role: BufferRole.RpcMessage } buffer ? buffer : null;
+            return FindUnguarded(teeCookie);
         }
     }
 
-    /// <summary>Strikes out a buffer that OP-TEE has let go, and unpins it.</summary>
+    /// <summary>The guest's cookie of what OP-TEE names; 0 if there is no such buffer.</summary>
+    public ulong GuestCookieOf(ulong teeCookie)
+    {
+        using (_gate.Enter())
+        {
+            return FindUnguarded(teeCookie)?.Cookie ?? 0;
+        }
+    }
+
+    /// <summary>Any one registered buffer.</summary>
+    public SharedBuffer? AnyRegistered()
+    {
+        using (_gate.Enter())
+        {
+            return Search(BufferRole.Registered);
+        }
+    }
+
+    /// <summary>Takes out a buffer that OP-TEE has released, and unpins it.</summary>
     public void Remove(SharedBuffer buffer)
     {
         using (_gate.Enter())
         {
-            _ = _table.Remove(buffer.Cookie);
+            TakeOut(buffer);
         }
 
-        _buffers.Return(buffer);
+        _pool.Return(buffer);
     }
 
-    /// <summary>Strikes out a buffer of a role that OP-TEE has let go.</summary>
-    /// <returns>Its shadow page, or <see langword="null"/> if there is no such buffer.</returns>
-    public int? Remove(ulong cookie, BufferRole role)
+    /// <summary>OP-TEE has no memory of the VM any more: takes out any one buffer, which stays pinned if OP-TEE may be at work on it all the same.</summary>
+    /// <returns>Whether there was one.</returns>
+    public bool TryRemoveAny(bool staysPinned, out BufferRole role, out int shadowPage)
     {
         SharedBuffer? buffer;
         using (_gate.Enter())
         {
-            buffer = _table.Find(cookie);
-            if (buffer is null || buffer.Role != role)
+            buffer = Search(null);
+            role = buffer?.Role ?? default;
+            shadowPage = buffer?.ShadowPage ?? default;
+            if (buffer is null)
             {
-                return null;
+                return false;
             }
 
-            _ = _table.Remove(cookie);
+            TakeOut(buffer);
         }
 
-        int shadowPage = buffer.ShadowPage;
-        _buffers.Return(buffer);
-        return shadowPage;
+        if (!staysPinned)
+        {
+            _pool.Return(buffer);
+        }
+
+        return true;
     }
 
-    /// <summary>OP-TEE has let go of everything: unpins all.</summary>
-    public void Clear()
+    private bool TryFindUsable(ulong cookie, out ulong teeCookie)
     {
-        SharedMemoryTable old;
-        using (_gate.Enter())
+        SharedBuffer? buffer = _registered.Find(cookie);
+        bool isFound = buffer is { IsUsable: true };
+        teeCookie = isFound ? buffer!.TeeCookie : 0;
+        return isFound;
+    }
+
+    private SharedBuffer? FindUnguarded(ulong teeCookie)
+    {
+        ulong place = (teeCookie & PlaceMask) - 1;
+        return place < (ulong)_places.Length && _places[place] is { } buffer && buffer.TeeCookie == teeCookie ? buffer : null;
+    }
+
+    private SharedBuffer? Search(BufferRole? role)
+    {
+        for (int step = 0; step < _places.Length; step++)
         {
-            old = _table;
-            _table = new SharedMemoryTable(_capacity);
+            if (_places[_searched] is { } buffer && (role is null || buffer.Role == role))
+            {
+                return buffer;
+            }
+
+            _searched = _searched + 1 == _places.Length ? 0 : _searched + 1;
         }
 
-        while (old.RemoveAny() is { } buffer)
-        {
-            _buffers.Return(buffer);
-        }
+        return null;
     }
 
     private TeeReturnCode TryEnter(BufferRole role, ref SharedBuffer? buffer)
     {
         SharedBuffer entered = buffer!;
         entered.Role = role;
-        bool isEntered;
         using (_gate.Enter())
         {
-            isEntered = entered.Cookie != 0 && _table.Count < _capacity && _table.TryAdd(entered);
-        }
-
-        // A call publishes what it refers to, then looks; this enters, then looks who has published. One of the two sees the other.
-        if (isEntered && IsInUse(entered.Cookie))
-        {
-            using (_gate.Enter())
+            // OP-TEE itself has cookie 0 for messages, and never asks to free it.
+            if (entered.Cookie != 0 && _freeCount > 0 && (role != BufferRole.Registered || _registered.TryAdd(entered)))
             {
-                _ = _table.Remove(entered.Cookie);
+                int place = _freePlaces[--_freeCount];
+                _places[place] = entered;
+                entered.TeeCookie = (++_serial << PlaceBits) | (uint)(place + 1);
+                return TeeReturnCode.Success;
             }
-
-            isEntered = false;
-        }
-
-        if (isEntered)
-        {
-            return TeeReturnCode.Success;
         }
 
         buffer = null;
-        _buffers.Return(entered);
+        _pool.Return(entered);
         return TeeReturnCode.BadParameters;
     }
 
-    private bool IsInUse(ulong cookie)
+    private void TakeOut(SharedBuffer buffer)
     {
-        foreach (ForwardedCall call in _calls)
+        int place = (int)(buffer.TeeCookie & PlaceMask) - 1;
+        _places[place] = null;
+        _freePlaces[_freeCount++] = place;
+        if (buffer.Role == BufferRole.Registered)
         {
-            if (call.Uses(cookie))
-            {
-                return true;
-            }
+            _ = _registered.Remove(buffer.Cookie);
         }
-
-        return false;
     }
 }

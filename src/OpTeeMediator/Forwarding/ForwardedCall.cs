@@ -7,7 +7,7 @@ namespace OpTeeMediator.Forwarding;
 /// <summary>Everything one yielding call needs while OP-TEE has it, prepared in advance.</summary>
 /// <remarks>
 /// The state word is a generation (24 bits) and the state; every change of state is one compare-and-swap, so that a forged, stale or doubled resume
-/// fails there. Only who has moved the call to Busy touches the rest, except for <see cref="Cookies"/>.
+/// fails there. Only who has moved the call to Busy touches the rest.
 /// </remarks>
 internal sealed class ForwardedCall(int index)
 {
@@ -21,7 +21,6 @@ internal sealed class ForwardedCall(int index)
     private const int IndexBits = 8;
     private const uint GenerationMask = (1 << 24) - 1;
 
-    private readonly ulong[] _cookies = new ulong[Message.UsedParameters];
     private Message _message;
     private Message _rpcMessage;
     private int _word;
@@ -67,36 +66,21 @@ internal sealed class ForwardedCall(int index)
     /// <summary>The buffer that is being registered or unregistered.</summary>
     public SharedBuffer? Buffer { get; set; }
 
-    /// <summary>A cookie that the guest offered and that was refused: OP-TEE will ask to free it, and it is in no book. 0 if there is none.</summary>
+    /// <summary>The guest's cookie of memory that it offered and that was refused: OP-TEE will ask to free it.</summary>
     public ulong RefusedCookie { get; set; }
 
-    /// <summary>The buffer for RPC messages that OP-TEE asks to free, and has mapped until it goes on. 0 if there is none.</summary>
+    /// <summary>OP-TEE's cookie of the buffer for RPC messages that it asks to free, and has mapped until it goes on. 0 if there is none.</summary>
     public ulong FreedCookie { get; set; }
+
+    /// <summary>Whether the message is the forwarder's own, not the guest's.</summary>
+    public bool IsOwn { get; set; }
+
+    /// <summary>Whether the monitor failed in the call, so that a thread of OP-TEE may be at work on it. Such a call is never used again.</summary>
+    public bool IsLost { get; set; }
 
     public bool IsFree => (Volatile.Read(ref _word) & StateMask) == Free;
 
     public bool IsSuspended => (Volatile.Read(ref _word) & StateMask) == Suspended;
-
-    /// <summary>The registered buffers that the call's parameters name, 0 where none. Published, for those who give a cookie a new meaning.</summary>
-    public ReadOnlySpan<ulong> Cookies => _cookies;
-
-    public void Publish(int parameter, ulong cookie) => Volatile.Write(ref _cookies[parameter], cookie);
-
-    /// <summary>Whether the call refers to a cookie.</summary>
-    public bool Uses(ulong cookie)
-    {
-        for (int parameter = 0; parameter < _cookies.Length; parameter++)
-        {
-            if (Volatile.Read(ref _cookies[parameter]) == cookie)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    public void ClearCookies() => Array.Clear(_cookies);
 
     public bool TryTake()
     {

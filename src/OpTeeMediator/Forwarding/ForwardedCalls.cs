@@ -21,6 +21,10 @@ internal sealed class ForwardedCalls
     private const ulong Meta = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;
     private const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
 
+    // Resume information of calls that have not begun: below what no call's index gives, above which SMC it is.
+    private const uint BeginWithArgument = 1 << 8;
+    private const uint BeginWithRpcArgument = 2 << 8;
+
     // Fields of the message that OP-TEE fills in.
     private const int SessionOffset = 8;
     private const int ReturnCodeOffset = 20;
@@ -31,7 +35,6 @@ internal sealed class ForwardedCalls
 
     private readonly VirtualizedOpTee _opTee;
     private readonly NonThrowingGuestMemory _memory;
-    private readonly OpTeeLimits _limits;
     private readonly ILogger _log;
     private readonly ForwardedCall[] _calls;
     private readonly ShadowPool _shadows;
@@ -40,8 +43,11 @@ internal sealed class ForwardedCalls
     private readonly ShadowPageLists _lists;
     private readonly ForwardedRpc _rpc;
     private readonly bool _hasRpcArgument;
-    private int _sessions;
+    private readonly ForwardedSessions _sessions;
+    private int _nextToEnd;
     private volatile bool _takesNotifications;
+    private volatile bool _cachesRpcMessages;
+    private volatile bool _isStateUnknown;
 
     public ForwardedCalls(
         VirtualizedOpTee opTee,
@@ -57,7 +63,6 @@ internal sealed class ForwardedCalls
         Id = id;
         _memory = memory;
         _shadows = shadows;
-        _limits = limits;
         _hasRpcArgument = hasRpcArgument;
         _log = log;
         _calls = new ForwardedCall[Math.Min(limits.Calls, opTee.Threads)];
@@ -67,28 +72,44 @@ internal sealed class ForwardedCalls
         }
 
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
-        _books = new ForwardedBooks(_calls, new SharedBufferPool(memory, _budget), limits.Buffers);
+        _sessions = new ForwardedSessions(limits.Sessions);
+        _books = new ForwardedBooks(new SharedBufferPool(memory, _budget), limits.Buffers);
         _lists = new ShadowPageLists(physical, shadows);
         _rpc = new ForwardedRpc(memory, _books, shadows, _lists, log);
-        Renew();
+        foreach (ForwardedCall call in _calls)
+        {
+            _ = shadows.TryTake(1, out int page);
+            call.ShadowPage = page;
+        }
     }
 
     /// <summary>The VM's number.</summary>
     public int Id { get; }
 
-    /// <summary>Whether the monitor failed in a call, so that a thread of OP-TEE may be at work on it still.</summary>
-    public bool HasLostCall { get; private set; }
+    /// <summary>Whether the monitor has ever failed in a call, so that a thread of OP-TEE may be at work on it still.</summary>
+    public bool HasLostCall => Array.Exists(_calls, call => call.IsLost);
+
+    /// <summary>Whether OP-TEE may have something of the VM's driver.</summary>
+    public bool HasLeftovers =>
+        InFlight > 0 || _sessions.Count > 0 || _books.Count > 0 || _takesNotifications || _cachesRpcMessages || _isStateUnknown;
 
     /// <summary>How many calls can be in flight.</summary>
     public int Count => _calls.Length;
 
-    public OpTeeGuestStatus Status => new(InFlight, Volatile.Read(ref _sessions), _budget.Buffers, _budget.Pages);
+    public OpTeeGuestStatus Status => new(_calls.Count(call => !call.IsFree), _sessions.Count, _budget.Buffers, _budget.Pages);
 
     /// <summary>Whether the guest's driver takes notifications.</summary>
     public bool TakesNotifications
     {
         get => _takesNotifications;
         set => _takesNotifications = value;
+    }
+
+    /// <summary>Whether the guest's driver has OP-TEE keep buffers for RPC messages.</summary>
+    public bool CachesRpcMessages
+    {
+        get => _cachesRpcMessages;
+        set => _cachesRpcMessages = value;
     }
 
     private int InFlight
@@ -98,41 +119,119 @@ internal sealed class ForwardedCalls
             int count = 0;
             foreach (ForwardedCall call in _calls)
             {
-                count += call.IsFree ? 0 : 1;
+                count += call.IsFree || call.IsLost ? 0 : 1;
             }
 
             return count;
         }
     }
 
-    /// <summary>OP-TEE holds nothing of the VM any more, and no vCPU is here: forgets all calls and buffers.</summary>
-    public void Renew()
+    /// <summary>OP-TEE has nothing of the VM any more, and no vCPU is here: forgets all calls, sessions and buffers.</summary>
+    /// <remarks>After the monitor has failed, what OP-TEE may be at work on stays: the lost calls' shadow pages, and all pins.</remarks>
+    public void Clear()
     {
-        _books.Clear();
-        _shadows.Clear();
-        _sessions = 0;
-        _takesNotifications = false;
+        bool staysPinned = Array.Exists(_calls, call => call is { IsLost: true });
         foreach (ForwardedCall call in _calls)
         {
-            _ = _shadows.TryTake(1, out int page);
-            call.ShadowPage = page;
-            call.PageList = ShadowPageLists.None;
-            call.PayloadList = ShadowPageLists.None;
-            call.Buffer = null;
-            call.RefusedCookie = 0;
-            call.FreedCookie = 0;
-            call.ClearCookies();
-            if (!call.IsFree)
+            if (!call.IsFree && !call.IsLost)
             {
-                // A generation on, so that what the guest still holds resumes nothing.
+                Release(call);
+            }
+        }
+
+        while (_books.TryRemoveAny(staysPinned, out BufferRole role, out int shadowPage))
+        {
+            if (role == BufferRole.RpcMessage && !staysPinned)
+            {
+                _shadows.Return(shadowPage);
+            }
+        }
+
+        _sessions.Clear();
+        _takesNotifications = false;
+        _cachesRpcMessages = false;
+        _isStateUnknown = false;
+    }
+
+    /// <summary>OP-TEE has released a buffer for RPC messages.</summary>
+    /// <returns>The guest's cookie of the buffer; 0 if there is none.</returns>
+    public ulong TakeBackRpcMessageBuffer(ulong cookie) => _rpc.TakeBackMessageBuffer(cookie);
+
+    /// <summary>The guest's driver has gone: it can resume none of its calls any more.</summary>
+    public void TakeOver()
+    {
+        foreach (ForwardedCall call in _calls)
+        {
+            if (call.IsSuspended)
+            {
                 _ = call.Suspend();
-                call.Release();
             }
         }
     }
 
-    /// <summary>OP-TEE has given up a buffer for RPC messages.</summary>
-    public void ForgetRpcMessageBuffer(ulong cookie) => _rpc.ForgetMessageBuffer(cookie);
+    /// <summary>Does one step towards an OP-TEE that has nothing of the guest's earlier driver. No vCPU is here.</summary>
+    public CleanupProgress CleanUp()
+    {
+        if (_isStateUnknown)
+        {
+            return CleanupProgress.Failed;
+        }
+
+        for (int count = 0; count < _calls.Length; count++)
+        {
+            _nextToEnd = (_nextToEnd + 1) % _calls.Length;
+            if (_calls[_nextToEnd] is { IsSuspended: true } call)
+            {
+                return GoOnInsteadOfDriver(call);
+            }
+        }
+
+        if (_takesNotifications)
+        {
+            return Send(OpTeeMessage.CommandStopAsyncNotification);
+        }
+
+        if (_sessions.TryGetAny(out uint session))
+        {
+            return Send(OpTeeMessage.CommandCloseSession, session);
+        }
+
+        if (_books.AnyRegistered() is { } buffer)
+        {
+            return Send(OpTeeMessage.CommandUnregisterSharedMemory, 0, buffer);
+        }
+
+        if (_cachesRpcMessages || _books.Count > 0)
+        {
+            return TakeBackCachedRpcMessages();
+        }
+
+        return HasLeftovers ? CleanupProgress.Failed : CleanupProgress.Done;
+    }
+
+    /// <summary>Suspends a call that cannot begin yet: the guest takes its interrupts and tries again.</summary>
+    /// <remarks>
+    /// The guest keeps X1 to X3 of FOREIGN_INTR as they are, so they say what to begin. To forge such a resume is to make the call.
+    /// </remarks>
+    public static SmcOutcome Delay(ref SmcRegisters registers)
+    {
+        uint begin = registers.FunctionId.Value == OpTeeSmc.CallWithArgument ? BeginWithArgument : BeginWithRpcArgument;
+        return Answer(ref registers, OpTeeSmc.ReturnRpcForeignInterrupt, (uint)registers.X1, (uint)registers.X2, begin);
+    }
+
+    /// <summary>Makes a delayed call out of its resume.</summary>
+    /// <returns><see langword="false"/> if these registers resume no delayed call.</returns>
+    public static bool TryTakeDelayed(ref SmcRegisters registers)
+    {
+        uint begin = (uint)registers.X3;
+        if (registers.FunctionId.Value != OpTeeSmc.ReturnFromRpc || begin is not (BeginWithArgument or BeginWithRpcArgument))
+        {
+            return false;
+        }
+
+        registers.X0 = begin == BeginWithArgument ? OpTeeSmc.CallWithArgument : OpTeeSmc.CallWithRpcArgument;
+        return true;
+    }
 
     /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
     public SmcOutcome Start(ref SmcRegisters registers)
@@ -146,7 +245,7 @@ internal sealed class ForwardedCalls
         ForwardedCall? call = TryTake();
         if (call is null)
         {
-            return Refuse(ref registers, OpTeeSmc.ReturnThreadLimit);
+            return Refuse(ref registers, InFlight > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory);
         }
 
         uint answer = Prepare(call, functionId, registers, out TeeReturnCode refusal);
@@ -161,18 +260,22 @@ internal sealed class ForwardedCalls
             return Refuse(ref registers, answer);
         }
 
-        WriteShadow(call);
-        ulong address = _shadows.AddressOf(call.ShadowPage).Value;
-        SmcRegisters forwarded = default;
-        forwarded.X0 = call.RpcOffset == 0 ? OpTeeSmc.CallWithArgument : OpTeeSmc.CallWithRpcArgument;
-        forwarded.X1 = address >> 32;
-        forwarded.X2 = (uint)address;
+        if (!TryWriteShadow(call, out SmcRegisters forwarded))
+        {
+            Abandon(call);
+            return Refuse(ref registers, OpTeeSmc.ReturnNoMemory);
+        }
+
         return Enter(call, ref forwarded, ref registers);
     }
 
     /// <summary>Which registers a resume needs: more after an ALLOC.</summary>
-    public SmcRegisterSet RegistersToResume(ulong information) =>
-        CallOf((uint)information) is { Stage: ForwardedStage.Allocate } call && call.IsResumedBy((uint)information) ? ResumeOfAllocation : ResumeInformation;
+    public SmcRegisterSet RegistersToResume(ulong information) => (uint)information switch
+    {
+        BeginWithArgument or BeginWithRpcArgument => X0ToX3,
+        uint token when CallOf(token) is { Stage: ForwardedStage.Allocate } call && call.IsResumedBy(token) => ResumeOfAllocation,
+        _ => ResumeInformation,
+    };
 
     /// <summary>RETURN_FROM_RPC.</summary>
     public SmcOutcome Resume(ref SmcRegisters registers)
@@ -300,13 +403,7 @@ internal sealed class ForwardedCalls
         }
 
         TeeReturnCode refusal = CheckParameters(call, Message.MetaParameters);
-        if (refusal == TeeReturnCode.Success && Interlocked.Increment(ref _sessions) > _limits.Sessions)
-        {
-            _ = Interlocked.Decrement(ref _sessions);
-            return TeeReturnCode.OutOfMemory;
-        }
-
-        return refusal;
+        return refusal == TeeReturnCode.Success && !_sessions.TryBeginOpening() ? TeeReturnCode.OutOfMemory : refusal;
     }
 
     private TeeReturnCode CheckParameters(ForwardedCall call, int first)
@@ -320,19 +417,19 @@ internal sealed class ForwardedCalls
 
         for (int index = first; index < count; index++)
         {
-            ref readonly MessageParameter parameter = ref message.Parameters[index];
+            ref MessageParameter parameter = ref message.Parameters[index];
             switch (parameter.Attributes)
             {
                 case <= OpTeeMessage.TypeValueInOut:
                     break;
 
                 case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut:
-                    call.Publish(index, parameter.C);
-                    if (!_books.IsRegistered(parameter.C))
+                    if (!_books.TryTranslate(parameter.C, out ulong teeCookie))
                     {
                         return TeeReturnCode.BadParameters;
                     }
 
+                    parameter.C = teeCookie;
                     break;
 
                 // NULL. Other memory of the call itself is refused: contiguous, it would have to be in reserved memory; OP-TEE 4.5 keeps the pages of a page list
@@ -376,64 +473,74 @@ internal sealed class ForwardedCalls
         return code;
     }
 
-    /// <summary>Writes the message as OP-TEE is to see it.</summary>
-    private void WriteShadow(ForwardedCall call)
+    /// <summary>Writes the message as OP-TEE is to see it, and the SMC that hands it over.</summary>
+    /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
+    private bool TryWriteShadow(ForwardedCall call, out SmcRegisters forwarded)
     {
-        int size = OpTeeMessage.Size((int)call.Message.Header.ParameterCount);
-        Span<byte> shadow = _shadows.BytesOf(call.ShadowPage);
-        call.Message.Bytes[..size].CopyTo(shadow);
-        if (call.Message.Header.Command == OpTeeMessage.CommandRegisterSharedMemory)
+        forwarded = default;
+        if (!_shadows.TryGetBytes(call.ShadowPage, out Span<byte> shadow))
         {
-            ulong list = _shadows.AddressOf(call.PageList).Value;
-            ParametersIn(shadow)[0].A = list | (call.Message.Parameters[0].A % OpTeeMessage.PageSize);
+            return false;
         }
+
+        int size = OpTeeMessage.Size((int)call.Message.Header.ParameterCount);
+        call.Message.Bytes[..size].CopyTo(shadow);
+        switch (call.Message.Header.Command)
+        {
+            case OpTeeMessage.CommandRegisterSharedMemory:
+                ref MessageParameter registered = ref ParametersIn(shadow)[0];
+                registered.A = _shadows.AddressOf(call.PageList).Value | (call.Message.Parameters[0].A % OpTeeMessage.PageSize);
+                registered.C = call.Buffer!.TeeCookie;
+                break;
+
+            case OpTeeMessage.CommandUnregisterSharedMemory:
+                ParametersIn(shadow)[0] = new MessageParameter { Attributes = OpTeeMessage.TypeRegisteredInput, C = call.Buffer!.TeeCookie };
+                break;
+
+            default:
+                break;
+        }
+
+        ulong address = _shadows.AddressOf(call.ShadowPage).Value;
+        forwarded.X0 = call.RpcOffset == 0 ? OpTeeSmc.CallWithArgument : OpTeeSmc.CallWithRpcArgument;
+        forwarded.X1 = address >> 32;
+        forwarded.X2 = (uint)address;
+        return true;
     }
 
     /// <summary>Goes into OP-TEE with a call, and hands what comes out of it to the guest.</summary>
     private SmcOutcome Enter(ForwardedCall call, ref SmcRegisters forwarded, ref SmcRegisters registers)
     {
-        if (_opTee.TryCall(ref forwarded, Id) is { } failure)
+        if (!TryMakeCall(call, ref forwarded))
         {
-            // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone.
-            HasLostCall = true;
-            _log.MonitorFailed((uint)forwarded.X0, failure);
             return Refuse(ref registers, OpTeeSmc.ReturnNoMemory);
         }
 
         uint answer = (uint)forwarded.X0;
-        if (call.FreedCookie != 0 && answer != OpTeeSmc.ReturnRpcForeignInterrupt)
+        if (!IsRpc(answer))
         {
-            _rpc.EndFree(call);
+            return Refuse(ref registers, Finish(call, answer, isForGuest: true, out _));
         }
 
-        if ((answer & RpcPrefix) != RpcPrefix || answer == OpTeeSmc.ReturnUnknownFunction)
-        {
-            return Finish(call, answer, ref registers);
-        }
-
-        call.Thread = forwarded.X3;
-        call.Stage = ForwardedStage.None;
         ulong x1 = 0;
         ulong x2 = 0;
         switch (answer)
         {
             case OpTeeSmc.ReturnRpcAllocate:
-                call.Stage = ForwardedStage.Allocate;
-                call.RequestedSize = (uint)forwarded.X1;
-                x1 = call.RequestedSize;
+                x1 = TakeAllocation(call, forwarded);
                 break;
 
             case OpTeeSmc.ReturnRpcFree:
-                ulong cookie = forwarded.Pair(1, 2);
-                x1 = cookie >> 32;
-                x2 = (uint)cookie;
-                ForwardedRpc.Free(call, cookie);
+                ulong freed = _rpc.Free(call, forwarded.Pair(1, 2));
+                x1 = freed >> 32;
+                x2 = (uint)freed;
                 break;
 
             case OpTeeSmc.ReturnRpcCommand:
-                x1 = (uint)forwarded.X1;
-                x2 = (uint)forwarded.X2;
-                call.Stage = _rpc.TryDeliver(call, forwarded.Pair(1, 2)) ? ForwardedStage.Command : ForwardedStage.Undeliverable;
+                ulong cookie = _books.GuestCookieOf(forwarded.Pair(1, 2));
+                x1 = cookie >> 32;
+                x2 = (uint)cookie;
+                call.Stage = TryTakeCommand(call, forwarded) && _rpc.TryDeliver(call) ? ForwardedStage.Command : ForwardedStage.Undeliverable;
                 answer = call.Stage == ForwardedStage.Command ? answer : OpTeeSmc.ReturnRpcForeignInterrupt;
                 break;
 
@@ -444,13 +551,190 @@ internal sealed class ForwardedCalls
         return Answer(ref registers, answer, x1, x2, call.Suspend());
     }
 
-    /// <summary>The call has ended: copies its results back and lets go of what OP-TEE has let go.</summary>
-    private SmcOutcome Finish(ForwardedCall call, uint answer, ref SmcRegisters registers)
+    /// <summary>Goes on with a suspended call of a driver that has gone; what it asks for is refused.</summary>
+    private CleanupProgress GoOnInsteadOfDriver(ForwardedCall call)
+    {
+        SmcRegisters forwarded = default;
+        forwarded.X0 = OpTeeSmc.ReturnFromRpc;
+        forwarded.X3 = call.Thread;
+        switch (call.Stage)
+        {
+            case ForwardedStage.Allocate:
+                ForwardedRpc.RefuseMessageBuffer(ref forwarded);
+                break;
+
+            case ForwardedStage.Command:
+                _rpc.AnswerInsteadOfDriver(call);
+                break;
+
+            default:
+                break;
+        }
+
+        return EnterInsteadOfDriver(call, ref forwarded);
+    }
+
+    /// <summary>Sends a message of the forwarder's own. All calls are free.</summary>
+    private CleanupProgress Send(uint command, uint session = 0, SharedBuffer? buffer = null)
+    {
+        if (TryTake() is not { } call)
+        {
+            return CleanupProgress.Failed;
+        }
+
+        ref Message message = ref call.Message;
+        message = default;
+        message.Header.Command = command;
+        message.Header.Session = session;
+        message.Header.ParameterCount = buffer is null ? 0u : 1u;
+        call.IsOwn = true;
+        call.Buffer = buffer;
+        call.RpcOffset = (_opTee.Capabilities & OpTeeCapabilities.RpcArgument) == 0 ? 0 : OpTeeMessage.Size((int)message.Header.ParameterCount);
+        if (!TryWriteShadow(call, out SmcRegisters forwarded))
+        {
+            Release(call);
+            return CleanupProgress.Failed;
+        }
+
+        return EnterInsteadOfDriver(call, ref forwarded);
+    }
+
+    private CleanupProgress EnterInsteadOfDriver(ForwardedCall call, ref SmcRegisters forwarded)
+    {
+        if (!TryMakeCall(call, ref forwarded))
+        {
+            return CleanupProgress.Failed;
+        }
+
+        uint answer = (uint)forwarded.X0;
+        if (!IsRpc(answer))
+        {
+            bool isOwn = call.IsOwn;
+            _ = Finish(call, answer, isForGuest: false, out bool isDone);
+            return isDone || !isOwn ? CleanupProgress.Advanced : CleanupProgress.Failed;
+        }
+
+        switch (answer)
+        {
+            case OpTeeSmc.ReturnRpcAllocate:
+                _ = TakeAllocation(call, forwarded);
+                break;
+
+            case OpTeeSmc.ReturnRpcFree:
+                _ = _rpc.Free(call, forwarded.Pair(1, 2));
+                break;
+
+            case OpTeeSmc.ReturnRpcCommand:
+                call.Stage = TryTakeCommand(call, forwarded) ? ForwardedStage.Command : ForwardedStage.Undeliverable;
+                break;
+
+            default:
+                break;
+        }
+
+        _ = call.Suspend();
+        return answer == OpTeeSmc.ReturnRpcForeignInterrupt ? CleanupProgress.Interrupted : CleanupProgress.Advanced;
+    }
+
+    /// <summary>DISABLE_SHM_CACHE, once: OP-TEE gives back one buffer for RPC messages, or says that it has none.</summary>
+    private CleanupProgress TakeBackCachedRpcMessages()
+    {
+        SmcRegisters forwarded = default;
+        forwarded.X0 = OpTeeSmc.DisableShmCache;
+        if (_opTee.TryCall(ref forwarded, Id) is { } failure)
+        {
+            _log.CallFailed(OpTeeSmc.DisableShmCache, failure);
+            _isStateUnknown = true;
+            return CleanupProgress.Failed;
+        }
+
+        switch ((uint)forwarded.X0)
+        {
+            case OpTeeSmc.ReturnOk:
+                return TakeBackRpcMessageBuffer(forwarded.Pair(1, 2)) == 0 ? CleanupProgress.Failed : CleanupProgress.Advanced;
+
+            case OpTeeSmc.ReturnNotAvailable when _books.Count == 0:
+                _cachesRpcMessages = false;
+                return CleanupProgress.Advanced;
+
+            default:
+                return CleanupProgress.Failed;
+        }
+    }
+
+    /// <summary>Makes the SMC of a call, and notes what has become of it.</summary>
+    /// <returns><see langword="false"/> if the monitor failed: the call is lost.</returns>
+    private bool TryMakeCall(ForwardedCall call, ref SmcRegisters forwarded)
+    {
+        if (_opTee.TryCall(ref forwarded, Id) is { } failure)
+        {
+            // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone.
+            call.IsLost = true;
+            _isStateUnknown = true;
+            _log.MonitorFailed((uint)forwarded.X0, failure);
+            return false;
+        }
+
+        if (call.FreedCookie != 0 && (uint)forwarded.X0 != OpTeeSmc.ReturnRpcForeignInterrupt)
+        {
+            _rpc.EndFree(call);
+        }
+
+        call.Thread = forwarded.X3;
+        call.Stage = ForwardedStage.None;
+        return true;
+    }
+
+    private static bool IsRpc(uint answer) => (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
+
+    private static ulong TakeAllocation(ForwardedCall call, in SmcRegisters forwarded)
+    {
+        call.Stage = ForwardedStage.Allocate;
+        call.RequestedSize = (uint)forwarded.X1;
+        return call.RequestedSize;
+    }
+
+    private bool TryTakeCommand(ForwardedCall call, in SmcRegisters forwarded)
+    {
+        bool isTaken = _rpc.TryTake(call, forwarded.Pair(1, 2));
+        if (!isTaken)
+        {
+            // It may have been about memory that OP-TEE gives back.
+            _isStateUnknown = true;
+        }
+
+        return isTaken;
+    }
+
+    /// <summary>The call has ended: copies its results back and releases what OP-TEE has released.</summary>
+    /// <returns>The answer for the guest.</returns>
+    private uint Finish(ForwardedCall call, uint answer, bool isForGuest, out bool isDone)
     {
         TeeReturnCode code = TeeReturnCode.Generic;
+        uint session = call.Message.Header.Session;
         if (answer == OpTeeSmc.ReturnOk)
         {
-            code = WriteResults(call);
+            if (!_shadows.TryGetBytes(call.ShadowPage, out Span<byte> shadow))
+            {
+                // What OP-TEE has done is unknown: whatever it may have of the call stays pinned until OP-TEE forgets the VM.
+                _isStateUnknown = true;
+                isDone = false;
+                if (call.Message.Header.Command == OpTeeMessage.CommandOpenSession)
+                {
+                    _sessions.NotOpened();
+                }
+
+                Release(call);
+                return OpTeeSmc.ReturnNoMemory;
+            }
+
+            MessageHeader header = MemoryMarshal.Read<MessageHeader>(shadow);
+            code = (TeeReturnCode)header.ReturnCode;
+            session = call.Message.Header.Command == OpTeeMessage.CommandOpenSession ? header.Session : session;
+            if (isForGuest)
+            {
+                WriteResults(call, header, shadow);
+            }
         }
         else if (answer == OpTeeSmc.ReturnThreadLimit && InFlight <= 1)
         {
@@ -458,12 +742,25 @@ internal sealed class ForwardedCalls
             answer = OpTeeSmc.ReturnNoMemory;
         }
 
-        bool isDone = code == TeeReturnCode.Success;
+        isDone = code == TeeReturnCode.Success;
         switch (call.Message.Header.Command)
         {
-            case OpTeeMessage.CommandOpenSession when !isDone:
+            case OpTeeMessage.CommandOpenSession when isDone:
+                _sessions.Opened(session);
+                break;
+
+            case OpTeeMessage.CommandOpenSession:
+                _sessions.NotOpened();
+                break;
+
+            case OpTeeMessage.CommandCloseSession when call.IsOwn && code is TeeReturnCode.BadParameters or TeeReturnCode.ItemNotFound:
+                // There is no such session, which is as good.
+                isDone = true;
+                _sessions.Closed(session);
+                break;
+
             case OpTeeMessage.CommandCloseSession when isDone:
-                _ = Interlocked.Decrement(ref _sessions);
+                _sessions.Closed(session);
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory when isDone:
@@ -485,7 +782,31 @@ internal sealed class ForwardedCalls
         }
 
         Release(call);
-        return Refuse(ref registers, answer);
+        return answer;
+    }
+
+    /// <summary>Takes back what was entered for a call of which OP-TEE was not told.</summary>
+    private void Abandon(ForwardedCall call)
+    {
+        switch (call.Message.Header.Command)
+        {
+            case OpTeeMessage.CommandOpenSession:
+                _sessions.NotOpened();
+                break;
+
+            case OpTeeMessage.CommandRegisterSharedMemory:
+                _books.Remove(call.Buffer!);
+                break;
+
+            case OpTeeMessage.CommandUnregisterSharedMemory:
+                _books.MakeUsable(call.Buffer!);
+                break;
+
+            default:
+                break;
+        }
+
+        Release(call);
     }
 
     private void Release(ForwardedCall call)
@@ -494,7 +815,8 @@ internal sealed class ForwardedCalls
         _lists.Drop(ref call.PayloadList);
         call.Buffer = null;
         call.RefusedCookie = 0;
-        call.ClearCookies();
+        call.FreedCookie = 0;
+        call.IsOwn = false;
         call.Release();
     }
 
@@ -512,22 +834,19 @@ internal sealed class ForwardedCalls
     }
 
     /// <summary>Copies the outputs to the guest's message; what the guest may have put beside them stays. A write that fails is the guest's loss.</summary>
-    private TeeReturnCode WriteResults(ForwardedCall call)
+    private void WriteResults(ForwardedCall call, in MessageHeader header, Span<byte> shadow)
     {
-        Span<byte> shadow = _shadows.BytesOf(call.ShadowPage);
-        MessageHeader header = MemoryMarshal.Read<MessageHeader>(shadow);
+        uint command = call.Message.Header.Command;
         _ = _memory.TryWriteWords<uint>(call.MessageAddress.Add(ReturnCodeOffset), [header.ReturnCode, header.ReturnOrigin]);
-        if (header.Command == OpTeeMessage.CommandOpenSession)
+        if (command == OpTeeMessage.CommandOpenSession)
         {
             _ = _memory.TryWriteWords<uint>(call.MessageAddress.Add(SessionOffset), [header.Session]);
         }
 
-        if (header.Command is OpTeeMessage.CommandOpenSession or OpTeeMessage.CommandInvoke)
+        if (command is OpTeeMessage.CommandOpenSession or OpTeeMessage.CommandInvoke)
         {
             CopyOutputs(ref call.Message, ParametersIn(shadow), call.MessageAddress);
         }
-
-        return (TeeReturnCode)header.ReturnCode;
     }
 
     /// <summary>Copies the outputs among parameters to guest memory: two words of a value, the size of a memory reference.</summary>

@@ -22,19 +22,19 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
     // Where the return code of a message is, and behind it the origin.
     private const int ReturnCodeOffset = 20;
 
-    /// <summary>RPC CMD: copies OP-TEE's message to where the guest expects it.</summary>
+    /// <summary>RPC CMD: takes a copy of OP-TEE's message, as the guest may see it.</summary>
     /// <param name="call">The call that asks.</param>
-    /// <param name="cookie">The buffer of the message, where the guest supplied no room with its call.</param>
-    /// <returns><see langword="false"/> if the guest has no memory there any more.</returns>
-    public bool TryDeliver(ForwardedCall call, ulong cookie)
+    /// <param name="cookie">OP-TEE's cookie of the message's buffer, where no room for it came with the call.</param>
+    /// <returns><see langword="false"/> if there is no such message.</returns>
+    public bool TryTake(ForwardedCall call, ulong cookie)
     {
-        if (!TryFindMessage(call, cookie))
+        ref Message message = ref call.RpcMessage;
+        if (!TryFindMessage(call, cookie) || !TryGetShadow(call, out Span<byte> shadow))
         {
             return false;
         }
 
-        ref Message message = ref call.RpcMessage;
-        shadows.BytesOf(call.RpcShadowPage).Slice(call.RpcShadowOffset, message.Bytes.Length).CopyTo(message.Bytes);
+        shadow[..message.Bytes.Length].CopyTo(message.Bytes);
         int count = (int)message.Header.ParameterCount;
         if ((uint)count > Message.UsedParameters)
         {
@@ -43,10 +43,20 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
 
         foreach (ref MessageParameter parameter in message.Parameters[..count])
         {
-            // Memory that is shared otherwise than by cookie: its physical address is none of the guest's business.
-            if (parameter.Type is OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut)
+            switch (parameter.Type)
             {
-                parameter.A = 0;
+                case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut:
+                    // Memory that is shared otherwise than by cookie: the guest must not see its physical address.
+                    parameter.A = 0;
+                    parameter.C = books.GuestCookieOf(parameter.C);
+                    break;
+
+                case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut:
+                    parameter.C = books.GuestCookieOf(parameter.C);
+                    break;
+
+                default:
+                    break;
             }
         }
 
@@ -57,16 +67,24 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
                 lists.Drop(ref call.PayloadList);
                 break;
 
-            case OpTeeRpc.FreeSharedMemory when count >= 1 && !IsRefused(call, message.Parameters[0].B):
+            case OpTeeRpc.FreeSharedMemory when count >= 1:
                 // OP-TEE has unmapped it before it says so.
-                _ = books.Remove(message.Parameters[0].B, BufferRole.RpcPayload);
+                message.Parameters[0].B = TakeBack(call, message.Parameters[0].B, BufferRole.RpcPayload);
                 break;
 
             default:
                 break;
         }
 
-        if (memory.TryWrite(call.RpcAddress, message.Bytes[..OpTeeMessage.Size(count)]))
+        return true;
+    }
+
+    /// <summary>Copies a message that was taken to where the guest expects it.</summary>
+    /// <returns><see langword="false"/> if the guest has no memory there any more.</returns>
+    public bool TryDeliver(ForwardedCall call)
+    {
+        ref Message message = ref call.RpcMessage;
+        if (memory.TryWrite(call.RpcAddress, message.Bytes[..OpTeeMessage.Size((int)message.Header.ParameterCount)]))
         {
             return true;
         }
@@ -75,18 +93,32 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
         return false;
     }
 
+    /// <summary>Answers a message that was taken as a driver without a supplicant does, because the guest's driver has gone.</summary>
+    public void AnswerInsteadOfDriver(ForwardedCall call)
+    {
+        if (TryGetShadow(call, out Span<byte> shadow))
+        {
+            TeeReturnCode code = call.RpcMessage.Header.Command switch
+            {
+                OpTeeRpc.FreeSharedMemory or OpTeeRpc.Notification or OpTeeRpc.Suspend => TeeReturnCode.Success,
+                OpTeeRpc.AllocateSharedMemory => TeeReturnCode.OutOfMemory,
+                _ => TeeReturnCode.Communication,
+            };
+            MemoryMarshal.Write(shadow[ReturnCodeOffset..], (uint)code);
+        }
+    }
+
     /// <summary>The return from RPC CMD: copies the guest's answer, read once, to where OP-TEE expects it.</summary>
     public void TakeAnswer(ForwardedCall call)
     {
         Message answer = default;
         ref Message asked = ref call.RpcMessage;
         int count = (int)asked.Header.ParameterCount;
-        if (!memory.TryRead(call.RpcAddress, answer.Bytes[..OpTeeMessage.Size(count)]))
+        if (!memory.TryRead(call.RpcAddress, answer.Bytes[..OpTeeMessage.Size(count)]) || !TryGetShadow(call, out Span<byte> shadow))
         {
             return; // OP-TEE has put an error there before it asked
         }
 
-        Span<byte> shadow = shadows.BytesOf(call.RpcShadowPage)[call.RpcShadowOffset..];
         Span<MessageParameter> results = MemoryMarshal.Cast<byte, MessageParameter>(shadow[OpTeeMessage.HeaderSize..])[..count];
         if (asked.Header.Command == OpTeeRpc.AllocateSharedMemory)
         {
@@ -116,55 +148,80 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
     {
         ulong address = registers.Pair(1, 2);
         ulong cookie = registers.Pair(4, 5);
-        call.RefusedCookie = 0;
         if (address == 0)
         {
-            // No memory. To OP-TEE 0 is an address like any other, and on some boards there is memory.
-            forwarded.X2 = (uint)UnusableAddress;
+            RefuseMessageBuffer(ref forwarded);
             return;
         }
 
-        forwarded.X4 = cookie >> 32;
-        forwarded.X5 = (uint)cookie;
-        TeeReturnCode code = TryEnterMessageBuffer(address, call.RequestedSize, cookie, out PhysicalAddress shadow);
+        TeeReturnCode code = TryEnterMessageBuffer(address, call.RequestedSize, cookie, out SharedBuffer? buffer);
         if (code != TeeReturnCode.Success)
         {
             log.RpcMemoryRefused(cookie, call.RequestedSize, code);
-            call.RefusedCookie = cookie;
+            RefuseMessageBuffer(ref forwarded);
+            if (cookie != 0)
+            {
+                call.RefusedCookie = cookie;
+                forwarded.X4 = ForwardedBooks.RefusedOffer >> 32;
+            }
+
+            return;
         }
 
+        PhysicalAddress shadow = shadows.AddressOf(buffer!.ShadowPage);
         forwarded.X1 = shadow.Value >> 32;
         forwarded.X2 = (uint)shadow.Value;
+        forwarded.X4 = buffer.TeeCookie >> 32;
+        forwarded.X5 = (uint)buffer.TeeCookie;
     }
 
-    /// <summary>RPC FREE. OP-TEE asks before it unmaps the buffer, and finds it by its cookie until then: it stays in the books that long.</summary>
-    public static void Free(ForwardedCall call, ulong cookie) => call.FreedCookie = IsRefused(call, cookie) ? 0 : cookie;
+    /// <summary>The answer "no memory" to RPC ALLOC. To OP-TEE 0 is an address like any other, and on some boards there is memory.</summary>
+    public static void RefuseMessageBuffer(ref SmcRegisters forwarded) => forwarded.X2 = (uint)UnusableAddress;
+
+    /// <summary>RPC FREE. OP-TEE asks before it unmaps the buffer: the shadow page stays as it is that long.</summary>
+    /// <returns>The guest's cookie of the buffer.</returns>
+    public ulong Free(ForwardedCall call, ulong cookie)
+    {
+        if (cookie == ForwardedBooks.RefusedOffer)
+        {
+            return call.RefusedCookie;
+        }
+
+        call.FreedCookie = cookie;
+        return books.GuestCookieOf(cookie);
+    }
 
     /// <summary>OP-TEE has gone on after RPC FREE.</summary>
     public void EndFree(ForwardedCall call)
     {
-        ForgetMessageBuffer(call.FreedCookie);
+        _ = TakeBackMessageBuffer(call.FreedCookie);
         call.FreedCookie = 0;
     }
 
-    /// <summary>OP-TEE has given up a buffer for RPC messages.</summary>
-    public void ForgetMessageBuffer(ulong cookie)
+    /// <summary>OP-TEE has released a buffer for RPC messages.</summary>
+    /// <returns>The guest's cookie of the buffer; 0 if there is none.</returns>
+    public ulong TakeBackMessageBuffer(ulong cookie)
     {
-        if (books.Remove(cookie, BufferRole.RpcMessage) is { } page)
+        if (books.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer)
         {
-            shadows.Return(page);
+            return 0;
         }
+
+        ulong guestCookie = buffer.Cookie;
+        shadows.Return(buffer.ShadowPage);
+        books.Remove(buffer);
+        return guestCookie;
     }
 
-    private TeeReturnCode TryEnterMessageBuffer(ulong address, ulong size, ulong cookie, out PhysicalAddress shadow)
+    private TeeReturnCode TryEnterMessageBuffer(ulong address, ulong size, ulong cookie, out SharedBuffer? buffer)
     {
-        shadow = new PhysicalAddress(UnusableAddress);
+        buffer = null;
         if (address % sizeof(ulong) != 0 || size > OpTeeMessage.PageSize)
         {
             return TeeReturnCode.BadParameters;
         }
 
-        TeeReturnCode code = books.TryEnterContiguous(address, size, cookie, BufferRole.RpcMessage, out SharedBuffer? buffer);
+        TeeReturnCode code = books.TryEnterContiguous(address, size, cookie, BufferRole.RpcMessage, out buffer);
         if (code != TeeReturnCode.Success)
         {
             return code;
@@ -173,12 +230,38 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
         if (!shadows.TryTake(1, out int page))
         {
             books.Remove(buffer!);
+            buffer = null;
             return TeeReturnCode.OutOfMemory;
         }
 
         buffer!.ShadowPage = page;
-        shadow = shadows.AddressOf(page);
         return TeeReturnCode.Success;
+    }
+
+    /// <summary>OP-TEE gives back what the guest had offered, used or refused.</summary>
+    /// <returns>The guest's cookie of it.</returns>
+    private ulong TakeBack(ForwardedCall call, ulong cookie, BufferRole role)
+    {
+        if (cookie == ForwardedBooks.RefusedOffer)
+        {
+            return call.RefusedCookie;
+        }
+
+        if (books.Find(cookie) is not { } buffer || buffer.Role != role)
+        {
+            return 0;
+        }
+
+        ulong guestCookie = buffer.Cookie;
+        books.Remove(buffer);
+        return guestCookie;
+    }
+
+    private bool TryGetShadow(ForwardedCall call, out Span<byte> message)
+    {
+        bool isFound = shadows.TryGetBytes(call.RpcShadowPage, out message);
+        message = isFound ? message[call.RpcShadowOffset..] : default;
+        return isFound;
     }
 
     /// <summary>Finds OP-TEE's message and the guest's place for it.</summary>
@@ -193,7 +276,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
             return true;
         }
 
-        if (books.FindRpcMessageBuffer(cookie) is not { } buffer || !buffer.TryGetRun(0, out GuestRange run))
+        if (books.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer || !buffer.TryGetRun(0, out GuestRange run))
         {
             return false;
         }
@@ -226,7 +309,6 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
     /// <summary>The answer to SHM_ALLOC: pins the memory and gives OP-TEE its page list.</summary>
     private void TakePayload(ForwardedCall call, in MessageParameter offer, ulong requestedSize, ref MessageParameter result)
     {
-        call.RefusedCookie = 0;
         SharedBuffer? buffer = null;
         TeeReturnCode code = offer.Attributes switch
         {
@@ -245,9 +327,9 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
             }
         }
 
-        result.C = offer.C;
         if (code == TeeReturnCode.Success)
         {
+            result.C = buffer!.TeeCookie;
             result.B = offer.B;
             result.Attributes = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
             result.A = shadows.AddressOf(call.PayloadList).Value | (offer.A % OpTeeMessage.PageSize);
@@ -258,18 +340,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
         result.Attributes = OpTeeMessage.TypeTemporaryOutput;
         result.A = UnusableAddress;
         result.B = requestedSize; // too little memory OP-TEE would keep to itself, and never have it freed
+        result.C = ForwardedBooks.RefusedOffer;
         call.RefusedCookie = offer.C;
-    }
-
-    /// <summary>Whether OP-TEE asks to free what was refused, and what is therefore in no book, though its cookie may be.</summary>
-    private static bool IsRefused(ForwardedCall call, ulong cookie)
-    {
-        if (cookie == 0 || call.RefusedCookie != cookie)
-        {
-            return false;
-        }
-
-        call.RefusedCookie = 0;
-        return true;
     }
 }

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
@@ -26,8 +27,16 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private const int Unannounced = 2;
     private const int Disposed = 3;
 
-    // How long a driver that starts anew waits for other vCPUs to come out of OP-TEE; they do so at their next interrupt.
+    // What an earlier driver left is being cleaned up, in pieces: between two of them, and during one.
+    private const int CleaningUp = 4;
+    private const int InCleanup = 5;
+
+    // How long a driver that starts waits for other vCPUs to come out of OP-TEE; they do so at their next interrupt.
     private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(100);
+
+    // How long a vCPU does cleanup before the guest goes on: a driver that starts, and a call of it. Both end at the first interrupt.
+    private static readonly TimeSpan CleanupAtStart = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan CleanupAtCall = TimeSpan.FromMilliseconds(5);
 
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
     private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
@@ -42,6 +51,14 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private readonly ILogger _log;
     private TaskCompletionSource? _disposal;
     private int _phase;
+    private int _recreations;
+    private int _hasReportedLimit;
+
+    // Of the cleanup: when it began, whether it is given up, and what the new driver has asked for meanwhile.
+    private long _cleanupStart;
+    private bool _isCleanupStuck;
+    private volatile bool _wantsRpcMessagesCached;
+    private volatile bool _wantsNotifications;
     private int _inside;
 
     /// <summary>Announces a VM to OP-TEE, with default options.</summary>
@@ -168,17 +185,26 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The guest starts anew: OP-TEE drops all that the VM has there, and the handler stays usable.</summary>
+    /// <summary>The VM is reset: OP-TEE drops all that the VM has there, and the handler stays usable.</summary>
     /// <returns>A task that ends when all is freed.</returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="TeeUnavailableException">
-    /// OP-TEE did not let the VM go, or did not take it again, or a call did not return within <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message
-    /// says which. The guest has no TEE then until it starts its driver or <see cref="ResetAsync"/> is called again.
+    /// OP-TEE did not release what the VM has, or did not take the VM again, or a call did not return within
+    /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message says which. The guest has no TEE then until it starts its driver or
+    /// <see cref="ResetAsync"/> is called again.
     /// </exception>
-    /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
+    /// <remarks>
+    /// No vCPU of the guest runs meanwhile. OP-TEE is told that the VM is destroyed and created, so that also what its applications keep beyond their
+    /// sessions ends; after <see cref="OpTeeForwarderOptions.RecreationLimit"/> of these only what the guest's driver has is released. Thread-safe.
+    /// </remarks>
     public async Task ResetAsync()
     {
-        int former = TryBegin(Renewing);
+        int former;
+        while ((former = TryBegin(Renewing)) == InCleanup)
+        {
+            await Task.Delay(1);
+        }
+
         ObjectDisposedException.ThrowIf(former == Disposed, this);
         if (former == Renewing)
         {
@@ -193,9 +219,23 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
         try
         {
-            if (former == Running && !TryTakeLeave())
+            _wantsRpcMessagesCached = false;
+            _wantsNotifications = false;
+            if (former != Unannounced && _recreations >= _options.RecreationLimit)
             {
-                throw new TeeUnavailableException($"OP-TEE did not let VM {VirtualMachineId} go for certain; the log says why.");
+                int before = former;
+                former = CleaningUp;
+                former = await CleanUpAsync(before);
+                return;
+            }
+
+            if (former != Unannounced)
+            {
+                _recreations++;
+                if (!TryTakeLeave())
+                {
+                    throw new TeeUnavailableException($"OP-TEE did not destroy VM {VirtualMachineId}; the log says why.");
+                }
             }
 
             former = Unannounced;
@@ -237,7 +277,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         try
         {
             int former;
-            while ((former = TryBegin(Disposed)) == Renewing)
+            while ((former = TryBegin(Disposed)) is Renewing or InCleanup)
             {
                 await Task.Delay(1);
             }
@@ -245,9 +285,14 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             _ = await IsQuietAsync(TimeSpan.MaxValue);
             _calls.TakesNotifications = false;
             _line?.Dispose();
-            if (former == Unannounced || TryTakeLeave())
+            bool hasLostCall = _calls.HasLostCall;
+            if ((former == Unannounced || TryTakeLeave()) && !hasLostCall)
             {
                 _opTee.ReturnId(_calls.Id);
+            }
+            else if (hasLostCall)
+            {
+                _log.LostCallKeepsMemory(_calls.Id, Status.Buffers);
             }
         }
         catch (Exception exception)
@@ -261,13 +306,13 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     }
 
     /// <summary>Begins a phase, unless one is there that must end first.</summary>
-    /// <returns>The phase before; <see cref="Renewing"/> or <see cref="Disposed"/> if nothing began.</returns>
+    /// <returns>The phase before; <see cref="Renewing"/>, <see cref="InCleanup"/> or <see cref="Disposed"/> if nothing began.</returns>
     private int TryBegin(int phase)
     {
         while (true)
         {
             int present = Volatile.Read(ref _phase);
-            if (present is Renewing or Disposed || Interlocked.CompareExchange(ref _phase, phase, present) == present)
+            if (present is Renewing or InCleanup or Disposed || Interlocked.CompareExchange(ref _phase, phase, present) == present)
             {
                 return present;
             }
@@ -276,10 +321,10 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
     private async Task<bool> IsQuietAsync(TimeSpan atMost)
     {
-        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        long start = Stopwatch.GetTimestamp();
         while (Volatile.Read(ref _inside) != 0)
         {
-            if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > atMost)
+            if (Stopwatch.GetElapsedTime(start) > atMost)
             {
                 return false;
             }
@@ -300,24 +345,27 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>Tells OP-TEE that the VM is gone, and then lets go of its memory. Nobody is inside.</summary>
+    /// <summary>Tells OP-TEE that the VM is destroyed, and then releases its memory. No vCPU is inside.</summary>
     private bool TryTakeLeave()
     {
-        uint answer = _opTee.Destroy(_calls.Id);
+        uint answer;
+        try
+        {
+            answer = _opTee.Destroy(_calls.Id);
+        }
+        catch (Exception exception)
+        {
+            _log.CallFailed(OpTeeSmc.VmDestroyed, exception);
+            return false;
+        }
+
         if (answer != OpTeeSmc.ReturnOk)
         {
             _log.DestructionRefused(_calls.Id, answer, Status.Buffers);
             return false;
         }
 
-        _calls.TakesNotifications = false;
-        if (_calls.HasLostCall)
-        {
-            _log.LostCallKeepsMemory(_calls.Id, Status.Buffers);
-            return false;
-        }
-
-        _calls.Renew();
+        _calls.Clear();
         return true;
     }
 
@@ -339,6 +387,16 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         if (phase == Renewing || (phase == Unannounced && functionId != OpTeeSmc.ExchangeCapabilities))
         {
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+        }
+
+        if (ForwardedCalls.TryTakeDelayed(ref registers))
+        {
+            functionId = registers.FunctionId.Value;
+        }
+
+        if (phase is CleaningUp or InCleanup && DispatchDuringCleanup(functionId, ref registers) is { } outcome)
+        {
+            return outcome;
         }
 
         switch (functionId)
@@ -365,8 +423,10 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 return Forward(functionId, 0, 2, ref registers);
 
             case OpTeeSmc.CallsCount:
-            case OpTeeSmc.EnableShmCache:
                 return Forward(functionId, 0, 1, ref registers);
+
+            case OpTeeSmc.EnableShmCache:
+                return EnableShmCache(ref registers);
 
             case OpTeeSmc.DisableShmCache:
                 return DisableShmCache(ref registers);
@@ -416,12 +476,29 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private SmcOutcome DisableShmCache(ref SmcRegisters registers)
     {
         SmcOutcome outcome = Forward(OpTeeSmc.DisableShmCache, 0, 3, ref registers);
-        if (registers.X0 == OpTeeSmc.ReturnOk)
+        switch (registers.X0)
         {
-            _calls.ForgetRpcMessageBuffer(registers.Pair(1, 2));
+            case OpTeeSmc.ReturnOk:
+                ulong cookie = _calls.TakeBackRpcMessageBuffer(registers.Pair(1, 2));
+                registers.X1 = cookie >> 32;
+                registers.X2 = (uint)cookie;
+                break;
+
+            case OpTeeSmc.ReturnNotAvailable:
+                _calls.CachesRpcMessages = false;
+                break;
+
+            default:
+                break;
         }
 
         return outcome;
+    }
+
+    private SmcOutcome EnableShmCache(ref SmcRegisters registers)
+    {
+        _calls.CachesRpcMessages = true;
+        return Forward(OpTeeSmc.EnableShmCache, 0, 1, ref registers);
     }
 
     private SmcOutcome EnableNotifications(ref SmcRegisters registers)
@@ -459,26 +536,31 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         return outcome;
     }
 
-    /// <summary>A driver starts: what an earlier one left is dropped, by taking leave of OP-TEE and coming again.</summary>
+    /// <summary>A driver starts: what an earlier one left is cleaned up, or begins to be.</summary>
     private bool TryBeginDriver()
     {
-        if (Volatile.Read(ref _phase) == Running && (!_options.DropsEarlierDriver || Status == default))
+        if (Volatile.Read(ref _phase) == Running && (!_options.DropsEarlierDriver || !_calls.HasLeftovers))
         {
             return true;
         }
 
-        int former = TryBegin(Renewing);
-        if (former is Renewing or Disposed)
+        long start = Stopwatch.GetTimestamp();
+        int former;
+        while ((former = TryBegin(Renewing)) == InCleanup && Stopwatch.GetElapsedTime(start) <= Quiet)
+        {
+            Thread.Yield();
+        }
+
+        if (former is Renewing or InCleanup or Disposed)
         {
             return false;
         }
 
         try
         {
-            long start = System.Diagnostics.Stopwatch.GetTimestamp();
             while (Volatile.Read(ref _inside) != 1)
             {
-                if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > Quiet)
+                if (Stopwatch.GetElapsedTime(start) > Quiet)
                 {
                     return false;
                 }
@@ -486,28 +568,219 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 Thread.Yield();
             }
 
-            OpTeeGuestStatus left = Status;
-            if (former == Running && !TryTakeLeave())
-            {
-                return false;
-            }
-
-            former = Unannounced;
-            _log.DriverEnds(left.Sessions, left.Buffers, left.CallsInFlight);
-            uint answer = _opTee.Create(_calls.Id);
-            if (answer != OpTeeSmc.ReturnOk)
-            {
-                _log.CreationRefused(_calls.Id, answer);
-                return false;
-            }
-
-            former = Running;
-            return true;
+            former = former == Unannounced ? CreateAgain() : CleanUp(former, CleanupAtStart, isNewDriver: true);
+            return former == Running || (former == CleaningUp && !_isCleanupStuck);
         }
         finally
         {
-            // Whatever the monitor throws: others wait for the end of this phase.
+            // Whatever happens: others wait for the end of this phase.
             Volatile.Write(ref _phase, former);
+        }
+    }
+
+    /// <summary>Answers what depends on a cleanup that has not ended.</summary>
+    /// <returns><see langword="null"/> if the call is to be served as ever.</returns>
+    private SmcOutcome? DispatchDuringCleanup(uint functionId, ref SmcRegisters registers)
+    {
+        switch (functionId)
+        {
+            case OpTeeSmc.CallWithArgument:
+            case OpTeeSmc.CallWithRpcArgument:
+                return ContinueCleanup(ref registers);
+
+            case OpTeeSmc.CallWithRegisteredArgument:
+                // The new driver cannot have registered anything yet.
+                return Answer(ref registers, OpTeeSmc.ReturnBadAddress);
+
+            case OpTeeSmc.ReturnFromRpc:
+                return Answer(ref registers, OpTeeSmc.ReturnResume);
+
+            case OpTeeSmc.EnableShmCache:
+                // Linux would wait indefinitely for any other answer.
+                _wantsRpcMessagesCached = true;
+                return Answer(ref registers, OpTeeSmc.ReturnOk);
+
+            case OpTeeSmc.DisableShmCache:
+                // The new driver has no buffers there.
+                _wantsRpcMessagesCached = false;
+                return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+
+            case OpTeeSmc.EnableAsyncNotification when HasNotifications:
+                _wantsNotifications = true;
+                return Answer(ref registers, OpTeeSmc.ReturnOk);
+
+            default:
+                return null;
+        }
+    }
+
+    /// <summary>A yielding call during the cleanup: does a piece of it, then begins if that was the last, and is delayed otherwise.</summary>
+    private SmcOutcome? ContinueCleanup(ref SmcRegisters registers)
+    {
+        int phase = Interlocked.CompareExchange(ref _phase, InCleanup, CleaningUp);
+        if (phase == CleaningUp)
+        {
+            try
+            {
+                phase = CleanUp(phase, CleanupAtCall, isNewDriver: false);
+            }
+            finally
+            {
+                Volatile.Write(ref _phase, phase);
+            }
+        }
+
+        return phase switch
+        {
+            Running => null,
+            InCleanup => ForwardedCalls.Delay(ref registers),
+            CleaningUp when !_isCleanupStuck => ForwardedCalls.Delay(ref registers),
+            _ => Answer(ref registers, OpTeeSmc.ReturnNotAvailable),
+        };
+    }
+
+    /// <summary>Does a piece of the cleanup; destroys and creates the VM in OP-TEE where nothing else helps.</summary>
+    /// <returns>The phase that begins.</returns>
+    private int CleanUp(int former, TimeSpan atMost, bool isNewDriver)
+    {
+        long start = Stopwatch.GetTimestamp();
+        if (former == Running)
+        {
+            BeginCleanup(start);
+        }
+
+        if (isNewDriver)
+        {
+            _wantsRpcMessagesCached = false;
+            _wantsNotifications = false;
+        }
+
+        CleanupProgress progress;
+        do
+        {
+            progress = _calls.CleanUp();
+        }
+        while (progress == CleanupProgress.Advanced && Stopwatch.GetElapsedTime(start) < atMost);
+
+        return progress switch
+        {
+            CleanupProgress.Done => EndCleanup(),
+            CleanupProgress.Failed => Recreate(),
+            _ when Stopwatch.GetElapsedTime(_cleanupStart) >= _options.ShutdownDeadline => Recreate(),
+            _ => CleaningUp,
+        };
+    }
+
+    /// <summary>Cleans up after the guest's driver where OP-TEE is not to destroy the VM. No vCPU runs.</summary>
+    /// <returns>The phase that begins.</returns>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not release what the driver has.</exception>
+    private async Task<int> CleanUpAsync(int former)
+    {
+        ReportRecreationLimit();
+        if (former == Running)
+        {
+            BeginCleanup(Stopwatch.GetTimestamp());
+        }
+
+        long start = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            switch (_calls.CleanUp())
+            {
+                case CleanupProgress.Done:
+                    return EndCleanup();
+
+                case CleanupProgress.Advanced when Stopwatch.GetElapsedTime(start) < _options.ShutdownDeadline:
+                    break;
+
+                case CleanupProgress.Interrupted when Stopwatch.GetElapsedTime(start) < _options.ShutdownDeadline:
+                    await Task.Delay(1);
+                    break;
+
+                default:
+                    _isCleanupStuck = true;
+                    throw new TeeUnavailableException(
+                        $"OP-TEE did not release what the driver of VM {VirtualMachineId} has, and has been told {_recreations} times that the VM is destroyed and created ({nameof(OpTeeForwarderOptions)}.{nameof(OpTeeForwarderOptions.RecreationLimit)}).");
+            }
+        }
+    }
+
+    private void BeginCleanup(long start)
+    {
+        OpTeeGuestStatus left = Status;
+        _log.DriverEnds(left.Sessions, left.Buffers, left.CallsInFlight);
+        _calls.TakeOver();
+        _cleanupStart = start;
+        _isCleanupStuck = false;
+    }
+
+    /// <summary>OP-TEE has nothing of the earlier driver any more: does what the new one has asked for meanwhile.</summary>
+    private int EndCleanup()
+    {
+        SmcRegisters unused = default;
+        if (_wantsRpcMessagesCached)
+        {
+            _ = EnableShmCache(ref unused);
+        }
+
+        if (_wantsNotifications)
+        {
+            _ = EnableNotifications(ref unused);
+        }
+
+        _wantsRpcMessagesCached = false;
+        _wantsNotifications = false;
+        return Running;
+    }
+
+    /// <summary>Has OP-TEE destroy the VM and create it again, as often as that is allowed.</summary>
+    /// <returns>The phase that begins.</returns>
+    private int Recreate()
+    {
+        if (_recreations >= _options.RecreationLimit)
+        {
+            ReportRecreationLimit();
+            _isCleanupStuck = true;
+            return CleaningUp;
+        }
+
+        _recreations++;
+        if (!TryTakeLeave())
+        {
+            _isCleanupStuck = true;
+            return CleaningUp;
+        }
+
+        return CreateAgain();
+    }
+
+    private int CreateAgain()
+    {
+        uint answer;
+        try
+        {
+            answer = _opTee.Create(_calls.Id);
+        }
+        catch (Exception exception)
+        {
+            _log.CallFailed(OpTeeSmc.VmCreated, exception);
+            return Unannounced;
+        }
+
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            _log.CreationRefused(_calls.Id, answer);
+            return Unannounced;
+        }
+
+        return EndCleanup();
+    }
+
+    private void ReportRecreationLimit()
+    {
+        if (Interlocked.Exchange(ref _hasReportedLimit, 1) == 0)
+        {
+            _log.RecreationLimitReached(_calls.Id, _recreations);
         }
     }
 

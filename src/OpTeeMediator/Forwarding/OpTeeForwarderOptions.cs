@@ -9,6 +9,8 @@ namespace OpTeeMediator.Forwarding;
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>
 public sealed record OpTeeForwarderOptions
 {
+    private const int MaximumRecreationLimit = 1_000_000;
+
     /// <summary>The VM's name in logs.</summary>
     public string Name { get; init; } = "guest";
 
@@ -33,14 +35,31 @@ public sealed record OpTeeForwarderOptions
     /// </remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
-    /// <summary>How long disposing waits for calls that OP-TEE is at work on: 0 to 10 minutes. Default 5 s. After that all is freed when they return.</summary>
+    /// <summary>
+    /// How long disposing, resetting and a driver that starts wait for calls that OP-TEE is at work on: 0 to 10 minutes. Default 5 s. After disposal all is
+    /// freed when they return.
+    /// </summary>
     public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
     /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default <see langword="true"/>.
     /// </summary>
-    /// <remarks>OP-TEE is told for this that the VM is gone and that it is there again.</remarks>
+    /// <remarks>
+    /// The forwarder ends the calls, answering what OP-TEE asks for with errors, closes the sessions and unregisters the memory. Calls of the new driver
+    /// wait for it, interruptible, for at most <see cref="ShutdownDeadline"/>. If it fails, see <see cref="RecreationLimit"/>.
+    /// </remarks>
     public bool DropsEarlierDriver { get; init; } = true;
+
+    /// <summary>
+    /// How many times at most OP-TEE is told, after the VM's creation and before its end, that the VM is destroyed and created again: 0 to 1,000,000.
+    /// Default 8.
+    /// </summary>
+    /// <remarks>
+    /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts where what an earlier one left cannot be cleaned up otherwise. A guest can
+    /// cause both at will, and there are OP-TEEs that lose memory each time and stop serving all VMs when none is left (4.10 after 37 to 50 times).
+    /// At the limit a reset only cleans up, and a driver that cannot be cleaned up for gets OPTEE_SMC_RETURN_ENOTAVAIL.
+    /// </remarks>
+    public int RecreationLimit { get; init; } = 8;
 
     /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
@@ -63,6 +82,12 @@ public sealed record OpTeeForwarderOptions
         if ((Capabilities & OpTeeCapabilities.ReservedSharedMemory) != 0)
         {
             throw new ArgumentException($"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {nameof(OpTeeCapabilities.ReservedSharedMemory)}, which cannot be offered: it is one region of physical memory for all VMs.");
+        }
+
+        if (RecreationLimit is < 0 or > MaximumRecreationLimit)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(RecreationLimit), RecreationLimit, $"{nameof(OpTeeForwarderOptions)}.{nameof(RecreationLimit)} must be 0 to {MaximumRecreationLimit}.");
         }
 
         if (ShutdownDeadline < TimeSpan.Zero || ShutdownDeadline > TimeSpan.FromMinutes(10))

@@ -15,6 +15,9 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory) : TeeSharedMem
     /// <summary>By which the guest names the buffer: any 64-bit value. Meaningless for temporary buffers.</summary>
     public ulong Cookie { get; private set; }
 
+    /// <summary>By which the forwarder's OP-TEE knows the buffer.</summary>
+    public ulong TeeCookie { get; set; }
+
     /// <summary>With whom the guest shares the buffer, if the TEE has asked for it.</summary>
     public GuestMemoryKind Kind { get; set; }
 

@@ -43,9 +43,10 @@ public sealed class OtherVm : IAsyncDisposable
     public ulong FreePage => Memory.Range.End.Value - BlockSize;
 
     /// <summary>Where RPC messages lie in the driver's page during <see cref="StartUntilRpc"/>.</summary>
-    public static int RpcOffset => OpTeeMessage.Size(Message.Parameters.Length);
+    public static int RpcOffset => OpTeeMessage.Size(Opening.Parameters.Length);
 
-    private static GuestMessage Message => FakeDriver.Opening(Unknown, default, 0);
+    /// <summary>The message of a call that asks the guest for an application.</summary>
+    public static GuestMessage Opening => FakeDriver.Opening(Unknown, default, 0);
 
     /// <summary>Opens a session of the device enumeration and returns its id.</summary>
     public uint OpenEnumeration()
@@ -57,7 +58,7 @@ public sealed class OtherVm : IAsyncDisposable
     /// <summary>Starts a call that asks the guest for an application, and leaves it at the first RPC that is no interrupt.</summary>
     public SmcRegisters StartUntilRpc()
     {
-        SmcRegisters registers = Driver.Start(Message);
+        SmcRegisters registers = Driver.Start(Opening);
         while ((uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
         {
             registers = Driver.Step(registers);

@@ -153,10 +153,17 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
 
             case OpTeeSmc.DisableShmCache:
                 partition!.CachesRpcBuffers = false;
+                if (partition.Threads.Any(thread => thread.IsSuspended))
+                {
+                    Answer(ref registers, OpTeeSmc.ReturnBusy);
+                    break;
+                }
+
                 FakeThread? cached = partition.Threads.FirstOrDefault(thread => thread.RpcCookie is not null);
                 Answer(ref registers, cached is null ? NotAvailable : OpTeeSmc.ReturnOk, cached?.RpcCookie >> 32 ?? 0, (uint)(cached?.RpcCookie ?? 0));
                 if (cached is not null)
                 {
+                    _ = partition.Memory.RemoveAll(one => one.Cookie == cached.RpcCookie && one.IsGuarded);
                     cached.RpcCookie = null;
                 }
 

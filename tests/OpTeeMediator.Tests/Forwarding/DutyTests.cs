@@ -87,7 +87,7 @@ internal sealed class DutyTests
         GuestMessage answer = vm.Driver.Register(addresses, 0x123, ((ulong)pages * 4096) - 0x123, ForwarderBench.Cookie);
 
         Assert.That(answer.ReturnCode, Is.Zero);
-        Assert.That(vm.Partition.Find(ForwarderBench.Cookie), Is.EqualTo(vm.PhysicalOf(addresses)));
+        Assert.That(vm.Partition.Memory.Single().Pages, Is.EqualTo(vm.PhysicalOf(addresses)));
         Assert.That(answer.Parameters[0].A % 4096, Is.EqualTo(0x123), "The guest's own list and offset stay as they were.");
     }
 
@@ -103,7 +103,7 @@ internal sealed class DutyTests
 
         _ = vm.Driver.Invoke(vm.Open(), 0);
 
-        Assert.That(vm.Partition.Find(RpcServices.FirstCookie), Is.EqualTo(vm.PhysicalOf(services.Memory[RpcServices.FirstCookie])));
+        Assert.That(vm.Partition.Memory.Single().Pages, Is.EqualTo(vm.PhysicalOf(services.Memory[RpcServices.FirstCookie])));
         Assert.That(vm.Status.SharedPages, Is.EqualTo(3));
     }
 
@@ -121,7 +121,7 @@ internal sealed class DutyTests
 
         _ = vm.Driver.Invoke(vm.Open(), 0);
 
-        Assert.That(vm.Partition.Find(RpcServices.FirstCookie), Is.EqualTo(vm.PhysicalOf(pages)));
+        Assert.That(vm.Partition.Memory.Single().Pages, Is.EqualTo(vm.PhysicalOf(pages)));
     }
 
     [Test]
@@ -151,7 +151,7 @@ internal sealed class DutyTests
         _bench.OpTee.OnInvoke = thread => thread.Allocate(0x2000);
         _ = vm.Driver.Invoke(session, 0);
         Assert.That(vm.Memory.Pins, Is.EqualTo(1));
-        _bench.OpTee.OnInvoke = thread => thread.Free(RpcServices.FirstCookie);
+        _bench.OpTee.OnInvoke = thread => thread.Free(thread.Partition.Memory[^1].Cookie);
 
         _ = vm.Driver.Invoke(session, 0);
 
@@ -222,7 +222,7 @@ internal sealed class DutyTests
     [TestCase(OpTeeSmc.GetOsRevision, 3)]
     [TestCase(OpTeeSmc.CallsUid, 4)]
     [TestCase(OpTeeSmc.EnableShmCache, 1)]
-    [TestCase(OpTeeSmc.DisableShmCache, 3)]
+    [TestCase(OpTeeSmc.DisableShmCache, 1)]
     public void Protocol_LeftoversBesideResults_AreZeroed(uint functionId, int results)
     {
         bool isAsked = false;

@@ -161,10 +161,12 @@ internal sealed class LifeCycleTests
         ForwardedVm vm = _bench.Create();
         _ = vm.Open();
         _bench.OpTee.OnCall = call => _bench.OpTee.Capacity = call.X0 == OpTeeSmc.VmDestroyed ? 0 : _bench.OpTee.Capacity;
+        _bench.OpTee.HasNoThreads = true; // so that the session cannot be closed
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
         Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
         _bench.OpTee.OnCall = null;
+        _bench.OpTee.HasNoThreads = false;
         _bench.OpTee.Capacity = 1;
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(vm.Open(), Is.Not.Zero);
@@ -190,8 +192,10 @@ internal sealed class LifeCycleTests
         ForwardedVm vm = _bench.Create();
         _ = vm.Open();
         _bench.OpTee.OnCall = call => _ = call.X0 == functionId ? throw new InvalidOperationException("no monitor") : 0;
-        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
+        _bench.OpTee.HasNoThreads = true; // so that the session cannot be closed
+        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
         _bench.OpTee.OnCall = null;
+        _bench.OpTee.HasNoThreads = false;
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(vm.Open(), Is.Not.Zero);

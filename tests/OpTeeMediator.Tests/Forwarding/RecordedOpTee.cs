@@ -17,6 +17,9 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
     private readonly Stack<ulong> _messages = new();
     private ulong _rpcMessage;
 
+    // The forwarder's cookies, by the recorded ones: there the mediator had handed the guest's on.
+    private readonly Dictionary<ulong, ulong> _cookies = [];
+
     /// <summary>The exchange that is being replayed.</summary>
     public RecordedExchange? Next { get; set; }
 
@@ -45,7 +48,7 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
             if (exchange.Guest is null)
             {
                 _rpcMessage = registers.Pair(1, 2);
-                Check(exchange, "cookie", (exchange.Made[4] << 32) | exchange.Made[5], registers.Pair(4, 5));
+                CheckCookie(exchange, (exchange.Made[4] << 32) | exchange.Made[5], registers.Pair(4, 5));
             }
             else
             {
@@ -59,6 +62,14 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
         }
 
         exchange.Answered.CopyTo(registers[..8]);
+        bool hasCookie = (uint)registers.X0 is OpTeeSmc.ReturnRpcCommand or OpTeeSmc.ReturnRpcFree
+            || (functionId == OpTeeSmc.DisableShmCache && registers.X0 == OpTeeSmc.ReturnOk);
+        if (hasCookie)
+        {
+            ulong cookie = _cookies.GetValueOrDefault(registers.Pair(1, 2));
+            registers.X1 = cookie >> 32;
+            registers.X2 = (uint)cookie;
+        }
     }
 
     private static void AnswerHypervisor(uint functionId, ref SmcRegisters registers)
@@ -95,6 +106,18 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
                 wanted = wanted with { A = parameters[index].A };
             }
 
+            if (HasCookie(wanted))
+            {
+                CheckCookie(exchange, wanted.C, parameters[index].C);
+                wanted = wanted with { C = parameters[index].C };
+            }
+
+            if (expected.Header[0] == OpTeeRpc.FreeSharedMemory && exchange.Name == "RETURN_FROM_RPC")
+            {
+                CheckCookie(exchange, wanted.B, parameters[index].B);
+                wanted = wanted with { B = parameters[index].B };
+            }
+
             if (parameters[index] != wanted)
             {
                 Differences.Add($"line {exchange.Line}: OP-TEE sees {parameters[index]} instead of {wanted}");
@@ -110,8 +133,33 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
         {
             // OP-TEE leaves its own page list's address where it is.
             bool keeps = !isRpc && (message.Parameters[index].Attributes & OpTeeMessage.AttributeNonContiguous) != 0;
-            parameters[index] = keeps ? parameters[index] : message.Parameters[index];
+            GuestParameter written = keeps ? parameters[index] : message.Parameters[index];
+            if (!keeps && HasCookie(written))
+            {
+                written = written with { C = _cookies.GetValueOrDefault(written.C) };
+            }
+
+            bool isFreed = isRpc && message.Header[0] == OpTeeRpc.FreeSharedMemory;
+            parameters[index] = isFreed ? written with { B = _cookies.GetValueOrDefault(written.B) } : written;
         }
+    }
+
+    private static bool HasCookie(GuestParameter parameter) =>
+        (uint)parameter.Attributes % (OpTeeMessage.TypeMask + 1) is >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeTemporaryInOut;
+
+    /// <summary>One cookie of the forwarder for each of the guest, and another after the guest's has got another meaning.</summary>
+    private void CheckCookie(RecordedExchange exchange, ulong recorded, ulong found)
+    {
+        bool isNew = exchange.Name == "RETURN_FROM_RPC"
+            ? exchange.Guest is null || exchange.Guest.Header[0] == OpTeeRpc.AllocateSharedMemory
+            : exchange.Shadow?.Header[0] == OpTeeMessage.CommandRegisterSharedMemory;
+        if (isNew && recorded != 0)
+        {
+            Check(exchange, "use of an earlier cookie", 0, _cookies.ContainsValue(found) ? found : 0);
+            _cookies[recorded] = found;
+        }
+
+        Check(exchange, "cookie", _cookies.GetValueOrDefault(recorded), found);
     }
 
     private void Check(RecordedExchange exchange, string what, ulong expected, ulong found)

@@ -9,6 +9,10 @@ namespace OpTeeMediator.Backends;
 public interface ITeePartition : IAsyncDisposable
 {
     /// <summary>Whether <see cref="ExecutionOf"/> or a session may ever answer <see cref="TeeExecution.Worker"/>; if not, no threads are prepared.</summary>
+    /// <remarks>
+    /// Read once. An operation that asks for a worker all the same is refused: the guest gets TEE_ERROR_COMMUNICATION, the log an error. A session that
+    /// it was to close, or a buffer that it was to unregister, ends with the VM or its driver.
+    /// </remarks>
     bool UsesWorkers { get; }
 
     /// <summary>
@@ -40,9 +44,13 @@ public interface ITeePartition : IAsyncDisposable
 
     /// <summary>Asks a running operation to end early. Returns at once; never blocks.</summary>
     /// <param name="request">
-    /// The operation, for which <see cref="TeeRequest.IsCancellationRequested"/> has just become true. It is the same operation until this method returns,
-    /// though it may be over by then.
+    /// The operation, which was with the backend when <see cref="TeeRequest.IsCancellationRequested"/> became true. It is the same operation until this
+    /// method returns, though it may be over by then.
     /// </param>
+    /// <remarks>
+    /// Called once at most for an operation, an invocation or the opening of a session. Not called for a cancellation that comes before the operation
+    /// begins: that operation finds <see cref="TeeRequest.IsCancellationRequested"/> true.
+    /// </remarks>
     void Cancel(TeeRequest request);
 
     /// <summary>The VM is reset: the TEE starts again for it, as a machine's TEE does when the machine is reset.</summary>

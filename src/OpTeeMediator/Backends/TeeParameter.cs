@@ -123,13 +123,5 @@ public struct TeeParameter
         Memory = memory;
     }
 
-    /// <summary>Takes the buffer out of the parameter, which keeps everything else.</summary>
-    internal T TakeMemory<T>(T memory)
-        where T : TeeSharedMemory
-    {
-        Memory = null;
-        return memory;
-    }
-
     private readonly bool IsWithin(ulong offset, int length) => offset <= _third && (ulong)length <= _third - offset;
 }

@@ -13,7 +13,7 @@ public sealed class TeeRequest
     public const int ParameterCount = 4;
 
     private ParameterArray _parameters;
-    private volatile bool _isCancellationRequested;
+    private int _isCancellationRequested;
 
     /// <summary>Creates a request, for tests of a backend; in a VMM the mediator makes them.</summary>
     public TeeRequest()
@@ -41,12 +41,17 @@ public sealed class TeeRequest
     /// <summary>What the guest can be asked while the operation runs; <see langword="null"/> where nothing can be asked.</summary>
     public GuestServices? Guest { get; internal init; }
 
-    /// <summary>Whether the client or the VMM wants the operation to end early; <see cref="ITeePartition.Cancel"/> tells when it becomes true.</summary>
-    public bool IsCancellationRequested => _isCancellationRequested;
+    /// <summary>
+    /// Whether the client or the VMM wants the operation to end early. It may be true when the operation begins; <see cref="ITeePartition.Cancel"/> tells
+    /// when it becomes true while the operation runs.
+    /// </summary>
+    public bool IsCancellationRequested => Volatile.Read(ref _isCancellationRequested) != 0;
 
-    internal void RequestCancellation() => _isCancellationRequested = true;
+    /// <summary>Requests it: a full fence.</summary>
+    /// <returns>Whether nobody has before.</returns>
+    internal bool RequestCancellation() => Interlocked.Exchange(ref _isCancellationRequested, 1) == 0;
 
-    internal void ResetCancellation() => _isCancellationRequested = false;
+    internal void ResetCancellation() => Volatile.Write(ref _isCancellationRequested, 0);
 
     [InlineArray(ParameterCount)]
     private struct ParameterArray

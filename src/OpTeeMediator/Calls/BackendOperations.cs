@@ -5,9 +5,10 @@ using OpTeeMediator.Diagnostics;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Performs the operations of slots at the backend. What the backend throws becomes a result and a log entry.</summary>
-internal sealed class BackendOperations(ITeePartition partition, ILogger log)
+internal sealed class BackendOperations(ITeePartition partition, bool usesWorkers, ILogger log)
 {
     private readonly LogRateLimit[] _limits = [.. Enum.GetValues<TeeOperation>().Select(_ => new LogRateLimit())];
+    private readonly LogRateLimit _missingWorkers = new();
 
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
     /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
@@ -90,63 +91,12 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
         return TeeResult.CommunicationFailure;
     }
 
-    /// <summary>Closes a session that a driver has left, and waits for it.</summary>
-    /// <returns>What the backend threw.</returns>
-    public static Exception? CloseAndWait(ITeeSession session, TeeRequest request)
+    /// <summary>The backend wants a worker, and has said that it uses none: an error of the host.</summary>
+    public void ReportMissingWorker(TeeOperation operation)
     {
-        try
+        if (_missingWorkers.TryPass(out long suppressed))
         {
-            Wait(session.CloseAsync(request));
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
-        }
-    }
-
-    /// <summary>Unregisters a buffer that a driver has left, and waits for it.</summary>
-    /// <returns>What the backend threw.</returns>
-    public Exception? UnregisterAndWait(TeeSharedMemory buffer)
-    {
-        try
-        {
-            Wait(partition.UnregisterMemoryAsync(buffer));
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
-        }
-    }
-
-    /// <summary>Resets the TEE with its VM.</summary>
-    /// <returns>What the backend threw.</returns>
-    public async ValueTask<Exception?> ResetAsync()
-    {
-        try
-        {
-            await partition.ResetAsync();
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
-        }
-    }
-
-    /// <summary>Tells the TEE that the VM is gone.</summary>
-    /// <returns>What the backend threw.</returns>
-    public async ValueTask<Exception?> DisposeAsync()
-    {
-        try
-        {
-            await partition.DisposeAsync();
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
+            log.WorkerMissing(operation, suppressed);
         }
     }
 
@@ -172,8 +122,8 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
         {
             return request.Operation switch
             {
-                TeeOperation.InvokeCommand => slot.Session!.Execution,
-                TeeOperation.CloseSession => slot.OwnSession!.Execution,
+                TeeOperation.InvokeCommand => request.Session!.Execution,
+                TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
                 TeeOperation.OpenSession => partition.ExecutionOf(request.Operation, request.Application),
                 _ => partition.ExecutionOf(request.Operation, Guid.Empty),
             };
@@ -181,34 +131,9 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
         catch (Exception exception)
         {
             _ = BackendFailed(request.Operation, exception);
-            return request.Operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory ? TeeExecution.Worker : null;
+            bool isEnding = request.Operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
+            return isEnding ? usesWorkers ? TeeExecution.Worker : TeeExecution.Inline : null;
         }
-    }
-
-    /// <summary>Where the operations of a session run that was opened.</summary>
-    /// <returns><see cref="TeeExecution.Worker"/> if the backend does not know, because the session must be closed at least.</returns>
-    public TeeExecution ExecutionOf(ITeeSession session)
-    {
-        try
-        {
-            return session.Execution;
-        }
-        catch (Exception exception)
-        {
-            _ = BackendFailed(TeeOperation.OpenSession, exception);
-            return TeeExecution.Worker;
-        }
-    }
-
-    private static void Wait(ValueTask operation)
-    {
-        if (!operation.IsCompletedSuccessfully)
-        {
-            operation.AsTask().GetAwaiter().GetResult();
-            return;
-        }
-
-        operation.GetAwaiter().GetResult();
     }
 
     private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);

@@ -38,7 +38,7 @@ internal sealed class CallBooks
             return TeeReturnCode.ItemNotFound;
         }
 
-        TeeReturnCode refusal = slot.HasTemporaryBuffers ? AttachTemporaryBuffers(slot) : TeeReturnCode.Success;
+        TeeReturnCode refusal = slot.NeedsTemporaryBuffers ? AttachTemporaryBuffers(slot) : TeeReturnCode.Success;
         if (refusal != TeeReturnCode.Success)
         {
             return refusal;
@@ -156,7 +156,7 @@ internal sealed class CallBooks
                 return refusal;
             }
 
-            slot.HasBuffers = true;
+            slot.Attach(index, buffer!);
             parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
         }
 
@@ -189,8 +189,6 @@ internal sealed class CallBooks
         }
 
         bool returnsBuffer = false;
-        bool isOpened = slot.Request is { Operation: TeeOperation.OpenSession, Session: not null } && result.IsSuccess;
-        TeeExecution execution = isOpened ? _operations.ExecutionOf(slot.Request.Session!) : default;
         using (incarnation.Gate.Enter())
         {
             switch (slot.Request.Operation)
@@ -202,7 +200,6 @@ internal sealed class CallBooks
                     }
 
                     slot.OwnSession!.Backend = slot.Request.Session;
-                    slot.OwnSession.Execution = execution;
                     slot.OwnSession.IsOpen = result.IsSuccess;
                     if (!result.IsSuccess)
                     {
@@ -254,12 +251,9 @@ internal sealed class CallBooks
     /// <summary>Gives back the buffers of this call alone.</summary>
     public void ReturnTemporaryBuffers(CallSlot slot)
     {
-        foreach (ref TeeParameter parameter in slot.Request.Parameters)
+        while (slot.DetachAny() is { } buffer)
         {
-            if (parameter.Memory is SharedBuffer { IsTemporary: true } buffer)
-            {
-                _buffers.Return(parameter.TakeMemory(buffer));
-            }
+            _buffers.Return(buffer);
         }
     }
 }

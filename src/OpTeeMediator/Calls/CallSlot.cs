@@ -1,6 +1,8 @@
 using System.Diagnostics;
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -31,12 +33,17 @@ internal sealed class CallSlot
     private readonly Action _onCompleted;
     private ValueTaskAwaiter<TeeResult> _awaiter;
     private Message _message;
+    private Session? _session;
+    private Incarnation? _incarnation;
+    private BufferArray _buffers;
+    private int _temporaryBuffers;
+    private bool _hasBuffers;
     private int _state;
-    private int _completion;
+    private int _completion = Finished;
     private int _cancellers;
+    private int _isCancelDelivered;
     private int _parked;
     private int _isWaitedFor;
-    private int _isAwaited;
     private volatile bool _isAsleep;
     private Timer? _parkTimer;
 
@@ -55,7 +62,7 @@ internal sealed class CallSlot
     /// <summary>The private copy of the message.</summary>
     public ref Message Message => ref _message;
 
-    /// <summary>The decoded operation. Published: its parameters' buffers, for those who take buffers away.</summary>
+    /// <summary>The decoded operation. The backend writes to it: what the call holds is not derived from it.</summary>
     public TeeRequest Request { get; }
 
     /// <summary>The calls to the guest that the operation makes.</summary>
@@ -85,11 +92,27 @@ internal sealed class CallSlot
     /// <summary>Whether the operation was given to the worker.</summary>
     public bool IsOnWorker { get; set; }
 
-    /// <summary>Published: the session that the call uses.</summary>
-    public Session? Session { get; set; }
+    /// <summary>Published: the session that the call uses, of an invocation only.</summary>
+    /// <remarks>
+    /// Set with release, after the message was copied: a canceller that finds the session (acquire) finds the message's cancellation id. Cleared
+    /// with release: who waits until no call uses the session (acquire) sees all that the call has done.
+    /// </remarks>
+    public Session? Session
+    {
+        get => Volatile.Read(ref _session);
+        set => Volatile.Write(ref _session, value);
+    }
 
     /// <summary>Published: the life of the guest's driver that the call belongs to.</summary>
-    public Incarnation? Incarnation { get; set; }
+    /// <remarks>
+    /// Cleared with release, as the last of what is published: who waits until no call belongs to the life (acquire) sees all that its calls have
+    /// done, on whichever thread, because a backend's thread hands its result over by a full fence (<see cref="Complete"/>).
+    /// </remarks>
+    public Incarnation? Incarnation
+    {
+        get => Volatile.Read(ref _incarnation);
+        set => Volatile.Write(ref _incarnation, value);
+    }
 
     /// <summary>The session that the call opens or closes, or the buffer that it registers or unregisters.</summary>
     public Session? OwnSession { get; set; }
@@ -103,11 +126,11 @@ internal sealed class CallSlot
     /// <summary>How many parameters the message has before those of the request.</summary>
     public int FirstParameter { get; set; }
 
-    /// <summary>Whether a parameter refers to a buffer.</summary>
-    public bool HasBuffers { get; set; }
+    /// <summary>Whether a parameter names memory for this call only.</summary>
+    public bool NeedsTemporaryBuffers { get; set; }
 
-    /// <summary>Whether a parameter's buffer is for this call only.</summary>
-    public bool HasTemporaryBuffers { get; set; }
+    /// <summary>Whether the call has buffers of its own, from <see cref="Attach"/>.</summary>
+    public bool HasTemporaryBuffers => _temporaryBuffers != 0;
 
     /// <summary>The thread that runs the call's operation where it may block.</summary>
     public CallWorker? Worker { get; set; }
@@ -129,6 +152,63 @@ internal sealed class CallSlot
         int state = _state;
         return (state & StateMask) == (int)CallState.Free
             && Interlocked.CompareExchange(ref _state, state | (int)CallState.Running, state) == state;
+    }
+
+    /// <summary>Begins an attempt to prepare the call: nothing is left of an earlier attempt, or of the slot's previous call.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Clear()
+    {
+        Session = null;
+        if (_hasBuffers)
+        {
+            ClearBuffers();
+        }
+
+        OwnSession = null;
+        Buffer = null;
+        FirstParameter = 0;
+        NeedsTemporaryBuffers = false;
+        IsDraining = false;
+        IsHeld = false;
+        IsWithBackend = false;
+        IsOnWorker = false;
+        CannotPark = false;
+        Stage = RpcStage.None;
+        _isCancelDelivered = 0;
+        Request.Operation = TeeOperation.None;
+        Request.Session = null;
+        Request.ResetCancellation();
+    }
+
+    /// <summary>Publishes that the call uses a registered buffer.</summary>
+    /// <remarks>With release, as all that is published; the fence of <see cref="ChangeGate.IsUnchanged"/> comes after it.</remarks>
+    public void Use(int parameter, SharedBuffer buffer)
+    {
+        _hasBuffers = true;
+        Volatile.Write(ref _buffers[parameter], buffer);
+    }
+
+    /// <summary>Gives the call a buffer that is for this call only.</summary>
+    public void Attach(int parameter, SharedBuffer buffer)
+    {
+        Use(parameter, buffer);
+        _temporaryBuffers |= 1 << parameter;
+    }
+
+    /// <summary>Takes any one buffer out that is for this call only; those that are left do not depend on what the backend did to the request.</summary>
+    /// <returns><see langword="null"/> if the call has none.</returns>
+    public SharedBuffer? DetachAny()
+    {
+        if (_temporaryBuffers == 0)
+        {
+            return null;
+        }
+
+        int parameter = BitOperations.TrailingZeroCount(_temporaryBuffers);
+        _temporaryBuffers &= _temporaryBuffers - 1;
+        SharedBuffer? buffer = _buffers[parameter];
+        Volatile.Write(ref _buffers[parameter], null);
+        return buffer;
     }
 
     /// <summary>Gives the call to the guest, to be resumed.</summary>
@@ -203,22 +283,17 @@ internal sealed class CallSlot
         return true;
     }
 
-    /// <summary>Begins the wait for a backend, before the operation is performed.</summary>
+    /// <summary>The operation is with the backend from now on: it can be cancelled, and is waited for.</summary>
     public void ExpectBackend() => Volatile.Write(ref _completion, Pending);
+
+    /// <summary>The operation has ended on the thread that began it.</summary>
+    public void EndAtOnce() => Volatile.Write(ref _completion, Finished);
 
     /// <summary>Has an operation that did not complete at once end with <see cref="Complete"/>.</summary>
     public void Await(ValueTask<TeeResult> operation)
     {
         _awaiter = operation.GetAwaiter();
-        Volatile.Write(ref _isAwaited, 1);
-        try
-        {
-            _awaiter.UnsafeOnCompleted(_onCompleted);
-        }
-        catch (Exception) when (Interlocked.Exchange(ref _isAwaited, 0) == 0)
-        {
-            // The backend's own awaitable has both thrown and completed: the completion counts.
-        }
+        _awaiter.UnsafeOnCompleted(_onCompleted);
     }
 
     /// <summary>Ends the operation. Called once by whichever thread saw it end.</summary>
@@ -235,9 +310,6 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>The backend threw where nothing can be answered.</summary>
-    public void NotifyBackendFailed(Exception exception) => _ = _calls.Operations.BackendFailed(Request.Operation, exception);
-
     /// <summary>The backend wants to call the guest.</summary>
     /// <returns><see langword="false"/> if the guest is gone.</returns>
     /// <exception cref="InvalidOperationException">A call is being made already, or no operation runs.</exception>
@@ -253,9 +325,15 @@ internal sealed class CallSlot
                 return false;
 
             default:
-                throw new InvalidOperationException("A backend can make one call to the guest at a time, and only while its operation runs.");
+                throw CannotRequestRpc();
         }
     }
+
+    /// <summary>Whether <see cref="TryRequestRpc"/> does not throw.</summary>
+    public bool CanRequestRpc => Volatile.Read(ref _completion) is Pending or Orphaned;
+
+    public static InvalidOperationException CannotRequestRpc() =>
+        new("A backend can make one call to the guest at a time, and only while its operation runs.");
 
     /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not wait for the answer.</summary>
     public void BeginRpc() => _ = Interlocked.CompareExchange(ref _completion, RpcOutstanding, RpcRequested);
@@ -320,7 +398,7 @@ internal sealed class CallSlot
     public void ReturnBuffer(SharedBuffer buffer) => _calls.ReturnBuffer(buffer);
 
     /// <summary>Waits until the operation ends or wants to call the guest.</summary>
-    /// <param name="quantum">How long at the most.</param>
+    /// <param name="quantum">How long at the most, and up to a millisecond more: .NET's waits are whole ones.</param>
     /// <returns>Whether one of the two has happened.</returns>
     public bool WaitForBackend(TimeSpan quantum)
     {
@@ -338,8 +416,10 @@ internal sealed class CallSlot
         _ = Interlocked.Exchange(ref _isWaitedFor, 1);
         while (left > TimeSpan.Zero && Volatile.Read(ref _completion) == Pending)
         {
+            InterleavingPoint.Reach("CallSlot.WaitForBackend: about to wait");
+
             // The event may still be set for something earlier, such as the slot's previous call, whose worker sets it last of all.
-            if (_event.Wait(left) && Volatile.Read(ref _completion) == Pending)
+            if (_event.Wait(WholeMilliseconds.AtLeast(left)) && Volatile.Read(ref _completion) == Pending)
             {
                 _event.Reset();
             }
@@ -351,12 +431,12 @@ internal sealed class CallSlot
         return Volatile.Read(ref _completion) != Pending;
     }
 
-    /// <summary>Asks the backend to end the call early, if it is an invocation in this session with this id.</summary>
+    /// <summary>Has an invocation in this session with this id end early.</summary>
     public void TryCancel(Session session, uint cancelId)
     {
         // From here on the slot is not freed, so that the request stays the same one.
         _ = Interlocked.Increment(ref _cancellers);
-        if (Session == session && _message.Header.CancelId == cancelId && Request.Operation == TeeOperation.InvokeCommand)
+        if (Session == session && _message.Header.CancelId == cancelId)
         {
             RequestCancellation();
         }
@@ -364,24 +444,38 @@ internal sealed class CallSlot
         _ = Interlocked.Decrement(ref _cancellers);
     }
 
-    /// <summary>Asks the backend to end the call early, whatever it is, if it belongs to an incarnation.</summary>
+    /// <summary>Has the call end early, whatever it is, if it belongs to an incarnation.</summary>
     public void TryCancel(Incarnation incarnation)
     {
         _ = Interlocked.Increment(ref _cancellers);
-        if (Incarnation == incarnation && Request.Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession))
+        if (Incarnation == incarnation)
         {
             RequestCancellation();
         }
 
         _ = Interlocked.Decrement(ref _cancellers);
+    }
+
+    /// <summary>Tells the backend of a cancellation that came while it began an operation on a vCPU's thread, which goes on elsewhere.</summary>
+    /// <remarks>
+    /// A worker's operation needs no such look: between <see cref="ExpectBackend"/> and its first instruction is a full fence
+    /// (<see cref="CallWorker.Post()"/>), so that the operation sees the request or the canceller sees the operation.
+    /// </remarks>
+    public void DeliverCancellation()
+    {
+        Interlocked.MemoryBarrier();
+        if (Request.IsCancellationRequested)
+        {
+            CancelOperation();
+        }
     }
 
     /// <summary>Whether the call uses a buffer.</summary>
     public bool Uses(SharedBuffer buffer)
     {
-        foreach (ref readonly TeeParameter parameter in Request.Parameters)
+        for (int parameter = 0; parameter < TeeRequest.ParameterCount; parameter++)
         {
-            if (parameter.Memory == buffer)
+            if (Volatile.Read(ref _buffers[parameter]) == buffer)
             {
                 return true;
             }
@@ -394,14 +488,15 @@ internal sealed class CallSlot
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Release()
     {
-        // First nobody finds the call any more, then a fence, then those are waited for who found it before.
+        // First nobody finds the call any more, then a fence, then those are waited for who found it before. What the call has done comes before
+        // all of it, as each is cleared with release: who sees it cleared (acquire) may take away what the call used.
         Session = null;
-        Incarnation = null;
-        if (HasBuffers)
+        if (_hasBuffers)
         {
-            ForgetBuffers();
+            ClearBuffers();
         }
 
+        Incarnation = null;
         int generation = (_state & ~StateMask) + (1 << StateBits);
         _ = Interlocked.Exchange(ref _state, generation | (int)CallState.Running);
         if (Volatile.Read(ref _cancellers) != 0 || _slots.HasWaiters)
@@ -422,14 +517,16 @@ internal sealed class CallSlot
         WakeGuest();
     }
 
-    private void ForgetBuffers()
+    private void ClearBuffers()
     {
-        foreach (ref TeeParameter parameter in Request.Parameters)
+        for (int parameter = 0; parameter < TeeRequest.ParameterCount; parameter++)
         {
-            parameter.SetNone();
+            Volatile.Write(ref _buffers[parameter], null);
+            Request.Parameters[parameter].SetNone();
         }
 
-        HasBuffers = false;
+        _temporaryBuffers = 0;
+        _hasBuffers = false;
     }
 
     private void AttendToOthers()
@@ -442,22 +539,25 @@ internal sealed class CallSlot
         }
     }
 
+    // An operation that has not begun sees the request when it begins; one that has ended is left alone; only one that runs is told.
     private void RequestCancellation()
     {
-        if (!Request.IsCancellationRequested)
+        if (Request.RequestCancellation() && Volatile.Read(ref _completion) != Finished)
         {
-            Request.RequestCancellation();
+            CancelOperation();
+        }
+    }
+
+    private void CancelOperation()
+    {
+        if (Request.Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession) && Interlocked.Exchange(ref _isCancelDelivered, 1) == 0)
+        {
             _calls.Operations.Cancel(Request);
         }
     }
 
     private void CompleteFromAwaiter()
     {
-        if (Interlocked.Exchange(ref _isAwaited, 0) == 0)
-        {
-            return;
-        }
-
         TeeResult result;
         try
         {
@@ -469,5 +569,11 @@ internal sealed class CallSlot
         }
 
         Complete(result);
+    }
+
+    [InlineArray(TeeRequest.ParameterCount)]
+    private struct BufferArray
+    {
+        private SharedBuffer? _element0;
     }
 }

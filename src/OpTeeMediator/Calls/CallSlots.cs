@@ -1,4 +1,5 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Calls;
 
@@ -101,7 +102,7 @@ internal sealed class CallSlots
     /// <summary>Waits until a condition holds that the end of calls brings about.</summary>
     /// <param name="condition">The condition.</param>
     /// <param name="argument">What to hand to it.</param>
-    /// <param name="timeout">How long at the most.</param>
+    /// <param name="timeout">How long at the most, and up to a millisecond more.</param>
     /// <returns>Whether it holds.</returns>
     public bool WaitUntil<T>(Func<CallSlots, T, bool> condition, T argument, TimeSpan timeout)
     {
@@ -129,7 +130,8 @@ internal sealed class CallSlots
                 }
 
                 // Several may wait and reset the event under each other's hands: look again after a while at the latest.
-                _ = _released.Wait(left < PollInterval ? left : PollInterval);
+                InterleavingPoint.Reach("CallSlots.WaitUntil: about to wait");
+                _ = _released.Wait(WholeMilliseconds.AtLeast(left < PollInterval ? left : PollInterval));
             }
         }
         finally

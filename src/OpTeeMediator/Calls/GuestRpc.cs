@@ -45,7 +45,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     {
         if (!slot.IsOnWorker)
         {
-            throw new InvalidOperationException("An inline operation may not block: await CallAsync.");
+            throw MayNotBlock();
         }
 
         Begin(command, parameters, isBlocking: true);
@@ -77,24 +77,22 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     }
 
     /// <inheritdoc/>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    public override async ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory)
+    public override ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory)
     {
-        SharedBuffer buffer = Allocation(memory);
-        PrepareFree(buffer);
-        TeeReturnCode code = await CallAsync(OpTeeRpc.FreeSharedMemory, 1);
-        LetGoOf(buffer);
-        return code;
+        ReleaseToGuest(memory);
+        return CallAsync(OpTeeRpc.FreeSharedMemory, 1);
     }
 
     /// <inheritdoc/>
     public override TeeReturnCode FreeAndBlock(TeeSharedMemory memory)
     {
-        SharedBuffer buffer = Allocation(memory);
-        PrepareFree(buffer);
-        TeeReturnCode code = CallAndBlock(OpTeeRpc.FreeSharedMemory, 1);
-        LetGoOf(buffer);
-        return code;
+        if (!slot.IsOnWorker)
+        {
+            throw MayNotBlock();
+        }
+
+        ReleaseToGuest(memory);
+        return CallAndBlock(OpTeeRpc.FreeSharedMemory, 1);
     }
 
     /// <summary>Sets the parameters of a SHM_FREE.</summary>
@@ -122,23 +120,12 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         }
         else
         {
-            Continue();
+            _core.SetResult(code);
         }
     }
 
-    /// <summary>Lets the backend go on; on its worker, or inline.</summary>
-    public void Continue()
-    {
-        try
-        {
-            _core.SetResult(_answer);
-        }
-        catch (Exception exception)
-        {
-            // A continuation of the backend's own making, outside of any async method.
-            slot.NotifyBackendFailed(exception);
-        }
-    }
+    /// <summary>Lets the backend go on; on its worker.</summary>
+    public void Continue() => _core.SetResult(_answer);
 
     TeeReturnCode IValueTaskSource<TeeReturnCode>.GetResult(short token) => _core.GetResult(token);
 
@@ -159,13 +146,21 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         ? buffer
         : throw new ArgumentException("Only memory that this operation allocated can be given back, and once.", nameof(memory));
 
-    private void LetGoOf(SharedBuffer buffer)
+    // First unpinned and out of the budget, then asked for: when the guest hears of it, the memory is its own again.
+    private void ReleaseToGuest(TeeSharedMemory memory)
     {
-        if (_allocated.Remove(buffer))
+        SharedBuffer buffer = Allocation(memory);
+        if (!slot.CanRequestRpc)
         {
-            slot.ReturnBuffer(buffer);
+            throw CallSlot.CannotRequestRpc();
         }
+
+        PrepareFree(buffer);
+        _ = _allocated.Remove(buffer);
+        slot.ReturnBuffer(buffer);
     }
+
+    private static InvalidOperationException MayNotBlock() => new("An inline operation may not block: await CallAsync.");
 
     private void Begin(uint command, int parameters, bool isBlocking)
     {

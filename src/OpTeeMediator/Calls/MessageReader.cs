@@ -26,6 +26,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
     public uint Prepare(CallSlot slot, in SmcRegisters registers, Incarnation incarnation, out TeeReturnCode refusal)
     {
         refusal = TeeReturnCode.Success;
+        slot.Clear();
         uint functionId = registers.FunctionId.Value;
         if (!MessagePlace.TryFind(functionId, registers, incarnation.Memory, reserved, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
         {
@@ -47,16 +48,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
         }
 
         slot.MessageAddress = place.Start;
-        slot.FirstParameter = 0;
-        slot.HasTemporaryBuffers = false;
-        slot.IsDraining = false;
-        slot.IsHeld = false;
-        slot.IsWithBackend = false;
-        slot.IsOnWorker = false;
-        slot.CannotPark = false;
-        slot.Stage = RpcStage.None;
         slot.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
-        slot.Request.ResetCancellation();
         switch (message.Header.Command)
         {
             case OpTeeMessage.CommandInvoke:
@@ -65,6 +57,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 {
                     Session? session = incarnation.Sessions.Find(message.Header.Session);
                     slot.Session = session;
+                    InterleavingPoint.Reach("MessageReader.Prepare: session published");
                     refusal = session is { IsOpen: true } ? TeeReturnCode.Success : TeeReturnCode.BadParameters;
                 }
 
@@ -138,7 +131,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 continue;
             }
 
-            TeeReturnCode refusal = Resolve(source, ref parameters[index], slot, incarnation);
+            TeeReturnCode refusal = Resolve(source, ref parameters[index], index, slot, incarnation);
             if (refusal != TeeReturnCode.Success)
             {
                 return refusal;
@@ -148,7 +141,8 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
         return TeeReturnCode.Success;
     }
 
-    private static TeeReturnCode Resolve(in MessageParameter source, ref TeeParameter parameter, CallSlot slot, Incarnation incarnation)
+    private static TeeReturnCode Resolve(
+        in MessageParameter source, ref TeeParameter parameter, int index, CallSlot slot, Incarnation incarnation)
     {
         if ((source.Attributes & OpTeeMessage.AttributeMeta) != 0)
         {
@@ -173,7 +167,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 }
 
                 InterleavingPoint.Reach("MessageReader.Resolve: buffer found");
-                slot.HasBuffers = true;
+                slot.Use(index, buffer);
                 parameter.SetMemory((TeeParameterKind)type, buffer, source.A, source.B);
                 return TeeReturnCode.Success;
 
@@ -182,7 +176,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
             case OpTeeMessage.TypeTemporaryInOut:
                 // NULL is understood whether or not it was agreed on; other memory is attached when all else is known to be right.
                 parameter.SetMemory((TeeParameterKind)(type - OpTeeMessage.TypeTemporaryInput + OpTeeMessage.TypeRegisteredInput), null, 0, source.A == 0 ? 0 : source.B);
-                slot.HasTemporaryBuffers |= source.A != 0;
+                slot.NeedsTemporaryBuffers |= source.A != 0;
                 return TeeReturnCode.Success;
 
             default:

@@ -77,21 +77,26 @@ internal readonly ref struct MessageWriter
     }
 
     /// <summary>Writes what the parameters carry back: the two numbers of a value, the size of a memory reference.</summary>
-    public void WriteParameters(int first, ReadOnlySpan<TeeParameter> parameters)
+    /// <param name="message">The private copy of the message, which says what is an output, and of which kind, whatever the backend did.</param>
+    /// <param name="first">How many parameters the message has before those of the request.</param>
+    /// <param name="parameters">The request's parameters.</param>
+    public void WriteParameters(ref readonly Message message, int first, ReadOnlySpan<TeeParameter> parameters)
     {
         for (int index = 0; index < parameters.Length; index++)
         {
-            ref readonly TeeParameter parameter = ref parameters[index];
-            if (!parameter.IsOutput)
+            uint type = message.Parameters[first + index].Type;
+            if ((type & OpTeeMessage.TypeValueOutput) == 0)
             {
                 continue;
             }
 
+            ref readonly TeeParameter parameter = ref parameters[index];
+            bool isValue = type <= OpTeeMessage.TypeValueInOut;
             if (_header.IsEmpty)
             {
                 int offset = OpTeeMessage.Size(first + index);
                 Write(offset + SecondWordOffset, parameter.B);
-                if (!parameter.IsMemory)
+                if (isValue)
                 {
                     Write(offset + FirstWordOffset, parameter.A);
                 }
@@ -100,7 +105,7 @@ internal readonly ref struct MessageWriter
             {
                 ref MessageParameter written = ref _parameters[first + index];
                 written.B = parameter.B;
-                if (!parameter.IsMemory)
+                if (isValue)
                 {
                     written.A = parameter.A;
                 }

@@ -42,11 +42,11 @@ internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool
     }
 
     /// <summary>RPC FREE.</summary>
-    public static SmcRegisterSet AskToFree(RpcBuffer buffer, ref SmcRegisters registers)
+    public static SmcRegisterSet AskToFree(ulong cookie, ref SmcRegisters registers)
     {
         registers.X0 = OpTeeSmc.ReturnRpcFree;
-        registers.X1 = buffer.Cookie >> 32;
-        registers.X2 = (uint)buffer.Cookie;
+        registers.X1 = cookie >> 32;
+        registers.X2 = (uint)cookie;
         return X0ToX3;
     }
 
@@ -63,10 +63,13 @@ internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool
     }
 
     /// <summary>Takes the memory that RPC ALLOC was answered with.</summary>
-    public bool TryTakeMemory(CallSlot slot, in SmcRegisters registers)
+    /// <param name="slot">The call.</param>
+    /// <param name="registers">The registers of the answer.</param>
+    /// <param name="cookie">The guest's name for the memory, to give it back if it cannot be used; 0 for none, as OP-TEE takes it.</param>
+    public bool TryTakeMemory(CallSlot slot, in SmcRegisters registers, out ulong cookie)
     {
         GuestAddress address = registers.Pair(1, 2);
-        ulong cookie = registers.Pair(4, 5);
+        cookie = registers.Pair(4, 5);
         bool fits = address.Value % OpTeeMessage.PageSize <= OpTeeMessage.PageSize - MessageSize && address.IsAligned(sizeof(ulong));
         if (address.Value == 0 || !fits || !memory.TryRead(address, out ulong _))
         {

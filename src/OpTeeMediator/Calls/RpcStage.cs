@@ -9,6 +9,9 @@ internal enum RpcStage
     /// <summary>RPC ALLOC: memory for the RPC message.</summary>
     Allocating,
 
+    /// <summary>RPC FREE: giving back what RPC ALLOC was answered with, which cannot be used.</summary>
+    RefusingMemory,
+
     /// <summary>RPC CMD: the backend's call.</summary>
     Calling,
 

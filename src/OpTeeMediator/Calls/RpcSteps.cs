@@ -78,12 +78,21 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
         switch (stage)
         {
             case RpcStage.Allocating:
-                if (!channel.TryTakeMemory(slot, registers))
+                if (!channel.TryTakeMemory(slot, registers, out ulong cookie))
                 {
-                    slot.CannotPark = true;
-                    slot.EndRpc(TeeReturnCode.OutOfMemory);
+                    if (cookie != 0)
+                    {
+                        slot.Stage = RpcStage.RefusingMemory;
+                        return RpcChannel.AskToFree(cookie, ref registers);
+                    }
+
+                    GoOnWithoutMemory(slot);
                 }
 
+                break;
+
+            case RpcStage.RefusingMemory:
+                GoOnWithoutMemory(slot);
                 break;
 
             case RpcStage.Calling:
@@ -137,11 +146,18 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
         }
 
         slot.Stage = RpcStage.Concluding;
-        return RpcChannel.AskToFree(buffer, ref registers);
+        return RpcChannel.AskToFree(buffer.Cookie, ref registers);
     }
 
     /// <summary>Lets go of what a call had from a guest that will not resume it.</summary>
     public void Forget(CallSlot slot) => channel.Forget(slot);
+
+    // There is no room for an RPC message: neither for a wait nor for the backend's call, if it has asked for one.
+    private static void GoOnWithoutMemory(CallSlot slot)
+    {
+        slot.CannotPark = true;
+        slot.EndRpc(TeeReturnCode.OutOfMemory);
+    }
 
     private static SmcRegisterSet AskForMemory(CallSlot slot, ref SmcRegisters registers)
     {

@@ -33,28 +33,19 @@ internal sealed class YieldingCalls
         _log = environment.Log;
         _buffers = environment.Buffers;
         _reader = new MessageReader(_memory, environment.Reserved);
-        _operations = new BackendOperations(environment.Partition, _log);
+        bool usesWorkers = environment.Partition.UsesWorkers;
+        _operations = new BackendOperations(environment.Partition, usesWorkers, _log);
         _books = new CallBooks(environment, _operations);
         _rpc = new RpcSteps(new RpcChannel(_memory, _buffers, _log), Notifications, environment.ParkAfter);
         _incarnation = incarnation;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
-        if (!environment.Partition.UsesWorkers)
-        {
-            return;
-        }
-
-        try
+        if (usesWorkers)
         {
             foreach (CallSlot slot in Slots.All)
             {
                 slot.Worker = new CallWorker(this, slot, $"optee {environment.Name}/{slot.Index}");
             }
-        }
-        catch
-        {
-            StopWorkers();
-            throw;
         }
     }
 
@@ -102,18 +93,13 @@ internal sealed class YieldingCalls
         held = slot;
 
         Incarnation incarnation = _incarnation;
+        InterleavingPoint.Reach("YieldingCalls.Start: driver instance read");
         slot.Incarnation = incarnation;
         int version = incarnation.Gate.Version;
         uint answer = _reader.Prepare(slot, registers, incarnation, out TeeReturnCode refusal);
         if (!incarnation.Gate.IsUnchanged(version) || incarnation.IsRetired)
         {
-            // Retired before the version was read: whoever tears it down may have looked through the slots already.
-            using (incarnation.Gate.Enter())
-            {
-                answer = incarnation.IsRetired
-                    ? OpTeeSmc.ReturnBusy
-                    : _reader.Prepare(slot, registers, incarnation, out refusal);
-            }
+            answer = PrepareAgain(slot, registers, ref incarnation, out refusal);
         }
 
         if (answer != OpTeeSmc.ReturnOk)
@@ -127,7 +113,7 @@ internal sealed class YieldingCalls
         if (slot.Message.Header.Command == OpTeeMessage.CommandInvoke)
         {
             request.Operation = TeeOperation.InvokeCommand;
-            if (refusal == TeeReturnCode.Success && slot.HasTemporaryBuffers)
+            if (refusal == TeeReturnCode.Success && slot.NeedsTemporaryBuffers)
             {
                 refusal = _books.AttachTemporaryBuffers(slot);
             }
@@ -140,7 +126,7 @@ internal sealed class YieldingCalls
             Session session = slot.Session!;
             request.CommandId = slot.Message.Header.Function;
             request.Session = session.Backend;
-            return Run(slot, session.Execution, ref registers);
+            return Run(slot, request.Session!.Execution, ref registers);
         }
 
         return StartOther(slot, incarnation, refusal, ref registers);
@@ -174,15 +160,6 @@ internal sealed class YieldingCalls
     public SmcRegisterSet RegistersToResume(ulong x3) =>
         Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcChannel.AllocationAnswer : RpcChannel.ResumeInformation;
 
-    /// <summary>Ends the threads of the slots. No operation runs any more.</summary>
-    public void StopWorkers()
-    {
-        foreach (CallSlot slot in Slots.All)
-        {
-            slot.Worker?.Stop();
-        }
-    }
-
     /// <summary>Returns memory that a call has had from the guest.</summary>
     public void ReturnBuffer(SharedBuffer buffer) => _buffers.Return(buffer);
 
@@ -205,19 +182,7 @@ internal sealed class YieldingCalls
 
         try
         {
-            if (slot.IsHeld)
-            {
-                _books.Forget(slot);
-            }
-            else if (slot.IsWithBackend)
-            {
-                _ = _books.Settle(slot, slot.Result);
-            }
-            else
-            {
-                _books.ReturnTemporaryBuffers(slot);
-            }
-
+            _books.ReturnTemporaryBuffers(slot);
             _rpc.Forget(slot);
         }
         catch (Exception exception)
@@ -243,6 +208,38 @@ internal sealed class YieldingCalls
 
         _rpc.Forget(slot);
         slot.Release();
+    }
+
+    /// <summary>Prepares a call once more, with others kept out: something has changed meanwhile, or the driver's life has ended.</summary>
+    /// <remarks>
+    /// A call that meets a life which has ended belongs to the next one, as if it had come a moment later. After disposal there is none.
+    /// </remarks>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private uint PrepareAgain(CallSlot slot, in SmcRegisters registers, ref Incarnation incarnation, out TeeReturnCode refusal)
+    {
+        while (true)
+        {
+            using (incarnation.Gate.Enter())
+            {
+                // Retired before the version was read: whoever tears it down may have looked through the slots already.
+                if (!incarnation.IsRetired)
+                {
+                    return _reader.Prepare(slot, registers, incarnation, out refusal);
+                }
+            }
+
+            // The next one is set before the present one is retired.
+            Incarnation next = _incarnation;
+            if (next == incarnation)
+            {
+                refusal = TeeReturnCode.Success;
+                return OpTeeSmc.ReturnUnknownFunction;
+            }
+
+            incarnation = next;
+            slot.Incarnation = next;
+            Slots.WakeWaiters();
+        }
     }
 
     /// <summary>Without a free slot only CANCEL can be served, which needs none.</summary>
@@ -417,18 +414,38 @@ internal sealed class YieldingCalls
             return Suspend(slot, ref registers);
         }
 
+        if (execution == TeeExecution.Worker && slot.Worker is null)
+        {
+            // On the vCPU's thread it would hold up the guest. A session or buffer that it was to end is left to the teardown, whose thread may block.
+            TeeOperation operation = slot.Request.Operation;
+            _operations.ReportMissingWorker(operation);
+            bool isEnding = operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
+            return Finish(slot, TeeResult.CommunicationFailure, reached: !isEnding, ref registers);
+        }
+
+        InterleavingPoint.Reach("YieldingCalls.Run: about to begin");
         slot.ExpectBackend();
         slot.IsWithBackend = true;
         slot.WaitsSince = 0;
-        if (execution == TeeExecution.Worker && slot.Worker is { } worker)
+        if (execution == TeeExecution.Worker)
         {
             slot.IsOnWorker = true;
-            worker.Post();
+            slot.Worker!.Post();
         }
-        else if (_operations.TryPerform(slot, out TeeResult result))
+        else
         {
-            slot.IsWithBackend = false;
-            return Finish(slot, result, reached: true, ref registers);
+            bool isCancelled = slot.Request.IsCancellationRequested;
+            if (_operations.TryPerform(slot, out TeeResult result))
+            {
+                slot.EndAtOnce();
+                slot.IsWithBackend = false;
+                return Finish(slot, result, reached: true, ref registers);
+            }
+
+            if (!isCancelled)
+            {
+                slot.DeliverCancellation();
+            }
         }
 
         return Wait(slot, ref registers);
@@ -497,8 +514,6 @@ internal sealed class YieldingCalls
     {
         if (reached)
         {
-            // Before, so that Abort does not do it a second time.
-            slot.IsWithBackend = false;
             result = _books.Settle(slot, result);
         }
         else
@@ -540,7 +555,7 @@ internal sealed class YieldingCalls
         writer.WriteResult(result);
         if (reached)
         {
-            writer.WriteParameters(slot.FirstParameter, slot.Request.Parameters[..(parameters - slot.FirstParameter)]);
+            writer.WriteParameters(in message, slot.FirstParameter, slot.Request.Parameters[..(parameters - slot.FirstParameter)]);
         }
     }
 

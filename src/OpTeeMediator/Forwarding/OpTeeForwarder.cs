@@ -297,7 +297,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
         catch (Exception exception)
         {
-            _log.TeardownFailed(0, exception);
+            _log.TeardownFailed(exception);
         }
         finally
         {

@@ -35,8 +35,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private readonly NonThrowingInterruptLine? _line;
     private readonly ILogger _log;
     private readonly Lock _lifeCycle = new();
-    private readonly Teardown _teardown;
-    private Task _lastReset = Task.CompletedTask;
+    private readonly List<Task> _teardowns = [];
     private Task? _disposal;
     private volatile bool _isDisposed;
 
@@ -76,35 +75,22 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
         _buffers = new SharedBufferPool(guestMemory, _budget);
         _line = options.NotificationInterrupt is { } line ? new NonThrowingInterruptLine(line, _log) : null;
+        TeeAccess access = options.Access ?? backend.DefaultAccess;
+        _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
+        CallEnvironment environment = new(
+            options.Name,
+            guestMemory,
+            options.ReservedSharedMemory,
+            _partition,
+            access,
+            _buffers,
+            limits.Calls,
+            options.Quantum,
+            options.ParkAfter,
+            new NotificationQueue(_line),
+            _log);
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
-        TeeAccess access = options.Access ?? backend.DefaultAccess ?? TeeAccess.None;
-        TeeVirtualMachine virtualMachine =
-            new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory));
-        _partition = backend.CreatePartition(virtualMachine) ?? throw new TeeUnavailableException("The backend returned no partition.");
-        try
-        {
-            CallEnvironment environment = new(
-                options.Name,
-                guestMemory,
-                options.ReservedSharedMemory,
-                _partition,
-                access,
-                _buffers,
-                limits.Calls,
-                options.Quantum,
-                options.ParkAfter,
-                new NotificationQueue(_line),
-                _log);
-            _calls = new YieldingCalls(environment, NewIncarnation());
-            _teardown = new Teardown(_calls, _buffers, NewIncarnation, options.Name, _log);
-        }
-        catch
-        {
-            _calls?.StopWorkers();
-            _line?.Dispose();
-            DisposePartition();
-            throw;
-        }
+        _calls = new YieldingCalls(environment, NewIncarnation());
     }
 
     /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
@@ -177,16 +163,17 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
     public async Task ResetAsync()
     {
-        Task reset;
+        Task teardown;
         lock (_lifeCycle)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
-            Replace(_calls.Incarnation, _teardown.Next());
-            reset = ResetBackendAsync(_lastReset);
-            _lastReset = reset;
+            teardown = ResetBackendAsync(Replace(_calls.Incarnation, NewIncarnation()));
+
+            // The partition is not disposed of before.
+            _teardowns.Add(teardown);
         }
 
-        await WaitOrWarn(reset);
+        await WaitOrWarn(teardown);
     }
 
     /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin.</summary>
@@ -238,8 +225,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             if (!_isDisposed)
             {
                 _isDisposed = true;
-                Replace(_calls.Incarnation, _calls.Incarnation);
-                _disposal = WithdrawAsync(_lastReset);
+                _ = Replace(_calls.Incarnation, _calls.Incarnation);
+                _disposal = WithdrawAsync([.. _teardowns]);
             }
 
             disposal = _disposal!;
@@ -370,70 +357,77 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return true;
         }
 
-        Incarnation present;
+        Task teardown;
         lock (_lifeCycle)
         {
-            present = _calls.Incarnation;
+            Incarnation present = _calls.Incarnation;
             if (present.IsEmpty && _calls.Slots.CountOf(present) == 0)
             {
                 _calls.Notifications.Reset();
                 return true;
             }
 
-            if (_isDisposed || _teardown.Count >= MaximumTeardowns)
+            _ = _teardowns.RemoveAll(task => task.IsCompleted);
+            if (_isDisposed || _teardowns.Count >= MaximumTeardowns)
             {
                 return false;
             }
 
-            Replace(present, _teardown.Next());
+            teardown = Replace(present, NewIncarnation());
         }
 
         // Mostly done within the quantum, so that the new driver finds the whole budget.
-        _ = present.WaitUntilFreed(_options.Quantum);
+        _ = teardown.Wait(_options.Quantum);
         return true;
     }
 
-    private void Replace(Incarnation present, Incarnation next)
+    private Task Replace(Incarnation present, Incarnation next)
     {
+        TaskCompletionSource teardown = new(TaskCreationOptions.RunContinuationsAsynchronously);
         _log.DriverEnds(present.Sessions.Count, present.Memory.Count, _calls.Slots.CountOf(present));
         _calls.Incarnation = next;
         _calls.Notifications.Reset();
-        _teardown.Begin(present);
-    }
-
-    private async Task ResetBackendAsync(Task earlierReset)
-    {
-        await earlierReset;
-        await _teardown.WhenAllEnded();
-        if (await _calls.Operations.ResetAsync() is { } failure)
+        _teardowns.Add(teardown.Task);
+        Teardown.Begin(_calls, _partition, _buffers, present, failure =>
         {
-            _log.BackendResetFailed(failure);
-        }
+            if (failure is not null)
+            {
+                _log.TeardownFailed(failure);
+            }
+
+            teardown.SetResult();
+        });
+        return teardown.Task;
     }
 
-    private async Task WithdrawAsync(Task lastReset)
+    private async Task ResetBackendAsync(Task teardown)
     {
-        await lastReset;
-        await _teardown.WhenAllEnded();
-        _teardown.Stop();
-        _calls.StopWorkers();
-        _line?.Dispose();
-        if (await _calls.Operations.DisposeAsync() is { } failure)
-        {
-            _log.TeardownFailed(0, failure);
-        }
-    }
-
-    /// <summary>Disposes of the partition of a VM that could not be created.</summary>
-    private void DisposePartition()
-    {
+        await teardown;
         try
         {
-            _partition.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            await _partition.ResetAsync();
         }
         catch (Exception exception)
         {
-            _log.TeardownFailed(0, exception);
+            _log.BackendResetFailed(exception);
+        }
+    }
+
+    private async Task WithdrawAsync(Task[] teardowns)
+    {
+        await Task.WhenAll(teardowns);
+        foreach (CallSlot slot in _calls.Slots.All)
+        {
+            slot.Worker?.Stop();
+        }
+
+        try
+        {
+            await _partition.DisposeAsync();
+        }
+        catch (Exception exception)
+        {
+            _log.TeardownFailed(exception);
         }
     }
 

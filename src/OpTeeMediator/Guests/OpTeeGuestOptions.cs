@@ -34,7 +34,9 @@ public sealed record OpTeeGuestOptions
     public GuestRange? ReservedSharedMemory { get; init; }
 
     /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to 1 s. Default 1 ms.</summary>
-    /// <remarks>Longer is fewer exits, and later interrupts. 0 gives the vCPU back at once if the backend is not done.</remarks>
+    /// <remarks>
+    /// Longer is fewer exits, and later interrupts. A fraction of a millisecond is rounded up. 0 gives the vCPU back at once if the backend is not done.
+    /// </remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(1);
 
     /// <summary>

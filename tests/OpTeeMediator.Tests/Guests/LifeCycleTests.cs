@@ -321,7 +321,7 @@ internal sealed class LifeCycleTests
     /// <summary>A vCPU that read the present incarnation just before it was replaced comes to it when it is torn down already.</summary>
     [TestCase(OpTeeMessage.CommandOpenSession)]
     [TestCase(OpTeeMessage.CommandRegisterSharedMemory)]
-    public async Task Start_IncarnationWasRetiredMeanwhile_BusyAndNothingIsBegun(uint command)
+    public async Task Start_DriverInstanceRetiredWithoutSuccessor_AnsweredAsAfterDisposal(uint command)
     {
         await using GuestBench bench = Create();
         MemoryBudget budget = new(8, 1000, 1000);
@@ -353,7 +353,7 @@ internal sealed class LifeCycleTests
         CallSlot? held = null;
         _ = calls.Start(ref registers, ref held);
 
-        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnBusy));
+        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnUnknownFunction));
         Assert.That((bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, budget.Buffers, calls.Slots.CountOf(incarnation)), Is.EqualTo((0, 0, 0, 0)));
     }
 

@@ -81,16 +81,36 @@ internal sealed class RpcBufferTests
     [TestCase(0x10_0000ul, TestName = "OutsideRam")]
     [TestCase(GuestBench.RamStart + 4, TestName = "Unaligned")]
     [TestCase(GuestBench.RamStart + 4096 - 152, TestName = "AcrossPages")]
-    public void Resume_UnusableMemoryForMessage_BackendGetsOutOfMemory(ulong address)
+    public void Resume_UnusableMemoryForMessage_IsFreedAndBackendGetsOutOfMemory(ulong address)
     {
-        _bench.Driver.WriteMessage(_bench.Driver.MessagePage, GuestBench.Invocation(_session, 0));
-        SmcRegisters asked = _bench.Driver.Start(_bench.Driver.MessagePage, 0, 0);
+        const ulong Cookie = 0xffff_0000_1234_5678;
+        SmcRegisters asked = Start();
 
-        SmcRegisters answered = _bench.Driver.Call(OpTeeSmc.ReturnFromRpc, address >> 32, (uint)address, asked.X3, 0, 1);
+        SmcRegisters freed = Answer(asked, address, Cookie);
+        SmcRegisters answered = _bench.Resume(freed.X3);
 
         Assert.That(asked.X0, Is.EqualTo(OpTeeSmc.ReturnRpcAllocate));
-        Assert.That(answered.X0, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(_bench.Driver.ReadMessage(_bench.Driver.MessagePage, 0).ReturnCode, Is.EqualTo((uint)TeeReturnCode.OutOfMemory));
+        Assert.That((freed.X0, freed.Pair(1, 2)), Is.EqualTo(((ulong)OpTeeSmc.ReturnRpcFree, Cookie)));
+        Assert.That((answered.X0, ReturnCode), Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, TeeReturnCode.OutOfMemory)));
+    }
+
+    [Test]
+    public void Resume_NoMemoryForMessageAndNoCookie_BackendGetsOutOfMemoryAtOnce()
+    {
+        SmcRegisters answered = Answer(Start(), 0, 0);
+
+        Assert.That((answered.X0, ReturnCode), Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, TeeReturnCode.OutOfMemory)));
+    }
+
+    [Test]
+    public async Task ResetAsync_UnusableMemoryForMessageIsBeingFreed_CallEnds()
+    {
+        SmcRegisters freed = Answer(Start(), 0x10_0000, 1);
+
+        await _bench.Guest.ResetAsync();
+
+        Assert.That(_bench.Resume(freed.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume));
+        Assert.That(_bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
     }
 
     [Test]
@@ -109,4 +129,15 @@ internal sealed class RpcBufferTests
         Assert.That(second, Is.EqualTo(SmcOutcome.NeedsRegisters(SmcRegisterSet.Range(0, 5))));
         _ = _bench.Driver.Finish(asked);
     }
+
+    private TeeReturnCode ReturnCode => (TeeReturnCode)_bench.Driver.ReadMessage(_bench.Driver.MessagePage, 0).ReturnCode;
+
+    private SmcRegisters Start()
+    {
+        _bench.Driver.WriteMessage(_bench.Driver.MessagePage, GuestBench.Invocation(_session, 0));
+        return _bench.Driver.Start(_bench.Driver.MessagePage, 0, 0);
+    }
+
+    private SmcRegisters Answer(SmcRegisters asked, ulong address, ulong cookie) =>
+        _bench.Driver.Call(OpTeeSmc.ReturnFromRpc, address >> 32, (uint)address, asked.X3, cookie >> 32, (uint)cookie);
 }

@@ -93,7 +93,7 @@ public static unsafe class KvmSmccc
     /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
     /// <remarks>
     /// Reads the registers the call needs, and writes those that changed; a call that the handler does not answer, and an HVC, get NOT_SUPPORTED. Then run
-    /// the vCPU again: its program counter is behind the instruction already. Call it on the vCPU's thread; it allocates nothing.
+    /// the vCPU again: its program counter is behind the instruction already, or on it if the handler wants the call made again (<see cref="SmcOutcomeKind.Retry"/>). Call it on the vCPU's thread; it allocates nothing.
     /// </remarks>
     public static SmcccCallReport Handle(int vcpuFd, nint run, ISmcHandler handler) => Handle(vcpuFd, run, handler, SmcccConduit.Smc);
 

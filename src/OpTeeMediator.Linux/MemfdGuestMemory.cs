@@ -2,7 +2,9 @@ using System.Collections.Immutable;
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Text;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.Memory;
@@ -33,9 +35,11 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
     private readonly int _hugePageSize;
     private readonly ILogger _logger;
 
-    // Regions that are no guest RAM any more: pinned ones that still have their memory, and those of which only the addresses are kept.
+    // Regions that are no guest RAM any more: pinned or held ones that still have their memory, those that the kernel would not free, and the addresses of
+    // all others.
     private readonly List<MappedRegion> _pinnedRemains = [];
-    private readonly List<MappedRegion> _emptyRemains = [];
+    private readonly List<MappedRegion> _unfreed = [];
+    private readonly ReservedAddresses _reserved = new();
 
     private volatile RegionTable _table = RegionTable.Empty;
     private volatile int _pinnedRemainsCount;
@@ -46,7 +50,7 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
     {
         _name = options.Name;
         _hugePageSize = options.HugePageSize;
-        _logger = options.LoggerFactory.CreateLogger<MemfdGuestMemory>();
+        _logger = NonThrowingLogger.Create<MemfdGuestMemory>(options.LoggerFactory);
         MappingGranule = _hugePageSize == 0 ? Environment.SystemPageSize : _hugePageSize;
     }
 
@@ -89,6 +93,8 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
     public static MemfdGuestMemory Create(MemfdGuestMemoryOptions options, params ReadOnlySpan<GuestRange> regions)
     {
         ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(options.LoggerFactory, $"{nameof(options)}.{nameof(options.LoggerFactory)}");
+        CheckName(options.Name);
         if (options.HugePageSize != 0 && (options.HugePageSize < Environment.SystemPageSize || !int.IsPow2(options.HugePageSize)))
         {
             throw new ArgumentException(
@@ -152,7 +158,7 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
                 }
             }
 
-            MappedRegion added = MappedRegion.Create(range, _name, _hugePageSize);
+            MappedRegion added = MappedRegion.Create(range, _name, _hugePageSize, _reserved.TryTake((nuint)range.Length));
             _table = new RegionTable([.. regions[..index], added, .. regions[index..]]);
             return new MemfdRegion(range, added.Address);
         }
@@ -164,10 +170,11 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
     /// <see langword="true"/> if its memory is free now; <see langword="false"/> if a page of it is pinned: it is freed with its last pin.
     /// </returns>
     /// <exception cref="ArgumentException">No region begins there.</exception>
+    /// <exception cref="InvalidOperationException">An <see cref="OpTeeCompanion"/> has mapped it into its VM: dispose of that first.</exception>
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
     /// <remarks>
-    /// In both cases its addresses are no guest RAM any more when the method returns. The host addresses stay reserved, so that a late user of a
-    /// window reads zeroes and writes nowhere.
+    /// In both cases its addresses are no guest RAM any more when the method returns. The host addresses stay reserved for regions that are added later: a
+    /// thread that still uses a window reads zeroes and writes nowhere, or reads and writes such a region, and never other memory of this process.
     /// </remarks>
     public bool RemoveRegion(GuestAddress start)
     {
@@ -182,6 +189,12 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
             }
 
             MappedRegion removed = regions[index];
+            if (removed.Holds != 0)
+            {
+                // OP-TEE would write to memory that the guest no longer has, and to other memory than the guest's once the range is added again.
+                throw new InvalidOperationException($"Region {removed.Range} is mapped into the VM of an {nameof(OpTeeCompanion)}; dispose of the companion before the region is removed.");
+            }
+
             Retire([removed], new RegionTable([.. regions[..index], .. regions[(index + 1)..]]));
             bool isFree = !_pinnedRemains.Contains(removed);
             if (!isFree)
@@ -386,17 +399,52 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
             }
 
             _isDisposed = true;
-            foreach (MappedRegion region in _emptyRemains)
+            foreach (MappedRegion region in _unfreed)
             {
                 region.Unmap();
             }
 
-            _emptyRemains.Clear();
+            _unfreed.Clear();
+            _reserved.Unmap();
             Retire(_table.Regions, RegionTable.Empty);
             if (_pinnedRemains.Count != 0)
             {
                 _logger.UnmapDeferred(_pinnedRemains.Count, _pins.Count);
             }
+        }
+    }
+
+    /// <summary>Keeps the present regions as they are while another VM maps them.</summary>
+    /// <param name="regions">The regions.</param>
+    /// <returns>Ends that when it is disposed of.</returns>
+    /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
+    internal IDisposable Hold(out ImmutableArray<MemfdRegion> regions)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            MappedRegion[] held = _table.Regions.ToArray();
+            foreach (MappedRegion region in held)
+            {
+                region.Holds++;
+            }
+
+            regions = [.. held.Select(region => new MemfdRegion(region.Range, region.Address))];
+            return new RegionHold(this, held);
+        }
+    }
+
+    private static void CheckName(string name)
+    {
+        // NAME_MAX without the kernel's own prefix, "memfd:".
+        const int LongestName = 249;
+        ArgumentNullException.ThrowIfNull(name, $"{nameof(MemfdGuestMemoryOptions)}.{nameof(MemfdGuestMemoryOptions.Name)}");
+        int length = Encoding.UTF8.GetByteCount(name);
+        if (length > LongestName || name.Contains('\0'))
+        {
+            throw new ArgumentException(
+                string.Create(CultureInfo.InvariantCulture, $"{nameof(MemfdGuestMemoryOptions)}.{nameof(MemfdGuestMemoryOptions.Name)} has {length} bytes as UTF-8; expected at most {LongestName}, and no character NUL."),
+                nameof(name));
         }
     }
 
@@ -445,7 +493,7 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
         for (int index = _pinnedRemains.Count - 1; index >= 0; index--)
         {
             MappedRegion region = _pinnedRemains[index];
-            if (_pins.Overlaps(region.Range))
+            if (region.Holds != 0 || _pins.Overlaps(region.Range))
             {
                 continue;
             }
@@ -455,16 +503,41 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
             {
                 region.Unmap();
             }
+            else if (region.TryReplaceByNothing())
+            {
+                _reserved.Add(region.Address, (nuint)region.Range.Length);
+            }
             else
             {
-                _emptyRemains.Add(region);
-                if (!region.TryReplaceByNothing())
-                {
-                    _logger.RegionNotFreed(region.Range, new ErrorName(Errno.Last));
-                }
+                _unfreed.Add(region);
+                _logger.RegionNotFreed(region.Range, new ErrorName(Errno.Last));
             }
         }
 
         _pinnedRemainsCount = _pinnedRemains.Count;
+    }
+
+    private sealed class RegionHold(MemfdGuestMemory memory, MappedRegion[] regions) : IDisposable
+    {
+        private bool _isDisposed;
+
+        public void Dispose()
+        {
+            lock (memory._gate)
+            {
+                if (_isDisposed)
+                {
+                    return;
+                }
+
+                _isDisposed = true;
+                foreach (MappedRegion region in regions)
+                {
+                    region.Holds--;
+                }
+
+                memory.FreeUnpinned();
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@ using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Linux.Kvm;
@@ -31,10 +33,14 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
 {
     private readonly OpTeeCompanionOptions _options;
     private readonly Func<ICompanionVm> _createVm;
+    private readonly NonThrowingInterruptLine? _line;
+    private readonly LogRateLimit _deaths = new();
+    private readonly LogRateLimit _replacements = new();
+    private readonly LogRateLimit _failures = new();
     private readonly ILogger _log;
     private readonly Supervisor _supervisor;
-    private readonly Watchdog _watchdog;
-    private readonly CompanionKeeper _keeper;
+    private readonly Watchdog _watchdog = null!;
+    private readonly CompanionKeeper _keeper = null!;
     private readonly Lock _lifeCycle = new();
     private readonly ManualResetEventSlim _isSettled = new(initialState: true);
     private readonly Lazy<Task> _ending;
@@ -44,18 +50,20 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private TimeSpan _lastStart;
     private int _starts;
 
-    private OpTeeCompanion(Func<ICompanionVm> createVm, OpTeeCompanionOptions options, ImmutableArray<GuestRange> guestMemory, ILogger log)
+    private OpTeeCompanion(
+        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options, ImmutableArray<GuestRange> guestMemory, ILogger log)
     {
         _options = options;
-        _createVm = createVm;
         _log = log;
         _ending = new Lazy<Task>(() => Task.Run(End));
         _supervisor = new Supervisor(this);
-        _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
-        _keeper = new CompanionKeeper(Replace, options.Name, log);
-        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = options.NotificationInterrupt?.Spi };
+        _line = options.NotificationInterrupt is { } line ? new NonThrowingInterruptLine(line, log) : null;
+        _createVm = () => createVm(_line);
+        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         try
         {
+            _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
+            _keeper = new CompanionKeeper(Replace, options.Name, log);
             IReadOnlyList<GuestRange> reserved = StartTee(awaitsDriver: false);
             ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
         }
@@ -103,7 +111,9 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE want the same addresses; the message names them.</exception>
     /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did instead.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later).</exception>
+    /// <exception cref="NotSupportedException">
+    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that the host has.
+    /// </exception>
     public static OpTeeCompanion Start(KvmSystem kvm, MemfdGuestMemory memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(kvm);
@@ -112,14 +122,15 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         options.Validate();
         ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
         CompanionVm.CheckLayout(regions.AsSpan(), options);
-        ILogger log = options.LoggerFactory.CreateLogger<OpTeeCompanion>();
-        return new OpTeeCompanion(() => CompanionVm.Create(kvm, memory, options, log), options, regions, log);
+        ILogger log = NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory);
+        return new OpTeeCompanion(line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log);
     }
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Call it on the thread of the vCPU that makes the call. It waits while all of OP-TEE's cores are in use, which a quantum ends; a driver's first call after
-    /// OP-TEE has died waits for the new one. After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.
+    /// Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for a driver's first call while another OP-TEE is
+    /// started in the place of a dead one, it waits for a quantum at most and then answers <see cref="SmcOutcomeKind.Retry"/>, which
+    /// <see cref="KvmSmccc"/> carries out: the guest takes its interrupts and makes the call again. After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.
     /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
@@ -134,7 +145,18 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         {
             if (tee is null || tee.IsDead || tee.AwaitsDriver)
             {
-                tee = FindForNewDriver(functionId);
+                if (!MayBeginDriver(functionId))
+                {
+                    return CallGate.Refuse(ref registers);
+                }
+
+                if (!_isSettled.Wait(CompanionTee.WholeMilliseconds(_options.Quantum)))
+                {
+                    // Another one is being started. Refused, the driver's probe would fail for good.
+                    return SmcOutcome.Retry;
+                }
+
+                tee = FindForNewDriver();
                 if (tee is null)
                 {
                     return CallGate.Refuse(ref registers);
@@ -159,7 +181,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
         catch (Exception exception)
         {
-            // KVM cannot go on, or the VMM's logger throws. The guest gets an answer all the same.
+            // KVM cannot go on. The guest gets an answer all the same.
             EndAfter(exception, tee, functionId);
             registers.X0 = functionId;
             return CallGate.Refuse(ref registers);
@@ -194,18 +216,15 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
     internal static OpTeeCompanion Start(Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
-        new(createVm, options, guestMemory, options.LoggerFactory.CreateLogger<OpTeeCompanion>());
+        new(_ => createVm(), options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
 
-    /// <summary>Finds the OP-TEE that serves a driver which begins: a call that no running driver makes.</summary>
-    private CompanionTee? FindForNewDriver(uint functionId)
+    /// <summary>Whether a call is one that no running driver makes.</summary>
+    private bool MayBeginDriver(uint functionId) =>
+        !_isDisposed && functionId is (OpTeeSmc.CallsUid or OpTeeSmc.ExchangeCapabilities);
+
+    /// <summary>Finds the OP-TEE that serves a driver which begins.</summary>
+    private CompanionTee? FindForNewDriver()
     {
-        if (_isDisposed || functionId is not (OpTeeSmc.CallsUid or OpTeeSmc.ExchangeCapabilities))
-        {
-            return null;
-        }
-
-        // A new one is being started.
-        _ = _isSettled.Wait(_options.StartDeadline);
         CompanionTee? tee = _tee;
         if (tee is null || tee.IsDead)
         {
@@ -221,8 +240,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     {
         long begin = Stopwatch.GetTimestamp();
         _tee?.Dispose();
-        ICompanionVm vm = _createVm();
-        CompanionTee tee = new(vm, _options.Quantum, _supervisor, _options.Name, _log) { AwaitsDriver = awaitsDriver };
+        CompanionTee tee = CreateTee(awaitsDriver);
         try
         {
             // Either a disposal is seen here, or it sees what to give up.
@@ -250,6 +268,20 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
     }
 
+    private CompanionTee CreateTee(bool awaitsDriver)
+    {
+        ICompanionVm vm = _createVm();
+        try
+        {
+            return new CompanionTee(vm, _options.Quantum, _supervisor, _options.Name, _log, _deaths) { AwaitsDriver = awaitsDriver };
+        }
+        catch
+        {
+            vm.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>On the keeper's thread: puts another OP-TEE into the place of the dead one.</summary>
     private void Replace()
     {
@@ -261,7 +293,10 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
                 if (!_isDisposed && _tee is { IsDead: true })
                 {
                     _ = StartTee(awaitsDriver: true);
-                    _log.CompanionReplaced(_options.Name, (long)_lastStart.TotalMilliseconds);
+                    if (_replacements.TryPass(out _))
+                    {
+                        _log.CompanionReplaced(_options.Name, (long)_lastStart.TotalMilliseconds);
+                    }
                 }
             }
         }
@@ -286,24 +321,21 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
 
         // In this order: the watchdog may still be telling the keeper of a death.
-        _watchdog.Dispose();
-        _keeper.Dispose();
+        _watchdog?.Dispose();
+        _keeper?.Dispose();
+        _line?.Dispose();
 
         // Whoever waits for another OP-TEE waits in vain.
         _isSettled.Set();
     }
 
-    /// <summary>A call has failed, and its OP-TEE with it. Nothing is thrown: a logger that does has been the reason, maybe.</summary>
+    /// <summary>A call has failed, and its OP-TEE with it.</summary>
     private void EndAfter(Exception exception, CompanionTee? tee, uint functionId)
     {
-        try
+        tee?.Die(new TeeDeath(0, TeeDeathCause.HostFailure, 0, 0));
+        if (_failures.TryPass(out long suppressed))
         {
-            tee?.Die(new TeeDeath(0, TeeDeathCause.HostFailure, 0, 0));
-            _log.CompanionCallFailed(_options.Name, functionId, exception);
-        }
-        catch (Exception)
-        {
-            // Nobody is left to tell.
+            _log.CompanionCallFailed(_options.Name, functionId, suppressed, exception);
         }
     }
 

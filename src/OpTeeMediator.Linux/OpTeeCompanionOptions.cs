@@ -53,6 +53,7 @@ public sealed record OpTeeCompanionOptions
     {
         ArgumentNullException.ThrowIfNull(Image);
         ArgumentNullException.ThrowIfNull(Platform);
+        ArgumentNullException.ThrowIfNull(Name);
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Platform.Validate($"{nameof(OpTeeCompanionOptions)}.{nameof(Platform)}");
         if (Cores < 0 || Cores > Platform.Cores)

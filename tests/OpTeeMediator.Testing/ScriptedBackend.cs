@@ -1,4 +1,5 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
 
 namespace OpTeeMediator.Testing;
 
@@ -41,6 +42,8 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     public bool UsesWorkers => Execution == TeeExecution.Worker || MemoryExecution == TeeExecution.Worker;
 
     public IReadOnlyList<TeeDevice>? Devices { get; set; } = [];
+
+    public OpTeeRevision? Revision { get; set; }
 
     public TeeAccess DefaultAccess { get; set; } = TeeAccess.All;
 

@@ -33,9 +33,9 @@ internal static class CommandLineParser
         Exit status: 0 the guest powered off, or the VMM was told to end; 1 an error; 2 wrong usage; 3 the guest crashed.
         """;
 
-    // Less holds no kernel; more does not fit in the 40 bits of addresses that every arm64 KVM has.
+    // Less holds no kernel; how much fits into a VM's addresses is the host's to say.
     private const int LeastMebibytes = 64;
-    private const int MostMebibytes = 512 << 10;
+    private const int MostMebibytes = 16 << 20;
 
     /// <summary>Reads the command line.</summary>
     /// <param name="arguments">The arguments.</param>

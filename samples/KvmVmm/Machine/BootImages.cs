@@ -6,12 +6,17 @@ namespace KvmVmm.Machine;
 
 /// <summary>Kernel and initramfs, and where they and the device tree lie in memory.</summary>
 /// <remarks>The kernel lies at the beginning, device tree and initramfs at the end, so that the kernel has the room between them in one piece.
-/// A TEE that keeps memory for itself pushes the kernel up.</remarks>
+/// None of them lies where a TEE keeps memory for itself. Source: Linux, Documentation/arch/arm64/booting.rst.</remarks>
 internal sealed class BootImages : IDisposable
 {
     // The kernel maps 2 MiB for the device tree, and it must not straddle a boundary of 2 MiB.
     private const ulong DeviceTreeArea = 2 << 20;
+    private const ulong KernelAlignment = 2 << 20;
     private const ulong PageSize = 4096;
+
+    // Kernel and initramfs must lie within so much, counted from a multiple of 1 GiB.
+    private const ulong LargestDistance = 32UL << 30;
+    private const ulong DistanceAlignment = 1 << 30;
 
     private readonly BootFile _kernel;
     private readonly BootFile? _initrd;
@@ -23,15 +28,20 @@ internal sealed class BootImages : IDisposable
 
         KernelHeader header = KernelHeader.Read(kernel);
         ulong initrdLength = (ulong)(initrd?.Length ?? 0);
-        Entry = Place(header, ram, reserved);
-        ulong needed = Entry.Value - ram.Start.Value + header.ImageSize + initrdLength + PageSize + DeviceTreeArea;
-        if (needed > ram.Length)
+        foreach (GuestAddress start in reserved.Select(range => range.End).Prepend(ram.Start).Order())
         {
-            throw new BootException($"Kernel ({header.ImageSize >> 20} MiB) and initramfs ({initrdLength >> 20} MiB) do not fit into {ram.Length >> 20} MiB of memory; give --memory {(needed >> 20) * 2} or more.");
+            if (TryPlace(header, initrdLength, AlignUp(start, KernelAlignment), ram, reserved, out Placement placement))
+            {
+                Entry = placement.Entry;
+                DeviceTree = placement.DeviceTree;
+                Initrd = placement.Initrd;
+                return;
+            }
         }
 
-        DeviceTree = ram.End.Value - DeviceTreeArea;
-        Initrd = new GuestRange((DeviceTree.Value - initrdLength) & ~(PageSize - 1), initrdLength);
+        string keeps = reserved.Count == 0 ? "" : $" beside what the TEE keeps ({string.Join(", ", reserved)})";
+        ulong needed = (header.TextOffset >> 20) + (header.ImageSize >> 20) + (initrdLength >> 20) + (DeviceTreeArea >> 20);
+        throw new BootException($"Kernel ({header.ImageSize >> 20} MiB), initramfs ({initrdLength >> 20} MiB) and device tree do not fit into {ram.Length >> 20} MiB of memory{keeps}; give --memory {needed * 2} or more.");
     }
 
     /// <summary>The kernel's first instruction.</summary>
@@ -52,8 +62,18 @@ internal sealed class BootImages : IDisposable
     public static BootImages Open(VmmOptions options, GuestRange ram, IReadOnlyList<GuestRange> reserved)
     {
         BootFile kernel = BootFile.Open("--kernel", options.Kernel);
-        BootFile? initrd = options.Initrd is null ? null : BootFile.Open("--initrd", options.Initrd);
-        return new BootImages(kernel, initrd, ram, reserved);
+        BootFile? initrd = null;
+        try
+        {
+            initrd = options.Initrd is null ? null : BootFile.Open("--initrd", options.Initrd);
+            return new BootImages(kernel, initrd, ram, reserved);
+        }
+        catch
+        {
+            initrd?.Dispose();
+            kernel.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Puts everything into memory.</summary>
@@ -80,18 +100,56 @@ internal sealed class BootImages : IDisposable
         _initrd?.Dispose();
     }
 
-    /// <summary>The first place for the kernel that keeps clear of what is reserved.</summary>
-    private static GuestAddress Place(KernelHeader header, GuestRange ram, IReadOnlyList<GuestRange> reserved)
+    /// <summary>Finds places for all three, the kernel at or above an address.</summary>
+    private static bool TryPlace(
+        KernelHeader header, ulong initrdLength, ulong kernelStart, GuestRange ram, IReadOnlyList<GuestRange> reserved, out Placement placement)
     {
-        const ulong KernelAlignment = 2 << 20;
-        GuestRange kernel = new(ram.Start.Add(header.TextOffset), header.ImageSize);
-        while (reserved.Any(range => range.Overlaps(kernel)))
+        placement = default;
+        ulong end = ram.End.Value;
+        if (kernelStart >= end || header.TextOffset > end - kernelStart || header.ImageSize > end - kernelStart - header.TextOffset)
         {
-            kernel = new GuestRange(kernel.Start.Add(KernelAlignment), kernel.Length);
+            return false;
         }
 
-        return kernel.Start;
+        GuestRange kernel = new(kernelStart + header.TextOffset, header.ImageSize);
+        if (reserved.Any(range => range.Overlaps(kernel)))
+        {
+            return false;
+        }
+
+        ulong window = kernel.Start.Value & ~(DistanceAlignment - 1);
+        ulong top = end - window > LargestDistance ? window + LargestDistance : end;
+        if (!TryPlaceBelow(top, DeviceTreeArea, DeviceTreeArea, ram, [.. reserved, kernel], out GuestRange tree)
+            || !TryPlaceBelow(top, initrdLength, PageSize, ram, [.. reserved, kernel, tree], out GuestRange initrd))
+        {
+            return false;
+        }
+
+        placement = new Placement(kernel.Start, tree.Start, initrd);
+        return true;
     }
+
+    /// <summary>Finds the highest place below an address that overlaps nothing.</summary>
+    private static bool TryPlaceBelow(ulong top, ulong length, ulong alignment, GuestRange ram, GuestRange[] taken, out GuestRange place)
+    {
+        place = default;
+        while (top >= length && ((top - length) & ~(alignment - 1)) >= ram.Start.Value)
+        {
+            place = new GuestRange((top - length) & ~(alignment - 1), length);
+            GuestRange candidate = place;
+            GuestRange? obstacle = taken.Where(range => range.Overlaps(candidate)).Select(range => (GuestRange?)range).FirstOrDefault();
+            if (obstacle is null)
+            {
+                return true;
+            }
+
+            top = obstacle.Value.Start.Value;
+        }
+
+        return false;
+    }
+
+    private static ulong AlignUp(GuestAddress address, ulong alignment) => (address.Value + alignment - 1) & ~(alignment - 1);
 
     private static void Load(MemfdGuestMemory memory, BootFile file, GuestAddress address)
     {
@@ -102,4 +160,6 @@ internal sealed class BootImages : IDisposable
 
         file.Read(window);
     }
+
+    private readonly record struct Placement(GuestAddress Entry, GuestAddress DeviceTree, GuestRange Initrd);
 }

@@ -31,7 +31,7 @@ internal sealed class VirtualMachine : IDisposable
     /// <param name="log">Where to log.</param>
     public VirtualMachine(KvmSystem kvm, MemfdGuestMemory memory, BootImages images, int cpuCount, GuestConsole console, TeeWiring tee, ILogger log)
     {
-        _vm = kvm.CreateVm();
+        _vm = kvm.CreateVm([.. memory.Regions.Select(region => region.Range)]);
         _vm.MapMemory(memory);
         tee.Attach(_vm);
         _uart = new SbsaUart(MemoryMap.Uart, console, new InterruptLine(_vm, MemoryMap.UartInterrupt));

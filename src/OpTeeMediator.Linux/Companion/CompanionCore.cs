@@ -32,7 +32,9 @@ internal sealed class CompanionCore
     private readonly ICompanionCpu _cpu;
     private readonly CompanionTee _tee;
     private readonly ICompanionVm _vm;
-    private readonly ulong _quantum;
+    private readonly TimeSpan _quantum;
+    private ulong _frequency;
+    private ulong _quantumTicks;
     private int _isTaken;
     private long _runs;
     private long _timerDue = long.MaxValue;
@@ -44,7 +46,7 @@ internal sealed class CompanionCore
         _tee = tee;
         _vm = vm;
         _cpu = vm.Cpus[index];
-        _quantum = (ulong)(quantum.TotalSeconds * vm.CounterFrequency);
+        _quantum = quantum;
     }
 
     /// <summary>Its number.</summary>
@@ -83,9 +85,26 @@ internal sealed class CompanionCore
     /// <summary>Makes it come back from where it is. Any thread may call.</summary>
     internal void Kick() => _cpu.Kick();
 
-    /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE does not use.</summary>
-    internal void Prepare()
+    /// <summary>Asks a core, before it starts, for the frequency of its counter.</summary>
+    /// <param name="frequency">The frequency in Hz.</param>
+    /// <returns><see langword="false"/> if it does not answer.</returns>
+    internal bool TryReadFrequency(out ulong frequency)
     {
+        Set(Arm64Register.Pc, _vm.FrequencyCode);
+        Set(0, OpteedCall.Unused);
+        bool isAnswered = TryRun(OpteedCall.Unused);
+
+        // CNTFRQ_EL0 has 32 bits.
+        frequency = isAnswered ? (uint)Get(1) : 0;
+        return isAnswered;
+    }
+
+    /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE does not use.</summary>
+    /// <param name="frequency">The frequency of its counter in Hz.</param>
+    internal void Prepare(ulong frequency)
+    {
+        _frequency = frequency;
+        _quantumTicks = (ulong)(_quantum.TotalSeconds * frequency);
         _cpu.Set(Arm64Register.VirtualTimerCompare, Never);
         _cpu.Set(Arm64Register.VirtualTimerControl, TimerEnable);
     }
@@ -136,7 +155,7 @@ internal sealed class CompanionCore
         }
         else
         {
-            Set(Arm64Register.VirtualTimerCompare, Get(Arm64Register.VirtualCounter) + _quantum);
+            Set(Arm64Register.VirtualTimerCompare, Get(Arm64Register.VirtualCounter) + _quantumTicks);
         }
 
         Set(Arm64Register.Pc, id.IsFast ? _tee.Vectors.FastCall : _tee.Vectors.YieldingCall);
@@ -255,7 +274,7 @@ internal sealed class CompanionCore
 
         _timerCompare = compare;
         ulong now = Get(Arm64Register.PhysicalCounter);
-        double ticks = compare > now ? (double)(compare - now) / _vm.CounterFrequency * Stopwatch.Frequency : 0;
+        double ticks = compare > now ? (double)(compare - now) / _frequency * Stopwatch.Frequency : 0;
 
         // A sum beyond 64 bits would be in the past.
         long due = ticks < long.MaxValue / 2 ? Stopwatch.GetTimestamp() + (long)ticks : long.MaxValue;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
@@ -11,7 +12,9 @@ internal sealed class CompanionKeeper : IDisposable
     private static readonly TimeSpan LongestWait = TimeSpan.FromHours(1);
 
     private readonly Action _replace;
+    private readonly string _name;
     private readonly ILogger _log;
+    private readonly LogRateLimit _failures = new();
     private readonly AutoResetEvent _wake = new(initialState: false);
     private readonly Thread _thread;
     private volatile CompanionTee? _tee;
@@ -26,6 +29,7 @@ internal sealed class CompanionKeeper : IDisposable
     internal CompanionKeeper(Action replace, string name, ILogger log)
     {
         _replace = replace;
+        _name = name;
         _log = log;
         _thread = new Thread(Run) { IsBackground = true, Name = $"{name}: OP-TEE timers" };
         _thread.Start();
@@ -84,8 +88,12 @@ internal sealed class CompanionKeeper : IDisposable
             }
             catch (Exception exception)
             {
-                // KVM that cannot go on, or a logger of the VMM's that throws: this thread must live on.
-                _log.SupervisionFailed(exception);
+                // KVM that cannot go on: this thread must live on.
+                if (_failures.TryPass(out long suppressed))
+                {
+                    _log.SupervisionFailed(_name, suppressed, exception);
+                }
+
                 _ = _wake.WaitOne(TimeSpan.FromSeconds(1));
             }
         }

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Memory;
@@ -23,21 +24,25 @@ internal sealed class CompanionTee : IDisposable
     private readonly ICompanionSupervisor _supervisor;
     private readonly string _name;
     private readonly ILogger _log;
+    private readonly LogRateLimit _deaths;
     private readonly SuspendedCalls _suspended = new();
     private readonly object _waiting = new();
     private readonly Lock _end = new();
+    private readonly int _patience;
     private TeeDeath _death;
     private int _waiters;
     private int _isDead;
     private bool _awaitsDriver;
     private bool _isDisposed;
 
-    internal CompanionTee(ICompanionVm vm, TimeSpan quantum, ICompanionSupervisor supervisor, string name, ILogger log)
+    internal CompanionTee(ICompanionVm vm, TimeSpan quantum, ICompanionSupervisor supervisor, string name, ILogger log, LogRateLimit deaths)
     {
         _vm = vm;
         _supervisor = supervisor;
         _name = name;
         _log = log;
+        _deaths = deaths;
+        _patience = WholeMilliseconds(quantum);
         Cores = [.. Enumerable.Range(0, vm.Cpus.Length).Select(index => new CompanionCore(index, this, vm, quantum))];
     }
 
@@ -77,16 +82,14 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
+    /// <summary>How long a vCPU's thread waits, in milliseconds: the quantum, rounded up to what the system can wait.</summary>
+    internal static int WholeMilliseconds(TimeSpan quantum) => (int)double.Ceiling(quantum.TotalMilliseconds);
+
     /// <summary>Starts it.</summary>
     /// <returns>What it has reserved.</returns>
     /// <exception cref="TeeUnavailableException">It does not start; the message says what it did instead.</exception>
     internal IReadOnlyList<GuestRange> Start(ulong entry, ulong deviceTree)
     {
-        foreach (CompanionCore core in Cores)
-        {
-            core.Prepare();
-        }
-
         CompanionCore first = Cores[0];
         if (!first.TryTake(NoThread))
         {
@@ -95,7 +98,19 @@ internal sealed class CompanionTee : IDisposable
 
         try
         {
-            bool hasStarted = first.TryStart(entry, deviceTree, out VectorTable vectors);
+            bool hasStarted = first.TryReadFrequency(out ulong frequency);
+            if (hasStarted && frequency == 0)
+            {
+                throw new TeeUnavailableException("The companion VM does not know its counter's frequency: the host's firmware has left CNTFRQ_EL0 at 0.");
+            }
+
+            foreach (CompanionCore core in Cores)
+            {
+                core.Prepare(frequency);
+            }
+
+            VectorTable vectors = default;
+            hasStarted = hasStarted && first.TryStart(entry, deviceTree, out vectors);
             Vectors = vectors;
             lock (_end)
             {
@@ -103,7 +118,7 @@ internal sealed class CompanionTee : IDisposable
                 if (!hasStarted || IsDead)
                 {
                     throw new TeeUnavailableException(
-                        $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under opteed, and the platform the one it was built for? {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
+                        $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under opteed, and the platform the one it was built for? On processors without EL3 an SMC of the VM may be undefined, and no OP-TEE can start. {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
                 }
 
                 HasStarted = true;
@@ -126,20 +141,20 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Answers a guest's call, on the thread of the vCPU that makes it.</summary>
     internal SmcOutcome Call(ref SmcRegisters registers, SmcRegisterSet inputs)
     {
-        if (registers.FunctionId.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, CallGate.HasArguments(inputs)))
-        {
-            registers.X0 = OpTeeSmc.ReturnResume;
-            return SmcOutcome.Handled(SmcRegisterSet.X0);
-        }
-
         CompanionCore? core = Take();
         if (core is null)
         {
-            return CallGate.Refuse(ref registers);
+            return IsDead ? CallGate.Refuse(ref registers) : SmcOutcome.Retry;
         }
 
         try
         {
+            if (registers.FunctionId.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, CallGate.HasArguments(inputs)))
+            {
+                registers.X0 = OpTeeSmc.ReturnResume;
+                return SmcOutcome.Handled(SmcRegisterSet.X0);
+            }
+
             bool isFast = registers.FunctionId.IsFast;
             if (!core.TryCall(ref registers, inputs, out SmcRegisterSet changed))
             {
@@ -214,15 +229,13 @@ internal sealed class CompanionTee : IDisposable
             End();
         }
 
-        try
+        // A guest that can make its OP-TEE panic can do so again and again.
+        if (_deaths.TryPass(out long suppressed))
         {
-            _log.CompanionDied(_name, death);
+            _log.CompanionDied(_name, death, suppressed);
         }
-        finally
-        {
-            // Even if the VMM's logger throws: calls wait for the next one.
-            _supervisor.NoticeDeath(this);
-        }
+
+        _supervisor.NoticeDeath(this);
     }
 
     /// <summary>Ends it for whoever starts it: nobody waits for it any more.</summary>
@@ -261,7 +274,15 @@ internal sealed class CompanionTee : IDisposable
             }
         }
 
-        _vm.Dispose();
+        try
+        {
+            _vm.Dispose();
+        }
+        catch (Exception exception)
+        {
+            // The next one can be started all the same.
+            _log.CompanionNotEnded(_name, exception);
+        }
     }
 
     private void End()
@@ -269,7 +290,15 @@ internal sealed class CompanionTee : IDisposable
         Volatile.Write(ref _isDead, 1);
         foreach (CompanionCore core in Cores)
         {
-            core.Kick();
+            try
+            {
+                core.Kick();
+            }
+            catch (Exception exception)
+            {
+                // The other cores, and the threads that wait for one, must end.
+                _log.CompanionNotEnded(_name, exception);
+            }
         }
 
         lock (_waiting)
@@ -278,8 +307,8 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>Takes a core, waiting for one if all are in use.</summary>
-    /// <returns><see langword="null"/> if OP-TEE is dead.</returns>
+    /// <summary>Takes a core, waiting for one if all are in use, for a quantum at most.</summary>
+    /// <returns><see langword="null"/> if OP-TEE is dead, or none was free in time.</returns>
     private CompanionCore? Take()
     {
         int thread = ThreadId.Current;
@@ -292,9 +321,16 @@ internal sealed class CompanionTee : IDisposable
         lock (_waiting)
         {
             CompanionCore? core = null;
+            long deadline = Environment.TickCount64 + _patience;
             while (!IsDead && (core = TryTake(thread)) is null)
             {
-                _ = Monitor.Wait(_waiting);
+                long left = deadline - Environment.TickCount64;
+                if (left <= 0)
+                {
+                    break;
+                }
+
+                _ = Monitor.Wait(_waiting, (int)left);
             }
 
             _ = Interlocked.Decrement(ref _waiters);

@@ -1,8 +1,8 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
-using System.Globalization;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.Kvm;
@@ -49,28 +49,32 @@ internal sealed class CompanionVm : ICompanionVm
     private const ulong ReadFrequency = 0xd400_0003_d53b_e001;
 
     private readonly MemfdGuestMemory _memory;
+    private readonly IDisposable _guestMemory;
     private readonly KvmVm _vm;
     private readonly SecureDevices _devices;
     private readonly List<KvmVcpu> _vcpus = [];
     private readonly OpTeePlatform _platform;
     private Arm64Gic? _gic;
 
-    private CompanionVm(KvmVm vm, MemfdGuestMemory memory, SecureDevices devices, OpTeePlatform platform)
+    private CompanionVm(KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, SecureDevices devices, OpTeePlatform platform)
     {
         _vm = vm;
         _memory = memory;
+        _guestMemory = guestMemory;
         _devices = devices;
         _platform = platform;
     }
 
     public ImmutableArray<ICompanionCpu> Cpus { get; private set; } = [];
 
-    public ulong CounterFrequency { get; private set; }
+    // The last page of the device tree's memory, which OP-TEE leaves alone, as the tree in it is small.
+    public ulong FrequencyCode => _platform.DeviceTree.Value + DeviceTreeSize - (ulong)Environment.SystemPageSize;
 
     /// <summary>Makes the VM and loads the image.</summary>
     /// <exception cref="SystemCallException">KVM refuses; the message says what.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter.</exception>
-    internal static CompanionVm Create(KvmSystem kvm, MemfdGuestMemory guestMemory, OpTeeCompanionOptions options, ILogger log)
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter, or guest RAM lies beyond the host's guest addresses.</exception>
+    /// <exception cref="ArgumentException">Guest and OP-TEE want the same addresses.</exception>
+    internal static CompanionVm Create(KvmSystem kvm, MemfdGuestMemory guestMemory, OpTeeCompanionOptions options, IInterruptLine? line, ILogger log)
     {
         // Without a signal to kick with, a dead OP-TEE would keep its vCPUs for ever: better to know now.
         _ = KickSignal.Number;
@@ -81,24 +85,43 @@ internal sealed class CompanionVm : ICompanionVm
             regions.Add(new GuestRange(platform.Uart, (ulong)Environment.SystemPageSize));
         }
 
-        SecureGic gic = new(options.CoreCount, interrupt => Notify(options, interrupt, log));
+        SecureGic gic = new(options.CoreCount, _ => line?.Pulse());
         TeeConsole? console = options.LogsConsole ? new TeeConsole(options.Name, log) : null;
-        MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "optee" }, [.. regions]);
+        IDisposable hold = guestMemory.Hold(out ImmutableArray<MemfdRegion> guestRegions);
+        MemfdGuestMemory? memory = null;
         CompanionVm? companion = null;
         try
         {
-            companion = new CompanionVm(kvm.CreateVm(), memory, new SecureDevices(platform, gic, options.CoreCount, console, log), platform);
-            int free = companion._vm.MapMemory(guestMemory, 0);
+            // The regions of now: they may be others than those of an earlier OP-TEE's start.
+            GuestRange[] guestRanges = [.. guestRegions.Select(region => region.Range)];
+            CheckLayout(guestRanges, options);
+            memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "optee" }, [.. regions]);
+            GuestRange roomForGic = FindRoom(guestRanges, options);
+            KvmVm vm = kvm.CreateVm([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]);
+            companion = new CompanionVm(vm, memory, hold, new SecureDevices(platform, gic, options.CoreCount, console, options.Name, log), platform);
+            int free = 0;
+            foreach (MemfdRegion region in guestRegions)
+            {
+                companion._vm.SetMemoryRegion(free++, region.Range, region.HostAddress, isReadOnly: false);
+            }
+
             _ = companion._vm.MapMemory(memory, free);
-            companion.Load(options, guestMemory, log);
-            companion.MakeCores(options.CoreCount, FindRoomForGic(guestMemory, options));
-            companion.CounterFrequency = companion.MeasureFrequency();
+            companion.Load(options, guestRanges, log);
+            companion.MakeCores(options.CoreCount, roomForGic.Start);
             return companion;
         }
         catch
         {
-            companion?.Dispose();
-            memory.Dispose();
+            if (companion is not null)
+            {
+                companion.Dispose();
+            }
+            else
+            {
+                memory?.Dispose();
+                hold.Dispose();
+            }
+
             throw;
         }
     }
@@ -132,8 +155,8 @@ internal sealed class CompanionVm : ICompanionVm
     }
 
     /// <summary>Finds addresses for KVM's GIC that nobody else uses.</summary>
-    /// <returns>Where the distributor goes; the redistributors follow.</returns>
-    internal static GuestAddress FindRoom(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
+    /// <returns>Where they are: the distributor first, then the redistributors.</returns>
+    internal static GuestRange FindRoom(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
         const ulong First = 0x2000_0000;
         const ulong Step = 16 << 20;
@@ -144,7 +167,7 @@ internal sealed class CompanionVm : ICompanionVm
             room = new GuestRange(room.End, Step);
         }
 
-        return room.Start;
+        return room;
     }
 
     public void Access(int core, KvmMmioExit access) => _devices.Access(core, access);
@@ -169,10 +192,8 @@ internal sealed class CompanionVm : ICompanionVm
         _gic?.Dispose();
         _vm.Dispose();
         _memory.Dispose();
+        _guestMemory.Dispose();
     }
-
-    private static GuestAddress FindRoomForGic(MemfdGuestMemory guestMemory, OpTeeCompanionOptions options) =>
-        FindRoom([.. guestMemory.Regions.Select(region => region.Range)], options);
 
     private static (string What, GuestRange Range)[] Layout(OpTeeCompanionOptions options) =>
     [
@@ -183,27 +204,17 @@ internal sealed class CompanionVm : ICompanionVm
         ("UART", new GuestRange(options.Platform.Uart, (ulong)Environment.SystemPageSize)),
     ];
 
-    private static void Notify(OpTeeCompanionOptions options, int interrupt, ILogger log)
-    {
-        try
-        {
-            options.NotificationInterrupt?.Pulse();
-        }
-        catch (Exception exception)
-        {
-            // The VMM's own code: OP-TEE goes on, the guest misses a notification.
-            log.NotificationFailed(options.Name, interrupt, exception);
-        }
-    }
-
-    private void Load(OpTeeCompanionOptions options, MemfdGuestMemory guestMemory, ILogger log)
+    private void Load(OpTeeCompanionOptions options, GuestRange[] guestMemory, ILogger log)
     {
         GuestAddress address = options.Image.Address ?? _platform.SecureMemory.Start;
         _ = _memory.TryGetWindow(address, options.Image.Length, out Span<byte> window);
         options.Image.Content.CopyTo(window);
         int replaced = SecureTimerPatch.Apply(window);
         log.SecureTimerReplaced(options.Name, replaced);
-        _ = _memory.TryWrite(_platform.DeviceTree, MemoryDeviceTree.Write([.. guestMemory.Regions.Select(region => region.Range)], options.LogsConsole ? [] : RandomNumberGenerator.GetBytes(SeedSize)));
+        _ = _memory.TryWrite(_platform.DeviceTree, MemoryDeviceTree.Write(guestMemory, options.LogsConsole ? [] : RandomNumberGenerator.GetBytes(SeedSize)));
+        Span<byte> instructions = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64LittleEndian(instructions, ReadFrequency);
+        _ = _memory.TryWrite(FrequencyCode, instructions);
         if (!options.LogsConsole)
         {
             Span<byte> flags = stackalloc byte[sizeof(uint)];
@@ -243,29 +254,5 @@ internal sealed class CompanionVm : ICompanionVm
         gic.SetCpuRegister(core, Arm64Register.InterruptPriorityMask, PriorityMask);
         gic.SetCpuRegister(core, Arm64Register.InterruptGroup0Enable, 1);
         gic.SetCpuRegister(core, Arm64Register.InterruptGroup1Enable, 1);
-    }
-
-    /// <summary>Has a core say how fast its counter is: only code in the VM can read that register.</summary>
-    private ulong MeasureFrequency()
-    {
-        // The last page of the device tree's memory, which OP-TEE leaves alone, as the tree in it is small.
-        GuestAddress code = _platform.DeviceTree.Add(DeviceTreeSize - (ulong)Environment.SystemPageSize);
-        Span<byte> instructions = stackalloc byte[sizeof(ulong)];
-        BinaryPrimitives.WriteUInt64LittleEndian(instructions, ReadFrequency);
-        _ = _memory.TryWrite(code, instructions);
-        KvmVcpu vcpu = _vcpus[0];
-        vcpu.SetRegister(Arm64Register.Pc, code.Value);
-        vcpu.SetRegister(Arm64Register.X(0), OpteedCall.Unused);
-        KvmExitReason exit;
-        do
-        {
-            exit = vcpu.Run();
-        }
-        while (exit == KvmExitReason.Interrupted);
-
-        ulong frequency = exit == KvmExitReason.Hypercall ? vcpu.GetRegister(Arm64Register.X(1)) & uint.MaxValue : 0;
-        return frequency != 0
-            ? frequency
-            : throw new SystemCallException(string.Create(CultureInfo.InvariantCulture, $"The companion VM does not tell its counter's frequency (CNTFRQ_EL0): exit {exit}, PC 0x{vcpu.GetRegister(Arm64Register.Pc):x}."));
     }
 }

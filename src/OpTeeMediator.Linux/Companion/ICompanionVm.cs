@@ -9,8 +9,9 @@ internal interface ICompanionVm : IDisposable
     /// <summary>Its cores.</summary>
     ImmutableArray<ICompanionCpu> Cpus { get; }
 
-    /// <summary>The frequency of the cores' counter in Hz.</summary>
-    ulong CounterFrequency { get; }
+    /// <summary>The address of code that puts the frequency of the cores' counter in Hz into X1 and gives the core back (<see cref="OpteedCall.Unused"/>, X0).</summary>
+    /// <remarks>Only code in the VM can read CNTFRQ_EL0.</remarks>
+    ulong FrequencyCode { get; }
 
     /// <summary>An access of a core outside memory.</summary>
     /// <param name="core">The core's number.</param>

@@ -12,7 +12,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// </code>
 /// Thread-safe.
 /// </remarks>
-internal sealed class SecureDevices(OpTeePlatform platform, SecureGic gic, int cores, TeeConsole? console, ILogger logger)
+internal sealed class SecureDevices(OpTeePlatform platform, SecureGic gic, int cores, TeeConsole? console, string name, ILogger logger)
 {
     /// <summary>The offset of the UART's data register.</summary>
     internal const int UartData = 0x00;
@@ -47,7 +47,7 @@ internal sealed class SecureDevices(OpTeePlatform platform, SecureGic gic, int c
         }
         else
         {
-            logger.CompanionReachesForNothing(core, access.Address, access.IsWrite);
+            logger.CompanionReachesForNothing(name, core, access.Address, access.IsWrite);
             AnswerNothing(access);
         }
     }

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
@@ -17,8 +18,11 @@ internal sealed class Watchdog : IDisposable
 
     private readonly int _answerPatience;
     private readonly int _startPatience;
+    private readonly string _name;
     private readonly ILogger _log;
+    private readonly LogRateLimit _failures = new();
     private readonly StallDetector _detector = new();
+    private int _looksAtStart;
     private readonly AutoResetEvent _wake = new(initialState: false);
     private readonly Thread _thread;
     private volatile CompanionTee? _watched;
@@ -29,6 +33,7 @@ internal sealed class Watchdog : IDisposable
     {
         _answerPatience = (int)(answerDeadline / Interval);
         _startPatience = (int)(startDeadline / Interval);
+        _name = name;
         _log = log;
         _thread = new Thread(Run) { IsBackground = true, Name = $"{name}: OP-TEE watchdog" };
         _thread.Start();
@@ -69,6 +74,7 @@ internal sealed class Watchdog : IDisposable
             {
                 tee = _watched;
                 _detector.Reset();
+                _looksAtStart = 0;
                 quietLooks = 0;
             }
 
@@ -98,7 +104,13 @@ internal sealed class Watchdog : IDisposable
             return false;
         }
 
-        bool isActive = _detector.Look(tee.Cores, tee.HasStarted ? _answerPatience : _startPatience, out CompanionCore? stalled);
+        bool isActive = _detector.Look(tee.Cores, tee.HasStarted ? _answerPatience : int.MaxValue, out CompanionCore? stalled);
+        if (!tee.HasStarted && isActive && ++_looksAtStart >= _startPatience)
+        {
+            // A start is more than one run of its core, and has one deadline.
+            stalled = tee.Cores[0];
+        }
+
         if (stalled is not null)
         {
             try
@@ -107,8 +119,11 @@ internal sealed class Watchdog : IDisposable
             }
             catch (Exception exception)
             {
-                // A logger of the VMM's that throws, or no signal to kick with: this thread must live on.
-                _log.SupervisionFailed(exception);
+                // This thread must live on.
+                if (_failures.TryPass(out long suppressed))
+                {
+                    _log.SupervisionFailed(_name, suppressed, exception);
+                }
             }
         }
 

@@ -11,6 +11,8 @@ internal static unsafe partial class LibC
     internal const int O_RDWR = 2;
     internal const int O_CLOEXEC = 0x8_0000;
 
+    internal const int AT_EMPTY_PATH = 0x1000;
+
     internal const int PROT_NONE = 0;
     internal const int PROT_READ = 1;
     internal const int PROT_WRITE = 2;
@@ -82,6 +84,9 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, EntryPoint = "fcntl", SetLastError = true)]
     internal static partial int Control(SafeHandle file, int command, int argument);
+
+    [LibraryImport(Library, EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int GetFileStatus(SafeHandle file, string path, int flags, uint mask, FileStatus* status);
 
     [LibraryImport(Library, EntryPoint = "gettid")]
     internal static partial int GetThreadId();

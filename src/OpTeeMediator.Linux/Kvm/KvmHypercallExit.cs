@@ -11,4 +11,7 @@ public readonly record struct KvmHypercallExit(ulong Number, ulong Flags)
 {
     /// <summary>Whether the guest used the SMC instruction (KVM_HYPERCALL_EXIT_SMC); otherwise HVC.</summary>
     public bool IsSmc => (Flags & 1) != 0;
+
+    /// <summary>The length of the instruction in bytes (KVM_HYPERCALL_EXIT_16BIT).</summary>
+    internal int InstructionLength => (Flags & 2) != 0 ? 2 : 4;
 }

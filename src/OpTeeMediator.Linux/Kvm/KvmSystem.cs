@@ -3,6 +3,8 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Kvm;
 
@@ -78,10 +80,20 @@ public sealed class KvmSystem : IDisposable
     /// <exception cref="SystemCallException">KVM does not answer.</exception>
     public int CheckCapability(KvmCapability capability) => CheckCapability(_file, capability);
 
-    /// <summary>Creates a VM of the default machine type.</summary>
+    /// <summary>Creates a VM of the default machine type; on arm64 its guest addresses have 40 bits, or as many as the host has.</summary>
     /// <returns>The VM.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public KvmVm CreateVm() => CreateVm(0);
+    public KvmVm CreateVm() => CreateVm([]);
+
+    /// <summary>Creates a VM whose guest addresses are large enough.</summary>
+    /// <param name="addresses">Where the VM will have memory and devices. They matter on arm64 only.</param>
+    /// <returns>The VM, of the default machine type but for the size of its guest addresses.</returns>
+    /// <exception cref="NotSupportedException">A range lies beyond the guest addresses of this host; the message names it and the host's size.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public KvmVm CreateVm(params ReadOnlySpan<GuestRange> addresses) => CreateVm(
+        RuntimeInformation.ProcessArchitecture == Architecture.Arm64
+            ? GuestAddressSize.ChooseMachineType(CheckCapability(KvmCapability.ArmGuestAddressBits), addresses)
+            : 0UL);
 
     /// <summary>Creates a VM.</summary>
     /// <param name="machineType">

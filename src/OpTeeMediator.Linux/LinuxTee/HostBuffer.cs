@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Linux.Interop;
@@ -47,7 +46,7 @@ internal sealed unsafe class HostBuffer : IDisposable
 
     /// <summary>Registers a guest's buffer.</summary>
     /// <returns>The code for the guest; on success <paramref name="buffer"/> is set.</returns>
-    internal static TeeReturnCode TryShare(ITeeDevice device, PinBudget budget, TeeSharedMemory memory, ILogger logger, out HostBuffer? buffer)
+    internal static TeeReturnCode TryShare(HostTee tee, TeeSharedMemory memory, out HostBuffer? buffer)
     {
         buffer = null;
         if (memory.Size == 0)
@@ -57,8 +56,8 @@ internal sealed unsafe class HostBuffer : IDisposable
 
         bool isMapped = memory.TryGetHostAddress(0, out nint address, out ulong length);
         ulong start = isMapped ? (ulong)address : memory.TryGetFile(0, out _, out long offset, out _) ? (ulong)offset : 0;
-        long pinnedBytes = budget.PinnedBytes(start, memory.Size);
-        if (!TryTake(budget, pinnedBytes, memory.Size, logger))
+        long pinnedBytes = tee.Budget.PinnedBytes(start, memory.Size);
+        if (!TryTake(tee, pinnedBytes, memory.Size))
         {
             return TeeReturnCode.OutOfMemory;
         }
@@ -67,50 +66,50 @@ internal sealed unsafe class HostBuffer : IDisposable
         try
         {
             int error = isMapped && length >= memory.Size
-                ? device.RegisterMemory(address, (nuint)memory.Size, out SafeHandle? registration, out int id)
-                : RegisterSideBySide(device, memory, out registration, out id);
+                ? tee.Device.RegisterMemory(address, (nuint)memory.Size, out SafeHandle? registration, out int id)
+                : RegisterSideBySide(tee.Device, memory, out registration, out id);
             if (error is Errno.EFAULT or Errno.EOPNOTSUPP)
             {
                 // The kernel cannot pin this memory (a device's, say), or its pieces do not fit together.
-                logger.BufferIsCopied(memory.Size);
-                error = RegisterCopy(device, memory.Size, out registration, out id, out copy);
+                tee.Logger.BufferIsCopied(tee.VirtualMachine, memory.Size);
+                error = RegisterCopy(tee.Device, memory.Size, out registration, out id, out copy);
             }
 
-            buffer = TryCreate(error, budget, pinnedBytes, registration, id, copy);
-            return Answer(error, memory.Size, logger);
+            buffer = TryCreate(error, tee.Budget, pinnedBytes, registration, id, copy);
+            return Answer(tee, error, memory.Size);
         }
         finally
         {
             // Refused, or what the VMM supplies has thrown.
             if (buffer is null)
             {
-                budget.Return(pinnedBytes);
+                tee.Budget.Return(pinnedBytes);
             }
         }
     }
 
     /// <summary>Registers memory of the VMM, all zero.</summary>
     /// <returns>The code for the guest; on success <paramref name="buffer"/> is set.</returns>
-    internal static TeeReturnCode TryCreateCopied(ITeeDevice device, PinBudget budget, ulong size, ILogger logger, out HostBuffer? buffer)
+    internal static TeeReturnCode TryCreateCopied(HostTee tee, ulong size, out HostBuffer? buffer)
     {
         buffer = null;
-        long pinnedBytes = budget.PinnedBytes(0, size);
-        if (!TryTake(budget, pinnedBytes, size, logger))
+        long pinnedBytes = tee.Budget.PinnedBytes(0, size);
+        if (!TryTake(tee, pinnedBytes, size))
         {
             return TeeReturnCode.OutOfMemory;
         }
 
         try
         {
-            int error = RegisterCopy(device, size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy);
-            buffer = TryCreate(error, budget, pinnedBytes, registration, id, copy);
-            return Answer(error, size, logger);
+            int error = RegisterCopy(tee.Device, size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy);
+            buffer = TryCreate(error, tee.Budget, pinnedBytes, registration, id, copy);
+            return Answer(tee, error, size);
         }
         finally
         {
             if (buffer is null)
             {
-                budget.Return(pinnedBytes);
+                tee.Budget.Return(pinnedBytes);
             }
         }
     }
@@ -153,14 +152,16 @@ internal sealed unsafe class HostBuffer : IDisposable
         return true;
     }
 
-    private static bool TryTake(PinBudget budget, long pinnedBytes, ulong size, ILogger logger)
+    private static bool TryTake(HostTee tee, long pinnedBytes, ulong size)
     {
+        PinBudget budget = tee.Budget;
         if (pinnedBytes >= 0 && budget.TryTake(pinnedBytes))
         {
             return true;
         }
 
-        logger.PinBudgetExceeded(size, budget.Bytes, budget.MaximumBytes, budget.Registrations, budget.MaximumRegistrations);
+        tee.Logger.PinBudgetExceeded(
+            tee.VirtualMachine, size, budget.Bytes, budget.MaximumBytes, budget.Registrations, budget.MaximumRegistrations);
         return false;
     }
 
@@ -209,7 +210,7 @@ internal sealed unsafe class HostBuffer : IDisposable
     private static HostBuffer? TryCreate(int error, PinBudget budget, long pinnedBytes, SafeHandle? registration, int id, SafeMemoryMapping? copy) =>
         error == 0 ? new HostBuffer(budget, pinnedBytes, registration!, id, copy) : null;
 
-    private static TeeReturnCode Answer(int error, ulong size, ILogger logger)
+    private static TeeReturnCode Answer(HostTee tee, int error, ulong size)
     {
         if (error == 0)
         {
@@ -217,7 +218,7 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
 
         // The TEE's room for registrations is shared by all its clients; that it is used up is an ordinary answer.
-        logger.BufferRefused(size, new ErrorName(error));
+        tee.Logger.BufferRefused(tee.VirtualMachine, size, new ErrorName(error));
         return TeeReturnCode.OutOfMemory;
     }
 }

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Linux.Diagnostics;
 
@@ -15,39 +14,38 @@ internal static unsafe class HostDevices
 
     /// <summary>Asks the TEE.</summary>
     /// <returns>The devices that a VM may reach; <see langword="null"/> if the TEE has no enumeration.</returns>
-    internal static IReadOnlyList<TeeDevice>? Query(ITeeDevice device, PinBudget budget, TeeAccess access, ILogger logger)
+    internal static IReadOnlyList<TeeDevice>? Query(HostTee tee, TeeAccess access)
     {
         TeeOpenSessionArgument argument = default;
         argument.Application = TeeUuid.From(EnumerationApplication);
         argument.ClientLogin = TeeLogin.Public;
-        int error = device.OpenSession(ref argument);
+        int error = tee.Device.OpenSession(ref argument);
         if (error != 0 || argument.ReturnCode != 0)
         {
-            logger.NoDeviceEnumeration(new ErrorName(error), argument.ReturnCode);
+            tee.Logger.NoDeviceEnumeration(tee.VirtualMachine, new ErrorName(error), argument.ReturnCode);
             return null;
         }
 
         List<TeeDevice> devices = [];
-        Append(devices, device, budget, argument.Session, TeeDeviceDependency.None, access, logger);
-        Append(devices, device, budget, argument.Session, TeeDeviceDependency.Supplicant, access, logger);
-        _ = device.CloseSession(argument.Session);
+        Append(devices, tee, argument.Session, TeeDeviceDependency.None, access);
+        Append(devices, tee, argument.Session, TeeDeviceDependency.Supplicant, access);
+        _ = tee.Device.CloseSession(argument.Session);
         return devices;
     }
 
-    private static void Append(
-        List<TeeDevice> devices, ITeeDevice device, PinBudget budget, uint session, TeeDeviceDependency dependency, TeeAccess access, ILogger logger)
+    private static void Append(List<TeeDevice> devices, HostTee tee, uint session, TeeDeviceDependency dependency, TeeAccess access)
     {
-        TeeReturnCode code = Ask(device, session, dependency, TeeIoctl.NullReference, 0, out ulong size);
+        TeeReturnCode code = Ask(tee.Device, session, dependency, TeeIoctl.NullReference, 0, out ulong size);
 
         // An empty list is a success of size 0.
         if (code == TeeReturnCode.ShortBuffer && size != 0)
         {
-            code = HostBuffer.TryCreateCopied(device, budget, size, logger, out HostBuffer? buffer);
+            code = HostBuffer.TryCreateCopied(tee, size, out HostBuffer? buffer);
             if (buffer is not null)
             {
                 using (buffer)
                 {
-                    code = Ask(device, session, dependency, buffer.Id, size, out ulong filled);
+                    code = Ask(tee.Device, session, dependency, buffer.Id, size, out ulong filled);
                     Collect(devices, code == TeeReturnCode.Success ? new ReadOnlySpan<byte>(buffer.Pointer, (int)ulong.Min(filled, size)) : [], dependency, access);
                 }
             }
@@ -55,7 +53,7 @@ internal static unsafe class HostDevices
 
         if (code != TeeReturnCode.Success)
         {
-            logger.DeviceEnumerationFailed(dependency, code);
+            tee.Logger.DeviceEnumerationFailed(tee.VirtualMachine, dependency, code);
         }
     }
 

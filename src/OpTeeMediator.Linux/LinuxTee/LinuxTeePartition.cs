@@ -1,5 +1,7 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.LinuxTee;
@@ -12,12 +14,14 @@ internal sealed class LinuxTeePartition : ITeePartition
 
     internal const uint LastKernelLogin = 0xbfff_ffff;
 
+    private readonly HostTee _tee;
     private readonly ITeeDevice _device;
     private readonly TeeVirtualMachine _virtualMachine;
     private readonly LinuxTeeLogin _login;
     private readonly PinBudget _budget;
     private readonly RunningCalls _running;
     private readonly ILogger _logger;
+    private readonly LogRateLimit _failures = new();
     private int _isDisposed;
 
     /// <summary>Takes over an open device, and closes it at the end; if this constructor throws, the caller closes it.</summary>
@@ -27,11 +31,13 @@ internal sealed class LinuxTeePartition : ITeePartition
         _virtualMachine = virtualMachine;
         _login = login;
         _budget = budget;
-        _logger = virtualMachine.LoggerFactory.CreateLogger<LinuxTeeBackend>();
+        _logger = NonThrowingLogger.Create<LinuxTeeBackend>(virtualMachine.LoggerFactory);
+        _tee = new HostTee(device, budget, virtualMachine.Name, _logger);
         _running = new RunningCalls(device, virtualMachine.ConcurrentCalls, virtualMachine.Name, _logger, start);
         try
         {
-            Devices = HostDevices.Query(device, budget, virtualMachine.Access, _logger);
+            Revision = HostRevision.Parse(device.ReadRevision());
+            Devices = HostDevices.Query(_tee, virtualMachine.Access);
             _logger.PartitionCreated(virtualMachine.Name, Devices?.Count ?? 0);
         }
         catch
@@ -48,6 +54,9 @@ internal sealed class LinuxTeePartition : ITeePartition
     public IReadOnlyList<TeeDevice>? Devices { get; }
 
     /// <inheritdoc/>
+    public OpTeeRevision? Revision { get; }
+
+    /// <inheritdoc/>
     public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) => TeeExecution.Worker;
 
     /// <inheritdoc/>
@@ -56,7 +65,7 @@ internal sealed class LinuxTeePartition : ITeePartition
     /// <inheritdoc/>
     public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory)
     {
-        TeeReturnCode code = HostBuffer.TryShare(_device, _budget, memory, _logger, out HostBuffer? buffer);
+        TeeReturnCode code = HostBuffer.TryShare(_tee, memory, out HostBuffer? buffer);
         memory.BackendState = buffer;
         return new ValueTask<TeeReturnCode>(code);
     }
@@ -120,7 +129,7 @@ internal sealed class LinuxTeePartition : ITeePartition
             argument.Function = request.CommandId;
             argument.Session = session;
             argument.CancelId = call?.CancelId ?? 0;
-            TeeReturnCode code = exchange.Prepare(request.Parameters, argument.Parameters, _device, _budget, _logger);
+            TeeReturnCode code = exchange.Prepare(request.Parameters, argument.Parameters, _tee);
             if (code != TeeReturnCode.Success)
             {
                 return HostResult.Of(code);
@@ -175,7 +184,7 @@ internal sealed class LinuxTeePartition : ITeePartition
         ParameterExchange exchange = default;
         try
         {
-            TeeReturnCode code = exchange.Prepare(request.Parameters, argument.Parameters, _device, _budget, _logger);
+            TeeReturnCode code = exchange.Prepare(request.Parameters, argument.Parameters, _tee);
             if (code != TeeReturnCode.Success)
             {
                 return HostResult.Of(code);
@@ -222,9 +231,9 @@ internal sealed class LinuxTeePartition : ITeePartition
         {
             _logger.CallRefused(_virtualMachine.Name, operation, new ErrorName(error));
         }
-        else
+        else if (_failures.TryPass(out long suppressed))
         {
-            _logger.CallFailed(_virtualMachine.Name, operation, new ErrorName(error));
+            _logger.CallFailed(_virtualMachine.Name, operation, new ErrorName(error), suppressed);
         }
 
         return result;

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Linux.LinuxTee;
@@ -12,7 +11,7 @@ internal struct ParameterExchange : IDisposable
 
     /// <summary>Fills the driver's parameters, registering and copying what has to be.</summary>
     /// <returns>A code other than success refuses the operation.</returns>
-    internal TeeReturnCode Prepare(ReadOnlySpan<TeeParameter> parameters, Span<TeeIoctlParameter> target, ITeeDevice device, PinBudget budget, ILogger logger)
+    internal TeeReturnCode Prepare(ReadOnlySpan<TeeParameter> parameters, Span<TeeIoctlParameter> target, HostTee tee)
     {
         for (int index = 0; index < parameters.Length; index++)
         {
@@ -34,7 +33,7 @@ internal struct ParameterExchange : IDisposable
                 continue;
             }
 
-            TeeReturnCode code = Find(memory, index, device, budget, logger);
+            TeeReturnCode code = Find(memory, index, tee);
             if (code != TeeReturnCode.Success)
             {
                 return code;
@@ -89,7 +88,7 @@ internal struct ParameterExchange : IDisposable
         }
     }
 
-    private TeeReturnCode Find(TeeSharedMemory memory, int index, ITeeDevice device, PinBudget budget, ILogger logger)
+    private TeeReturnCode Find(TeeSharedMemory memory, int index, HostTee tee)
     {
         if (memory.BackendState is HostBuffer registered)
         {
@@ -97,7 +96,7 @@ internal struct ParameterExchange : IDisposable
             return TeeReturnCode.Success;
         }
 
-        TeeReturnCode code = HostBuffer.TryShare(device, budget, memory, logger, out HostBuffer? buffer);
+        TeeReturnCode code = HostBuffer.TryShare(tee, memory, out HostBuffer? buffer);
         _buffers[index] = buffer;
         _temporary[index] = buffer;
         return code;

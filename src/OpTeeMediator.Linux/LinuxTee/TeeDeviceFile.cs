@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
@@ -20,6 +21,25 @@ internal sealed unsafe class TeeDeviceFile : ITeeDevice
         fixed (TeeVersionData* address = &version)
         {
             return Control(TeeIoctl.TEE_IOC_VERSION, address);
+        }
+    }
+
+    public string? ReadRevision()
+    {
+        // By number: the device's path may be a symbolic link, or another name in a container.
+        FileStatus status = default;
+        if (LibC.GetFileStatus(_file, "", LibC.AT_EMPTY_PATH, 0, &status) != 0)
+        {
+            return null;
+        }
+
+        try
+        {
+            return File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/sys/dev/char/{status.DeviceMajor}:{status.DeviceMinor}/revision"));
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            return null;
         }
     }
 

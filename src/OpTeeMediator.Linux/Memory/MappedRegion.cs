@@ -28,9 +28,16 @@ internal sealed unsafe class MappedRegion
 
     internal byte* Pointer => (byte*)Address;
 
+    /// <summary>How many other VMs map the region. Guarded by the lock of <see cref="MemfdGuestMemory"/>.</summary>
+    internal int Holds { get; set; }
+
     /// <summary>Creates and maps the file.</summary>
+    /// <param name="range">The guest addresses.</param>
+    /// <param name="name">The file's name.</param>
+    /// <param name="hugePageSize">The size of huge pages in bytes, or 0.</param>
+    /// <param name="reserved">Reserved addresses to be used, or 0 for any that are free. On failure they may be reserved no more.</param>
     /// <exception cref="SystemCallException">The host has no such memory.</exception>
-    internal static MappedRegion Create(GuestRange range, string name, int hugePageSize)
+    internal static MappedRegion Create(GuestRange range, string name, int hugePageSize, nint reserved)
     {
         uint flags = LibC.MFD_CLOEXEC | LibC.MFD_ALLOW_SEALING;
         if (hugePageSize != 0)
@@ -56,7 +63,8 @@ internal sealed unsafe class MappedRegion
 
             // Whoever gets the file (a TEE in another process) can neither shrink it under this process nor grow it.
             Check(LibC.Control(file, LibC.F_ADD_SEALS, LibC.F_SEAL_SHRINK | LibC.F_SEAL_GROW | LibC.F_SEAL_SEAL), "Sealing the file", range, "");
-            nint address = LibC.Map(0, (nuint)range.Length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, file, 0);
+            int flagsOfMapping = LibC.MAP_SHARED | (reserved == 0 ? 0 : LibC.MAP_FIXED);
+            nint address = LibC.Map(reserved, (nuint)range.Length, LibC.PROT_READ | LibC.PROT_WRITE, flagsOfMapping, file, 0);
             Check(
                 address == LibC.MapFailed ? -1 : 0,
                 "mmap",

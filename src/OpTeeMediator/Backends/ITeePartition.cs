@@ -1,3 +1,5 @@
+using OpTeeMediator.Guests;
+
 namespace OpTeeMediator.Backends;
 
 /// <summary>What a TEE keeps for one VM. Disposing of it tells the TEE that the VM is gone and frees everything that VM held.</summary>
@@ -20,6 +22,9 @@ public interface ITeePartition : IAsyncDisposable
     /// guest's enumeration with them, filtered by the VM's <see cref="TeeAccess"/>.
     /// </summary>
     IReadOnlyList<TeeDevice>? Devices { get; }
+
+    /// <summary>The revision of the TEE, which the guest's driver prints; <see langword="null"/> if the TEE says none. Never changes.</summary>
+    OpTeeRevision? Revision => null;
 
     /// <summary>Where an operation runs that does not belong to an open session.</summary>
     /// <param name="operation"><see cref="TeeOperation.OpenSession"/>, <see cref="TeeOperation.RegisterMemory"/> or <see cref="TeeOperation.UnregisterMemory"/>.</param>

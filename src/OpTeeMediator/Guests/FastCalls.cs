@@ -4,7 +4,7 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Guests;
 
 /// <summary>The fast calls that ask who and what the TEE is: answers that never change.</summary>
-internal sealed class FastCalls(OpTeeGuestOptions options)
+internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revision)
 {
     // What OP-TEE itself answers: the number of fast calls, by its own count.
     private const uint CallsCount = 12;
@@ -35,9 +35,9 @@ internal sealed class FastCalls(OpTeeGuestOptions options)
                 return Answer(ref registers, 0x4861_78e0, 0xe7f8_11e3, 0xbc5e_0002, 0xa5d5_c51b);
 
             case OpTeeSmc.GetOsRevision:
-                registers.X0 = options.Revision.Major;
-                registers.X1 = options.Revision.Minor;
-                registers.X2 = options.Revision.BuildId;
+                registers.X0 = revision.Major;
+                registers.X1 = revision.Minor;
+                registers.X2 = revision.BuildId;
                 return SmcOutcome.Handled(X0ToX2);
 
             case OpTeeSmc.GetThreadCount:

@@ -70,13 +70,13 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _options = options;
         _log = NonThrowingLogger.Create<OpTeeGuest>(options.LoggerFactory);
         NonThrowingGuestMemory guestMemory = new(memory, _log);
-        _fastCalls = new FastCalls(options);
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
         _buffers = new SharedBufferPool(guestMemory, _budget);
         _line = options.NotificationInterrupt is { } line ? new NonThrowingInterruptLine(line, _log) : null;
         TeeAccess access = options.Access ?? backend.DefaultAccess;
         _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
+        _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
         CallEnvironment environment = new(
             options.Name,
             guestMemory,

@@ -25,8 +25,11 @@ public sealed record OpTeeGuestOptions
     /// <summary>What the VM may hold.</summary>
     public OpTeeLimits Limits { get; init; } = new();
 
-    /// <summary>The revision that the guest's driver prints. Default 4.5, the revision this library was tested against.</summary>
-    public OpTeeRevision Revision { get; init; } = new(4, 5, 0);
+    /// <summary>
+    /// The revision that the guest's driver prints. Default <see langword="null"/>: that of the TEE (<see cref="ITeePartition.Revision"/>), or 4.5 if the TEE
+    /// says none.
+    /// </summary>
+    public OpTeeRevision? Revision { get; init; }
 
     /// <summary>
     /// A region of guest RAM for old drivers that cannot register memory, page-aligned; the VMM's device tree must reserve it. Default none.

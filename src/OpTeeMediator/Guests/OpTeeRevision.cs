@@ -5,4 +5,8 @@ namespace OpTeeMediator.Guests;
 /// <param name="Minor">The minor number.</param>
 /// <param name="BuildId">A build identifier; 0 if there is none.</param>
 /// <remarks>Immutable, hence thread-safe.</remarks>
-public readonly record struct OpTeeRevision(uint Major, uint Minor, uint BuildId);
+public readonly record struct OpTeeRevision(uint Major, uint Minor, ulong BuildId)
+{
+    /// <summary>The revision this library was developed with, for TEEs that say none.</summary>
+    internal static OpTeeRevision Default => new(4, 5, 0);
+}

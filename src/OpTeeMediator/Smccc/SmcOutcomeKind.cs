@@ -1,6 +1,6 @@
 namespace OpTeeMediator.Smccc;
 
-/// <summary>The three outcomes of <see cref="ISmcHandler.Handle(ref SmcRegisters, SmcRegisterSet)"/>.</summary>
+/// <summary>The outcomes of <see cref="ISmcHandler.Handle(ref SmcRegisters, SmcRegisterSet)"/>.</summary>
 public enum SmcOutcomeKind
 {
     /// <summary>The call is not one of the handler's; no register was touched.</summary>
@@ -11,4 +11,10 @@ public enum SmcOutcomeKind
 
     /// <summary>Nothing was done yet: load the named registers and call again.</summary>
     NeedsRegisters,
+
+    /// <summary>
+    /// Nothing was done yet: let the guest take its interrupts, then have the vCPU execute the instruction again (its program counter back by the 4 bytes of
+    /// the instruction, its registers as they were).
+    /// </summary>
+    Retry,
 }

@@ -48,7 +48,7 @@ internal sealed class AllocationTests
     {
         public ImmutableArray<ICompanionCpu> Cpus { get; } = [new PlainCpu(), new PlainCpu()];
 
-        public ulong CounterFrequency => 1_000_000;
+        public ulong FrequencyCode => PlainCpu.FrequencyCode;
 
         public void Access(int core, KvmMmioExit access)
         {
@@ -64,13 +64,20 @@ internal sealed class AllocationTests
     /// <summary>Answers every entry with what belongs to it: a yielding call with the end of its quantum, in thread 0.</summary>
     private sealed class PlainCpu : ICompanionCpu
     {
+        public const ulong FrequencyCode = 0x1000;
+
         private ulong _entry;
 
         public KvmMmioExit Mmio => default;
 
-        public KvmHypercallExit Hypercall => new(_entry switch { 0 or 4 => 0xbe00_0005, 8 => 0xbe00_0001, _ => 0xbe00_0000 }, 1);
+        public KvmHypercallExit Hypercall => new(_entry switch { 0 or 4 => 0xbe00_0005, 8 => 0xbe00_0001, FrequencyCode => 0xbe00_ffff, _ => 0xbe00_0000 }, 1);
 
-        public ulong Get(Arm64Register register) => _entry == 0 && register == Arm64Register.X(1) ? OpTeeSmc.ReturnRpcForeignInterrupt : 0;
+        public ulong Get(Arm64Register register) => register != Arm64Register.X(1) ? 0 : _entry switch
+        {
+            0 => OpTeeSmc.ReturnRpcForeignInterrupt,
+            FrequencyCode => 1_000_000,
+            _ => 0,
+        };
 
         public void Set(Arm64Register register, ulong value) => _entry = register == Arm64Register.Pc ? value : _entry;
 

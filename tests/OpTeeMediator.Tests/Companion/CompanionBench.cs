@@ -47,8 +47,15 @@ internal sealed class CompanionBench : IAsyncDisposable
         registers.X0 = functionId;
         loaded = SmcRegisterSet.X0;
         outcome = Companion.Handle(ref registers, loaded);
-        while (outcome.Kind == SmcOutcomeKind.NeedsRegisters)
+        while (outcome.Kind is SmcOutcomeKind.NeedsRegisters or SmcOutcomeKind.Retry)
         {
+            if (outcome.Kind == SmcOutcomeKind.Retry)
+            {
+                // The guest makes the call again.
+                outcome = Companion.Handle(ref registers, loaded);
+                continue;
+            }
+
             SmcRegisterSet missing = outcome.Registers.Except(loaded);
             Assert.That(missing.IsEmpty, Is.False);
             loaded = loaded.Union(missing);

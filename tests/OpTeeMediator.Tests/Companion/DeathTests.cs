@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Kvm;
@@ -158,7 +159,7 @@ internal sealed class DeathTests
         FakeVm vm = new(1);
         vm.Fakes[0][Arm64Register.PhysicalTimerControl] = 1;
         vm.Fakes[0][Arm64Register.PhysicalTimerCompare] = 100_000_000_000_000_000;
-        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance);
+        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance, new LogRateLimit());
 
         _ = tee.Start(0, 0);
 
@@ -169,7 +170,7 @@ internal sealed class DeathTests
     public void Start_GivenUpAsItAnswers_DoesNotCountAsStarted()
     {
         FakeVm vm = new(1);
-        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance);
+        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance, new LogRateLimit());
         vm.Fakes[0].Program = cpu =>
         {
             tee.Die(new TeeDeath(0, TeeDeathCause.NoAnswer, 0, 0));
@@ -238,6 +239,84 @@ internal sealed class DeathTests
 
         Assert.That(bench.Vms.Select(vm => vm.IsDisposed), Is.EqualTo([true, true, false]));
         Assert.That(bench.Call(OpTeeSmc.CallsUid).X0, Is.Zero);
+    }
+
+    [Test]
+    public async Task Call_OfANewDriverWhileAReplacementStarts_IsRepeatedAfterAQuantum()
+    {
+        await using CompanionBench bench = await StartReplacementThatHangsAsync();
+        SmcRegisters registers = default;
+        registers.X0 = OpTeeSmc.CallsUid;
+
+        SmcOutcome outcome = await Task.Run(() => bench.Companion.Handle(ref registers, SmcRegisterSet.X0)).WaitAsync(LongEnough);
+
+        Assert.That((outcome, registers.X0), Is.EqualTo((SmcOutcome.Retry, (ulong)OpTeeSmc.CallsUid)));
+    }
+
+    [TestCase(OpTeeSmc.CallWithArgument)]
+    [TestCase(OpTeeSmc.CallsCount)]
+    public async Task Call_AllCoresAreInUse_IsRepeatedAfterAQuantum(uint functionId)
+    {
+        using CountdownEvent inside = new(2);
+        using ManualResetEventSlim isFree = new();
+        foreach (FakeCpu cpu in _bench.Vms[0].Fakes)
+        {
+            cpu.Program = core =>
+            {
+                _ = inside.Signal();
+                isFree.Wait();
+                core.Program = FakeCpu.Serve;
+                return FakeCpu.Serve(core);
+            };
+        }
+
+        Task[] others = [.. Enumerable.Range(0, 2).Select(_ => Task.Run(() => _bench.Call(OpTeeSmc.CallsCount)))];
+        Assert.That(inside.Wait(LongEnough), Is.True);
+        SmcRegisters registers = default;
+        registers.X0 = functionId;
+
+        SmcOutcome outcome = await Task.Run(() => _bench.Companion.Handle(ref registers, SmcRegisterSet.All)).WaitAsync(LongEnough);
+        isFree.Set();
+        await Task.WhenAll(others);
+
+        Assert.That((outcome, registers.X0), Is.EqualTo((SmcOutcome.Retry, (ulong)functionId)));
+        Assert.That(_bench.Call(OpTeeSmc.CallsCount).X0, Is.Zero);
+    }
+
+    [Test]
+    public void Start_CodeBeforeOpTeeNeverAnswers_SaysSoAndLeavesNothing()
+    {
+        // As where an SMC of the VM is undefined, and its exception vectors lead nowhere.
+        FakeVm vm = new(1);
+        vm.Fakes[0].Program = cpu => cpu[Arm64Register.Pc] == FakeCpu.FrequencyCode ? FakeCpu.Hang(cpu) : FakeCpu.Serve(cpu);
+
+        Assert.That(
+            () => new CompanionBench(CompanionBench.Options() with { StartDeadline = TimeSpan.FromSeconds(1) }, _ => vm),
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("EL3"));
+        Assert.That(vm.IsDisposed, Is.True);
+    }
+
+    [Test]
+    public void Start_CounterWithoutFrequency_SaysSo()
+    {
+        FakeVm vm = new(1);
+        vm.Fakes[0].Program = cpu => cpu[Arm64Register.Pc] == FakeCpu.FrequencyCode ? cpu.Call(0xbe00_ffff, 0) : FakeCpu.Serve(cpu);
+
+        Assert.That(() => new CompanionBench(make: _ => vm), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CNTFRQ_EL0"));
+    }
+
+    [Test]
+    public void Death_AgainAndAgain_IsLoggedOnce()
+    {
+        for (int death = 0; death < 3; death++)
+        {
+            _bench[1].Program = _ => KvmExitReason.InternalError;
+            _bench[0].Program = _bench[1].Program;
+            _ = _bench.Call(OpTeeSmc.CallWithArgument);
+            Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.Zero);
+        }
+
+        Assert.That(_bench.Log.EventIds.Count(id => id is 2301 or 2302), Is.EqualTo(2));
     }
 
     [Test]

@@ -12,6 +12,10 @@ internal sealed class FakeCpu : ICompanionCpu
     /// <summary>Where the fake's vectors are.</summary>
     public const ulong Vectors = 0x0e10_1000;
 
+    /// <summary>Where the code is that tells the frequency of the counter.</summary>
+    public const ulong FrequencyCode = 0x0d1f_f000;
+
+    private const ulong Frequency = 1_000_000;
     private const uint Smc = 1;
 
     private readonly ConcurrentDictionary<ulong, ulong> _registers = new();
@@ -56,6 +60,7 @@ internal sealed class FakeCpu : ICompanionCpu
         Vectors or Vectors + 4 => cpu.Call(0xbe00_0005, cpu.Answer),
         Vectors + 8 => cpu.Call(0xbe00_0001),
         Vectors + 24 => cpu.Call(0xbe00_0006),
+        FrequencyCode => cpu.Call(0xbe00_ffff, Frequency),
         _ => cpu.Call(0xbe00_0000, Vectors),
     };
 

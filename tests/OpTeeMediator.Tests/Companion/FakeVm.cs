@@ -22,7 +22,7 @@ internal sealed class FakeVm(int cores) : ICompanionVm
 
     public ImmutableArray<ICompanionCpu> Cpus => ImmutableArray<ICompanionCpu>.CastUp(Fakes);
 
-    public ulong CounterFrequency => 1_000_000;
+    public ulong FrequencyCode => FakeCpu.FrequencyCode;
 
     public void Access(int core, KvmMmioExit access) => Accesses.Add((core, access.Address));
 

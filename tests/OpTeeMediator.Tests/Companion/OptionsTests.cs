@@ -32,6 +32,9 @@ internal sealed class OptionsTests
     }
 
     [Test]
+    public void Validate_NameNull_Throws() => Assert.That(() => (Good with { Name = null! }).Validate(), Throws.ArgumentNullException.With.Message.Contains("Name"));
+
+    [Test]
     public void Validate_ImageThatDoesNotFit_NamesBoth() =>
         Refuses("[0xe100000, 0xe101000)", Good with { Image = ImageFiles.Raw(new byte[5000]), Platform = new OpTeePlatform { SecureMemory = new GuestRange(0x0e10_0000, 4096) } });
 
@@ -57,7 +60,7 @@ internal sealed class OptionsTests
 
     [Test]
     public void FindRoom_WhereGuestRamIs_GoesBehindIt() =>
-        Assert.That(CompanionVm.FindRoom([new GuestRange(0x1000_0000, 0x3000_0000)], Good), Is.EqualTo(new GuestAddress(0x4000_0000)));
+        Assert.That(CompanionVm.FindRoom([new GuestRange(0x1000_0000, 0x3000_0000)], Good), Is.EqualTo(new GuestRange(0x4000_0000, 16 << 20)));
 
     private static void Refuses(string text, OpTeeCompanionOptions options) =>
         Assert.That(options.Validate, Throws.InstanceOf<ArgumentException>().With.Message.Contains(text));

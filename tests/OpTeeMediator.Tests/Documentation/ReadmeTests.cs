@@ -3,14 +3,35 @@ namespace OpTeeMediator.Tests.Documentation;
 internal sealed class ReadmeTests
 {
     [Test]
-    public void Snippet_InReadme_IsTheOneThatCompiles()
+    public void CSharpSnippets_InReadme_AreThoseThatCompile()
     {
-        string[] readme = File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "README.md"));
-        string[] source = File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "ReadmeWiring.cs"));
+        string[] sources = ["Wiring.cs", "Forwarding.cs", "Companion.cs"];
+        string[][] compiled = [.. sources.Select(source => Blocks(Path.Combine("ReadmeSnippets", source), "// <README>", "// </README>").Single())];
 
-        Assert.That(Between(readme, "```csharp", "```"), Is.EqualTo(Between(source, "// <README>", "// </README>")));
+        Assert.That(Blocks("README.md", "```csharp", "```"), Is.EqualTo(compiled));
     }
 
-    private static string[] Between(string[] lines, string first, string last) =>
-        [.. lines.Select(line => line.Trim()).SkipWhile(line => line != first).Skip(1).TakeWhile(line => line != last)];
+    private static List<string[]> Blocks(string path, string first, string last)
+    {
+        List<string[]> blocks = [];
+        List<string>? block = null;
+        foreach (string line in File.ReadLines(Path.Combine(AppContext.BaseDirectory, path)).Select(line => line.Trim()))
+        {
+            if (block is null)
+            {
+                block = line == first ? [] : null;
+            }
+            else if (line == last)
+            {
+                blocks.Add([.. block]);
+                block = null;
+            }
+            else
+            {
+                block.Add(line);
+            }
+        }
+
+        return blocks;
+    }
 }

@@ -14,6 +14,12 @@ internal sealed class FailingTeeDevice(ITeeDevice device, FailurePoint point) : 
         return device.GetVersion(out version);
     }
 
+    public string? ReadRevision()
+    {
+        point.Pass();
+        return device.ReadRevision();
+    }
+
     public int OpenSession(ref TeeOpenSessionArgument argument)
     {
         point.Pass();

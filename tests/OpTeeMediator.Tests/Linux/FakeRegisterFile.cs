@@ -15,6 +15,8 @@ internal readonly struct FakeRegisterFile(ulong[] registers) : IRegisterFile
         return registers[index];
     }
 
+    public void MoveBack(int length) => Trace.Add($"move back {length}");
+
     public void Write(int index, ulong value)
     {
         Trace.Add($"write X{index}");

@@ -20,6 +20,9 @@ internal sealed class FakeTeeDevice : ITeeDevice
         GeneralCapabilities = TeeIoctl.GeneralGlobalPlatform | TeeIoctl.GeneralRegisterMemory | TeeIoctl.GeneralNullReference,
     };
 
+    /// <summary>The text of the attribute "revision".</summary>
+    internal string? Revision { get; set; }
+
     /// <summary>The error number of TEE_IOC_VERSION, TEE_IOC_OPEN_SESSION, TEE_IOC_INVOKE, TEE_IOC_SHM_REGISTER.</summary>
     internal int VersionError { get; set; }
 
@@ -60,6 +63,8 @@ internal sealed class FakeTeeDevice : ITeeDevice
         version = Version;
         return VersionError;
     }
+
+    public string? ReadRevision() => Revision;
 
     public int OpenSession(ref TeeOpenSessionArgument argument)
     {

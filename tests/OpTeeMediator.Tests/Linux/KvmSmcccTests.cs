@@ -55,6 +55,19 @@ public sealed class KvmSmcccTests
         }
     }
 
+    [TestCase(SmcFlag, 4)]
+    [TestCase(SmcFlag | 2, 2)]
+    public void Handle_CallToBeMadeAgain_MovesTheProgramCounterBackAndLeavesTheRegisters(ulong flags, int length)
+    {
+        FakeRegisterFile file = new([0xbf00_ff01, 1, 2, 3, 4, 5, 6, 7]);
+        ScriptedHandler handler = new(SmcOutcome.Retry);
+
+        SmcccCallReport report = SmcccCall.Handle(ref file, new KvmHypercallExit(0xbf00_ff01, flags), handler, SmcccConduit.Smc);
+
+        Assert.That(report, Is.EqualTo(new SmcccCallReport(true, 1, 1)));
+        Assert.That(file.Trace, Is.EqualTo([$"move back {length}"]));
+    }
+
     [Test]
     public void Handle_FastCallWithoutArguments_ReadsNothing()
     {
@@ -232,6 +245,10 @@ public sealed class KvmSmcccTests
         public readonly ulong Read(int index) => _written + (ulong)index;
 
         public void Write(int index, ulong value) => _written = value;
+
+        public readonly void MoveBack(int length)
+        {
+        }
     }
 
     private sealed class InvokeHandler : ISmcHandler

@@ -2,7 +2,6 @@ using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.LinuxTee;
-using OpTeeMediator.Memory;
 using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Tests.Linux;
@@ -18,9 +17,8 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
         LinuxTeePartition partition = CreatePartition(new LinuxTeeOptions { MaximumRegistrations = Limit }, TeeAccess.All);
         for (int index = 0; index < Limit; index++)
         {
-            // The first look-up is made before anything is taken, the second one afterwards.
-            OnlyFile memory = new(new FailingGuestMemory(Memory, new FailurePoint(failing: 4)));
-            SharedBuffer buffer = Buffer(memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
+            // The host address first, before anything is taken; then the granule, and a file for each piece.
+            FailingSharedMemory buffer = new(Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page)), new FailurePoint(failing: 4));
             Assert.That(() => partition.RegisterMemoryAsync(buffer), Throws.InstanceOf<IOException>());
         }
 
@@ -38,8 +36,8 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
         long before = ReservedKibibytes();
         for (int round = 0; round < Rounds; round++)
         {
-            OnlyFile memory = new(new FailingGuestMemory(Memory, new FailurePoint(failing: 4)));
-            Assert.That(() => Partition.RegisterMemoryAsync(Buffer(memory, 0, Pages * Page, scattered)), Throws.InstanceOf<IOException>());
+            FailingSharedMemory buffer = new(Buffer(Memory, 0, Pages * Page, scattered), new FailurePoint(failing: 4));
+            Assert.That(() => Partition.RegisterMemoryAsync(buffer), Throws.InstanceOf<IOException>());
         }
 
         // Counts the whole process: a fifth of what would be left behind is allowed to others.
@@ -146,18 +144,18 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
 
     [Test]
     public void Conversation_GuestMemoryThrowsAtEachCall_LeavesNothingBehind() =>
-        FailAtEachCall((point, options) => Converse(Device, new FailingGuestMemory(Memory, point), Log, options));
+        FailAtEachCall((point, options) => Converse(Device, buffer => new FailingSharedMemory(buffer, point), Log, options));
 
     [Test]
     public void Conversation_DeviceThrowsAtEachCall_LeavesNothingBehind() =>
-        FailAtEachCall((point, options) => Converse(new FailingTeeDevice(Device, point), Memory, Log, options), isCloseSafe: false);
+        FailAtEachCall((point, options) => Converse(new FailingTeeDevice(Device, point), buffer => buffer, Log, options), isCloseSafe: false);
 
     [Test]
     public void Conversation_LoggerThrowsAtEachCall_LeavesNothingBehind() =>
         FailAtEachCall((point, options) =>
         {
             ListLoggerFactory log = new() { OnMessage = point.Pass };
-            return Converse(Device, Memory, log, options);
+            return Converse(Device, buffer => buffer, log, options);
         });
 
     private static long ReservedKibibytes() =>
@@ -190,7 +188,7 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
 
     /// <summary>What a mediator does with a partition; an exception ends an operation, and the next one is made all the same.</summary>
     [SuppressMessage("Design", "CA1031:Do not catch general exception types", Justification = "As the mediator does.")]
-    private async Task Converse(ITeeDevice device, IGuestMemory memory, ListLoggerFactory log, LinuxTeeOptions options)
+    private async Task Converse(ITeeDevice device, Func<TeeSharedMemory, TeeSharedMemory> wrap, ListLoggerFactory log, LinuxTeeOptions options)
     {
         using LinuxTeeBackend backend = new(options, _ => device);
         ITeePartition partition;
@@ -203,9 +201,9 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
             return;
         }
 
-        SharedBuffer contiguous = Buffer(memory, 0x10, Page, Start, Start + Page);
-        SharedBuffer scattered = Buffer(memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
-        SharedBuffer temporary = Buffer(new CopyOnlyGuestMemory(memory), 0, Page, Start + (4 * Page));
+        TeeSharedMemory contiguous = wrap(Buffer(Memory, 0x10, Page, Start, Start + Page));
+        TeeSharedMemory scattered = wrap(Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page)));
+        TeeSharedMemory temporary = wrap(Buffer(new CopyOnlyGuestMemory(Memory), 0, Page, Start + (4 * Page)));
         TeeRequest opening = OpenRequest(TeeLogin.Public);
         opening.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, temporary, 0, 0x20);
         await Try(() => partition.OpenSessionAsync(opening).AsTask());
@@ -246,21 +244,5 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
             {
             }
         }
-    }
-
-    /// <summary>Guest memory with a file but no mapping.</summary>
-    private sealed class OnlyFile(FailingGuestMemory memory) : IFileBackedGuestMemory
-    {
-        public int MappingGranule => memory.MappingGranule;
-
-        public bool TryGetFile(GuestRange range, out System.Runtime.InteropServices.SafeHandle file, out long offset) => memory.TryGetFile(range, out file, out offset);
-
-        public bool TryRead(GuestAddress address, Span<byte> destination) => memory.TryRead(address, destination);
-
-        public bool TryWrite(GuestAddress address, ReadOnlySpan<byte> source) => memory.TryWrite(address, source);
-
-        public bool TryPin(GuestPages pages) => memory.TryPin(pages);
-
-        public void Unpin(GuestPages pages) => memory.Unpin(pages);
     }
 }

@@ -1,4 +1,5 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.LinuxTee;
@@ -64,6 +65,30 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
     [Test]
     public void Constructor_OptionOutOfRange_ThrowsWithWhatWasFound() =>
         Assert.That(() => new LinuxTeeBackend(new LinuxTeeOptions { MaximumRegistrations = -3 }), Throws.ArgumentException.With.Message.Contains("-3"));
+
+    [TestCase("4.10 (0123456789abcdef)\n", 4u, 10u, 0x0123_4567_89ab_cdefUL)]
+    [TestCase("4.5\n", 4u, 5u, 0UL)]
+    public void Revision_KernelShowsIt_IsThatOfTheHost(string text, uint major, uint minor, ulong build)
+    {
+        Device.Revision = text;
+
+        Assert.That(CreatePartition(new LinuxTeeOptions(), TeeAccess.All).Revision, Is.EqualTo(new OpTeeRevision(major, minor, build)));
+    }
+
+    [TestCase(null)]
+    [TestCase("")]
+    [TestCase("4")]
+    [TestCase("4.x")]
+    [TestCase("-4.5")]
+    [TestCase("4 5.0")]
+    [TestCase("4.5 0123")]
+    [TestCase("4.5 (xyz)")]
+    public void Revision_KernelShowsNone_IsNull(string? text)
+    {
+        Device.Revision = text;
+
+        Assert.That(CreatePartition(new LinuxTeeOptions(), TeeAccess.All).Revision, Is.Null);
+    }
 
     [Test]
     public void DefaultAccess_IsNone()

@@ -50,6 +50,76 @@ public sealed class MemfdGuestMemoryRegionTests
         Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { HugePageSize = 3 << 20 }, First), Throws.ArgumentException.With.Message.Contains("power of two"));
 
     [Test]
+    public void Create_NameOf249Bytes_IsTaken() =>
+        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = new string('x', 249) }, First).Dispose(), Throws.Nothing);
+
+    [Test]
+    public void Create_NameTooLong_Throws() =>
+        Assert.That(
+            () => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = new string('x', 248) + "\u00e4" }, First),
+            Throws.ArgumentException.With.Message.Contains("250 bytes"));
+
+    [TestCase(null)]
+    [TestCase("guest\0ram")]
+    public void Create_NameThatIsNone_Throws(string? name) =>
+        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = name! }, First), Throws.InstanceOf<ArgumentException>().With.Message.Contains("Name"));
+
+    [Test]
+    public void Create_LoggerFactoryNull_Throws() =>
+        Assert.That(
+            () => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = null! }, First),
+            Throws.ArgumentNullException.With.Message.Contains("LoggerFactory"));
+
+    // 128 TiB of addresses are 128 rounds of the first case, and half as many of the second if nothing is used again.
+    [TestCase(0ul)]
+    [TestCase(1ul)]
+    public void AddAndRemoveRegion_OneTebibyteAgainAndAgain_AddressesAreUsedAgain(ulong growth)
+    {
+        const int Rounds = 1000;
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        for (ulong round = 0; round < Rounds; round++)
+        {
+            GuestRange module = new(1UL << 41, (1UL << 40) + (round * growth * Size));
+            _ = memory.AddRegion(module);
+            Assert.That(memory.TryWrite(module.End.Value - 8, 0x1234_5678_9abc_def0ul), Is.True);
+            Assert.That(memory.RemoveRegion(module.Start), Is.True);
+        }
+
+        _ = memory.AddRegion(new GuestRange(1UL << 41, 1UL << 40));
+        Assert.That((memory.TryRead((1UL << 41) + (1UL << 40) - 8, out ulong value), value), Is.EqualTo((true, 0ul)), "an added region is all zero");
+    }
+
+    [Test]
+    public void RemoveRegion_ACompanionHasMappedIt_IsRefusedUntilThatEnds()
+    {
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
+        IDisposable hold = memory.Hold(out _);
+        IDisposable second = memory.Hold(out _);
+
+        Assert.That(() => memory.RemoveRegion(Next.Start), Throws.InvalidOperationException.With.Message.Contains(Next.ToString()));
+        hold.Dispose();
+        hold.Dispose();
+        Assert.That(() => memory.RemoveRegion(Next.Start), Throws.InvalidOperationException);
+        Assert.That(memory.TryWrite(Next.Start, 1ul), Is.True, "nothing has changed");
+        second.Dispose();
+        Assert.That(memory.RemoveRegion(Next.Start), Is.True);
+    }
+
+    [Test]
+    public void Dispose_ACompanionHasMappedARegion_IsUnmappedWhenThatEnds()
+    {
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        Span<byte> window = memory.TryGetWindow(First.Start, 8, out Span<byte> found) ? found : [];
+        using (memory.Hold(out _))
+        {
+            window[0] = 0x5a;
+            memory.Dispose();
+
+            Assert.That(window[0], Is.EqualTo(0x5a));
+        }
+    }
+
+    [Test]
     public void Regions_AnyOrder_AreSorted()
     {
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(Apart, First, Next);

@@ -53,11 +53,13 @@ internal sealed class SmcRegisterSetTests
     [TestCase(SmcOutcomeKind.NotHandled, 0u)]
     [TestCase(SmcOutcomeKind.Handled, 0x3_ffffu)]
     [TestCase(SmcOutcomeKind.NeedsRegisters, 0x9u)]
+    [TestCase(SmcOutcomeKind.Retry, 0u)]
     public void Outcome_KindAndRegisters_AreWhatWasGiven(SmcOutcomeKind kind, uint bits)
     {
         SmcOutcome outcome = kind switch
         {
             SmcOutcomeKind.Handled => SmcOutcome.Handled(new SmcRegisterSet(bits)),
+            SmcOutcomeKind.Retry => SmcOutcome.Retry,
             SmcOutcomeKind.NeedsRegisters => SmcOutcome.NeedsRegisters(new SmcRegisterSet(bits)),
             _ => SmcOutcome.NotHandled,
         };

@@ -8,4 +8,8 @@ internal interface IRegisterFile
 
     /// <summary>Writes Xn.</summary>
     void Write(int index, ulong value);
+
+    /// <summary>Moves the program counter back, so that the vCPU executes its last instruction again.</summary>
+    /// <param name="length">The length of that instruction in bytes.</param>
+    void MoveBack(int length);
 }

@@ -44,6 +44,13 @@ internal static class SmcccCall
             return Refuse(ref file, reads);
         }
 
+        if (outcome.Kind == SmcOutcomeKind.Retry)
+        {
+            // At the exit the program counter is behind the instruction.
+            file.MoveBack(exit.InstructionLength);
+            return new SmcccCallReport(true, reads + 1, 1);
+        }
+
         SmcRegisterSet changed = outcome.Registers;
         while (SmcRegisterSet.TryTakeFirst(ref changed, out int index))
         {

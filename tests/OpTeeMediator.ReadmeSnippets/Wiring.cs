@@ -5,10 +5,10 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Software;
 
-namespace OpTeeMediator.Tests.Documentation;
+namespace OpTeeMediator.ReadmeSnippets;
 
-/// <summary>The README's snippet, compiled. <see cref="ReadmeTests"/> sees to it that they are the same.</summary>
-internal static class ReadmeWiring
+/// <summary>The README's first snippet, compiled; a test compares the two.</summary>
+internal static class Wiring
 {
     internal sealed class MyApplication : TrustedApplication
     {

@@ -1,0 +1,17 @@
+using OpTeeMediator.Forwarding;
+using OpTeeMediator.Memory;
+
+namespace OpTeeMediator.ReadmeSnippets;
+
+/// <summary>The README's snippet about forwarding, compiled; a test compares the two.</summary>
+internal static class Forwarding
+{
+    /// <summary>What the VMM of the snippet has already.</summary>
+    internal static async Task RunAsync(ISecureMonitor monitor, IGuestMemory memory, IPhysicalMemory physical)
+    {
+        // <README>
+        var opTee = new VirtualizedOpTee(monitor);                                             // once for the computer
+        await using var forwarder = new OpTeeForwarder(opTee, memory, physical);               // an ISmcHandler for each VM
+        // </README>
+    }
+}

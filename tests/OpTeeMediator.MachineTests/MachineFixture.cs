@@ -7,7 +7,7 @@ namespace OpTeeMediator.MachineTests;
 /// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine and fail under CI.</remarks>
 public abstract class MachineFixture
 {
-    private static readonly Lazy<Task<string>> Files = new(MachineFiles.BuildAsync);
+    private static readonly Lazy<Task<string>> Disk = new(MachineFiles.BuildAsync);
 
     private Machine? _machine;
 
@@ -31,8 +31,8 @@ public abstract class MachineFixture
             Assert.Ignore("Takes many minutes: only with tests/run --full.");
         }
 
-        string files = await FilesAsync();
-        _machine = await Machine.BootAsync(Options with { Files = files });
+        string disk = await DiskAsync();
+        _machine = await Machine.BootAsync(Options with { Disk = disk });
         await StartAsync();
     }
 
@@ -60,11 +60,11 @@ public abstract class MachineFixture
     /// <returns>A task.</returns>
     protected virtual Task StopAsync() => Task.CompletedTask;
 
-    private static async Task<string> FilesAsync()
+    private static async Task<string> DiskAsync()
     {
         try
         {
-            return await Files.Value;
+            return await Disk.Value;
         }
         catch (MachineFailedException exception)
         {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using OpTeeMediator.Machines.Agents;
 
@@ -6,7 +7,8 @@ namespace OpTeeMediator.Machines;
 /// <summary>A guest on the machine: our VMM with Linux in it.</summary>
 public sealed class Guest : IAsyncDisposable
 {
-    private static readonly TimeSpan Boots = TimeSpan.FromMinutes(3); // five seconds, unless much else runs
+    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan BootsWhenIdle = TimeSpan.FromSeconds(6);
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan Lives = TimeSpan.FromHours(1);
 
@@ -38,17 +40,19 @@ public sealed class Guest : IAsyncDisposable
     {
         AgentLine console = await machine.ConnectGuestAsync(number);
         Task ready = console.Announcement;
+        long started = Stopwatch.GetTimestamp();
         Task<CommandResult> exit = machine.Host.RunAsync(CommandOf(number, options), Lives);
         var guest = new Guest(machine, number, console, exit);
         try
         {
-            Task first = await Task.WhenAny(ready, exit, Task.Delay(Boots));
+            Task first = await Task.WhenAny(ready, exit, Task.Delay(Deadlines.Scale(Boots)));
             if (first == exit)
             {
                 throw new MachineFailedException($"the VMM ended before the guest was there: {await exit}\n{machine.Logs()}");
             }
 
             await console.WaitForAsync(ready, TimeSpan.Zero);
+            Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
             return guest;
         }
         catch
@@ -80,7 +84,7 @@ public sealed class Guest : IAsyncDisposable
 
     /// <summary>Runs a shell script in the guest.</summary>
     /// <param name="script">The script.</param>
-    /// <param name="seconds">How long it may take.</param>
+    /// <param name="seconds">How long it may take on an idle computer.</param>
     /// <returns>How it ended.</returns>
     public Task<CommandResult> RunAsync(string script, int seconds = 60) => Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
@@ -132,11 +136,11 @@ public sealed class Guest : IAsyncDisposable
     {
         try
         {
-            return await Exit.WaitAsync(Ends);
+            return await Exit.WaitAsync(Deadlines.Scale(Ends));
         }
         catch (TimeoutException exception)
         {
-            throw new MachineFailedException($"the VMM did not end within {Ends.TotalSeconds} s\n{_machine.Logs()}", exception);
+            throw new MachineFailedException($"the VMM did not end within {Deadlines.Scale(Ends).TotalSeconds:0} s\n{_machine.Logs()}", exception);
         }
     }
 

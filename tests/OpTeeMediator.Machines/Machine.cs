@@ -11,7 +11,8 @@ public sealed class Machine : IAsyncDisposable
 
     private static readonly string[] LogNames = ["boot", "console", "optee", "host", "guest1", "guest2"];
 
-    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(90);
+    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan BootsWhenIdle = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan Asks = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
 
@@ -44,6 +45,9 @@ public sealed class Machine : IAsyncDisposable
     /// <returns>The machine, its host ready.</returns>
     public static async Task<Machine> BootAsync(MachineOptions options)
     {
+        // What boot needs is made here: nothing is built while something waits for the machine.
+        await MachineScripts.BuildAsync(options.HasSecureWorld ? ["host", "firmware"] : ["host"]);
+
         // Short: a socket's path has at most 107 bytes.
         string folder = Directory.CreateTempSubdirectory("optee-").FullName;
         string[] arguments =
@@ -51,15 +55,17 @@ public sealed class Machine : IAsyncDisposable
             "-c", Keeper, "bash", Path.Combine(MachineScripts.Folder, "boot"),
             "--memory", options.Memory, "--cpus", options.Cpus.ToString(CultureInfo.InvariantCulture),
             .. options.HasSecureWorld ? Array.Empty<string>() : ["--no-secure-world"],
-            .. options.Files is null ? Array.Empty<string>() : ["--files", options.Files],
+            .. options.Disk is null ? Array.Empty<string>() : ["--disk", options.Disk],
             folder,
         ];
         var start = new ProcessStartInfo("bash", arguments) { RedirectStandardInput = true };
         start.Environment["LOG"] = Path.Combine(folder, "boot.log");
+        long started = Stopwatch.GetTimestamp();
         var machine = new Machine(folder, Process.Start(start)!);
         try
         {
             await machine.ConnectAsync();
+            Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
             return machine;
         }
         catch
@@ -71,7 +77,7 @@ public sealed class Machine : IAsyncDisposable
 
     /// <summary>Runs a shell script on the host.</summary>
     /// <param name="script">The script.</param>
-    /// <param name="seconds">How long it may take.</param>
+    /// <param name="seconds">How long it may take on an idle computer.</param>
     /// <returns>How it ended.</returns>
     public Task<CommandResult> RunAsync(string script, int seconds = 60) => Host.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
@@ -94,7 +100,7 @@ public sealed class Machine : IAsyncDisposable
         }
 
         _process.StandardInput.Close();
-        using var limit = new CancellationTokenSource(Ends);
+        using var limit = new CancellationTokenSource(Deadlines.Scale(Ends));
         try
         {
             await _process.WaitForExitAsync(limit.Token);
@@ -112,11 +118,12 @@ public sealed class Machine : IAsyncDisposable
     {
         _host = await ConnectAsync("host");
         Task ready = _host.Announcement;
-        using var limit = new CancellationTokenSource(Boots);
-        while (!ready.IsCompleted && !limit.IsCancellationRequested && !_process.HasExited)
+        Task end = _process.WaitForExitAsync();
+        using var limit = new CancellationTokenSource(Deadlines.Scale(Boots));
+        while (!ready.IsCompleted && !limit.IsCancellationRequested && !end.IsCompleted)
         {
-            await Task.WhenAny(ready, Task.Delay(Asks, limit.Token));
-            if (!ready.IsCompleted)
+            await Task.WhenAny(ready, end, Task.Delay(Asks, limit.Token));
+            if (!ready.IsCompleted && !end.IsCompleted)
             {
                 await _host.AskAsync();
             }
@@ -125,7 +132,7 @@ public sealed class Machine : IAsyncDisposable
         await _host.WaitForAsync(ready, TimeSpan.Zero);
     }
 
-    private Task<AgentLine> ConnectAsync(string name) => AgentLine.ConnectAsync(Path.Combine(_folder, name + ".sock"), Logs, CancellationToken.None);
+    private Task<AgentLine> ConnectAsync(string name) => AgentLine.ConnectAsync(Path.Combine(_folder, name + ".sock"), _process, Logs);
 
     private string Tail(string name)
     {

@@ -6,6 +6,9 @@ namespace OpTeeMediator.Machines;
 /// <summary>The scripts in tests/machines, which build and boot the machine.</summary>
 public static class MachineScripts
 {
+    // The first time everything is downloaded.
+    private static readonly TimeSpan Builds = TimeSpan.FromMinutes(5);
+
     /// <summary>Where they are.</summary>
     public static string Folder { get; } = Path.Combine(FindRepository(), "tests", "machines");
 
@@ -14,6 +17,19 @@ public static class MachineScripts
 
     /// <summary>The Debian suite that Linux, OP-TEE and what belongs to it come from: OPTEE_MEDIATOR_SUITE.</summary>
     public static string Suite { get; } = Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_SUITE") is { Length: > 0 } suite ? suite : "trixie";
+
+    /// <summary>Builds images of the machines, or finds them in the cache.</summary>
+    /// <param name="artefacts">What <c>build</c> calls them; all if none.</param>
+    /// <returns>Their folders, in the same order.</returns>
+    public static async Task<string[]> BuildAsync(params string[] artefacts)
+    {
+        if (Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_UNPREPARED") is { Length: > 0 } reason)
+        {
+            throw new MachineFailedException(reason);
+        }
+
+        return await RunAsync(Deadlines.Scale(Builds), "build", artefacts);
+    }
 
     /// <summary>Runs a program to its end.</summary>
     /// <param name="timeout">How long at most.</param>

@@ -12,16 +12,16 @@ if (args is ["--output", var path, ..])
     args = args[2..];
 }
 
-string files = await MachineFiles.BuildAsync();
+string disk = await MachineFiles.BuildAsync();
 var columns = new List<ParityColumn>();
-await using (Machine machine = await Machine.BootAsync(new MachineOptions { Files = files }))
+await using (Machine machine = await Machine.BootAsync(new MachineOptions { Disk = disk }))
 {
     await using Guest guest = await Guest.StartAsync(machine, 1, new GuestOptions { Tee = "linux", Cpus = 2 });
     await AddAsync("host", machine.Host, ExpectedDifferences.None);
     await AddAsync("guest", guest.Console, ExpectedDifferences.Reasons);
 }
 
-await using (Machine machine = await Machine.BootAsync(new MachineOptions { Files = files, HasSecureWorld = false }))
+await using (Machine machine = await Machine.BootAsync(new MachineOptions { Disk = disk, HasSecureWorld = false }))
 {
     await using Guest guest = await Guest.StartAsync(machine, 1, new GuestOptions { Tee = "companion", Cpus = 2 });
     await guest.RunAsync("tee-supplicant -d");

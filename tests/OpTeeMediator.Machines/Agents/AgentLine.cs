@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text;
 
@@ -10,7 +11,7 @@ public sealed class AgentLine : IAsyncDisposable
 {
     private const string Ready = "agent ready";
 
-    private static readonly TimeSpan SocketAppears = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan SocketAppears = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(100);
 
     private readonly Socket _socket;
@@ -39,62 +40,70 @@ public sealed class AgentLine : IAsyncDisposable
 
     /// <summary>Connects to a line's socket.</summary>
     /// <param name="path">The socket; it may take a moment to appear.</param>
+    /// <param name="machine">The process that makes it.</param>
     /// <param name="logs">Gives the ends of the logs, for messages.</param>
-    /// <param name="cancellation">Gives up.</param>
     /// <returns>The line, on which no agent may answer yet.</returns>
-    public static async Task<AgentLine> ConnectAsync(string path, Func<string> logs, CancellationToken cancellation)
+    public static async Task<AgentLine> ConnectAsync(string path, Process machine, Func<string> logs)
     {
-        DateTime deadline = DateTime.UtcNow + SocketAppears;
+        TimeSpan limit = Deadlines.Scale(SocketAppears);
+        long start = Stopwatch.GetTimestamp();
         while (true)
         {
             var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
             try
             {
-                await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancellation);
+                await socket.ConnectAsync(new UnixDomainSocketEndPoint(path));
                 return new AgentLine(Path.GetFileNameWithoutExtension(path), socket, logs);
             }
             catch (SocketException exception)
             {
                 socket.Dispose();
-                if (DateTime.UtcNow > deadline)
+                if (machine.HasExited)
                 {
-                    throw new MachineFailedException($"cannot connect to {path} within {SocketAppears.TotalSeconds} s\n{logs()}", exception);
+                    throw new MachineFailedException($"the machine ended before {path} was there\n{logs()}", exception);
+                }
+
+                if (Stopwatch.GetElapsedTime(start) > limit)
+                {
+                    throw new MachineFailedException($"cannot connect to {path} within {limit.TotalSeconds:0} s\n{logs()}", exception);
                 }
             }
 
-            await Task.Delay(Pause, cancellation);
+            await Task.Delay(Pause);
         }
     }
 
     /// <summary>Waits for an announcement that was asked for before what leads to it was done.</summary>
     /// <param name="announcement">From <see cref="Announcement"/>.</param>
-    /// <param name="timeout">How long at most.</param>
+    /// <param name="timeout">How long at most on an idle computer.</param>
     /// <returns>A task that fails with the ends of the logs if none came in time.</returns>
     public async Task WaitForAsync(Task announcement, TimeSpan timeout)
     {
+        timeout = Deadlines.Scale(timeout);
         try
         {
             await announcement.WaitAsync(timeout);
         }
         catch (TimeoutException exception)
         {
-            throw new MachineFailedException($"{Name}: no agent answered within {timeout.TotalSeconds} s\n{_logs()}", exception);
+            throw new MachineFailedException($"{Name}: no agent answered within {timeout.TotalSeconds:0} s\n{_logs()}", exception);
         }
     }
 
     /// <summary>Runs a shell script to its end.</summary>
     /// <param name="script">The script, for <c>sh</c>.</param>
-    /// <param name="timeout">How long at most.</param>
+    /// <param name="timeout">How long at most on an idle computer.</param>
     /// <returns>Its output and exit status, or a failure with the ends of the logs if it takes longer.</returns>
     public Task<CommandResult> RunAsync(string script, TimeSpan timeout) => RunAsync(script, timeout, _ => { });
 
     /// <summary>Runs a shell script to its end.</summary>
     /// <param name="script">The script, for <c>sh</c>.</param>
-    /// <param name="timeout">How long at most.</param>
+    /// <param name="timeout">How long at most on an idle computer.</param>
     /// <param name="observe">Gets each line of the output when it comes.</param>
     /// <returns>Its output and exit status, or a failure with the ends of the logs if it takes longer.</returns>
     public async Task<CommandResult> RunAsync(string script, TimeSpan timeout, Action<OutputLine> observe)
     {
+        timeout = Deadlines.Scale(timeout);
         string id = $"m{Interlocked.Increment(ref _lastId)}.{Environment.ProcessId}";
         var command = new RunningCommand(observe);
         _commands[id] = command;
@@ -105,7 +114,7 @@ public sealed class AgentLine : IAsyncDisposable
         }
         catch (TimeoutException exception)
         {
-            string message = $"{Name}: not finished within {timeout.TotalSeconds} s: {script}\n{command.Tail()}\n{_logs()}";
+            string message = $"{Name}: not finished within {timeout.TotalSeconds:0} s: {script}\n{command.Tail()}\n{_logs()}";
             throw new MachineFailedException(message, exception);
         }
         catch (IOException exception)
@@ -120,7 +129,7 @@ public sealed class AgentLine : IAsyncDisposable
 
     /// <summary>Starts a shell script and waits until it has said something.</summary>
     /// <param name="script">The script, for <c>sh</c>.</param>
-    /// <param name="timeout">How long at most it may take, to its end.</param>
+    /// <param name="timeout">How long at most it may take, to its end, on an idle computer.</param>
     /// <param name="text">What a line of its output contains.</param>
     /// <returns>The script, which is still running, unless it has ended without saying it.</returns>
     public async Task<Task<CommandResult>> StartAsync(string script, TimeSpan timeout, string text)

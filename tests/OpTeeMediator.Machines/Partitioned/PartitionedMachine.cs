@@ -57,8 +57,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
 
     private static readonly string[] LogNames = ["boot", "console", "optee"];
 
-    private static readonly TimeSpan Builds = TimeSpan.FromMinutes(15);
-    private static readonly TimeSpan Boots = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan Boots = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan BootsWhenIdle = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
 
     private readonly string _folder;
@@ -107,7 +107,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <returns>The machine.</returns>
     public static async Task<PartitionedMachine> CreateAsync(PartitionedMachineOptions options)
     {
-        string[] built = await MachineScripts.RunAsync(Builds, "build", options.HasSecureWorld ? ["el2-stub", "guest", "firmware-virtualized"] : ["el2-stub", "guest"]);
+        string[] built = await MachineScripts.BuildAsync(options.HasSecureWorld ? ["el2-stub", "guest", "firmware-virtualized"] : ["el2-stub", "guest"]);
         string folder = Directory.CreateDirectory(Path.Combine("/dev/shm", $"optee-{Guid.NewGuid():n}"[..14])).FullName;
         var machine = new PartitionedMachine(folder, options);
         try
@@ -115,7 +115,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
             machine.Load(built[0], built[1]);
             for (int cpu = 0; cpu < options.Cpus; cpu++)
             {
-                await MachineScripts.RunAsync(Ends, "mkfifo", Path.Combine(folder, $"cpu{cpu}.out"), Path.Combine(folder, $"cpu{cpu}.in"));
+                await MachineScripts.RunAsync(Deadlines.Scale(Ends), "mkfifo", Path.Combine(folder, $"cpu{cpu}.out"), Path.Combine(folder, $"cpu{cpu}.in"));
             }
 
             return machine;
@@ -154,7 +154,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
             PowerOn();
         }
 
-        _console = await AgentLine.ConnectAsync(Path.Combine(_folder, "console.sock"), Logs, CancellationToken.None);
+        long started = Stopwatch.GetTimestamp();
+        _console = await AgentLine.ConnectAsync(Path.Combine(_folder, "console.sock"), _process!, Logs);
         Task ready = _console.Announcement;
         for (int number = 0; number < _options.Cpus; number++)
         {
@@ -162,15 +163,14 @@ public sealed class PartitionedMachine : IAsyncDisposable
         }
 
         Volatile.Write(ref MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters + (Go * sizeof(ulong)), sizeof(ulong)))[0], 1);
-        if (await Task.WhenAny(ready, _off.Task, _process!.WaitForExitAsync()) != ready)
-        {
-            await _console.WaitForAsync(ready, _off.Task.IsFaulted || _process.HasExited ? TimeSpan.Zero : Boots);
-        }
+        _ = await Task.WhenAny(ready, _off.Task, _process!.WaitForExitAsync(), Task.Delay(Deadlines.Scale(Boots)));
+        await _console.WaitForAsync(ready, TimeSpan.Zero);
+        Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
     }
 
     /// <summary>Runs a shell script in the guest.</summary>
     /// <param name="script">The script.</param>
-    /// <param name="seconds">How long it may take.</param>
+    /// <param name="seconds">How long it may take on an idle computer.</param>
     /// <returns>How it ended.</returns>
     public Task<CommandResult> RunAsync(string script, int seconds = 60) => Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
@@ -178,7 +178,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
     public async Task PowerOffGuestAsync()
     {
         _ = RunAsync("poweroff -f"); // never ends
-        await _off.Task.WaitAsync(Ends);
+        await _off.Task.WaitAsync(Deadlines.Scale(Ends));
     }
 
     /// <summary>The memory of a second VM, which has no CPU: whoever has it plays its part.</summary>
@@ -203,7 +203,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
         if (_process is not null)
         {
             _process.StandardInput.Close();
-            using var limit = new CancellationTokenSource(Ends);
+            using var limit = new CancellationTokenSource(Deadlines.Scale(Ends));
             try
             {
                 await _process.WaitForExitAsync(limit.Token);

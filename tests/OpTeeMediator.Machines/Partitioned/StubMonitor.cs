@@ -46,9 +46,9 @@ public sealed class StubMonitor : ISecureMonitor
             while (Volatile.Read(ref mailbox[Answered]) != number)
             {
                 wait.SpinOnce();
-                if (Stopwatch.GetElapsedTime(start) > Patience)
+                if (Stopwatch.GetElapsedTime(start) > Deadlines.Scale(Patience))
                 {
-                    throw new TimeoutException($"The service CPU did not answer SMC 0x{registers.X0:x} within {Patience}.");
+                    throw new TimeoutException($"The service CPU did not answer SMC 0x{registers.X0:x} within {Deadlines.Scale(Patience)}.");
                 }
             }
 

@@ -47,7 +47,7 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     internal LinuxTeeBackend(LinuxTeeOptions options, Func<string, ITeeDevice> open, Action<Thread> startThread, int pageSize)
     {
         ArgumentNullException.ThrowIfNull(options);
-        ArgumentException.ThrowIfNullOrEmpty(options.DevicePath, nameof(options));
+        Interop.DevicePath.Check(options.DevicePath, nameof(options));
         if (!Enum.IsDefined(options.Login) || options.MaximumSharedBytes < 0 || options.MaximumRegistrations < 0)
         {
             throw new ArgumentException(

@@ -199,7 +199,7 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
             bool isFree = !_pinnedRemains.Contains(removed);
             if (!isFree)
             {
-                _logger.RegionRemovalDeferred(removed.Range);
+                _logger.RegionRemovalDeferred(removed.Range, _name);
             }
 
             return isFree;
@@ -409,7 +409,7 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
             Retire(_table.Regions, RegionTable.Empty);
             if (_pinnedRemains.Count != 0)
             {
-                _logger.UnmapDeferred(_pinnedRemains.Count, _pins.Count);
+                _logger.UnmapDeferred(_name, _pinnedRemains.Count, _pins.Count);
             }
         }
     }
@@ -510,7 +510,7 @@ public sealed unsafe class MemfdGuestMemory : IMappedGuestMemory, IFileBackedGue
             else
             {
                 _unfreed.Add(region);
-                _logger.RegionNotFreed(region.Range, new ErrorName(Errno.Last));
+                _logger.RegionNotFreed(region.Range, _name, new ErrorName(Errno.Last));
             }
         }
 

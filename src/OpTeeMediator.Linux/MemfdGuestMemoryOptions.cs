@@ -14,7 +14,7 @@ public sealed class MemfdGuestMemoryOptions
     /// </remarks>
     public int HugePageSize { get; set; }
 
-    /// <summary>The name that <c>/proc/PID/maps</c> shows; at most 249 bytes as UTF-8, none of them NUL.</summary>
+    /// <summary>The name that <c>/proc/PID/maps</c> and log entries show; at most 249 bytes as UTF-8, none of them NUL.</summary>
     public string Name { get; set; } = "guest-ram";
 
     /// <summary>Where to log; the default logs nowhere.</summary>

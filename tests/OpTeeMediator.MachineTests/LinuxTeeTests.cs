@@ -33,6 +33,21 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
     }
 
     [Test]
+    public async Task SharedMemory_OfTheHostsDriver_IsNotInheritedByChildren()
+    {
+        // Linux 5.17 and later make these descriptors without close-on-exec, 02000000.
+        const string Flags = """
+            cd /proc/$(pidof kvmvmm)/fd && for f in *; do case $(readlink $f) in *tee_shm*) grep ^flags ../fdinfo/$f;; esac; done
+            """;
+        XtestRun run = await XtestRun.RunAsync(Guest.Console, TimeSpan.FromMinutes(4), "1001");
+        Assert.That(run.Failures, Is.Empty, run.ToString());
+
+        string[] flags = (await Machine.RunAsync(Flags)).Succeeded().Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+        Assert.That(flags, Is.Not.Empty.And.All.Matches(@"^flags:\s+02\d{6}$"));
+    }
+
+    [Test]
     public async Task Devices_OfTheHostsTee_AreTheGuestsToo()
     {
         const string Devices = "ls /sys/bus/tee/devices";

@@ -39,10 +39,11 @@ public sealed class KvmSystem : IDisposable
     /// <param name="devicePath">The path of the device.</param>
     /// <returns>The host's KVM.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="devicePath"/> is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException"><paramref name="devicePath"/> is empty or has a character NUL.</exception>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or its version is not the one expected; the message says what to do.</exception>
     public static KvmSystem Open(string devicePath)
     {
-        ArgumentNullException.ThrowIfNull(devicePath);
+        DevicePath.Check(devicePath, nameof(devicePath));
         int descriptor = LibC.Open(devicePath, LibC.O_RDWR | LibC.O_CLOEXEC, 0);
         if (descriptor < 0)
         {

@@ -31,7 +31,8 @@ internal sealed class DeathTests
 
         Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Starts == 2, LongEnough), Is.True);
         Assert.That(_bench.Vms[0].IsDisposed, Is.True);
-        Assert.That(_bench.Log.EventIds, Does.Contain(2301).And.Contain(2302));
+        Assert.That(() => _bench.Log.EventIds, Does.Contain(2301).And.Contain(2302).After(30_000, 10));
+        Assert.That(_bench.Log.Messages, Is.All.Contains("guest"), "each entry names the VM");
     }
 
     [Test]
@@ -257,9 +258,10 @@ internal sealed class DeathTests
     [TestCase(OpTeeSmc.CallsCount)]
     public async Task Call_AllCoresAreInUse_IsRepeatedAfterAQuantum(uint functionId)
     {
+        await using CompanionBench bench = new(CompanionBench.Options() with { AnswerDeadline = 2 * LongEnough });
         using CountdownEvent inside = new(2);
         using ManualResetEventSlim isFree = new();
-        foreach (FakeCpu cpu in _bench.Vms[0].Fakes)
+        foreach (FakeCpu cpu in bench.Vms[0].Fakes)
         {
             cpu.Program = core =>
             {
@@ -270,17 +272,17 @@ internal sealed class DeathTests
             };
         }
 
-        Task[] others = [.. Enumerable.Range(0, 2).Select(_ => Task.Run(() => _bench.Call(OpTeeSmc.CallsCount)))];
+        Task[] others = [.. Enumerable.Range(0, 2).Select(_ => Task.Run(() => bench.Call(OpTeeSmc.CallsCount)))];
         Assert.That(inside.Wait(LongEnough), Is.True);
         SmcRegisters registers = default;
         registers.X0 = functionId;
 
-        SmcOutcome outcome = await Task.Run(() => _bench.Companion.Handle(ref registers, SmcRegisterSet.All)).WaitAsync(LongEnough);
+        SmcOutcome outcome = await Task.Run(() => bench.Companion.Handle(ref registers, SmcRegisterSet.All)).WaitAsync(LongEnough);
         isFree.Set();
         await Task.WhenAll(others);
 
         Assert.That((outcome, registers.X0), Is.EqualTo((SmcOutcome.Retry, (ulong)functionId)));
-        Assert.That(_bench.Call(OpTeeSmc.CallsCount).X0, Is.Zero);
+        Assert.That(bench.Call(OpTeeSmc.CallsCount).X0, Is.Zero);
     }
 
     [Test]

@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.SharedMemory;
 
@@ -120,6 +121,19 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
 
         Assert.That((await running).IsSuccess, Is.True);
         Assert.That(Log.EventIds.Count(id => id == 2210), Is.EqualTo(1));
+    }
+
+    [Test]
+    public async Task InvokeCommand_HostFailsAgainAndAgain_IsLoggedOnce()
+    {
+        TeeRequest request = await RequestAsync(1);
+        Device.InvokeError = Errno.EIO;
+        for (int call = 0; call < 100; call++)
+        {
+            Assert.That((await request.Session!.InvokeCommandAsync(request)).Code, Is.EqualTo(TeeReturnCode.Communication));
+        }
+
+        Assert.That(Log.EventIds.Count(id => id == 2208), Is.EqualTo(1));
     }
 
     [TestCase(0x1000, 16)]

@@ -48,6 +48,7 @@ internal abstract class LinuxTeeFixture
     public async Task DestroyVm()
     {
         await _partition!.DisposeAsync();
+        Assert.That(Log.Messages.Where(message => !message.Contains("VM vm", StringComparison.Ordinal)), Is.Empty, "each entry names the VM");
         _memory?.Dispose();
         Device.Dispose();
         Log.Dispose();

@@ -90,6 +90,11 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
         Assert.That(CreatePartition(new LinuxTeeOptions(), TeeAccess.All).Revision, Is.Null);
     }
 
+    [TestCase("")]
+    [TestCase("/dev/tee0\0/dev/tee1")]
+    public void Constructor_DevicePathThatIsNone_Throws(string path) =>
+        Assert.That(() => new LinuxTeeBackend(new LinuxTeeOptions { DevicePath = path }), Throws.ArgumentException);
+
     [Test]
     public void DefaultAccess_IsNone()
     {

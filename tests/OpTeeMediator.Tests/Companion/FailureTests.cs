@@ -69,7 +69,7 @@ internal sealed class FailureTests
         OpTeeCompanion companion;
         try
         {
-            companion = OpTeeCompanion.Start(Make, CompanionBench.Options() with { LoggerFactory = log });
+            companion = OpTeeCompanion.Start(Make, CompanionBench.Options() with { LoggerFactory = log, AnswerDeadline = 2 * LongEnough });
         }
         catch (IOException)
         {

@@ -20,6 +20,7 @@ public sealed class FakeDriver
     private ulong _messagePage;
     private ulong _privatePage;
     private ulong _rpcPlace;
+    private ulong _rpcPage;
 
     /// <summary>Creates a driver that uses the pages of a part of guest RAM.</summary>
     public FakeDriver(ISmcHandler handler, IGuestMemory memory, GuestRange pages)
@@ -34,6 +35,9 @@ public sealed class FakeDriver
 
     /// <summary>The call by which messages are sent; CALL_WITH_REGD_ARG needs <see cref="RegisterMessagePage"/> first.</summary>
     public uint Conduit { get; set; } = OpTeeSmc.CallWithRpcArgument;
+
+    /// <summary>The cookie of the one page for RPC messages; <see langword="null"/> for a new page each time, with a cookie that follows from its address.</summary>
+    public ulong? RpcCookie { get; set; }
 
     /// <summary>How many times a call came back with FOREIGN_INTR and was resumed.</summary>
     public int ForeignInterrupts { get; private set; }
@@ -188,8 +192,8 @@ public sealed class FakeDriver
                 return Call(OpTeeSmc.ReturnFromRpc, registers.X1, registers.X2, registers.X3);
 
             case OpTeeSmc.ReturnRpcAllocate:
-                ulong page = AllocatePage();
-                ulong cookie = page | CookieBits;
+                ulong page = RpcCookie is null || _rpcPage == 0 ? _rpcPage = AllocatePage() : _rpcPage;
+                ulong cookie = RpcCookie ?? page | CookieBits;
                 RpcMemory.Add(cookie, page);
                 return Call(OpTeeSmc.ReturnFromRpc, page >> 32, (uint)page, registers.X3, cookie >> 32, (uint)cookie);
 

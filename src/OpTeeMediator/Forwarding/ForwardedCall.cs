@@ -97,6 +97,10 @@ internal sealed class ForwardedCall(int index)
         return (generation << IndexBits) | (uint)(index + 1);
     }
 
+    /// <summary>Takes a suspended call away from the guest, whose resume information then names nothing.</summary>
+    /// <remarks>No vCPU may resume it meanwhile.</remarks>
+    public void TakeOver() => Volatile.Write(ref _word, (_word & ~StateMask) | Busy);
+
     /// <summary>Whether this resume information is of this call as it is suspended now.</summary>
     public bool IsResumedBy(uint information) =>
         Volatile.Read(ref _word) == ((int)((information >> IndexBits) << StateBits) | Suspended) && IndexOf(information) == index;

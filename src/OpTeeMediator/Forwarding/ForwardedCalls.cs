@@ -48,6 +48,7 @@ internal sealed class ForwardedCalls
     private volatile bool _takesNotifications;
     private volatile bool _cachesRpcMessages;
     private volatile bool _isStateUnknown;
+    private volatile bool _isCallLost;
 
     public ForwardedCalls(
         VirtualizedOpTee opTee,
@@ -98,6 +99,8 @@ internal sealed class ForwardedCalls
 
     public OpTeeGuestStatus Status => new(_calls.Count(call => !call.IsFree), _sessions.Count, _budget.Buffers, _budget.Pages);
 
+    public int FreeShadowPages => _shadows.FreePages;
+
     /// <summary>Whether the guest's driver takes notifications.</summary>
     public bool TakesNotifications
     {
@@ -130,7 +133,7 @@ internal sealed class ForwardedCalls
     /// <remarks>After the monitor has failed, what OP-TEE may be at work on stays: the lost calls' shadow pages, and all pins.</remarks>
     public void Clear()
     {
-        bool staysPinned = Array.Exists(_calls, call => call is { IsLost: true });
+        bool staysPinned = _isCallLost;
         foreach (ForwardedCall call in _calls)
         {
             if (!call.IsFree && !call.IsLost)
@@ -151,6 +154,7 @@ internal sealed class ForwardedCalls
         _takesNotifications = false;
         _cachesRpcMessages = false;
         _isStateUnknown = false;
+        _isCallLost = false;
     }
 
     /// <summary>OP-TEE has released a buffer for RPC messages.</summary>
@@ -554,6 +558,7 @@ internal sealed class ForwardedCalls
     /// <summary>Goes on with a suspended call of a driver that has gone; what it asks for is refused.</summary>
     private CleanupProgress GoOnInsteadOfDriver(ForwardedCall call)
     {
+        call.TakeOver();
         SmcRegisters forwarded = default;
         forwarded.X0 = OpTeeSmc.ReturnFromRpc;
         forwarded.X3 = call.Thread;
@@ -670,6 +675,7 @@ internal sealed class ForwardedCalls
         {
             // Where OP-TEE is with this call, nobody knows: it and what it uses are left alone.
             call.IsLost = true;
+            _isCallLost = true;
             _isStateUnknown = true;
             _log.MonitorFailed((uint)forwarded.X0, failure);
             return false;

@@ -137,6 +137,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <summary>What the guest holds now.</summary>
     public OpTeeGuestStatus Status => _calls.Status;
 
+    internal int FreeShadowPages => _calls.FreeShadowPages;
+
     private bool HasNotifications => (_capabilities & OpTeeCapabilities.AsynchronousNotifications) != 0;
 
     /// <inheritdoc/>
@@ -238,9 +240,11 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 }
             }
 
-            former = Unannounced;
-            Announce();
-            former = Running;
+            former = CreateAgain();
+            if (former != Running)
+            {
+                throw new TeeUnavailableException($"OP-TEE did not create VM {VirtualMachineId} again; the log says why.");
+            }
         }
         finally
         {

@@ -23,13 +23,19 @@ internal sealed class ForwarderBench
     private const ulong VmLength = BlockSize * Blocks;
     private const ulong ShadowLength = 1 << 20;
 
-    public ForwarderBench()
+    /// <param name="ram">The computer's memory, of an earlier bench for example.</param>
+    /// <param name="wrap">What to put around its monitor.</param>
+    /// <param name="threads">How many threads OP-TEE has for a VM.</param>
+    public ForwarderBench(ArrayRam? ram = null, Func<ISecureMonitor, ISecureMonitor>? wrap = null, int threads = 2)
     {
-        OpTee = new FakeOpTee(Ram);
-        World = new VirtualizedOpTee(OpTee);
+        Ram = ram ?? CreateRam();
+        OpTee = new FakeOpTee(Ram) { Threads = threads };
+        World = new VirtualizedOpTee(wrap is null ? OpTee : wrap(OpTee));
     }
 
-    public ArrayRam Ram { get; } = new(RamStart, RamLength);
+    public ArrayRam Ram { get; }
+
+    public static ArrayRam CreateRam() => new(RamStart, RamLength);
 
     public FakeOpTee OpTee { get; }
 

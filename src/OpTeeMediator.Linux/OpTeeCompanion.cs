@@ -139,7 +139,13 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NotHandled;
         }
 
-        uint functionId = registers.FunctionId.Value;
+        uint functionId = registers.FunctionId.WithoutHint.Value;
+        if (functionId == OpTeeSmc.GetProtectedMemoryConfig)
+        {
+            registers.X0 = OpTeeSmc.ReturnNotAvailable;
+            return SmcOutcome.Handled(SmcRegisterSet.X0);
+        }
+
         CompanionTee? tee = _tee;
         try
         {
@@ -170,11 +176,9 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             }
 
             SmcOutcome outcome = tee.Call(ref registers, inputs);
-            if (functionId == OpTeeSmc.ExchangeCapabilities && _options.NotificationInterrupt is null)
+            if (functionId == OpTeeSmc.ExchangeCapabilities)
             {
-                // Offered without an interrupt to deliver them, Linux's driver would not start.
-                const ulong AsynchronousNotifications = (ulong)OpTeeCapabilities.AsynchronousNotifications;
-                registers.X1 &= ~AsynchronousNotifications;
+                registers.X1 &= ~(ulong)NotOffered;
             }
 
             return outcome;
@@ -213,6 +217,14 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// <returns>A task that ends when all is freed.</returns>
     /// <remarks>May be called from any thread, and more than once.</remarks>
     public ValueTask DisposeAsync() => new(_ending.Value);
+
+    /// <summary>What the guest is not offered, though OP-TEE may.</summary>
+    /// <remarks>
+    /// Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory: what OP-TEE calls so is memory of its own VM, at
+    /// whose address the guest has something else or nothing.
+    /// </remarks>
+    private OpTeeCapabilities NotOffered => OpTeeCapabilities.ProtectedMemory | OpTeeCapabilities.DynamicProtectedMemory
+        | (_options.NotificationInterrupt is null ? OpTeeCapabilities.AsynchronousNotifications : OpTeeCapabilities.None);
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
     internal static OpTeeCompanion Start(Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>

@@ -13,6 +13,7 @@ namespace OpTeeMediator.Software;
 public sealed class SoftwareTee : ITeeBackend
 {
     private readonly ApplicationRegistration[] _registrations;
+    private readonly bool _hasRandomNumberGenerator;
 
     /// <summary>Makes a TEE.</summary>
     /// <param name="options">What it consists of; later changes have no effect.</param>
@@ -22,10 +23,11 @@ public sealed class SoftwareTee : ITeeBackend
     {
         ArgumentNullException.ThrowIfNull(options);
         _registrations = options.ToRegistrations();
+        _hasRandomNumberGenerator = options.ProvideRandomNumberGenerator;
     }
 
     /// <summary>The UUID of the random number generator, for <see cref="TeeAccess.Only"/> (PTA_RNG_UUID of OP-TEE's <c>pta_rng.h</c>).</summary>
-    public static Guid RandomNumberGeneratorUuid => RandomNumberGeneratorApplication.Manifest.Uuid;
+    public static Guid RandomNumberGeneratorUuid => RandomNumberGenerator.Uuid;
 
     /// <inheritdoc/>
     /// <remarks>Everything: nobody but this VMM's guests uses this TEE.</remarks>
@@ -36,6 +38,6 @@ public sealed class SoftwareTee : ITeeBackend
     public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
     {
         ArgumentNullException.ThrowIfNull(virtualMachine);
-        return new SoftwarePartition(virtualMachine, _registrations);
+        return new SoftwarePartition(virtualMachine, _registrations, _hasRandomNumberGenerator ? RandomNumberGenerator.Session : null);
     }
 }

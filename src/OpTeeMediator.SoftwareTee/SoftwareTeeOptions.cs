@@ -55,21 +55,16 @@ public sealed class SoftwareTeeOptions
         return this;
     }
 
-    /// <summary>All applications, the built-in ones included.</summary>
+    /// <summary>All applications but the built-in one.</summary>
     /// <exception cref="ArgumentException">An application has the UUID of a built-in one.</exception>
     internal ApplicationRegistration[] ToRegistrations()
     {
-        if (!ProvideRandomNumberGenerator)
+        if (ProvideRandomNumberGenerator && _registrations.TryGetValue(SoftwareTee.RandomNumberGeneratorUuid, out ApplicationRegistration? other))
         {
-            return [.. _registrations.Values];
+            throw new ArgumentException($"{other.Type} has the UUID {other.Manifest.Uuid} of the built-in {nameof(RandomNumberGenerator)}; set {nameof(ProvideRandomNumberGenerator)} to false to put it in its place.");
         }
 
-        if (_registrations.TryGetValue(SoftwareTee.RandomNumberGeneratorUuid, out ApplicationRegistration? other))
-        {
-            throw new ArgumentException($"{other.Type} has the UUID {other.Manifest.Uuid} of the built-in {nameof(RandomNumberGeneratorApplication)}; set {nameof(ProvideRandomNumberGenerator)} to false to put it in its place.");
-        }
-
-        return [.. _registrations.Values, RandomNumberGeneratorApplication.Prepare()];
+        return [.. _registrations.Values];
     }
 
     private static void ThrowIfContradictory(TrustedApplicationManifest manifest, Type type)

@@ -10,8 +10,8 @@ namespace OpTeeMediator.Linux.Companion;
 /// </remarks>
 internal static class CallGate
 {
-    // Bits 16 to 23 of a function identifier: no call of OP-TEE has one set.
-    private const uint ReservedBits = 0x00ff_0000;
+    // Bits 17 to 23 of a function identifier: no call of OP-TEE has one set. Bit 16 is a hint (SMCCC 1.3).
+    private const uint ReservedBits = 0x00fe_0000;
 
     private const int ResumeInformation = 3;
 
@@ -64,7 +64,7 @@ internal static class CallGate
     internal static SmcOutcome Refuse(ref SmcRegisters registers)
     {
         // Linux asks for the TEE's cached buffers again and again until it hears that there are none; every other call may fail.
-        registers.X0 = registers.FunctionId.Value == OpTeeSmc.DisableShmCache ? OpTeeSmc.ReturnNotAvailable : SmcccReturn.NotSupported;
+        registers.X0 = registers.FunctionId.WithoutHint.Value == OpTeeSmc.DisableShmCache ? OpTeeSmc.ReturnNotAvailable : SmcccReturn.NotSupported;
         return SmcOutcome.Handled(SmcRegisterSet.X0);
     }
 }

@@ -136,12 +136,13 @@ internal sealed class CompanionCore
             return false;
         }
 
-        SmcFunctionId id = registers.FunctionId;
+        // As a monitor does: OP-TEE knows no hint. And all calls are SMC32, while OP-TEE's fast calls look at whole registers.
+        SmcFunctionId id = registers.FunctionId.WithoutHint;
         Set(0, id.Value);
         SmcRegisterSet arguments = inputs.Except(SmcRegisterSet.X0);
         while (SmcRegisterSet.TryTakeFirst(ref arguments, out int index))
         {
-            Set(index, registers[index]);
+            Set(index, (uint)registers[index]);
         }
 
         if (id.IsFast)

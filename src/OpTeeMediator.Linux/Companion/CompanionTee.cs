@@ -136,7 +136,7 @@ internal sealed class CompanionTee : IDisposable
 
     /// <summary>The registers that a call needs.</summary>
     internal SmcRegisterSet InputsOf(in SmcRegisters registers, SmcRegisterSet loaded) =>
-        CallGate.Inputs(registers.FunctionId.Value, loaded, registers.X3, _suspended);
+        CallGate.Inputs(registers.FunctionId.WithoutHint.Value, loaded, registers.X3, _suspended);
 
     /// <summary>Answers a guest's call, on the thread of the vCPU that makes it.</summary>
     internal SmcOutcome Call(ref SmcRegisters registers, SmcRegisterSet inputs)
@@ -149,7 +149,7 @@ internal sealed class CompanionTee : IDisposable
 
         try
         {
-            if (registers.FunctionId.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, CallGate.HasArguments(inputs)))
+            if (registers.FunctionId.WithoutHint.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, CallGate.HasArguments(inputs)))
             {
                 registers.X0 = OpTeeSmc.ReturnResume;
                 return SmcOutcome.Handled(SmcRegisterSet.X0);

@@ -65,6 +65,12 @@ internal sealed class LinuxTeePartition : ITeePartition
     /// <inheritdoc/>
     public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory)
     {
+        if (memory.Size == 0)
+        {
+            // The kernel registers no memory of size 0; references to it are passed on as NULL.
+            return new ValueTask<TeeReturnCode>(TeeReturnCode.Success);
+        }
+
         TeeReturnCode code = HostBuffer.TryShare(_tee, memory, out HostBuffer? buffer);
         memory.BackendState = buffer;
         return new ValueTask<TeeReturnCode>(code);

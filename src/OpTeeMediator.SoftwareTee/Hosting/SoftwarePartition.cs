@@ -8,10 +8,16 @@ namespace OpTeeMediator.Software.Hosting;
 internal sealed class SoftwarePartition : ITeePartition
 {
     private readonly FrozenDictionary<Guid, ApplicationHost> _hosts;
+    private readonly ITeeSession? _randomNumbers;
     private bool _isDisposed;
 
-    public SoftwarePartition(TeeVirtualMachine virtualMachine, ReadOnlySpan<ApplicationRegistration> registrations)
+    /// <summary>Creates the partition of a VM.</summary>
+    /// <param name="virtualMachine">The VM.</param>
+    /// <param name="registrations">The trusted applications.</param>
+    /// <param name="randomNumbers">The session of the built-in random number generator, if there is one.</param>
+    public SoftwarePartition(TeeVirtualMachine virtualMachine, ReadOnlySpan<ApplicationRegistration> registrations, ITeeSession? randomNumbers)
     {
+        _randomNumbers = randomNumbers;
         VirtualMachine = virtualMachine;
         Logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTee>();
         Dictionary<Guid, ApplicationHost> hosts = [];
@@ -25,6 +31,11 @@ internal sealed class SoftwarePartition : ITeePartition
             {
                 devices.Add(new TeeDevice(manifest.Uuid, dependency));
             }
+        }
+
+        if (randomNumbers is not null)
+        {
+            devices.Add(new TeeDevice(SoftwareTee.RandomNumberGeneratorUuid));
         }
 
         _hosts = hosts.ToFrozenDictionary();
@@ -60,6 +71,12 @@ internal sealed class SoftwarePartition : ITeePartition
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_isDisposed, this);
+        if (_randomNumbers is not null && request.Application == SoftwareTee.RandomNumberGeneratorUuid)
+        {
+            request.Session = _randomNumbers;
+            return new(TeeResult.Success);
+        }
+
         return _hosts.TryGetValue(request.Application, out ApplicationHost? host)
             ? host.OpenSessionAsync(request)
             : new(TeeResult.FromTee(TeeReturnCode.ItemNotFound));

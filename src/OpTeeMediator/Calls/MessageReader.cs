@@ -27,7 +27,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
     {
         refusal = TeeReturnCode.Success;
         slot.Clear();
-        uint functionId = registers.FunctionId.Value;
+        uint functionId = registers.FunctionId.WithoutHint.Value;
         if (!MessagePlace.TryFind(functionId, registers, incarnation.Memory, reserved, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
         {
             return OpTeeSmc.ReturnBadAddress;
@@ -158,7 +158,14 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 SharedBuffer? buffer = incarnation.Memory.Find(source.C);
                 if (buffer is not { IsUsable: true })
                 {
-                    return TeeReturnCode.BadParameters;
+                    if (!source.IsNothing)
+                    {
+                        return TeeReturnCode.BadParameters;
+                    }
+
+                    // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a reference of size 0 fits it.
+                    parameter.SetMemory((TeeParameterKind)type, null, 0, 0);
+                    return TeeReturnCode.Success;
                 }
 
                 if (source.A > buffer.Size || source.B > buffer.Size - source.A)

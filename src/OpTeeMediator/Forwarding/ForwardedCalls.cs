@@ -219,7 +219,7 @@ internal sealed class ForwardedCalls
     /// </remarks>
     public static SmcOutcome Delay(ref SmcRegisters registers)
     {
-        uint begin = registers.FunctionId.Value == OpTeeSmc.CallWithArgument ? BeginWithArgument : BeginWithRpcArgument;
+        uint begin = registers.FunctionId.WithoutHint.Value == OpTeeSmc.CallWithArgument ? BeginWithArgument : BeginWithRpcArgument;
         return Answer(ref registers, OpTeeSmc.ReturnRpcForeignInterrupt, (uint)registers.X1, (uint)registers.X2, begin);
     }
 
@@ -228,7 +228,7 @@ internal sealed class ForwardedCalls
     public static bool TryTakeDelayed(ref SmcRegisters registers)
     {
         uint begin = (uint)registers.X3;
-        if (registers.FunctionId.Value != OpTeeSmc.ReturnFromRpc || begin is not (BeginWithArgument or BeginWithRpcArgument))
+        if (registers.FunctionId.WithoutHint.Value != OpTeeSmc.ReturnFromRpc || begin is not (BeginWithArgument or BeginWithRpcArgument))
         {
             return false;
         }
@@ -240,7 +240,7 @@ internal sealed class ForwardedCalls
     /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
     public SmcOutcome Start(ref SmcRegisters registers)
     {
-        uint functionId = registers.FunctionId.Value;
+        uint functionId = registers.FunctionId.WithoutHint.Value;
         if (functionId != OpTeeSmc.CallWithArgument && !_hasRpcArgument)
         {
             return Refuse(ref registers, OpTeeSmc.ReturnBadCommand);
@@ -365,6 +365,7 @@ internal sealed class ForwardedCalls
 
         call.MessageAddress = place.Start;
         call.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
+        ClearUnusedFields(ref message.Header);
         switch (message.Header.Command)
         {
             case OpTeeMessage.CommandOpenSession:
@@ -406,10 +407,12 @@ internal sealed class ForwardedCalls
             return TeeReturnCode.BadParameters;
         }
 
+        message.Parameters[0].C = 0;
         TeeReturnCode refusal = CheckParameters(call, Message.MetaParameters);
         return refusal == TeeReturnCode.Success && !_sessions.TryBeginOpening() ? TeeReturnCode.OutOfMemory : refusal;
     }
 
+    /// <summary>Checks an application's parameters, and clears what OP-TEE has no use for: a word without meaning may hold an address.</summary>
     private TeeReturnCode CheckParameters(ForwardedCall call, int first)
     {
         ref Message message = ref call.Message;
@@ -422,9 +425,27 @@ internal sealed class ForwardedCalls
         for (int index = first; index < count; index++)
         {
             ref MessageParameter parameter = ref message.Parameters[index];
-            switch (parameter.Attributes)
+            if ((parameter.Attributes & OpTeeMessage.AttributeMeta) != 0)
             {
-                case <= OpTeeMessage.TypeValueInOut:
+                return TeeReturnCode.BadParameters;
+            }
+
+            bool isPageList = (parameter.Attributes & OpTeeMessage.AttributeNonContiguous) != 0;
+            uint type = parameter.Type;
+            parameter.Attributes = type;
+            switch (type)
+            {
+                case OpTeeMessage.TypeNone:
+                    parameter = default;
+                    break;
+
+                case OpTeeMessage.TypeValueInput or OpTeeMessage.TypeValueOutput or OpTeeMessage.TypeValueInOut:
+                    parameter.C = 0;
+                    break;
+
+                // U-Boot's NULL. OP-TEE would find the shadow of the message itself by cookie 0.
+                case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut when parameter.IsNothing:
+                    parameter.Attributes = type - OpTeeMessage.TypeRegisteredInput + OpTeeMessage.TypeTemporaryInput;
                     break;
 
                 case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut:
@@ -436,9 +457,12 @@ internal sealed class ForwardedCalls
                     parameter.C = teeCookie;
                     break;
 
-                // NULL. Other memory of the call itself is refused: contiguous, it would have to be in reserved memory; OP-TEE 4.5 keeps the pages of a page list
-                // for ever, and so would we have to.
-                case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut when parameter.A == 0:
+                // NULL, or no byte of guest memory. Other memory of the call itself is refused: contiguous, it would have to be in reserved memory; OP-TEE 4.5
+                // keeps the pages of a page list for ever, and so would we have to.
+                case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut
+                    when parameter.A == 0 || (parameter.B == 0 && !isPageList && _memory.TryRead(parameter.A, out byte _)):
+                    parameter.A = 0;
+                    parameter.C = 0;
                     break;
 
                 default:
@@ -447,6 +471,26 @@ internal sealed class ForwardedCalls
         }
 
         return TeeReturnCode.Success;
+    }
+
+    /// <summary>Clears the fields of a header to which its command gives no meaning.</summary>
+    private static void ClearUnusedFields(ref MessageHeader header)
+    {
+        header.Padding = 0;
+        if (header.Command != OpTeeMessage.CommandInvoke)
+        {
+            header.Function = 0;
+        }
+
+        if (header.Command is not (OpTeeMessage.CommandInvoke or OpTeeMessage.CommandCloseSession or OpTeeMessage.CommandCancel))
+        {
+            header.Session = 0;
+        }
+
+        if (header.Command is not (OpTeeMessage.CommandOpenSession or OpTeeMessage.CommandInvoke or OpTeeMessage.CommandCancel))
+        {
+            header.CancelId = 0;
+        }
     }
 
     private TeeReturnCode EnterBuffer(ForwardedCall call)

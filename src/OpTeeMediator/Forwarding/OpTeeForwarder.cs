@@ -145,7 +145,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <remarks>After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
-        uint functionId = registers.FunctionId.Value;
+        uint functionId = registers.FunctionId.WithoutHint.Value;
         SmcRegisterSet needed = functionId switch
         {
             OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
@@ -441,6 +441,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 return SmcOutcome.Handled(X0ToX1);
 
             case OpTeeSmc.GetShmConfig:
+            case OpTeeSmc.GetProtectedMemoryConfig:
                 return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
 
             case OpTeeSmc.EnableAsyncNotification when HasNotifications:
@@ -471,9 +472,9 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         bool isData = new SmcFunctionId(functionId).Owner == OpTeeSmc.OwnerTrustedOsApi || functionId is OpTeeSmc.GetOsUuid or OpTeeSmc.GetOsRevision;
         bool hasResults = isData ? (uint)forwarded.X0 != OpTeeSmc.ReturnUnknownFunction : (uint)forwarded.X0 == OpTeeSmc.ReturnOk;
         registers.X0 = (uint)forwarded.X0;
-        registers.X1 = hasResults && results > 1 ? forwarded.X1 : 0;
-        registers.X2 = hasResults && results > 2 ? forwarded.X2 : 0;
-        registers.X3 = hasResults && results > 3 ? forwarded.X3 : 0;
+        registers.X1 = hasResults && results > 1 ? (uint)forwarded.X1 : 0;
+        registers.X2 = hasResults && results > 2 ? (uint)forwarded.X2 : 0;
+        registers.X3 = hasResults && results > 3 ? (uint)forwarded.X3 : 0;
         return SmcOutcome.Handled(X0ToX3);
     }
 
@@ -521,8 +522,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
     {
-        const ulong Uniprocessor = 1;
-        ulong guest = registers.X1;
+        const uint Uniprocessor = 1;
+        uint guest = (uint)registers.X1;
         if ((guest & ~Uniprocessor) != 0 || !TryBeginDriver())
         {
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);

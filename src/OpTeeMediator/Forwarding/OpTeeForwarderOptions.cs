@@ -79,6 +79,13 @@ public sealed record OpTeeForwarderOptions
                 nameof(VirtualMachineId), VirtualMachineId, $"{nameof(OpTeeForwarderOptions)}.{nameof(VirtualMachineId)} must be {VirtualizedOpTee.LowestId} to {VirtualizedOpTee.HighestId}.");
         }
 
+        const OpTeeCapabilities Possible = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference
+            | OpTeeCapabilities.AsynchronousNotifications | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
+        if ((Capabilities & ~Possible) != 0)
+        {
+            throw new ArgumentException($"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {Capabilities & ~Possible}, which cannot be offered to a guest.");
+        }
+
         if ((Capabilities & OpTeeCapabilities.ReservedSharedMemory) != 0)
         {
             throw new ArgumentException($"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {nameof(OpTeeCapabilities.ReservedSharedMemory)}, which cannot be offered: it is one region of physical memory for all VMs.");

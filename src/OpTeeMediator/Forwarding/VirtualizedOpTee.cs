@@ -15,8 +15,6 @@ public sealed class VirtualizedOpTee
     internal const int LowestId = 1; // 0 is the hypervisor itself
     internal const int HighestId = ushort.MaxValue - 1;
 
-    // OPTEE_SMC_SEC_CAP_VIRTUALIZATION: meant for hypervisors, hence never offered to a guest.
-    private const ulong Virtualization = 1 << 3;
     private const ulong UidFirst = 0x384f_b3e0;
     private const ulong UidSecond = 0xe7f8_11e3;
     private const ulong UidThird = 0xaf63_0002;
@@ -45,7 +43,7 @@ public sealed class VirtualizedOpTee
         }
 
         SmcRegisters capabilities = Ask(OpTeeSmc.ExchangeCapabilities);
-        const ulong Needed = Virtualization | (ulong)OpTeeCapabilities.DynamicSharedMemory;
+        const ulong Needed = (ulong)(OpTeeCapabilities.Virtualization | OpTeeCapabilities.DynamicSharedMemory);
         if (capabilities.X0 != OpTeeSmc.ReturnOk || (capabilities.X1 & Needed) != Needed)
         {
             throw new TeeUnavailableException(
@@ -171,6 +169,13 @@ public sealed class VirtualizedOpTee
         registers.X0 = functionId;
         registers.X1 = x1;
         _monitor.MakeCall(ref registers);
+
+        // Results of SMC32 are W registers.
+        for (int index = 0; index <= 3; index++)
+        {
+            registers[index] = (uint)registers[index];
+        }
+
         return registers;
     }
 }

@@ -49,6 +49,7 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
                 return Answer(ref registers, OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length, SharedMemoryCached);
 
             case OpTeeSmc.GetShmConfig:
+            case OpTeeSmc.GetProtectedMemoryConfig:
                 registers.X0 = OpTeeSmc.ReturnNotAvailable;
                 return SmcOutcome.Handled(SmcRegisterSet.X0);
 

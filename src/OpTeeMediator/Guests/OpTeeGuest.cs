@@ -119,7 +119,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     /// <remarks>After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
-        uint functionId = registers.FunctionId.Value;
+        uint functionId = registers.FunctionId.WithoutHint.Value;
         SmcRegisterSet needed = functionId switch
         {
             OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
@@ -326,8 +326,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
     {
-        const ulong Uniprocessor = 1;
-        if ((registers.X1 & ~Uniprocessor) != 0 || !TryBeginIncarnation())
+        const uint Uniprocessor = 1;
+        if (((uint)registers.X1 & ~Uniprocessor) != 0 || !TryBeginIncarnation())
         {
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }

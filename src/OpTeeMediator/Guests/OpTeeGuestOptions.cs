@@ -17,8 +17,12 @@ public sealed record OpTeeGuestOptions
     public TeeAccess? Access { get; init; }
 
     /// <summary>The capabilities that are offered to the guest. Others are never offered, whatever the backend can.</summary>
-    /// <remarks><see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
-    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be named.</remarks>
+    /// <remarks>
+    /// <see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
+    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be named.
+    /// <see cref="OpTeeCapabilities.RpmbProbe"/> is for backends whose applications use the guest's RPMB device (<see cref="OpTeeRpc.RpmbFrames"/>).
+    /// Of those that say that they are never offered none can be named.
+    /// </remarks>
     public OpTeeCapabilities Capabilities { get; init; } =
         OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
 
@@ -72,6 +76,13 @@ public sealed record OpTeeGuestOptions
         ArgumentNullException.ThrowIfNull(Limits);
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Limits.Validate();
+        const OpTeeCapabilities Possible = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference
+            | OpTeeCapabilities.AsynchronousNotifications | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
+        if ((Capabilities & ~Possible) != 0)
+        {
+            throw new ArgumentException($"{nameof(OpTeeGuestOptions)}.{nameof(Capabilities)} names {Capabilities & ~Possible}, which cannot be offered to a guest.");
+        }
+
         ThrowIfOutside(Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1), nameof(Quantum));
         ThrowIfOutside(ParkAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(ParkAfter));
         ThrowIfOutside(ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10), nameof(ShutdownDeadline));

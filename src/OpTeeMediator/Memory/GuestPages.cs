@@ -14,6 +14,9 @@ public sealed class GuestPages
     /// <summary>The size of a page of this list in bytes, whatever the page sizes of guest and host: 4096 (OPTEE_MSG_NONCONTIG_PAGE_SIZE).</summary>
     public const int PageSize = 4096;
 
+    // Its end does not fit 64 bits, so no GuestRange contains it.
+    private const ulong LastPage = ulong.MaxValue - (PageSize - 1);
+
     private ulong[]? _addresses;
     private ulong _first;
     private int _count;
@@ -24,8 +27,10 @@ public sealed class GuestPages
     }
 
     /// <summary>Creates a list of pages.</summary>
-    /// <param name="addresses">The pages' addresses, each a multiple of 4096, at least one; they are copied.</param>
-    /// <exception cref="ArgumentException">There is no page, or one is not aligned.</exception>
+    /// <param name="addresses">
+    /// The pages' addresses, each a multiple of 4096 and at most 2⁶⁴ − 8192, so that the page's end fits 64 bits; at least one; they are copied.
+    /// </param>
+    /// <exception cref="ArgumentException">There is no page, one is not aligned, or one is the last page of all.</exception>
     public GuestPages(ReadOnlySpan<ulong> addresses)
     {
         if (addresses.IsEmpty)
@@ -35,7 +40,7 @@ public sealed class GuestPages
 
         if (!Examine(addresses, out bool contiguous))
         {
-            throw new ArgumentException($"Every page address must be a multiple of {PageSize}.", nameof(addresses));
+            throw new ArgumentException($"Every page address must be a multiple of {PageSize}, and not the last page of all, which no {nameof(GuestRange)} contains.", nameof(addresses));
         }
 
         Set(addresses[0], addresses.Length, contiguous ? null : addresses.ToArray());
@@ -120,13 +125,18 @@ public sealed class GuestPages
         ulong first = _first;
         int count = _count;
         run = default;
-        if (offset >= (ulong)count * PageSize || first > ulong.MaxValue - ((ulong)count * PageSize))
+        if (offset >= (ulong)count * PageSize)
         {
             return false;
         }
 
         if (addresses is null)
         {
+            if (first > ulong.MaxValue - ((ulong)count * PageSize))
+            {
+                return false;
+            }
+
             run = new GuestRange(first + offset, ((ulong)count * PageSize) - offset);
             return true;
         }
@@ -146,7 +156,7 @@ public sealed class GuestPages
 
         ulong within = offset % PageSize;
         ulong length = ((ulong)(last - index + 1) * PageSize) - within;
-        if (pages[index] > ulong.MaxValue - PageSize - length)
+        if (pages[index] > ulong.MaxValue - within - length)
         {
             return false;
         }
@@ -158,29 +168,33 @@ public sealed class GuestPages
     /// <summary>Checks the alignment of page addresses and finds out whether they are contiguous.</summary>
     /// <param name="addresses">A private copy of the addresses, at least one.</param>
     /// <param name="contiguous">Whether each page follows the one before it.</param>
-    /// <returns><see langword="false"/> if an address is not a multiple of 4096 or a contiguous run would wrap.</returns>
+    /// <returns><see langword="false"/> if an address is not a multiple of 4096, or is the last page of all, whose end would not fit 64 bits.</returns>
     internal static bool Examine(ReadOnlySpan<ulong> addresses, out bool contiguous)
     {
         ulong unaligned = 0;
         ulong strays = 0;
+        bool hasLastPage = false;
         int index = 0;
         ulong expected = addresses[0];
         if (Vector256.IsHardwareAccelerated && addresses.Length >= Vector256<ulong>.Count)
         {
             Vector256<ulong> bits = Vector256<ulong>.Zero;
             Vector256<ulong> differences = Vector256<ulong>.Zero;
+            Vector256<ulong> lastPages = Vector256<ulong>.Zero;
             Vector256<ulong> expectations = Vector256.Create(expected) + (Vector256<ulong>.Indices * PageSize);
             ref ulong source = ref MemoryMarshal.GetReference(addresses);
             for (; index <= addresses.Length - Vector256<ulong>.Count; index += Vector256<ulong>.Count)
             {
                 Vector256<ulong> four = Vector256.LoadUnsafe(ref source, (nuint)index);
                 bits |= four;
+                lastPages |= Vector256.Equals(four, Vector256.Create(LastPage));
                 differences |= four ^ expectations;
                 expectations += Vector256.Create((ulong)Vector256<ulong>.Count * PageSize);
             }
 
             unaligned = bits[0] | bits[1] | bits[2] | bits[3];
             strays = differences[0] | differences[1] | differences[2] | differences[3];
+            hasLastPage = lastPages != Vector256<ulong>.Zero;
             expected += (ulong)index * PageSize;
         }
 
@@ -188,11 +202,11 @@ public sealed class GuestPages
         {
             unaligned |= addresses[index];
             strays |= addresses[index] ^ expected;
+            hasLastPage |= addresses[index] == LastPage;
         }
 
-        // A run that ends at 2^64 or beyond is no contiguous range; its pages are judged one by one and found outside RAM.
-        contiguous = strays == 0 && addresses[0] <= ulong.MaxValue - ((ulong)addresses.Length * PageSize);
-        return (unaligned & (PageSize - 1)) == 0;
+        contiguous = strays == 0;
+        return (unaligned & (PageSize - 1)) == 0 && !hasLastPage;
     }
 
     /// <summary>Fills the list.</summary>

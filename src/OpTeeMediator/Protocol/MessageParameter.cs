@@ -21,6 +21,9 @@ internal struct MessageParameter
     /// <summary>OPTEE_MSG_ATTR_TYPE_* of the attributes.</summary>
     public readonly uint Type => (uint)Attributes & OpTeeMessage.TypeMask;
 
+    /// <summary>Whether all three words are 0: a reference to no memory, whatever its type.</summary>
+    public readonly bool IsNothing => (A | B | C) == 0;
+
     /// <summary>The UUID whose 16 octets fill the first two words.</summary>
     public readonly Guid Uuid
     {

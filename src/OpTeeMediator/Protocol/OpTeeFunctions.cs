@@ -6,8 +6,8 @@ namespace OpTeeMediator.Protocol;
 /// <summary>Which function identifiers are OP-TEE's: the trusted OS (owner 50, fast and yielding) and its identification (owner 63, fast), SMC32.</summary>
 internal static class OpTeeFunctions
 {
-    // Bits 16 to 23 of a function identifier: no call of ours has one set.
-    private const uint ReservedBits = 0x00ff_0000;
+    // Bits 17 to 23 of a function identifier: no call of ours has one set. Bit 16 is a hint (SMCCC 1.3).
+    private const uint ReservedBits = 0x00fe_0000;
 
     public static ImmutableArray<SmcFunctionRange> Ranges { get; } =
     [

@@ -91,6 +91,18 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_CMD_STOP_ASYNC_NOTIF: the guest takes no more notifications.</summary>
     public const uint CommandStopAsyncNotification = 7;
 
+    /// <summary>OPTEE_MSG_CMD_LEND_PROTMEM: lends memory to be protected. Answered EBADCMD, as an OP-TEE without such memory does.</summary>
+    public const uint CommandLendProtectedMemory = 8;
+
+    /// <summary>OPTEE_MSG_CMD_RECLAIM_PROTMEM: takes lent memory back. Answered EBADCMD.</summary>
+    public const uint CommandReclaimProtectedMemory = 9;
+
+    /// <summary>OPTEE_MSG_CMD_GET_PROTMEM_CONFIG: what memory a use case needs. Answered EBADCMD.</summary>
+    public const uint CommandGetProtectedMemoryConfig = 10;
+
+    /// <summary>OPTEE_MSG_CMD_ASSIGN_PROTMEM: assigns a use case to memory lent by FF-A. Answered EBADCMD.</summary>
+    public const uint CommandAssignProtectedMemory = 11;
+
     /// <summary>OPTEE_MSG_GET_ARG_SIZE: the size of a message in bytes.</summary>
     /// <param name="parameters">The number of parameters, 0 to <see cref="MaximumParameters"/>.</param>
     /// <returns>The size.</returns>

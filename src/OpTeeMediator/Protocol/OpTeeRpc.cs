@@ -2,8 +2,8 @@ namespace OpTeeMediator.Protocol;
 
 /// <summary>The commands of RPC messages, by which the TEE asks the guest.</summary>
 /// <remarks>
-/// Source: OP-TEE's <c>optee_rpc_cmd.h</c>; each summary names the upstream constant. GET_TIME, NOTIFICATION, SUSPEND, SHM_ALLOC and SHM_FREE are served by the
-/// guest's kernel (<see cref="Backends.GuestServices"/> has methods for them), the others by its tee-supplicant.
+/// Source: OP-TEE's <c>optee_rpc_cmd.h</c>; each summary names the upstream constant. GET_TIME, NOTIFICATION, SUSPEND, SHM_ALLOC, SHM_FREE, I2C_TRANSFER and the RPMB commands from 22 on are served by the
+/// guest's kernel (<see cref="Backends.GuestServices"/> has methods for the first five), the others by its tee-supplicant.
 /// </remarks>
 public static class OpTeeRpc
 {
@@ -31,11 +31,29 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_CMD_SHM_FREE: value[0].a kind, .b cookie.</summary>
     public const uint FreeSharedMemory = 7;
 
+    /// <summary>OPTEE_RPC_CMD_GPROF: value[0].a the file, memref[1] the UUID, memref[2] a profile.</summary>
+    public const uint Profile = 9;
+
     /// <summary>OPTEE_RPC_CMD_SOCKET: a socket operation of the supplicant.</summary>
     public const uint Socket = 10;
 
+    /// <summary>OPTEE_RPC_CMD_FTRACE: value[0].a the file, memref[1] the UUID, memref[2] a function graph.</summary>
+    public const uint FunctionTrace = 11;
+
     /// <summary>OPTEE_RPC_CMD_SUPP_PLUGIN: a call to a plug-in of the supplicant.</summary>
     public const uint Plugin = 12;
+
+    /// <summary>OPTEE_RPC_CMD_I2C_TRANSFER: value[0] mode, bus and chip, value[1].a flags, memref[2] the data, value[3].a the bytes that were transferred.</summary>
+    public const uint I2cTransfer = 21;
+
+    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_RESET: begins the search for RPMB devices again; value[0].a the kind of shared memory for their frames.</summary>
+    public const uint RpmbProbeReset = 22;
+
+    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device's kind, size and write count, memref[1] its CID.</summary>
+    public const uint RpmbProbeNext = 23;
+
+    /// <summary>OPTEE_RPC_CMD_RPMB_FRAMES: memref[0] frames to the device, memref[1] frames from it.</summary>
+    public const uint RpmbFrames = 24;
 
     /// <summary>OPTEE_RPC_NOTIFICATION_WAIT.</summary>
     public const uint NotificationWait = 0;

@@ -145,6 +145,13 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint CallWithRegisteredArgument = 0x3200_0013;
 
+    /// <summary>OPTEE_SMC_GET_PROTMEM_CONFIG: the protected memory, for drivers that have seen <see cref="OpTeeCapabilities.ProtectedMemory"/>.</summary>
+    /// <remarks><code>
+    /// call    a1–a7 not used
+    /// return  a0 ENOTAVAIL                      a1–a7 kept
+    /// </code></remarks>
+    public const uint GetProtectedMemoryConfig = 0xb200_0014;
+
     /// <summary>OPTEE_SMC_RETURN_OK.</summary>
     public const uint ReturnOk = 0;
 

@@ -78,7 +78,12 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory) : TeeSharedMem
 
         while (!destination.IsEmpty)
         {
-            GuestRange run = Pages.RunAt(_pageOffset + offset);
+            // A run has one byte at least, so each round makes progress.
+            if (!Pages.TryGetRun(_pageOffset + offset, out GuestRange run))
+            {
+                return false;
+            }
+
             int length = (int)Math.Min(run.Length, (ulong)destination.Length);
             if (!memory.TryRead(run.Start, destination[..length]))
             {
@@ -102,7 +107,11 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory) : TeeSharedMem
 
         while (!source.IsEmpty)
         {
-            GuestRange run = Pages.RunAt(_pageOffset + offset);
+            if (!Pages.TryGetRun(_pageOffset + offset, out GuestRange run))
+            {
+                return false;
+            }
+
             int length = (int)Math.Min(run.Length, (ulong)source.Length);
             if (!memory.TryWrite(run.Start, source[..length]))
             {
@@ -119,24 +128,26 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory) : TeeSharedMem
     /// <inheritdoc/>
     public override bool TryGetHostAddress(ulong offset, out nint hostAddress, out ulong length)
     {
-        GuestRange run = RunAt(offset);
+        bool hasRun = TryGetPiece(offset, out GuestRange run);
         length = run.Length;
-        return memory.TryGetHostAddress(run, out hostAddress);
+        hostAddress = 0;
+        return hasRun && memory.TryGetHostAddress(run, out hostAddress);
     }
 
     /// <inheritdoc/>
     public override bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length)
     {
-        GuestRange run = RunAt(offset);
+        bool hasRun = TryGetPiece(offset, out GuestRange run);
         length = run.Length;
-        return memory.TryGetFile(run, out file, out fileOffset);
+        file = null!;
+        fileOffset = 0;
+        return hasRun && memory.TryGetFile(run, out file, out fileOffset);
     }
 
-    private GuestRange RunAt(ulong offset)
+    private bool TryGetPiece(ulong offset, out GuestRange run)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(offset, _size);
-        _ = TryGetRun(offset, out GuestRange run);
-        return run;
+        return TryGetRun(offset, out run);
     }
 
     private bool IsWithin(ulong offset, int length) => offset <= _size && (ulong)length <= _size - offset;

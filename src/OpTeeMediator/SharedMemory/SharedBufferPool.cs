@@ -33,14 +33,20 @@ internal sealed class SharedBufferPool
     public TeeReturnCode TryCreateContiguous(GuestAddress address, ulong size, ulong cookie, out SharedBuffer? buffer)
     {
         buffer = null;
-        if (!TryCountPages(address.Value, size, out int count, out TeeReturnCode refusal))
+        ulong pageOffset = address.Value % OpTeeMessage.PageSize;
+        ulong first = address.Value - pageOffset;
+        if (!TryCountPages(pageOffset, size, out int count, out TeeReturnCode refusal))
         {
             return refusal;
         }
 
-        ulong pageOffset = address.Value % OpTeeMessage.PageSize;
+        if (first > ulong.MaxValue - ((ulong)count * OpTeeMessage.PageSize))
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
         SharedBuffer candidate = Rent();
-        candidate.Pages.Set(address.Value - pageOffset, count, null);
+        candidate.Pages.Set(first, count, null);
         candidate.Describe(cookie, pageOffset, size, isTemporary: true);
         return Admit(candidate, out buffer);
     }
@@ -54,12 +60,18 @@ internal sealed class SharedBufferPool
     public TeeReturnCode TryCreateFromPageList(ulong bufferPointer, ulong size, ulong cookie, bool isTemporary, out SharedBuffer? buffer)
     {
         buffer = null;
-        if (!TryCountPages(bufferPointer, size, out int count, out TeeReturnCode refusal))
+        ulong pageOffset = bufferPointer % OpTeeMessage.PageSize;
+        if ((pageOffset | size) == 0)
+        {
+            // OP-TEE takes the last byte's page for the last page, and here it would lie before the first.
+            return TeeReturnCode.BadParameters;
+        }
+
+        if (!TryCountPages(pageOffset, size, out int count, out TeeReturnCode refusal))
         {
             return refusal;
         }
 
-        ulong pageOffset = bufferPointer % OpTeeMessage.PageSize;
         SharedBuffer candidate = Rent();
         if (!TryReadPageList(bufferPointer - pageOffset, count, candidate.Pages))
         {
@@ -111,18 +123,17 @@ internal sealed class SharedBufferPool
         return TeeReturnCode.BadParameters;
     }
 
-    private bool TryCountPages(ulong address, ulong size, out int count, out TeeReturnCode refusal)
+    private bool TryCountPages(ulong pageOffset, ulong size, out int count, out TeeReturnCode refusal)
     {
         count = 0;
         refusal = TeeReturnCode.BadParameters;
-
-        // So that neither the sums below nor the end of the last page wrap.
-        if (size == 0 || address > ulong.MaxValue - OpTeeMessage.PageSize || size > ulong.MaxValue - OpTeeMessage.PageSize - address)
+        if (size > ulong.MaxValue - (2 * OpTeeMessage.PageSize))
         {
             return false;
         }
 
-        ulong pages = ((address % OpTeeMessage.PageSize) + size + OpTeeMessage.PageSize - 1) / OpTeeMessage.PageSize;
+        // As OP-TEE does: no bytes count as one.
+        ulong pages = (pageOffset + Math.Max(size, 1) + OpTeeMessage.PageSize - 1) / OpTeeMessage.PageSize;
         refusal = TeeReturnCode.OutOfMemory;
         count = (int)Math.Min(pages, int.MaxValue);
         return pages <= (ulong)_budget.PagesPerBuffer;
@@ -132,8 +143,7 @@ internal sealed class SharedBufferPool
     {
         if (count == 1)
         {
-            // The last page of all is no guest RAM; its end would not fit 64 bits.
-            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0 && single <= ulong.MaxValue - OpTeeMessage.PageSize;
+            bool isPage = _memory.TryRead(list, out ulong single) && GuestPages.Examine([single], out _);
             pages.Set(isPage ? single : 0, 1, null);
             return isPage;
         }
@@ -161,14 +171,14 @@ internal sealed class SharedBufferPool
             list = part[^1];
         }
 
-        bool aligned = GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous);
-        pages.Set(addresses[0], count, contiguous || !aligned ? null : addresses);
-        if (contiguous || !aligned)
+        bool arePages = GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous);
+        pages.Set(addresses[0], count, contiguous || !arePages ? null : addresses);
+        if (contiguous || !arePages)
         {
             _lists.Return(addresses);
         }
 
-        return aligned;
+        return arePages;
     }
 
     private SharedBuffer Rent()

@@ -10,14 +10,17 @@ namespace OpTeeMediator.SharedMemory;
 internal sealed class SharedMemoryTable
 {
     private readonly SharedBuffer?[] _places;
-    private readonly int _shift;
+    private readonly CookieHash _hash;
     private readonly int _capacity;
+
+    // Where RemoveAny goes on, so that emptying the table looks at each place once.
+    private int _searchFrom;
 
     public SharedMemoryTable(int capacity)
     {
         _capacity = capacity;
         _places = new SharedBuffer?[BitOperations.RoundUpToPowerOf2((uint)capacity * 2)];
-        _shift = 64 - BitOperations.Log2((uint)_places.Length);
+        _hash = new CookieHash(BitOperations.Log2((uint)_places.Length));
     }
 
     public int Count { get; private set; }
@@ -102,9 +105,9 @@ internal sealed class SharedMemoryTable
     /// <summary>Takes any one buffer out.</summary>
     public SharedBuffer? RemoveAny()
     {
-        foreach (SharedBuffer? buffer in _places)
+        for (int step = 0; step < _places.Length; step++, _searchFrom = Next(_searchFrom))
         {
-            if (buffer is not null)
+            if (_places[_searchFrom] is { } buffer)
             {
                 return Remove(buffer.Cookie);
             }
@@ -113,8 +116,19 @@ internal sealed class SharedMemoryTable
         return null;
     }
 
-    // Fibonacci hashing: cookies are kernel pointers, alike in their low and high bits.
-    private int Home(ulong cookie) => (int)(unchecked(cookie * 0x9e37_79b9_7f4a_7c15) >> _shift);
+    /// <summary>For tests: how many places a search for a cookie looks at.</summary>
+    internal int CountProbes(ulong cookie)
+    {
+        int probes = 1;
+        for (int place = Home(cookie); _places[place] is { } buffer && buffer.Cookie != cookie; place = Next(place))
+        {
+            probes++;
+        }
+
+        return probes;
+    }
+
+    private int Home(ulong cookie) => _hash.PlaceOf(cookie);
 
     private int Next(int place) => (place + 1) & (_places.Length - 1);
 }

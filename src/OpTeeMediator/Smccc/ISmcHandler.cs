@@ -7,7 +7,10 @@ namespace OpTeeMediator.Smccc;
 public interface ISmcHandler
 {
     /// <summary>The function identifiers this handler answers; they never change and do not overlap.</summary>
-    /// <remarks>One source for both <see cref="SmcRouter"/> and the hypervisor's SMCCC filter.</remarks>
+    /// <remarks>
+    /// One source for both <see cref="SmcRouter"/> and the hypervisor's SMCCC filter. Both compare all 32 bits, so a handler names the identifiers with
+    /// SMCCC 1.3's hint (bit 16) too; see <see cref="SmcFunctionId.WithoutHint"/>.
+    /// </remarks>
     ImmutableArray<SmcFunctionRange> Ranges { get; }
 
     /// <summary>Answers one call.</summary>

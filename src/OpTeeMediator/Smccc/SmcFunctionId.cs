@@ -6,8 +6,8 @@ namespace OpTeeMediator.Smccc;
 /// bit 31     1 fast call, 0 yielding call
 /// bit 30     1 SMC64, 0 SMC32
 /// bits 29:24 owning entity
-/// bits 23:17 zero in fast calls
-/// bit 16     1 if the caller keeps no live SVE state
+/// bits 23:17 zero
+/// bit 16     hint: 1 if the caller keeps no live SVE state (SMCCC 1.3)
 /// bits 15:0  function number
 /// </code>
 /// Source: SMC Calling Convention (Arm DEN0028), "Function identifiers". Immutable, hence thread-safe.
@@ -38,6 +38,10 @@ public readonly record struct SmcFunctionId(uint Value)
 
     /// <summary>The owning entity, 0–63.</summary>
     public int Owner => (int)(Value >> 24) & 0x3f;
+
+    /// <summary>The identifier without its hint (bit 16), which does not say which function is called.</summary>
+    /// <remarks>A caller sets it if it keeps no live SVE state, so that the callee need not save any (SMCCC 1.3).</remarks>
+    public SmcFunctionId WithoutHint => new(Value & ~(1u << 16));
 
     /// <summary>The function number, 0–0xffff.</summary>
     public int Number => (int)(Value & 0xffff);

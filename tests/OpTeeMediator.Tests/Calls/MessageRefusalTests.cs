@@ -79,7 +79,7 @@ internal sealed class MessageRefusalTests
         }
 
         yield return Invocation("unknown cookie", BadParameters, GuestParameter.RegisteredIn(0, 1, Cookie + 1));
-        yield return Invocation("cookie 0", BadParameters, GuestParameter.RegisteredIn(0, 0, 0));
+        yield return Invocation("cookie 0", BadParameters, GuestParameter.RegisteredIn(0, 1, 0));
         yield return Invocation("size beyond the buffer", Security, GuestParameter.RegisteredIn(0, Size + 1, Cookie));
         yield return Invocation("offset and size beyond the buffer", Security, GuestParameter.RegisteredIn(Size, 1, Cookie));
         yield return Invocation("offset beyond the buffer", Security, GuestParameter.RegisteredIn(Size + 1, 0, Cookie));
@@ -91,7 +91,6 @@ internal sealed class MessageRefusalTests
         const uint Input = OpTeeMessage.TypeTemporaryInput;
         yield return Invocation("temporary memory outside RAM", BadParameters, GuestParameter.Temporary(Input, 0x1000_0000, 0x1000, 0));
         yield return Invocation("temporary memory that leaves RAM", BadParameters, GuestParameter.Temporary(Input, GuestBench.SecondRegion + GuestBench.SecondLength - 1, 2, 0));
-        yield return Invocation("temporary memory of size 0", BadParameters, GuestParameter.Temporary(Input, GuestBench.RamStart, 0, 0));
         yield return Invocation("temporary memory that wraps", BadParameters, GuestParameter.Temporary(Input, GuestBench.RamStart, ulong.MaxValue, 0));
         yield return Invocation("temporary memory in the last page of all", BadParameters, GuestParameter.Temporary(Input, 0xffff_ffff_ffff_f000, 8, 0));
         yield return Invocation("temporary memory at the last byte of all", BadParameters, GuestParameter.Temporary(Input, ulong.MaxValue, ulong.MaxValue, 0));

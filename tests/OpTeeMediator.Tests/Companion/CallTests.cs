@@ -33,7 +33,7 @@ internal sealed class CallTests
     [TestCase(0xbe00_0000u, TestName = "Handle_EntryDone_IsNotItsCall")]
     [TestCase(0xbe00_0005u, TestName = "Handle_CallDone_IsNotItsCall")]
     [TestCase(0xbe00_ffffu, TestName = "Handle_OwnCodesCall_IsNotItsCall")]
-    [TestCase(0xb201_0001u, TestName = "Handle_ReservedBit_IsNotItsCall")]
+    [TestCase(0xb202_0001u, TestName = "Handle_ReservedBit_IsNotItsCall")]
     [TestCase(0xf200_0001u, TestName = "Handle_Smc64_IsNotItsCall")]
     [TestCase(0x3f00_0001u, TestName = "Handle_YieldingIdentification_IsNotItsCall")]
     [TestCase(0x8400_0000u, TestName = "Handle_Psci_IsNotItsCall")]
@@ -50,7 +50,7 @@ internal sealed class CallTests
     [Test]
     public void Ranges_AreThoseOfTheMediator()
     {
-        SmcFunctionRange[] expected = [new(new(0x3200_0000), 0x1_0000), new(new(0xb200_0000), 0x1_0000), new(new(0xbf00_0000), 0x1_0000)];
+        SmcFunctionRange[] expected = [new(new(0x3200_0000), 0x2_0000), new(new(0xb200_0000), 0x2_0000), new(new(0xbf00_0000), 0x2_0000)];
 
         Assert.That(_bench.Companion.Ranges, Is.EqualTo(expected));
     }
@@ -95,6 +95,27 @@ internal sealed class CallTests
 
         Assert.That(registers.X0, Is.EqualTo(7));
         Assert.That(new[] { registers.X1, registers.X2, registers.X3 }, Is.EqualTo(expected));
+    }
+
+    // OP-TEE's dispatcher expects what a monitor leaves: TF-A takes the hint out of the identifier, and OP-TEE reads whole registers in fast calls.
+    [TestCase(OpTeeSmc.CallsUid, 0, 1u)]
+    [TestCase(OpTeeSmc.ExchangeCapabilities, 1, 3u)]
+    [TestCase(OpTeeSmc.CallWithRpcArgument, 2, 7u)]
+    [TestCase(OpTeeSmc.CallWithRegisteredArgument, 3, 15u)]
+    public void Handle_SveHintAndUpperHalves_OpTeeSeesNeither(uint functionId, int arguments, uint expected)
+    {
+        const ulong UpperHalf = 0xdead_beef_0000_0000;
+        ulong[] seen = [];
+        _bench[1].Program = cpu =>
+        {
+            seen = [.. Enumerable.Range(0, arguments + 1).Select(index => cpu[Arm64Register.X(index)])];
+            return FakeCpu.Serve(cpu);
+        };
+
+        _ = _bench.Call(functionId | (1 << 16), out SmcRegisterSet loaded, out SmcOutcome outcome, UpperHalf | 1, UpperHalf | 2, UpperHalf | 8);
+
+        Assert.That((outcome.Kind, loaded), Is.EqualTo((SmcOutcomeKind.Handled, new SmcRegisterSet(expected))));
+        Assert.That(seen, Is.EqualTo(new ulong[] { functionId, 1, 2, 8 }[..(arguments + 1)]));
     }
 
     [TestCase(OpTeeSmc.CallsUid, 4u)]

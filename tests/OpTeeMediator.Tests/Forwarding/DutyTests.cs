@@ -235,7 +235,7 @@ internal sealed class DutyTests
 
         _ = forwarder.Handle(ref registers);
 
-        Assert.That(First4(registers), Is.EqualTo(new ulong[] { 0, 0xdead_abab_ab01, 0xdead_abab_ab02, 0xdead_abab_ab03 }.Select((value, index) => index < results ? value : 0)));
+        Assert.That(First4(registers), Is.EqualTo(new ulong[] { 0, 0xabab_ab01, 0xabab_ab02, 0xabab_ab03 }.Select((value, index) => index < results ? value : 0)));
     }
 
     [TestCase(OpTeeSmc.CallWithArgument)]

@@ -103,11 +103,10 @@ internal sealed class HostileGuestTests
 
     [TestCase(OpTeeMessage.TypeTemporaryInput)]
     [TestCase(OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous)]
-    [TestCase(OpTeeMessage.TypeRegisteredInput | OpTeeMessage.AttributeNonContiguous)]
     [TestCase(OpTeeMessage.TypeValueInput | OpTeeMessage.AttributeMeta)]
     [TestCase(0x4u)]
     [TestCase(0x8u)]
-    [TestCase(0x1_0000_0005u)]
+    [TestCase(0x1_0000_0009u)]
     public void Parameter_OfAnyOtherKind_IsRefused(ulong attributes)
     {
         uint session = _vm.Open();
@@ -125,8 +124,11 @@ internal sealed class HostileGuestTests
     public void Parameter_Null_ReachesOpTee() =>
         Assert.That(_vm.Driver.Invoke(_vm.Open(), 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, 0, 0x10, 0)).ReturnCode, Is.Zero);
 
-    [TestCase(8u)]
-    [TestCase(9u)]
+    [TestCase(OpTeeMessage.CommandLendProtectedMemory)]
+    [TestCase(OpTeeMessage.CommandReclaimProtectedMemory)]
+    [TestCase(OpTeeMessage.CommandGetProtectedMemoryConfig)]
+    [TestCase(OpTeeMessage.CommandAssignProtectedMemory)]
+    [TestCase(12u)]
     [TestCase(0xffff_ffffu)]
     public void MessageCommand_Unknown_IsRefusedWithoutOpTee(uint command)
     {

@@ -56,6 +56,23 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         }
     }
 
+    // The kernel refuses a registration of size 0, and OP-TEE takes one at an offset.
+    [Test]
+    public async Task RegisterMemory_Size0_IsNoRegistrationAndANullReference()
+    {
+        ulong seen = 0;
+        Device.OnInvoke = (ref argument) => seen = argument.Parameters[0].C;
+        SharedBuffer buffer = Buffer(Memory, 0x40, 0, Start + (2 * Page));
+        TeeRequest request = await RequestAsync(1);
+
+        Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
+        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, buffer, 0, 0);
+        Assert.That((await request.Session!.InvokeCommandAsync(request)).IsSuccess);
+        await Partition.UnregisterMemoryAsync(buffer);
+
+        Assert.That(seen, Is.EqualTo(TeeIoctl.NullReference));
+    }
+
     [Test]
     public async Task RegisterMemory_ScatteredBuffer_GuestsLaterWritesAreSeenByTheTee()
     {

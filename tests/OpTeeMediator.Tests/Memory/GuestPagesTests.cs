@@ -40,8 +40,7 @@ internal sealed class GuestPagesTests
         Random random = new((count * 10) + seed);
         for (int round = 0; round < 200; round++)
         {
-            // Nothing but RAM: the end of the address space has no runs.
-            ulong[] addresses = [.. RandomList(random, count).Select(address => address >= LastPage - Page ? 0x10_0000 : address)];
+            ulong[] addresses = RandomList(random, count);
             ulong offset = (ulong)random.NextInt64(count * (long)Page);
 
             GuestRange run = new GuestPages(addresses).RunAt(offset);
@@ -54,14 +53,20 @@ internal sealed class GuestPagesTests
     [TestCase(new ulong[] { LastPage, 0 })]
     [TestCase(new ulong[] { LastPage - Page, LastPage })]
     [TestCase(new ulong[] { LastPage, 0, Page, 2 * Page, 3 * Page })]
-    public void Members_PagesAtTheEndOfTheAddressSpace_AreOutsideAndNeverThrow(ulong[] addresses)
-    {
-        GuestPages pages = new(addresses);
+    [TestCase(new ulong[] { 0, 2 * Page, 4 * Page, 6 * Page, LastPage })]
+    public void Constructor_LastPageOfTheAddressSpace_Throws(ulong[] addresses) => Assert.That(() => new GuestPages(addresses), Throws.ArgumentException);
 
-        Assert.That(pages.IsWithin(Regions), Is.False);
-        Assert.That(pages.Overlaps(new GuestRange(0x10_0000, Page)), Is.False);
-        Assert.That(pages.Overlaps(new GuestRange(LastPage, Page - 1)));
-    }
+    [TestCase(0ul, LastPage - Page, Page)]
+    [TestCase(0x800ul, LastPage - Page + 0x800, 0x800ul)]
+    [TestCase(0x1000ul, LastPage - (3 * Page), 2 * Page)]
+    [TestCase(0x2ffful, LastPage - Page - 1, 1ul)]
+    [TestCase(0x3000ul, 0ul, Page)]
+    public void RunAt_ScatteredPagesUpToTheLastPossibleOne_IsTheRun(ulong offset, ulong start, ulong length) =>
+        Assert.That(new GuestPages([LastPage - Page, LastPage - (3 * Page), LastPage - (2 * Page), 0]).RunAt(offset), Is.EqualTo(new GuestRange(start, length)));
+
+    [Test]
+    public void RunAt_ContiguousPagesUpToTheLastPossibleOne_IsTheRun() =>
+        Assert.That(new GuestPages([LastPage - (2 * Page), LastPage - Page]).RunAt(8), Is.EqualTo(new GuestRange(LastPage - (2 * Page) + 8, (2 * Page) - 8)));
 
     [Test]
     public void Overlaps_EmptyRange_Never() =>
@@ -92,7 +97,7 @@ internal sealed class GuestPagesTests
 
     private static ulong[] RandomList(Random random, int count)
     {
-        ulong[] candidates = [0xf_f000, 0x10_0000, 0x10_7000, 0x10_8000, 0x10_b000, 0x10_c000, 0x20_0000, 0x20_3000, 0x20_4000, 0x30_0000, LastPage - Page, LastPage, 0];
+        ulong[] candidates = [0xf_f000, 0x10_0000, 0x10_7000, 0x10_8000, 0x10_b000, 0x10_c000, 0x20_0000, 0x20_3000, 0x20_4000, 0x30_0000, LastPage - Page, 0];
         bool mostlyGood = random.Next(2) == 0;
         ulong[] addresses = new ulong[count];
         addresses[0] = 0x10_0000 + ((ulong)random.Next(8) * Page);
@@ -101,8 +106,11 @@ internal sealed class GuestPagesTests
             addresses[index] = random.Next(mostlyGood ? 40 : 4) switch
             {
                 0 => candidates[random.Next(candidates.Length)],
-                _ => random.Next(3) == 0 ? 0x10_0000 + ((ulong)random.Next(8) * Page) : unchecked(addresses[index - 1] + Page),
+                _ => random.Next(3) == 0 ? 0x10_0000 + ((ulong)random.Next(8) * Page) : addresses[index - 1] + Page,
             };
+
+            // Refused by the constructor.
+            addresses[index] = addresses[index] == LastPage ? 0 : addresses[index];
         }
 
         return addresses;
@@ -120,7 +128,7 @@ internal sealed class GuestPagesTests
     private static bool Shares(ulong page, GuestRange range) => range.Length != 0 && page <= range.End.Value - 1 && page + (Page - 1) >= range.Start.Value;
 
     private static bool AreNeighbours(ulong[] addresses) =>
-        addresses[^1] != LastPage && Enumerable.Range(1, addresses.Length - 1).All(index => addresses[index - 1] != LastPage && addresses[index] == addresses[index - 1] + Page);
+        Enumerable.Range(1, addresses.Length - 1).All(index => addresses[index] == addresses[index - 1] + Page);
 
     private static (ulong, ulong) RunByPage(ulong[] addresses, ulong offset)
     {

@@ -71,7 +71,7 @@ internal sealed class ConstantTests
         Assert.That(Enum.GetValues<TeeParameterKind>(), Has.Length.EqualTo(7));
     }
 
-    // OP-TEE 4.5, core/arch/arm/include/sm/optee_smc.h; Debian ships no package of it.
+    // OP-TEE 4.10, core/arch/arm/include/sm/optee_smc.h; Debian ships no package of it.
     [TestCase(OpTeeSmc.CallsCount, 0xbf00_ff00u)]
     [TestCase(OpTeeSmc.CallsUid, 0xbf00_ff01u)]
     [TestCase(OpTeeSmc.CallsRevision, 0xbf00_ff03u)]
@@ -86,6 +86,11 @@ internal sealed class ConstantTests
     [TestCase(OpTeeSmc.GetThreadCount, 0xb200_000fu)]
     [TestCase(OpTeeSmc.CallWithRpcArgument, 0x3200_0012u)]
     [TestCase(OpTeeSmc.CallWithRegisteredArgument, 0x3200_0013u)]
+    [TestCase(OpTeeSmc.VmCreated, 0xb200_000du)]
+    [TestCase(OpTeeSmc.VmDestroyed, 0xb200_000eu)]
+    [TestCase(OpTeeSmc.EnableAsyncNotification, 0xb200_0010u)]
+    [TestCase(OpTeeSmc.GetAsyncNotificationValue, 0xb200_0011u)]
+    [TestCase(OpTeeSmc.GetProtectedMemoryConfig, 0xb200_0014u)]
     [TestCase(OpTeeSmc.ReturnOk, 0u)]
     [TestCase(OpTeeSmc.ReturnThreadLimit, 1u)]
     [TestCase(OpTeeSmc.ReturnBusy, 2u)]
@@ -97,12 +102,37 @@ internal sealed class ConstantTests
     [TestCase(OpTeeSmc.ReturnUnknownFunction, 0xffff_ffffu)]
     [TestCase(OpTeeSmc.ReturnRpcForeignInterrupt, 0xffff_0004u)]
     [TestCase((uint)OpTeeCapabilities.ReservedSharedMemory, 0x01u)]
+    [TestCase((uint)OpTeeCapabilities.UnregisteredSharedMemory, 0x02u)]
     [TestCase((uint)OpTeeCapabilities.DynamicSharedMemory, 0x04u)]
+    [TestCase((uint)OpTeeCapabilities.Virtualization, 0x08u)]
     [TestCase((uint)OpTeeCapabilities.NullMemoryReference, 0x10u)]
+    [TestCase((uint)OpTeeCapabilities.AsynchronousNotifications, 0x20u)]
     [TestCase((uint)OpTeeCapabilities.RpcArgument, 0x40u)]
+    [TestCase((uint)OpTeeCapabilities.RpmbProbe, 0x80u)]
+    [TestCase((uint)OpTeeCapabilities.ProtectedMemory, 0x100u)]
+    [TestCase((uint)OpTeeCapabilities.DynamicProtectedMemory, 0x200u)]
     public void SmcInterface_Documented_IsEqual(uint constant, uint value) => Assert.That(constant, Is.EqualTo(value));
 
-    // OP-TEE 4.5, core/include/optee_msg.h.
+    // OP-TEE 4.10, core/include/optee_rpc_cmd.h.
+    [TestCase(OpTeeRpc.LoadApplication, 0u)]
+    [TestCase(OpTeeRpc.Rpmb, 1u)]
+    [TestCase(OpTeeRpc.FileSystem, 2u)]
+    [TestCase(OpTeeRpc.GetTime, 3u)]
+    [TestCase(OpTeeRpc.Notification, 4u)]
+    [TestCase(OpTeeRpc.Suspend, 5u)]
+    [TestCase(OpTeeRpc.AllocateSharedMemory, 6u)]
+    [TestCase(OpTeeRpc.FreeSharedMemory, 7u)]
+    [TestCase(OpTeeRpc.Profile, 9u)]
+    [TestCase(OpTeeRpc.Socket, 10u)]
+    [TestCase(OpTeeRpc.FunctionTrace, 11u)]
+    [TestCase(OpTeeRpc.Plugin, 12u)]
+    [TestCase(OpTeeRpc.I2cTransfer, 21u)]
+    [TestCase(OpTeeRpc.RpmbProbeReset, 22u)]
+    [TestCase(OpTeeRpc.RpmbProbeNext, 23u)]
+    [TestCase(OpTeeRpc.RpmbFrames, 24u)]
+    public void RpcInterface_Documented_IsEqual(uint constant, uint value) => Assert.That(constant, Is.EqualTo(value));
+
+    // OP-TEE 4.10, core/include/optee_msg.h.
     [TestCase(OpTeeMessage.TypeNone, 0u)]
     [TestCase(OpTeeMessage.TypeValueInput, 1u)]
     [TestCase(OpTeeMessage.TypeValueOutput, 2u)]
@@ -125,6 +155,12 @@ internal sealed class ConstantTests
     [TestCase(OpTeeMessage.CommandCancel, 3u)]
     [TestCase(OpTeeMessage.CommandRegisterSharedMemory, 4u)]
     [TestCase(OpTeeMessage.CommandUnregisterSharedMemory, 5u)]
+    [TestCase(OpTeeMessage.CommandDoBottomHalf, 6u)]
+    [TestCase(OpTeeMessage.CommandStopAsyncNotification, 7u)]
+    [TestCase(OpTeeMessage.CommandLendProtectedMemory, 8u)]
+    [TestCase(OpTeeMessage.CommandReclaimProtectedMemory, 9u)]
+    [TestCase(OpTeeMessage.CommandGetProtectedMemoryConfig, 10u)]
+    [TestCase(OpTeeMessage.CommandAssignProtectedMemory, 11u)]
     public void MessageInterface_Documented_IsEqual(uint constant, uint value) => Assert.That(constant, Is.EqualTo(value));
 
     [TestCase(0, 32)]

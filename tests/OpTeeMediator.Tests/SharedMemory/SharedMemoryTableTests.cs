@@ -57,6 +57,82 @@ internal sealed class SharedMemoryTableTests
         Assert.That(table.Count, Is.Zero);
     }
 
+    // Cookies that meet in the first places of a table which spreads them by the fixed factor of Fibonacci hashing, as a guest that knows it would choose.
+    [Test]
+    public void CountProbes_CookiesChosenAgainstAFixedFactor_StaysShort()
+    {
+        const int Count = 32_768;
+        ulong inverse = InverseOf(0x9e37_79b9_7f4a_7c15);
+        SharedMemoryTable table = new(Count);
+        ulong[] cookies = [.. Enumerable.Range(0, Count).Select(index => unchecked((ulong)index * inverse))];
+        Assert.That(cookies.Select(cookie => table.TryAdd(Buffer(cookie))), Is.All.True);
+
+        // Half full, a table of this size has runs of some dozens; a thousand do not happen.
+        Assert.That(cookies.Max(table.CountProbes), Is.LessThan(1_000));
+    }
+
+    // Kernel pointers, small numbers, high bits only: alike in all other bits.
+    [TestCase(0xffff_0000_0000_0000ul, 0x40)]
+    [TestCase(0ul, 1)]
+    [TestCase(0ul, 0x1_0000_0000_0000)]
+    [TestCase(0xffff_ffff_8000_0000ul, 0x1000)]
+    public void CountProbes_RegularCookies_StaysShort(ulong first, long stride)
+    {
+        const int Count = 32_768;
+        SharedMemoryTable table = new(Count);
+        ulong[] cookies = [.. Enumerable.Range(0, Count).Select(index => unchecked(first + ((ulong)index * (ulong)stride)))];
+        Assert.That(cookies.Select(cookie => table.TryAdd(Buffer(cookie))), Is.All.True);
+
+        Assert.That(cookies.Max(table.CountProbes), Is.LessThan(1_000));
+    }
+
+    [Test]
+    public void PlaceOf_TwoTables_DifferentPlaces()
+    {
+        CookieHash first = new(16);
+        CookieHash second = new(16);
+
+        Assert.That(Enumerable.Range(0, 64).Select(cookie => first.PlaceOf((ulong)cookie)), Is.Not.EqualTo(Enumerable.Range(0, 64).Select(cookie => second.PlaceOf((ulong)cookie))));
+    }
+
+    [Test]
+    public void RemoveAny_BetweenAdditions_GivesAll()
+    {
+        SharedMemoryTable table = new(64);
+        HashSet<ulong> expected = [];
+        ulong next = 0;
+        for (int round = 0; round < 200; round++)
+        {
+            for (int index = 0; index < 3 && table.Count < 64; index++)
+            {
+                Assert.That(table.TryAdd(Buffer(next)));
+                _ = expected.Add(next++);
+            }
+
+            Assert.That(expected.Remove(table.RemoveAny()!.Cookie));
+            Assert.That(expected.Remove(table.RemoveAny()!.Cookie));
+        }
+
+        while (table.RemoveAny() is { } buffer)
+        {
+            Assert.That(expected.Remove(buffer.Cookie));
+        }
+
+        Assert.That(expected, Is.Empty);
+    }
+
+    // Newton's iteration: each step doubles the number of right bits.
+    private static ulong InverseOf(ulong odd)
+    {
+        ulong inverse = odd;
+        for (int step = 0; step < 6; step++)
+        {
+            inverse = unchecked(inverse * (2 - (odd * inverse)));
+        }
+
+        return inverse;
+    }
+
     private static SharedBuffer Buffer(ulong cookie)
     {
         SharedBuffer buffer = new(new NonThrowingGuestMemory(new ArrayGuestMemory(0, 0), NullLogger.Instance));

@@ -49,6 +49,12 @@ internal static class RegisterTable
         },
         new("GET_SHM_CONFIG, none", 0xb200_0007) { Return = Results(7) },
         new("GET_SHM_CONFIG", 0xb200_0007) { Options = Reserving, Return = Results(0, GuestBench.FreePages, 0x1_0000, 1) },
+        new("GET_PROTMEM_CONFIG, none", 0xb200_0014) { Return = Results(7) },
+        new("EXCHANGE_CAPABILITIES, RPMB", 0xb200_0009)
+        {
+            Options = new OpTeeGuestOptions { Capabilities = OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.RpmbProbe },
+            Call = new Dictionary<int, ulong> { [1] = 0 }, Needs = X0ToX1, Return = Results(0, 0x84, 0, 0),
+        },
         new("EXCHANGE_CAPABILITIES, many processors", 0xb200_0009)
         {
             Call = new Dictionary<int, ulong> { [1] = 0 }, Needs = X0ToX1, Return = Results(0, 0x54, 0, 4),

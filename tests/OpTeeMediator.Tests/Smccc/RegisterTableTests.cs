@@ -33,6 +33,38 @@ internal sealed class RegisterTableTests
         Assert.That(Values(registers), Is.EqualTo(Values(expected)));
     }
 
+    // SMCCC 1.3: bit 16 says that the caller keeps no live SVE state.
+    [TestCaseSource(typeof(RegisterTable), nameof(RegisterTable.Rows))]
+    public void Handle_SveHint_AnswersAsWithout(RegisterRow row)
+    {
+        using MemfdGuestMemory? _ = Prepare(row, out GuestBench bench, out SmcRegisters registers);
+        registers.X0 |= 1 << 16;
+        SmcRegisters expected = With(registers, row.Return);
+
+        SmcOutcome outcome = bench.Guest.Handle(ref registers, SmcRegisterSet.All);
+
+        Assert.That(outcome, Is.EqualTo(SmcOutcome.Handled(row.Changes)));
+        Assert.That(Values(registers), Is.EqualTo(Values(expected)));
+    }
+
+    // SMC32: arguments are W registers.
+    [TestCaseSource(typeof(RegisterTable), nameof(RegisterTable.Rows))]
+    public void Handle_UpperHalvesOfArguments_AreIgnored(RegisterRow row)
+    {
+        using MemfdGuestMemory? _ = Prepare(row, out GuestBench bench, out SmcRegisters registers);
+        for (int index = 1; index < SmcRegisters.Count; index++)
+        {
+            registers[index] = (uint)registers[index] | 0xdead_beef_0000_0000;
+        }
+
+        SmcRegisters expected = With(registers, row.Return);
+
+        SmcOutcome outcome = bench.Guest.Handle(ref registers, SmcRegisterSet.All);
+
+        Assert.That(outcome, Is.EqualTo(SmcOutcome.Handled(row.Changes)));
+        Assert.That(Values(registers), Is.EqualTo(Values(expected)));
+    }
+
     [TestCaseSource(nameof(RowsThatNeedMore))]
     public void Handle_OnlyX0Loaded_AsksForTheDocumentedOnesWithoutEffect(RegisterRow row)
     {
@@ -57,7 +89,9 @@ internal sealed class RegisterTableTests
     [TestCase(0x3f00_ff01u, TestName = "yielding call of owner 63")]
     [TestCase(0xb100_0000u, TestName = "owner 49")]
     [TestCase(0x3300_0004u, TestName = "owner 51")]
-    [TestCase(0xb201_0001u, TestName = "bit 16: not in the published ranges")]
+    [TestCase(0xb202_0001u, TestName = "bit 17")]
+    [TestCase(0xb280_0001u, TestName = "bit 23")]
+    [TestCase(0x3203_0004u, TestName = "bits 16 and 17")]
     public async Task Handle_NotOurs_NotHandledAndUntouched(uint functionId)
     {
         await using GuestBench bench = new();

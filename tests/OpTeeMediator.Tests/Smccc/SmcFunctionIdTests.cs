@@ -53,7 +53,9 @@ internal sealed class SmcFunctionIdTests
     [TestCase(0xb1ff_ffffu, false)]
     [TestCase(0xb200_0000u, true)]
     [TestCase(0xb200_ffffu, true)]
-    [TestCase(0xb201_0000u, false)]
+    [TestCase(0xb201_0000u, true)]
+    [TestCase(0xb201_ffffu, true)]
+    [TestCase(0xb202_0000u, false)]
     [TestCase(0u, false)]
     public void Contains_AroundARange_ItsIdentifiersOnly(uint value, bool isIn) =>
         Assert.That(SmcFunctionRange.OfOwner(true, 50).Contains(new SmcFunctionId(value)), Is.EqualTo(isIn));
@@ -74,10 +76,10 @@ internal sealed class SmcFunctionIdTests
     }
 
     [TestCase(0xb200_0000u, 0x10u, true)]
-    [TestCase(0xb200_ffffu, 0x10u, true)]
+    [TestCase(0xb201_ffffu, 0x10u, true)]
     [TestCase(0xb1ff_ff00u, 0x100u, false)]
     [TestCase(0xb1ff_ff00u, 0x101u, true)]
-    [TestCase(0xb201_0000u, 1u, false)]
+    [TestCase(0xb202_0000u, 1u, false)]
     public void Overlaps_NeighboursAndOthers_OnlyIfOneIsShared(uint first, uint count, bool overlaps)
     {
         SmcFunctionRange trustedOs = SmcFunctionRange.OfOwner(true, 50);

@@ -12,6 +12,8 @@ internal sealed class SmcRouterTests
     [TestCase(0x8400_0010u, 1ul)]
     [TestCase(0xb200_0000u, 2ul)]
     [TestCase(0xb200_ffffu, 2ul)]
+    [TestCase(0xb201_0005u, 2ul, Description = "with the hint of SMCCC 1.3")]
+    [TestCase(0x8401_0010u, 1ul, Description = "with the hint of SMCCC 1.3")]
     public void Handle_TwoHandlers_GoesToTheOneWithTheRange(uint functionId, ulong answer)
     {
         SmcRouter router = new(new Service(1, Standard), new Service(2, TrustedOs));
@@ -24,7 +26,7 @@ internal sealed class SmcRouterTests
     }
 
     [TestCase(0x8500_0000u)]
-    [TestCase(0xb201_0000u)]
+    [TestCase(0xb202_0000u)]
     [TestCase(0xb1ff_ffffu)]
     public void Handle_NobodysCall_NotSupported(uint functionId)
     {
@@ -92,7 +94,7 @@ internal sealed class SmcRouterTests
 
         Assert.That(
             () => new SmcRouter(new Service(1, TrustedOs), new OtherService(2, inside)),
-            Throws.ArgumentException.With.Message.Contains("0xb200fff0–0xb200fff0 of OtherService overlap 0xb2000000–0xb200ffff of Service"));
+            Throws.ArgumentException.With.Message.Contains("0xb200fff0–0xb200fff0 of OtherService overlap 0xb2000000–0xb201ffff of Service"));
     }
 
     [Test]

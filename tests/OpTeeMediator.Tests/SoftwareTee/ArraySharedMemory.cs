@@ -6,6 +6,12 @@ namespace OpTeeMediator.Tests.Software;
 /// <summary>Shared memory over an array.</summary>
 internal sealed class ArraySharedMemory(byte[] bytes) : TeeSharedMemory
 {
+    /// <summary>What happens at each write, on the writer's thread.</summary>
+    public Action? OnWrite { get; init; }
+
+    /// <summary>Whether the guest has taken the memory away.</summary>
+    public bool IsGone { get; init; }
+
     public override ulong Size => (ulong)bytes.Length;
 
     public override bool IsTemporary => false;
@@ -15,8 +21,11 @@ internal sealed class ArraySharedMemory(byte[] bytes) : TeeSharedMemory
     public override bool TryRead(ulong offset, Span<byte> destination) =>
         bytes.AsSpan((int)offset, destination.Length).TryCopyTo(destination);
 
-    public override bool TryWrite(ulong offset, ReadOnlySpan<byte> source) =>
-        source.TryCopyTo(bytes.AsSpan((int)offset, source.Length));
+    public override bool TryWrite(ulong offset, ReadOnlySpan<byte> source)
+    {
+        OnWrite?.Invoke();
+        return !IsGone && source.TryCopyTo(bytes.AsSpan((int)offset, source.Length));
+    }
 
     public override bool TryGetHostAddress(ulong offset, out nint hostAddress, out ulong length)
     {

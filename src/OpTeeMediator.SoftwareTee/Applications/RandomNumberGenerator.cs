@@ -71,7 +71,7 @@ internal sealed class RandomNumberGenerator : ITeeSession
     }
 
     /// <inheritdoc/>
-    public ValueTask CloseAsync() => ValueTask.CompletedTask;
+    public ValueTask CloseAsync(TeeRequest request) => ValueTask.CompletedTask;
 
     // A large request holds neither its vCPU nor a thread of the pool for longer than one turn.
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]

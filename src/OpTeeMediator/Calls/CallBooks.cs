@@ -50,7 +50,7 @@ internal sealed class CallBooks
         }
 
         slot.Request.Session = isEnumeration ? _enumeration : null;
-        return slot.OwnSession is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+        return slot.OwnSession is null ? slot.Refuse(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits) : TeeReturnCode.Success;
     }
 
     /// <summary>CLOSE_SESSION: the session takes no new commands.</summary>
@@ -58,14 +58,14 @@ internal sealed class CallBooks
     {
         if (slot.Message.Header.ParameterCount != 0)
         {
-            return TeeReturnCode.BadParameters;
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters);
         }
 
         using (incarnation.Gate.Enter())
         {
             if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
             {
-                return TeeReturnCode.BadParameters;
+                return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
             }
 
             session.IsOpen = false;
@@ -81,15 +81,20 @@ internal sealed class CallBooks
     {
         const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
         ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
-        if (slot.Message.Header.ParameterCount != 1 || parameter.Attributes != PageList)
+        if (slot.Message.Header.ParameterCount != 1)
         {
-            return TeeReturnCode.BadParameters;
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+        }
+
+        if (parameter.Attributes != PageList)
+        {
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotAPageList);
         }
 
         TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C, isTemporary: false, out SharedBuffer? buffer);
         if (refusal != TeeReturnCode.Success)
         {
-            _log.SharingRefused(parameter.C, parameter.B, refusal);
+            _log.SharingRefused(parameter.C, parameter.B, refusal, RefusalReason.OfMemory(refusal));
             return refusal;
         }
 
@@ -102,7 +107,7 @@ internal sealed class CallBooks
         if (!isAdded)
         {
             _buffers.Return(buffer!);
-            _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters);
+            _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters, RefusalReason.CookieTaken);
             return TeeReturnCode.BadParameters;
         }
 
@@ -115,14 +120,14 @@ internal sealed class CallBooks
     {
         if (slot.Message.Header.ParameterCount != 1)
         {
-            return TeeReturnCode.BadParameters;
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
         }
 
         using (incarnation.Gate.Enter())
         {
             if (incarnation.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
             {
-                return TeeReturnCode.BadParameters;
+                return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
             }
 
             buffer.IsUsable = false;
@@ -152,7 +157,7 @@ internal sealed class CallBooks
                 : _buffers.TryCreateContiguous(source.A, source.B, source.C, out buffer);
             if (refusal != TeeReturnCode.Success)
             {
-                _log.SharingRefused(source.C, source.B, refusal);
+                _log.SharingRefused(source.C, source.B, refusal, RefusalReason.OfMemory(refusal));
                 return refusal;
             }
 

@@ -120,6 +120,18 @@ internal sealed class CallSlot
     /// <inheritdoc cref="OwnSession"/>
     public SharedBuffer? Buffer { get; set; }
 
+    /// <summary>Why the guest's message is refused, for the log; <see langword="null"/> if it is not, or if that is logged already.</summary>
+    public string? Refusal { get; set; }
+
+    /// <summary>Notes why the message is refused.</summary>
+    /// <returns><paramref name="answer"/>, what it is answered.</returns>
+    public T Refuse<T>(T answer, string reason)
+        where T : struct
+    {
+        Refusal = reason;
+        return answer;
+    }
+
     /// <summary>Where the guest finds the results.</summary>
     public GuestAddress MessageAddress { get; set; }
 

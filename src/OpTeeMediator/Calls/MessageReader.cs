@@ -27,24 +27,25 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
     {
         refusal = TeeReturnCode.Success;
         slot.Clear();
+        slot.Refusal = null;
         uint functionId = registers.FunctionId.WithoutHint.Value;
         if (!MessagePlace.TryFind(functionId, registers, incarnation.Memory, reserved, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
         {
-            return OpTeeSmc.ReturnBadAddress;
+            return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
 
         ref Message message = ref slot.Message;
         Span<byte> bytes = message.Bytes;
         if (!memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
         {
-            return OpTeeSmc.ReturnBadAddress;
+            return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
         }
 
         uint parameters = message.Header.ParameterCount;
         int rpcSize = functionId == OpTeeSmc.CallWithArgument ? 0 : OpTeeMessage.Size(RpcParameters);
         if (parameters > OpTeeMessage.MaximumParameters || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
         {
-            return OpTeeSmc.ReturnBadAddress;
+            return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
         }
 
         slot.MessageAddress = place.Start;
@@ -58,7 +59,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                     Session? session = incarnation.Sessions.Find(message.Header.Session);
                     slot.Session = session;
                     InterleavingPoint.Reach("MessageReader.Prepare: session published");
-                    refusal = session is { IsOpen: true } ? TeeReturnCode.Success : TeeReturnCode.BadParameters;
+                    refusal = session is { IsOpen: true } ? TeeReturnCode.Success : slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
                 }
 
                 break;
@@ -89,14 +90,14 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
             || message.Parameters[0].Attributes != Meta
             || message.Parameters[1].Attributes != Meta)
         {
-            return TeeReturnCode.BadParameters;
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaMissing);
         }
 
         TeeLogin login = (TeeLogin)message.Parameters[1].C;
         bool hasIdentity = login is TeeLogin.User or TeeLogin.Group or TeeLogin.Application or TeeLogin.UserApplication or TeeLogin.GroupApplication;
         if (!hasIdentity && login is not (TeeLogin.Public or TeeLogin.Kernel))
         {
-            return TeeReturnCode.BadParameters;
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownLogin);
         }
 
         slot.Request.Application = message.Parameters[0].Uuid;
@@ -110,7 +111,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
         int count = (int)message.Header.ParameterCount - slot.FirstParameter;
         if (count > TeeRequest.ParameterCount)
         {
-            return TeeReturnCode.BadParameters;
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.TooManyParameters);
         }
 
         Span<TeeParameter> parameters = slot.Request.Parameters;
@@ -146,7 +147,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
     {
         if ((source.Attributes & OpTeeMessage.AttributeMeta) != 0)
         {
-            return TeeReturnCode.BadParameters;
+            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaAttribute);
         }
 
         uint type = source.Type;
@@ -160,7 +161,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 {
                     if (!source.IsNothing)
                     {
-                        return TeeReturnCode.BadParameters;
+                        return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
                     }
 
                     // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a reference of size 0 fits it.
@@ -170,7 +171,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
 
                 if (source.A > buffer.Size || source.B > buffer.Size - source.A)
                 {
-                    return TeeReturnCode.Security;
+                    return slot.Refuse(TeeReturnCode.Security, RefusalReason.OutsideBuffer);
                 }
 
                 InterleavingPoint.Reach("MessageReader.Resolve: buffer found");
@@ -187,7 +188,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 return TeeReturnCode.Success;
 
             default:
-                return TeeReturnCode.BadParameters;
+                return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownType);
         }
     }
 }

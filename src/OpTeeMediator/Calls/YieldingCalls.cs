@@ -86,7 +86,7 @@ internal sealed class YieldingCalls
             slot = StartWithoutSlot(registers, out uint refused);
             if (slot is null)
             {
-                return Answer(ref registers, refused);
+                return Refuse(ref registers, refused, RefusalReason.NoCallSlot);
             }
         }
 
@@ -104,7 +104,7 @@ internal sealed class YieldingCalls
 
         if (answer != OpTeeSmc.ReturnOk)
         {
-            SmcOutcome refused = Refuse(ref registers, answer);
+            SmcOutcome refused = Refuse(ref registers, answer, slot.Refusal ?? RefusalReason.DriverEnded);
             slot.Release();
             return refused;
         }
@@ -140,7 +140,7 @@ internal sealed class YieldingCalls
         uint resumeInformation = (uint)registers[3];
         if (Slots.WithIndex(CallSlot.IndexOf(resumeInformation)) is not { } slot || !slot.TryResume(resumeInformation))
         {
-            return Refuse(ref registers, OpTeeSmc.ReturnResume);
+            return Refuse(ref registers, OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation);
         }
 
         held = slot;
@@ -328,7 +328,7 @@ internal sealed class YieldingCalls
                 return Finish(slot, CancelCalls(slot, incarnation), reached: false, ref registers);
 
             default:
-                SmcOutcome refused = Refuse(ref registers, OpTeeSmc.ReturnBadCommand);
+                SmcOutcome refused = Refuse(ref registers, OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
                 slot.Release();
                 return refused;
         }
@@ -349,10 +349,14 @@ internal sealed class YieldingCalls
 
     private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
     {
-        if (slot.Message.Header.ParameterCount != 0
-            || incarnation.Sessions.Find(slot.Message.Header.Session) is not { } session)
+        if (slot.Message.Header.ParameterCount != 0)
         {
-            return TeeResult.FromTee(TeeReturnCode.BadParameters);
+            return TeeResult.FromTee(slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters));
+        }
+
+        if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { } session)
+        {
+            return TeeResult.FromTee(slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession));
         }
 
         foreach (CallSlot other in Slots.All)
@@ -519,6 +523,10 @@ internal sealed class YieldingCalls
         else
         {
             _books.ReturnTemporaryBuffers(slot);
+            if (slot.Refusal is { } reason)
+            {
+                _log.MessageRefused(slot.Message.Header.Command, slot.Message.Header.Session, result.Code, reason);
+            }
         }
 
         if (!slot.Incarnation!.IsRetired)
@@ -559,9 +567,9 @@ internal sealed class YieldingCalls
         }
     }
 
-    private SmcOutcome Refuse(ref SmcRegisters registers, uint answer)
+    private SmcOutcome Refuse(ref SmcRegisters registers, uint answer, string reason)
     {
-        _log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), answer);
+        _log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), answer, reason);
         return Answer(ref registers, answer);
     }
 

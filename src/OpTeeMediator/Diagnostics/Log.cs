@@ -6,20 +6,23 @@ namespace OpTeeMediator.Diagnostics;
 /// <summary>Every message the core logs. Event ids are stable: 1000–1099 guests, 1100–1199 backends, 1200–1299 life cycle, 1300–1399 forwarding.</summary>
 internal static partial class Log
 {
-    [LoggerMessage(1000, LogLevel.Debug, "Yielding call 0x{FunctionId:x8} with argument 0x{Argument:x} refused: {Answer}")]
-    public static partial void CallRefused(this ILogger log, uint functionId, ulong argument, uint answer);
+    [LoggerMessage(1000, LogLevel.Debug, "Call 0x{FunctionId:x8} with argument 0x{Argument:x} refused, {Answer}: {Reason}")]
+    public static partial void CallRefused(this ILogger log, uint functionId, ulong argument, uint answer, string? reason);
 
     [LoggerMessage(1001, LogLevel.Debug, "Trusted application {Application} is not among those this VM may reach")]
     public static partial void ApplicationRefused(this ILogger log, Guid application);
 
-    [LoggerMessage(1002, LogLevel.Debug, "Sharing of memory with cookie 0x{Cookie:x}, {Size} bytes, refused: {Code}")]
-    public static partial void SharingRefused(this ILogger log, ulong cookie, ulong size, TeeReturnCode code);
+    [LoggerMessage(1002, LogLevel.Debug, "Sharing of memory with cookie 0x{Cookie:x}, {Size} bytes, refused, {Code}: {Reason}")]
+    public static partial void SharingRefused(this ILogger log, ulong cookie, ulong size, TeeReturnCode code, string reason);
 
     [LoggerMessage(1003, LogLevel.Debug, "A driver of the guest ends with {Sessions} sessions, {Buffers} shared buffers and {Calls} calls in flight")]
     public static partial void DriverEnds(this ILogger log, int sessions, int buffers, int calls);
 
     [LoggerMessage(1004, LogLevel.Debug, "The guest's answer to RPC {Command} was refused: {Reason}")]
     public static partial void RpcAnswerRefused(this ILogger log, uint command, string reason);
+
+    [LoggerMessage(1005, LogLevel.Debug, "Message with command {Command} and session {Session} refused, {Code}: {Reason}")]
+    public static partial void MessageRefused(this ILogger log, uint command, uint session, TeeReturnCode code, string reason);
 
     [LoggerMessage(1100, LogLevel.Error, "The TEE backend failed in {Operation}; the guest gets TEE_ERROR_COMMUNICATION. Entries like this suppressed before it: {Suppressed}")]
     public static partial void BackendFailed(this ILogger log, TeeOperation operation, long suppressed, Exception exception);
@@ -64,8 +67,8 @@ internal static partial class Log
     [LoggerMessage(1303, LogLevel.Error, "OP-TEE answered {Answer} to VM_CREATED of VM {Id}, whose driver starts anew; the guest has no TEE until it tries again")]
     public static partial void CreationRefused(this ILogger log, int id, uint answer);
 
-    [LoggerMessage(1304, LogLevel.Debug, "Memory with cookie 0x{Cookie:x}, {Size} bytes, which the guest offers for RPCs, refused: {Code}")]
-    public static partial void RpcMemoryRefused(this ILogger log, ulong cookie, ulong size, TeeReturnCode code);
+    [LoggerMessage(1304, LogLevel.Debug, "Memory with cookie 0x{Cookie:x}, {Size} bytes, which the guest offers for RPCs, refused, {Code}: {Reason}")]
+    public static partial void RpcMemoryRefused(this ILogger log, ulong cookie, ulong size, TeeReturnCode code, string reason);
 
     [LoggerMessage(1305, LogLevel.Debug, "An RPC message of OP-TEE cannot be delivered: the guest has no memory at {Address}")]
     public static partial void RpcUndeliverable(this ILogger log, Memory.GuestAddress address);

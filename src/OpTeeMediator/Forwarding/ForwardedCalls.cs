@@ -243,31 +243,39 @@ internal sealed class ForwardedCalls
         uint functionId = registers.FunctionId.WithoutHint.Value;
         if (functionId != OpTeeSmc.CallWithArgument && !_hasRpcArgument)
         {
-            return Refuse(ref registers, OpTeeSmc.ReturnBadCommand);
+            return Refuse(ref registers, OpTeeSmc.ReturnBadCommand, RefusalReason.NotAgreed);
         }
 
         ForwardedCall? call = TryTake();
         if (call is null)
         {
-            return Refuse(ref registers, InFlight > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory);
+            return Refuse(ref registers, InFlight > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory, RefusalReason.NoCallSlot);
         }
 
         uint answer = Prepare(call, functionId, registers, out TeeReturnCode refusal);
         if (answer != OpTeeSmc.ReturnOk || refusal != TeeReturnCode.Success)
         {
+            string? reason = call.Refusal;
             if (answer == OpTeeSmc.ReturnOk)
             {
+                if (reason is not null)
+                {
+                    _log.MessageRefused(call.Message.Header.Command, call.Message.Header.Session, refusal, reason);
+                }
+
                 WriteRefusal(call, refusal);
+                Release(call);
+                return Answer(ref registers, answer);
             }
 
             Release(call);
-            return Refuse(ref registers, answer);
+            return Refuse(ref registers, answer, reason);
         }
 
         if (!TryWriteShadow(call, out SmcRegisters forwarded))
         {
             Abandon(call);
-            return Refuse(ref registers, OpTeeSmc.ReturnNoMemory);
+            return Answer(ref registers, OpTeeSmc.ReturnNoMemory);
         }
 
         return Enter(call, ref forwarded, ref registers);
@@ -287,7 +295,7 @@ internal sealed class ForwardedCalls
         uint information = (uint)registers.X3;
         if (CallOf(information) is not { } call || !call.TryResume(information))
         {
-            return Refuse(ref registers, OpTeeSmc.ReturnResume);
+            return Refuse(ref registers, OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation);
         }
 
         SmcRegisters forwarded = default;
@@ -329,7 +337,13 @@ internal sealed class ForwardedCalls
         return (uint)index < (uint)_calls.Length ? _calls[index] : null;
     }
 
-    private static SmcOutcome Refuse(ref SmcRegisters registers, uint answer) => Answer(ref registers, answer, 0, 0, 0);
+    private SmcOutcome Refuse(ref SmcRegisters registers, uint answer, string? reason)
+    {
+        _log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), answer, reason);
+        return Answer(ref registers, answer);
+    }
+
+    private static SmcOutcome Answer(ref SmcRegisters registers, uint answer) => Answer(ref registers, answer, 0, 0, 0);
 
     private static SmcOutcome Answer(ref SmcRegisters registers, uint x0, ulong x1, ulong x2, ulong x3)
     {
@@ -344,23 +358,24 @@ internal sealed class ForwardedCalls
     private uint Prepare(ForwardedCall call, uint functionId, in SmcRegisters registers, out TeeReturnCode refusal)
     {
         refusal = TeeReturnCode.Success;
+        call.Refusal = null;
         if (!_books.TryFindMessage(functionId, registers, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
         {
-            return OpTeeSmc.ReturnBadAddress;
+            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
 
         ref Message message = ref call.Message;
         Span<byte> bytes = message.Bytes;
         if (!_memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
         {
-            return OpTeeSmc.ReturnBadAddress;
+            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
         }
 
         uint parameters = message.Header.ParameterCount;
         int rpcSize = functionId == OpTeeSmc.CallWithArgument ? 0 : OpTeeMessage.Size(_opTee.RpcParameters);
         if (parameters > OpTeeMessage.MaximumParameters || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
         {
-            return OpTeeSmc.ReturnBadAddress;
+            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
         }
 
         call.MessageAddress = place.Start;
@@ -381,22 +396,31 @@ internal sealed class ForwardedCalls
                 return OpTeeSmc.ReturnOk;
 
             case OpTeeMessage.CommandUnregisterSharedMemory:
-                refusal = parameters == 1 && (call.Buffer = _books.MakeUnusable(message.Parameters[0].C)) is not null
-                    ? TeeReturnCode.Success
-                    : TeeReturnCode.BadParameters;
+                refusal = CheckUnregistration(call);
                 return OpTeeSmc.ReturnOk;
 
             case OpTeeMessage.CommandCloseSession:
             case OpTeeMessage.CommandCancel:
             case OpTeeMessage.CommandDoBottomHalf:
             case OpTeeMessage.CommandStopAsyncNotification:
-                refusal = parameters == 0 ? TeeReturnCode.Success : TeeReturnCode.BadParameters;
+                refusal = parameters == 0 ? TeeReturnCode.Success : call.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters);
                 return OpTeeSmc.ReturnOk;
 
             default:
                 // What we do not know may carry addresses.
-                return OpTeeSmc.ReturnBadCommand;
+                return call.Refuse(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
         }
+    }
+
+    private TeeReturnCode CheckUnregistration(ForwardedCall call)
+    {
+        if (call.Message.Header.ParameterCount != 1)
+        {
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+        }
+
+        call.Buffer = _books.MakeUnusable(call.Message.Parameters[0].C);
+        return call.Buffer is not null ? TeeReturnCode.Success : call.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
     }
 
     private TeeReturnCode CheckOpening(ForwardedCall call)
@@ -404,12 +428,14 @@ internal sealed class ForwardedCalls
         ref Message message = ref call.Message;
         if (message.Header.ParameterCount < Message.MetaParameters || message.Parameters[0].Attributes != Meta || message.Parameters[1].Attributes != Meta)
         {
-            return TeeReturnCode.BadParameters;
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaMissing);
         }
 
         message.Parameters[0].C = 0;
         TeeReturnCode refusal = CheckParameters(call, Message.MetaParameters);
-        return refusal == TeeReturnCode.Success && !_sessions.TryBeginOpening() ? TeeReturnCode.OutOfMemory : refusal;
+        return refusal == TeeReturnCode.Success && !_sessions.TryBeginOpening()
+            ? call.Refuse(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits)
+            : refusal;
     }
 
     /// <summary>Checks an application's parameters, and clears what OP-TEE has no use for: a word without meaning may hold an address.</summary>
@@ -419,7 +445,7 @@ internal sealed class ForwardedCalls
         int count = (int)message.Header.ParameterCount;
         if (count > first + TeeRequest.ParameterCount)
         {
-            return TeeReturnCode.BadParameters;
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.TooManyParameters);
         }
 
         for (int index = first; index < count; index++)
@@ -427,7 +453,7 @@ internal sealed class ForwardedCalls
             ref MessageParameter parameter = ref message.Parameters[index];
             if ((parameter.Attributes & OpTeeMessage.AttributeMeta) != 0)
             {
-                return TeeReturnCode.BadParameters;
+                return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaAttribute);
             }
 
             bool isPageList = (parameter.Attributes & OpTeeMessage.AttributeNonContiguous) != 0;
@@ -451,7 +477,7 @@ internal sealed class ForwardedCalls
                 case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut:
                     if (!_books.TryTranslate(parameter.C, out ulong teeCookie))
                     {
-                        return TeeReturnCode.BadParameters;
+                        return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
                     }
 
                     parameter.C = teeCookie;
@@ -465,8 +491,11 @@ internal sealed class ForwardedCalls
                     parameter.C = 0;
                     break;
 
+                case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut:
+                    return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotForwardable);
+
                 default:
-                    return TeeReturnCode.BadParameters;
+                    return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownType);
             }
         }
 
@@ -496,9 +525,14 @@ internal sealed class ForwardedCalls
     private TeeReturnCode EnterBuffer(ForwardedCall call)
     {
         ref readonly MessageParameter parameter = ref call.Message.Parameters[0];
-        if (call.Message.Header.ParameterCount != 1 || parameter.Attributes != PageList)
+        if (call.Message.Header.ParameterCount != 1)
         {
-            return TeeReturnCode.BadParameters;
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+        }
+
+        if (parameter.Attributes != PageList)
+        {
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotAPageList);
         }
 
         TeeReturnCode code = _books.TryEnterPageList(parameter.A, parameter.B, parameter.C, BufferRole.Registered, out SharedBuffer? buffer);
@@ -515,7 +549,7 @@ internal sealed class ForwardedCalls
         call.Buffer = buffer;
         if (code != TeeReturnCode.Success)
         {
-            _log.SharingRefused(parameter.C, parameter.B, code);
+            _log.SharingRefused(parameter.C, parameter.B, code, RefusalReason.OfMemory(code));
         }
 
         return code;
@@ -561,7 +595,7 @@ internal sealed class ForwardedCalls
     {
         if (!TryMakeCall(call, ref forwarded))
         {
-            return Refuse(ref registers, OpTeeSmc.ReturnNoMemory);
+            return Answer(ref registers, OpTeeSmc.ReturnNoMemory);
         }
 
         uint answer = (uint)forwarded.X0;

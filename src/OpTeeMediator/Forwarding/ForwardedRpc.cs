@@ -157,7 +157,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
         TeeReturnCode code = TryEnterMessageBuffer(address, call.RequestedSize, cookie, out SharedBuffer? buffer);
         if (code != TeeReturnCode.Success)
         {
-            log.RpcMemoryRefused(cookie, call.RequestedSize, code);
+            log.RpcMemoryRefused(cookie, call.RequestedSize, code, RefusalReason.OfMemory(code));
             RefuseMessageBuffer(ref forwarded);
             if (cookie != 0)
             {
@@ -336,7 +336,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
             return;
         }
 
-        log.RpcMemoryRefused(offer.C, offer.B, code);
+        log.RpcMemoryRefused(offer.C, offer.B, code, RefusalReason.OfMemory(code));
         result.Attributes = OpTeeMessage.TypeTemporaryOutput;
         result.A = UnusableAddress;
         result.B = requestedSize; // too little memory OP-TEE would keep to itself, and never have it freed

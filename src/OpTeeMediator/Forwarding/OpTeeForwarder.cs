@@ -98,7 +98,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         ValidateShadowPages(physical, options.ShadowPages);
         _opTee = opTee;
         _options = options;
-        _log = NonThrowingLogger.Create<OpTeeForwarder>(options.LoggerFactory);
+        _log = new VmLogger(NonThrowingLogger.Create<OpTeeForwarder>(options.LoggerFactory), options.Name);
         OpTeeCapabilities offered = options.Capabilities & ~OpTeeCapabilities.AsynchronousNotifications;
         if (options.NotificationInterrupt is not null)
         {
@@ -524,8 +524,15 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     {
         const uint Uniprocessor = 1;
         uint guest = (uint)registers.X1;
-        if ((guest & ~Uniprocessor) != 0 || !TryBeginDriver())
+        if ((guest & ~Uniprocessor) != 0)
         {
+            _log.CallRefused(OpTeeSmc.ExchangeCapabilities, guest, OpTeeSmc.ReturnNotAvailable, RefusalReason.UnknownCapability);
+            return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+        }
+
+        if (!TryBeginDriver())
+        {
+            _log.CallRefused(OpTeeSmc.ExchangeCapabilities, guest, OpTeeSmc.ReturnNotAvailable, RefusalReason.EarlierDriver);
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
 

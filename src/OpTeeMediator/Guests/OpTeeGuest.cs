@@ -68,7 +68,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         }
 
         _options = options;
-        _log = NonThrowingLogger.Create<OpTeeGuest>(options.LoggerFactory);
+        _log = new VmLogger(NonThrowingLogger.Create<OpTeeGuest>(options.LoggerFactory), options.Name);
         NonThrowingGuestMemory guestMemory = new(memory, _log);
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
@@ -310,7 +310,9 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NotHandled;
         }
 
-        return id.IsFast ? _fastCalls.Handle(functionId, ref registers) : Answer(ref registers, OpTeeSmc.ReturnBadCommand);
+        return id.IsFast
+            ? _fastCalls.Handle(functionId, ref registers)
+            : Refuse(ref registers, OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCall);
     }
 
     private static SmcOutcome AnswerDisposed(uint functionId, ref SmcRegisters registers)
@@ -327,9 +329,14 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
     {
         const uint Uniprocessor = 1;
-        if (((uint)registers.X1 & ~Uniprocessor) != 0 || !TryBeginIncarnation())
+        if (((uint)registers.X1 & ~Uniprocessor) != 0)
         {
-            return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+            return Refuse(ref registers, OpTeeSmc.ReturnNotAvailable, RefusalReason.UnknownCapability);
+        }
+
+        if (!TryBeginIncarnation())
+        {
+            return Refuse(ref registers, OpTeeSmc.ReturnNotAvailable, RefusalReason.EarlierDriver);
         }
 
         const OpTeeCapabilities Derived = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.AsynchronousNotifications;
@@ -446,6 +453,12 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private bool IsIdle => _calls.Slots.CountOf(_calls.Incarnation) == 0;
 
     private Incarnation NewIncarnation() => new(_options.Limits.Sessions, _options.Limits.Buffers);
+
+    private SmcOutcome Refuse(ref SmcRegisters registers, uint answer, string reason)
+    {
+        _log.CallRefused(registers.FunctionId.Value, (uint)registers.X1, answer, reason);
+        return Answer(ref registers, answer);
+    }
 
     private static SmcOutcome Answer(ref SmcRegisters registers, uint answer)
     {

@@ -6,12 +6,14 @@ namespace OpTeeMediator.Tests.Linux;
 /// <summary>Keeps what is logged.</summary>
 internal sealed class ListLoggerFactory : ILoggerFactory, ILogger
 {
-    private readonly ConcurrentQueue<(int EventId, string Message)> _entries = new();
+    private readonly ConcurrentQueue<(LogLevel Level, int EventId, string Message)> _entries = new();
 
     /// <summary>What happens with each message besides.</summary>
     internal Action? OnMessage { get; set; }
 
     internal IEnumerable<int> EventIds => _entries.Select(entry => entry.EventId);
+
+    internal IEnumerable<LogLevel> Levels => _entries.Select(entry => entry.Level);
 
     internal IEnumerable<string> Messages => _entries.Select(entry => entry.Message);
 
@@ -28,7 +30,7 @@ internal sealed class ListLoggerFactory : ILoggerFactory, ILogger
 
     public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
-        _entries.Enqueue((eventId.Id, formatter(state, exception)));
+        _entries.Enqueue((logLevel, eventId.Id, formatter(state, exception)));
         OnMessage?.Invoke();
     }
 

@@ -549,7 +549,8 @@ internal sealed class ForwardedCalls
         call.Buffer = buffer;
         if (code != TeeReturnCode.Success)
         {
-            _log.SharingRefused(parameter.C, parameter.B, code, RefusalReason.OfMemory(code));
+            bool isTaken = code == TeeReturnCode.BadParameters && _books.TryTranslate(parameter.C, out _);
+            _log.SharingRefused(parameter.C, parameter.B, code, isTaken ? RefusalReason.CookieTaken : RefusalReason.OfMemory(code));
         }
 
         return code;
@@ -601,7 +602,7 @@ internal sealed class ForwardedCalls
         uint answer = (uint)forwarded.X0;
         if (!IsRpc(answer))
         {
-            return Refuse(ref registers, Finish(call, answer, isForGuest: true, out _));
+            return Answer(ref registers, Finish(call, answer, isForGuest: true, out _));
         }
 
         ulong x1 = 0;

@@ -84,6 +84,7 @@ internal sealed class ForwardedWordsTests
     public void Invoke_WordsWithoutMeaning_AreCleared()
     {
         _ = _vm.Share(ForwarderBench.Cookie, 1);
+        ulong teeCookie = _vm.Partition.Memory.Single().Cookie;
         uint session = _vm.Open();
         ulong page = _vm.Driver.MessagePage;
         _vm.Driver.WriteMessage(page, new GuestMessage(
@@ -106,7 +107,7 @@ internal sealed class ForwardedWordsTests
             default,
             new GuestParameter(OpTeeMessage.TypeValueInOut, 1, 2),
             new GuestParameter(OpTeeMessage.TypeTemporaryOutput, 0, 3),
-            new GuestParameter(OpTeeMessage.TypeRegisteredInput, 4, 5, ForwarderBench.Cookie),
+            new GuestParameter(OpTeeMessage.TypeRegisteredInput, 4, 5, teeCookie),
         }));
     }
 
@@ -143,12 +144,13 @@ internal sealed class ForwardedWordsTests
     public void UnregisterShm_AttributesAndAddresses_OnlyTheCookieReachesOpTee(ulong attributes)
     {
         _ = _vm.Share(ForwarderBench.Cookie, 1);
+        ulong teeCookie = _vm.Partition.Memory.Single().Cookie;
 
         uint answer = _vm.Driver.TrySend(new GuestMessage(
             OpTeeMessage.CommandUnregisterSharedMemory, new GuestParameter(attributes, Garbage, Garbage, ForwarderBench.Cookie)));
 
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(_parameters, Is.EqualTo(new[] { GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie) }));
+        Assert.That(_parameters, Is.EqualTo(new[] { GuestParameter.RegisteredIn(0, 0, teeCookie) }));
         Assert.That(_vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
     }
 
@@ -167,7 +169,7 @@ internal sealed class ForwardedWordsTests
 
         Assert.That(_vm.Driver.Register([page], 0x40, 0, ForwarderBench.Cookie).ReturnCode, Is.Zero);
 
-        Assert.That(_vm.Partition.Find(ForwarderBench.Cookie), Is.EqualTo(_vm.PhysicalOf([page])));
+        Assert.That(_vm.Partition.Memory.Single().Pages, Is.EqualTo(_vm.PhysicalOf([page])));
         Assert.That(_vm.Driver.Register([page], 0, 0, ForwarderBench.Cookie + 1).ReturnCode, Is.EqualTo(BadParameters));
     }
 }

@@ -105,9 +105,15 @@ internal sealed class RefusalLogTests
         await using GuestBench guest = new(new OpTeeGuestOptions { Name = "tiny" });
         _ = guest.Share(Cookie, 1);
 
+        ForwarderBench forwarder = new();
+        ForwardedVm vm = forwarder.Create(options: new OpTeeForwarderOptions { Name = "tiny" });
+        _ = vm.Share(Cookie, 1);
+
         _ = guest.Driver.Register([guest.Driver.AllocatePage()], 0, 0x1000, Cookie);
+        _ = vm.Driver.Register([vm.Driver.AllocatePage()], 0, 0x1000, Cookie);
 
         AssertOneEntry(guest.Loggers, RefusalReason.CookieTaken);
+        AssertOneEntry(forwarder.Loggers, RefusalReason.CookieTaken);
     }
 
     [Test]

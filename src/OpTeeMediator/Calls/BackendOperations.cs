@@ -100,6 +100,66 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         }
     }
 
+    /// <summary>Closes a session that a driver has left, and waits for it.</summary>
+    /// <returns>What the backend threw.</returns>
+    public static Exception? CloseAndWait(ITeeSession session, TeeRequest request)
+    {
+        try
+        {
+            Wait(session.CloseAsync(request));
+            return null;
+        }
+        catch (Exception exception)
+        {
+            return exception;
+        }
+    }
+
+    /// <summary>Unregisters a buffer that a driver has left, and waits for it.</summary>
+    /// <returns>What the backend threw.</returns>
+    public Exception? UnregisterAndWait(TeeSharedMemory buffer)
+    {
+        try
+        {
+            Wait(partition.UnregisterMemoryAsync(buffer));
+            return null;
+        }
+        catch (Exception exception)
+        {
+            return exception;
+        }
+    }
+
+    /// <summary>Resets the TEE with its VM.</summary>
+    /// <returns>What the backend threw.</returns>
+    public async ValueTask<Exception?> ResetAsync()
+    {
+        try
+        {
+            await partition.ResetAsync();
+            return null;
+        }
+        catch (Exception exception)
+        {
+            return exception;
+        }
+    }
+
+    /// <summary>Tells the TEE that the VM is gone.</summary>
+    /// <returns>What the backend threw.</returns>
+    public async ValueTask<Exception?> DisposeAsync()
+    {
+        try
+        {
+            await partition.DisposeAsync();
+            return null;
+        }
+        catch (Exception exception)
+        {
+            return exception;
+        }
+    }
+
     /// <summary>Asks the backend to end an operation early.</summary>
     public void Cancel(TeeRequest request)
     {
@@ -122,8 +182,8 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         {
             return request.Operation switch
             {
-                TeeOperation.InvokeCommand => request.Session!.Execution,
-                TeeOperation.CloseSession => slot.OwnSession!.Backend!.Execution,
+                TeeOperation.InvokeCommand => slot.Session!.Execution,
+                TeeOperation.CloseSession => slot.OwnSession!.Execution,
                 TeeOperation.OpenSession => partition.ExecutionOf(request.Operation, request.Application),
                 _ => partition.ExecutionOf(request.Operation, Guid.Empty),
             };
@@ -134,6 +194,32 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
             bool isEnding = request.Operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
             return isEnding ? usesWorkers ? TeeExecution.Worker : TeeExecution.Inline : null;
         }
+    }
+
+    /// <summary>Where the operations of a session run that was opened.</summary>
+    /// <returns><see cref="TeeExecution.Worker"/> if the backend does not know, because the session must be closed at least.</returns>
+    public TeeExecution ExecutionOf(ITeeSession session)
+    {
+        try
+        {
+            return session.Execution;
+        }
+        catch (Exception exception)
+        {
+            _ = BackendFailed(TeeOperation.OpenSession, exception);
+            return TeeExecution.Worker;
+        }
+    }
+
+    private static void Wait(ValueTask operation)
+    {
+        if (!operation.IsCompletedSuccessfully)
+        {
+            operation.AsTask().GetAwaiter().GetResult();
+            return;
+        }
+
+        operation.GetAwaiter().GetResult();
     }
 
     private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);

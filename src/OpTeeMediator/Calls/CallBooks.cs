@@ -194,6 +194,8 @@ internal sealed class CallBooks
         }
 
         bool returnsBuffer = false;
+        bool isOpened = slot.Request is { Operation: TeeOperation.OpenSession, Session: not null } && result.IsSuccess;
+        TeeExecution execution = isOpened ? _operations.ExecutionOf(slot.Request.Session!) : default;
         using (incarnation.Gate.Enter())
         {
             switch (slot.Request.Operation)
@@ -205,6 +207,7 @@ internal sealed class CallBooks
                     }
 
                     slot.OwnSession!.Backend = slot.Request.Session;
+                    slot.OwnSession.Execution = execution;
                     slot.OwnSession.IsOpen = result.IsSuccess;
                     if (!result.IsSuccess)
                     {

@@ -44,6 +44,7 @@ internal sealed class CallSlot
     private int _isCancelDelivered;
     private int _parked;
     private int _isWaitedFor;
+    private int _isAwaited;
     private volatile bool _isAsleep;
     private Timer? _parkTimer;
 
@@ -305,7 +306,15 @@ internal sealed class CallSlot
     public void Await(ValueTask<TeeResult> operation)
     {
         _awaiter = operation.GetAwaiter();
-        _awaiter.UnsafeOnCompleted(_onCompleted);
+        Volatile.Write(ref _isAwaited, 1);
+        try
+        {
+            _awaiter.UnsafeOnCompleted(_onCompleted);
+        }
+        catch (Exception) when (Interlocked.Exchange(ref _isAwaited, 0) == 0)
+        {
+            // The backend's own awaitable has both thrown and completed: the completion counts.
+        }
     }
 
     /// <summary>Ends the operation. Called once by whichever thread saw it end.</summary>
@@ -321,6 +330,9 @@ internal sealed class CallSlot
             Wake();
         }
     }
+
+    /// <summary>The backend threw where nothing can be answered.</summary>
+    public void NotifyBackendFailed(Exception exception) => _ = _calls.Operations.BackendFailed(Request.Operation, exception);
 
     /// <summary>The backend wants to call the guest.</summary>
     /// <returns><see langword="false"/> if the guest is gone.</returns>
@@ -570,6 +582,11 @@ internal sealed class CallSlot
 
     private void CompleteFromAwaiter()
     {
+        if (Interlocked.Exchange(ref _isAwaited, 0) == 0)
+        {
+            return;
+        }
+
         TeeResult result;
         try
         {

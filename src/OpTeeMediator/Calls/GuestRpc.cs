@@ -120,12 +120,23 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         }
         else
         {
-            _core.SetResult(code);
+            Continue();
         }
     }
 
-    /// <summary>Lets the backend go on; on its worker.</summary>
-    public void Continue() => _core.SetResult(_answer);
+    /// <summary>Lets the backend go on; on its worker, or inline.</summary>
+    public void Continue()
+    {
+        try
+        {
+            _core.SetResult(_answer);
+        }
+        catch (Exception exception)
+        {
+            // A continuation of the backend's own making, outside of any async method.
+            slot.NotifyBackendFailed(exception);
+        }
+    }
 
     TeeReturnCode IValueTaskSource<TeeReturnCode>.GetResult(short token) => _core.GetResult(token);
 

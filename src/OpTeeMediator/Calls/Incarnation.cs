@@ -3,8 +3,13 @@ using OpTeeMediator.SharedMemory;
 namespace OpTeeMediator.Calls;
 
 /// <summary>One life of a guest's driver: its sessions and its shared memory. It ends with the driver, the guest or the VM.</summary>
+/// <remarks>
+/// Used again for a later driver once it is torn down, so that a guest that starts its driver again and again costs no memory. Session ids go on
+/// from those of the earlier driver. A call that found this object in its earlier life sees that it is retired, or belongs to the later driver.
+/// </remarks>
 internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
 {
+    private readonly ManualResetEventSlim _freed = new(false);
     private volatile bool _isRetired;
 
     /// <summary>Memory for RPC messages that waits for the next call.</summary>
@@ -33,9 +38,27 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
 
     public void Retire()
     {
+        _freed.Reset();
         using (Gate.Enter())
         {
             _isRetired = true;
+        }
+    }
+
+    /// <summary>All that the driver had is freed.</summary>
+    public void NotifyFreed() => _freed.Set();
+
+    /// <summary>Waits until all that the driver had is freed.</summary>
+    /// <returns><see langword="false"/> if it takes longer.</returns>
+    public bool WaitUntilFreed(TimeSpan atMost) => _freed.Wait(atMost);
+
+    /// <summary>Begins the life of a later driver.</summary>
+    public void Reuse()
+    {
+        RpcBuffers.Clear();
+        using (Gate.Enter())
+        {
+            _isRetired = false;
         }
     }
 }

@@ -19,6 +19,16 @@ internal sealed class RpcBufferCache
         }
     }
 
+    /// <summary>Drops all, for a later driver: the memory is the guest's, and an earlier driver's.</summary>
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            _buffers.Clear();
+            _isEnabled = false;
+        }
+    }
+
     /// <summary>ENABLE_SHM_CACHE.</summary>
     public void Enable()
     {

@@ -13,6 +13,9 @@ internal sealed class Session(uint id, Guid application)
     /// <summary>The backend's session, once it is open.</summary>
     public ITeeSession? Backend { get; set; }
 
+    /// <summary>Where the backend's session runs its operations, as it said when it was opened.</summary>
+    public TeeExecution Execution { get; set; }
+
     /// <summary>Whether commands may be invoked: not while it is being opened or closed.</summary>
     public bool IsOpen { get; set; }
 }

@@ -9,6 +9,7 @@ internal sealed class SessionTable(int capacity)
     private readonly Session?[] _sessions = new Session?[capacity];
     private uint _generation;
     private int _searchFrom;
+    private int _removeFrom;
 
     public int Count { get; private set; }
 
@@ -50,8 +51,20 @@ internal sealed class SessionTable(int capacity)
         }
     }
 
-    /// <summary>Any one session, for whoever closes them all.</summary>
-    public Session? FindAny() => Array.Find(_sessions, session => session is not null);
+    /// <summary>Any one session, for the one that removes them all while none is added; the search goes on where it stopped.</summary>
+    public Session? FindAny()
+    {
+        for (; _removeFrom < _sessions.Length; _removeFrom++)
+        {
+            if (_sessions[_removeFrom] is { } session)
+            {
+                return session;
+            }
+        }
+
+        _removeFrom = 0;
+        return null;
+    }
 
     // Places are used in turn, and each turn has a generation of its own, so that an old id finds nothing.
     private void Advance()

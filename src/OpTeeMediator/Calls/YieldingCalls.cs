@@ -40,12 +40,22 @@ internal sealed class YieldingCalls
         _incarnation = incarnation;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
-        if (usesWorkers)
+        if (!usesWorkers)
+        {
+            return;
+        }
+
+        try
         {
             foreach (CallSlot slot in Slots.All)
             {
                 slot.Worker = new CallWorker(this, slot, $"optee {environment.Name}/{slot.Index}");
             }
+        }
+        catch
+        {
+            StopWorkers();
+            throw;
         }
     }
 
@@ -126,7 +136,7 @@ internal sealed class YieldingCalls
             Session session = slot.Session!;
             request.CommandId = slot.Message.Header.Function;
             request.Session = session.Backend;
-            return Run(slot, request.Session!.Execution, ref registers);
+            return Run(slot, session.Execution, ref registers);
         }
 
         return StartOther(slot, incarnation, refusal, ref registers);
@@ -160,6 +170,15 @@ internal sealed class YieldingCalls
     public SmcRegisterSet RegistersToResume(ulong x3) =>
         Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcChannel.AllocationAnswer : RpcChannel.ResumeInformation;
 
+    /// <summary>Ends the threads of the slots. No operation runs any more.</summary>
+    public void StopWorkers()
+    {
+        foreach (CallSlot slot in Slots.All)
+        {
+            slot.Worker?.Stop();
+        }
+    }
+
     /// <summary>Returns memory that a call has had from the guest.</summary>
     public void ReturnBuffer(SharedBuffer buffer) => _buffers.Return(buffer);
 
@@ -182,7 +201,19 @@ internal sealed class YieldingCalls
 
         try
         {
-            _books.ReturnTemporaryBuffers(slot);
+            if (slot.IsHeld)
+            {
+                _books.Forget(slot);
+            }
+            else if (slot.IsWithBackend)
+            {
+                _ = _books.Settle(slot, slot.Result);
+            }
+            else
+            {
+                _books.ReturnTemporaryBuffers(slot);
+            }
+
             _rpc.Forget(slot);
         }
         catch (Exception exception)
@@ -228,9 +259,9 @@ internal sealed class YieldingCalls
                 }
             }
 
-            // The next one is set before the present one is retired.
+            // The next one is set before the present one is retired. The same object again may be a later life, which is not retired.
             Incarnation next = _incarnation;
-            if (next == incarnation)
+            if (next == incarnation && incarnation.IsRetired && _incarnation == incarnation)
             {
                 refusal = TeeReturnCode.Success;
                 return OpTeeSmc.ReturnUnknownFunction;
@@ -518,6 +549,8 @@ internal sealed class YieldingCalls
     {
         if (reached)
         {
+            // Before, so that Abort does not do it a second time.
+            slot.IsWithBackend = false;
             result = _books.Settle(slot, result);
         }
         else

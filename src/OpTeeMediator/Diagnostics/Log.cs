@@ -46,8 +46,8 @@ internal static partial class Log
     [LoggerMessage(1200, LogLevel.Warning, "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
     public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);
 
-    [LoggerMessage(1201, LogLevel.Error, "What an earlier life of the guest's driver left could not be freed")]
-    public static partial void TeardownFailed(this ILogger log, Exception exception);
+    [LoggerMessage(1201, LogLevel.Error, "What an earlier driver of the guest left could not be freed. Entries like this suppressed before it: {Suppressed}")]
+    public static partial void TeardownFailed(this ILogger log, long suppressed, Exception exception);
 
     [LoggerMessage(1202, LogLevel.Error, "The TEE backend could not be reset with its VM; what its applications keep may be from before the reset")]
     public static partial void BackendResetFailed(this ILogger log, Exception exception);

@@ -301,7 +301,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
         catch (Exception exception)
         {
-            _log.TeardownFailed(exception);
+            _log.TeardownFailed(0, exception);
         }
         finally
         {

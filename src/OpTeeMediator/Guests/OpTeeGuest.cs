@@ -35,7 +35,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private readonly NonThrowingInterruptLine? _line;
     private readonly ILogger _log;
     private readonly Lock _lifeCycle = new();
-    private readonly List<Task> _teardowns = [];
+    private readonly Teardown _teardown;
+    private Task _lastReset = Task.CompletedTask;
     private Task? _disposal;
     private volatile bool _isDisposed;
 
@@ -74,23 +75,36 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
         _buffers = new SharedBufferPool(guestMemory, _budget);
         _line = options.NotificationInterrupt is { } line ? new NonThrowingInterruptLine(line, _log) : null;
-        TeeAccess access = options.Access ?? backend.DefaultAccess;
-        _partition = backend.CreatePartition(new TeeVirtualMachine(options.Name, access, limits.Calls, options.LoggerFactory));
-        _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
-        CallEnvironment environment = new(
-            options.Name,
-            guestMemory,
-            options.ReservedSharedMemory,
-            _partition,
-            access,
-            _buffers,
-            limits.Calls,
-            options.Quantum,
-            options.ParkAfter,
-            new NotificationQueue(_line),
-            _log);
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
-        _calls = new YieldingCalls(environment, NewIncarnation());
+        TeeAccess access = options.Access ?? backend.DefaultAccess ?? TeeAccess.None;
+        TeeVirtualMachine virtualMachine =
+            new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory));
+        _partition = backend.CreatePartition(virtualMachine) ?? throw new TeeUnavailableException("The backend returned no partition.");
+        try
+        {
+            _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
+            CallEnvironment environment = new(
+                options.Name,
+                guestMemory,
+                options.ReservedSharedMemory,
+                _partition,
+                access,
+                _buffers,
+                limits.Calls,
+                options.Quantum,
+                options.ParkAfter,
+                new NotificationQueue(_line),
+                _log);
+            _calls = new YieldingCalls(environment, NewIncarnation());
+            _teardown = new Teardown(_calls, _buffers, NewIncarnation, options.Name, _log);
+        }
+        catch
+        {
+            _calls?.StopWorkers();
+            _line?.Dispose();
+            DisposePartition();
+            throw;
+        }
     }
 
     /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
@@ -163,17 +177,16 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
     public async Task ResetAsync()
     {
-        Task teardown;
+        Task reset;
         lock (_lifeCycle)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
-            teardown = ResetBackendAsync(Replace(_calls.Incarnation, NewIncarnation()));
-
-            // The partition is not disposed of before.
-            _teardowns.Add(teardown);
+            Replace(_calls.Incarnation, _teardown.Next());
+            reset = ResetBackendAsync(_lastReset);
+            _lastReset = reset;
         }
 
-        await WaitOrWarn(teardown);
+        await WaitOrWarn(reset);
     }
 
     /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin.</summary>
@@ -225,8 +238,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             if (!_isDisposed)
             {
                 _isDisposed = true;
-                _ = Replace(_calls.Incarnation, _calls.Incarnation);
-                _disposal = WithdrawAsync([.. _teardowns]);
+                Replace(_calls.Incarnation, _calls.Incarnation);
+                _disposal = WithdrawAsync(_lastReset);
             }
 
             disposal = _disposal!;
@@ -364,77 +377,70 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return true;
         }
 
-        Task teardown;
+        Incarnation present;
         lock (_lifeCycle)
         {
-            Incarnation present = _calls.Incarnation;
+            present = _calls.Incarnation;
             if (present.IsEmpty && _calls.Slots.CountOf(present) == 0)
             {
                 _calls.Notifications.Reset();
                 return true;
             }
 
-            _ = _teardowns.RemoveAll(task => task.IsCompleted);
-            if (_isDisposed || _teardowns.Count >= MaximumTeardowns)
+            if (_isDisposed || _teardown.Count >= MaximumTeardowns)
             {
                 return false;
             }
 
-            teardown = Replace(present, NewIncarnation());
+            Replace(present, _teardown.Next());
         }
 
         // Mostly done within the quantum, so that the new driver finds the whole budget.
-        _ = teardown.Wait(_options.Quantum);
+        _ = present.WaitUntilFreed(_options.Quantum);
         return true;
     }
 
-    private Task Replace(Incarnation present, Incarnation next)
+    private void Replace(Incarnation present, Incarnation next)
     {
-        TaskCompletionSource teardown = new(TaskCreationOptions.RunContinuationsAsynchronously);
         _log.DriverEnds(present.Sessions.Count, present.Memory.Count, _calls.Slots.CountOf(present));
         _calls.Incarnation = next;
         _calls.Notifications.Reset();
-        _teardowns.Add(teardown.Task);
-        Teardown.Begin(_calls, _partition, _buffers, present, failure =>
-        {
-            if (failure is not null)
-            {
-                _log.TeardownFailed(failure);
-            }
-
-            teardown.SetResult();
-        });
-        return teardown.Task;
+        _teardown.Begin(present);
     }
 
-    private async Task ResetBackendAsync(Task teardown)
+    private async Task ResetBackendAsync(Task earlierReset)
     {
-        await teardown;
-        try
+        await earlierReset;
+        await _teardown.WhenAllEnded();
+        if (await _calls.Operations.ResetAsync() is { } failure)
         {
-            await _partition.ResetAsync();
-        }
-        catch (Exception exception)
-        {
-            _log.BackendResetFailed(exception);
+            _log.BackendResetFailed(failure);
         }
     }
 
-    private async Task WithdrawAsync(Task[] teardowns)
+    private async Task WithdrawAsync(Task lastReset)
     {
-        await Task.WhenAll(teardowns);
-        foreach (CallSlot slot in _calls.Slots.All)
+        await lastReset;
+        await _teardown.WhenAllEnded();
+        _teardown.Stop();
+        _calls.StopWorkers();
+        _line?.Dispose();
+        if (await _calls.Operations.DisposeAsync() is { } failure)
         {
-            slot.Worker?.Stop();
+            _log.TeardownFailed(0, failure);
         }
+    }
 
+    /// <summary>Disposes of the partition of a VM that could not be created.</summary>
+    private void DisposePartition()
+    {
         try
         {
-            await _partition.DisposeAsync();
+            _partition.DisposeAsync().AsTask().GetAwaiter().GetResult();
         }
         catch (Exception exception)
         {
-            _log.TeardownFailed(exception);
+            _log.TeardownFailed(0, exception);
         }
     }
 

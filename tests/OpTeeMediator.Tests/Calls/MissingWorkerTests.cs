@@ -11,13 +11,23 @@ internal sealed class MissingWorkerTests
     private const ulong Cookie = 0xffff_0000_0938_5a80;
 
     private GuestBench _bench = null!;
+    private bool _hasRun;
+    private int _closed;
     private uint _session;
 
     [SetUp]
     public void SetUp()
     {
+        _hasRun = false;
+        _closed = 0;
+
         // Asked whether it uses workers when the VM is created: it does not.
         _bench = new GuestBench();
+        _bench.Backend.OnOpen = request =>
+        {
+            request.Session = new SessionOnWorker(this);
+            return ValueTask.FromResult(TeeResult.Success);
+        };
         _session = _bench.Open();
         _ = _bench.Share(Cookie, 1);
         _bench.Backend.Execution = TeeExecution.Worker;
@@ -30,17 +40,10 @@ internal sealed class MissingWorkerTests
     [Test]
     public void Invoke_SessionAsksForAWorker_IsRefusedAndNotRun()
     {
-        bool hasRun = false;
-        _bench.Backend.OnInvoke = _ =>
-        {
-            hasRun = true;
-            return ValueTask.FromResult(TeeResult.Success);
-        };
-
         GuestMessage answer = _bench.Driver.Invoke(_session, 0);
 
         Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo(((uint)TeeReturnCode.Communication, (uint)TeeOrigin.Communication)));
-        Assert.That(hasRun, Is.False);
+        Assert.That(_hasRun, Is.False);
     }
 
     [Test]
@@ -67,11 +70,11 @@ internal sealed class MissingWorkerTests
     public async Task CloseSession_AsksForAWorker_IsRefusedAndClosedByTheTeardown()
     {
         uint answer = _bench.Driver.CloseSession(_session).ReturnCode;
-        int open = _bench.Backend.OpenSessions;
+        int closed = _closed;
 
         await _bench.Guest.ResetAsync();
 
-        Assert.That((answer, open, _bench.Backend.OpenSessions), Is.EqualTo(((uint)TeeReturnCode.Communication, 1, 0)));
+        Assert.That((answer, closed, _closed), Is.EqualTo(((uint)TeeReturnCode.Communication, 0, 1)));
     }
 
     [Test]
@@ -94,5 +97,22 @@ internal sealed class MissingWorkerTests
 
         Assert.That(_bench.Loggers.EventIds.Count(id => id == WorkerMissing), Is.EqualTo(1));
         Assert.That(_bench.Loggers.Messages, Has.Some.Contains("UsesWorkers"));
+    }
+
+    private sealed class SessionOnWorker(MissingWorkerTests test) : ITeeSession
+    {
+        public TeeExecution Execution => TeeExecution.Worker;
+
+        public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
+        {
+            test._hasRun = true;
+            return ValueTask.FromResult(TeeResult.Success);
+        }
+
+        public ValueTask CloseAsync(TeeRequest request)
+        {
+            test._closed++;
+            return ValueTask.CompletedTask;
+        }
     }
 }

@@ -18,7 +18,7 @@ internal sealed class BufferReuseTests
     private const int Attackers = 3;
     private const ulong PagesOfOne = 1 << 20;
     private const ulong Cookie = 0x20;
-    private const int Rounds = 100;
+    private const int Rounds = 300;
 
     // With OPTEE_MEDIATOR_FULL.
     private static readonly TimeSpan Duration = TimeSpan.FromMinutes(10);

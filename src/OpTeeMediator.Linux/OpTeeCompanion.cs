@@ -176,7 +176,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             }
 
             SmcOutcome outcome = tee.Call(ref registers, inputs);
-            if (functionId == OpTeeSmc.ExchangeCapabilities)
+            if (functionId == OpTeeSmc.ExchangeCapabilities && outcome.Kind == SmcOutcomeKind.Handled)
             {
                 registers.X1 &= ~(ulong)NotOffered;
             }

@@ -256,6 +256,7 @@ internal sealed class DeathTests
 
     [TestCase(OpTeeSmc.CallWithArgument)]
     [TestCase(OpTeeSmc.CallsCount)]
+    [TestCase(OpTeeSmc.ExchangeCapabilities)]
     public async Task Call_AllCoresAreInUse_IsRepeatedAfterAQuantum(uint functionId)
     {
         await using CompanionBench bench = new(CompanionBench.Options() with { AnswerDeadline = 2 * LongEnough });
@@ -276,12 +277,13 @@ internal sealed class DeathTests
         Assert.That(inside.Wait(LongEnough), Is.True);
         SmcRegisters registers = default;
         registers.X0 = functionId;
+        registers.X1 = ulong.MaxValue;
 
         SmcOutcome outcome = await Task.Run(() => bench.Companion.Handle(ref registers, SmcRegisterSet.All)).WaitAsync(LongEnough);
         isFree.Set();
         await Task.WhenAll(others);
 
-        Assert.That((outcome, registers.X0), Is.EqualTo((SmcOutcome.Retry, (ulong)functionId)));
+        Assert.That((outcome, registers.X0, registers.X1), Is.EqualTo((SmcOutcome.Retry, (ulong)functionId, ulong.MaxValue)));
         Assert.That(bench.Call(OpTeeSmc.CallsCount).X0, Is.Zero);
     }
 

@@ -7,6 +7,11 @@ namespace OpTeeMediator.MachineTests;
 /// <summary>Boots a machine without EL3 once for the tests of a fixture: its guests have an OP-TEE of their own beside them.</summary>
 public abstract class CompanionFixture : MachineFixture
 {
+    /// <summary>What the fixtures test.</summary>
+    internal const string Companions = "`OpTeeCompanion`";
+
+    protected override string Subject => Companions;
+
     /// <summary>A guest with an OP-TEE of its own.</summary>
     protected static GuestOptions Companion { get; } = new() { Tee = "companion", Log = "information" };
 

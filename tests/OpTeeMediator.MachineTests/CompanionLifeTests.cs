@@ -51,7 +51,14 @@ internal sealed class CompanionLifeTests : CompanionFixture
         await AssertThatXtestPassesAsync(guest, "1004");
         Task<CommandResult>[] clients = [.. Enumerable.Range(0, 2).Select(cpu =>
             guest.RunAsync($"taskset {1 << cpu} xtest --sha-perf -s 1048576 -n 100000 > /dev/null 2>&1", seconds: 180))];
-        await Task.Delay(TimeSpan.FromSeconds(5));
+
+        // Until each has spent a second in OP-TEE, which is the system's time.
+        (await guest.RunAsync("""
+            until [ "$(pidof xtest | wc -w)" = 2 ]; do sleep 0.1; done
+            for process in $(pidof xtest); do
+              until [ "$(cut -d ' ' -f 15 "/proc/$process/stat")" -ge 100 ]; do sleep 0.1; done
+            done
+            """)).Succeeded();
         Assert.That(clients.Any(client => client.IsCompleted), Is.False);
 
         (await Machine.RunAsync($"{MachineFiles.Program("stop-companion")} $(pidof kvmvmm)")).Succeeded();

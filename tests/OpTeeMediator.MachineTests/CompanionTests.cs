@@ -16,6 +16,7 @@ internal sealed class CompanionTests : CompanionFixture
         ["1001", "1002", "1004", "1005", "1006", "1007", "1013", "1027", "1028", "1033", "2001", "4001", "4101", "6001", "8001"];
 
     [Test]
+    [Category(Representative)]
     public async Task Driver_AtBoot_IsInitializedWithNotifications()
     {
         await using Guest guest = await Guest.StartAsync(Machine, 1, Companion);
@@ -40,6 +41,7 @@ internal sealed class CompanionTests : CompanionFixture
     }
 
     [Test]
+    [Category(Representative)]
     public async Task Xtest_WithTheGuestsOwnSupplicant_Passes()
     {
         await using Guest guest = await StartGuestAsync(1, Companion);
@@ -64,8 +66,10 @@ internal sealed class CompanionTests : CompanionFixture
         await using Guest guest = await StartGuestAsync(1, Companion);
 
         // When it says so its application is loaded.
-        Task<CommandResult> call = await guest.Console.StartAsync($"{MachineFiles.Program("wait-in-tee")} 20000", TimeSpan.FromSeconds(120), "waits");
-        await Task.Delay(TimeSpan.FromSeconds(1));
+        int milliseconds = (int)(10_000 * Deadlines.Factor);
+        Task<CommandResult> call = await guest.Console.StartAsync(
+            $"{MachineFiles.Program("wait-in-tee")} {milliseconds}", TimeSpan.FromMinutes(2), "waits");
+        (await guest.RunAsync("until grep -q msleep_interruptible /proc/$(pidof wait-in-tee)/wchan; do sleep 0.1; done")).Succeeded();
 
         string before = (await Machine.RunAsync(Used)).Succeeded();
         string calls = (await guest.RunAsync($"""
@@ -114,6 +118,7 @@ internal sealed class CompanionTests : CompanionFixture
     }
 
     [Test]
+    [Category(Representative)]
     public async Task FourVcpus_AtTheSameTime_AreServed()
     {
         await using Guest guest = await StartGuestAsync(1, Companion with { Cpus = 4 });

@@ -49,7 +49,7 @@ internal sealed class FaultTests : MachineFixture
         (await Machine.RunAsync("killall tee-supplicant")).Succeeded();
 
         Task<XtestRun> xtest = XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(2), "1004");
-        await Task.Delay(TimeSpan.FromSeconds(5));
+        (await WaitForVmmInAsync("optee_supp_thrd_req")).Succeeded();
         CommandResult meanwhile = await guest.RunAsync("nproc", seconds: 20);
         bool endedWithoutSupplicant = xtest.IsCompleted;
         (await Machine.RunAsync("tee-supplicant -d")).Succeeded();
@@ -67,10 +67,10 @@ internal sealed class FaultTests : MachineFixture
         {
             await using Guest victim = await Guest.StartAsync(Machine, 1, new GuestOptions());
 
-            // In its last part an application waits for two seconds. Not while the host's supplicant works for the call: Debian's ends when whom it answers has gone.
+            // Not while the host's supplicant works for the call: Debian's ends when the process that it answers is gone.
             Task calls = await victim.Console.StartAsync(
-                $"{MachineFiles.Program("fill")} 0x100000 8 60 & xtest -t regression 1009", TimeSpan.FromMinutes(3), "regression_1009.4 TEE Wait");
-            await Task.Delay(TimeSpan.FromMilliseconds(500));
+                $"{MachineFiles.Program("fill")} 0x100000 8 600 & {MachineFiles.Program("wait-in-tee")} 600000", TimeSpan.FromMinutes(11), "waits");
+            (await WaitForVmmInAsync("msleep_interruptible")).Succeeded();
             Assert.That(calls.IsCompleted, Is.False);
             await victim.KillAsync();
         }
@@ -79,4 +79,8 @@ internal sealed class FaultTests : MachineFixture
         XtestRun run = await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(2), "1004");
         Assert.That(run.Failures, Is.Empty, run.ToString());
     }
+
+    /// <summary>Waits until a thread of the VMM sleeps in a function of the host's kernel.</summary>
+    private Task<CommandResult> WaitForVmmInAsync(string function) =>
+        Machine.RunAsync($"until grep -q {function} /proc/$(pidof kvmvmm)/task/*/wchan; do sleep 0.1; done 2> /dev/null");
 }

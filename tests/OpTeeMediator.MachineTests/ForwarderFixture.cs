@@ -21,6 +21,8 @@ public abstract class ForwarderFixture(PartitionedMachineOptions options) : Part
     /// <summary>All SMCs that the secure world has seen.</summary>
     protected RecordingMonitor? Monitor { get; private set; }
 
+    protected override string Subject => "`OpTeeForwarder`";
+
     protected override ISmcHandler CreateHandler()
     {
         Monitor = new RecordingMonitor(Machine.Monitor);

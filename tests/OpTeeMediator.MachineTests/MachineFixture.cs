@@ -1,5 +1,6 @@
 using OpTeeMediator.Machines;
 using OpTeeMediator.Machines.Agents;
+using OpTeeMediator.Machines.Compatibility;
 
 namespace OpTeeMediator.MachineTests;
 
@@ -7,6 +8,9 @@ namespace OpTeeMediator.MachineTests;
 /// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine and fail under CI.</remarks>
 public abstract class MachineFixture
 {
+    /// <summary>The category of tests that <c>tests/run --full</c> also runs with the newest Linux and OP-TEE.</summary>
+    internal const string Representative = "Representative";
+
     private static readonly Lazy<Task<string>> Disk = new(MachineFiles.BuildAsync);
 
     private Machine? _machine;
@@ -42,6 +46,7 @@ public abstract class MachineFixture
         try
         {
             await StopAsync();
+            await RecordAsync();
         }
         finally
         {
@@ -59,6 +64,26 @@ public abstract class MachineFixture
     /// <summary>What a fixture ends before its machine goes.</summary>
     /// <returns>A task.</returns>
     protected virtual Task StopAsync() => Task.CompletedTask;
+
+    /// <summary>What this fixture tests, for the table of what is known to work; <see langword="null"/> if it has no line in it.</summary>
+    protected virtual string? Subject => null;
+
+    private async Task RecordAsync()
+    {
+        if (Subject is not null && _machine is not null && CompatibilityRecord.Folder is not null)
+        {
+            MachinePackages packages = await MachinePackages.ReadAsync();
+            TestContext.ResultAdapter result = TestContext.CurrentContext.Result;
+            await new CompatibilityRecord(
+                Subject,
+                _machine.Kernel,
+                [.. _machine.GuestKernels],
+                Options.HasSecureWorld || Subject == CompanionFixture.Companions ? packages.OpTee : "",
+                $"{packages.Supplicant}, {packages.Xtest}",
+                result.PassCount,
+                result.FailCount).KeepAsync();
+        }
+    }
 
     private static async Task<string> DiskAsync()
     {

@@ -1,4 +1,6 @@
+using OpTeeMediator.Machines;
 using OpTeeMediator.Machines.Agents;
+using OpTeeMediator.Machines.Compatibility;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Smccc;
 
@@ -41,6 +43,7 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
         try
         {
             await StopAsync();
+            await RecordAsync();
             await (Handler is IAsyncDisposable handler ? handler.DisposeAsync() : ValueTask.CompletedTask);
         }
         finally
@@ -63,4 +66,24 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
     /// <summary>What a fixture ends before its machine goes.</summary>
     /// <returns>A task.</returns>
     protected virtual Task StopAsync() => Task.CompletedTask;
+
+    /// <summary>What this fixture tests, for the table of what is known to work; <see langword="null"/> if it has no line in it.</summary>
+    protected virtual string? Subject => null;
+
+    private async Task RecordAsync()
+    {
+        if (Subject is not null && _machine is not null && CompatibilityRecord.Folder is not null)
+        {
+            MachinePackages packages = await MachinePackages.ReadAsync();
+            TestContext.ResultAdapter result = TestContext.CurrentContext.Result;
+            await new CompatibilityRecord(
+                Subject,
+                "",
+                _machine.GuestKernel.Length == 0 ? [] : [_machine.GuestKernel],
+                _machine.HasSecureWorld ? packages.OpTee : "",
+                $"{packages.Supplicant}, {packages.Xtest}",
+                result.PassCount,
+                result.FailCount).KeepAsync();
+        }
+    }
 }

@@ -7,6 +7,7 @@ namespace OpTeeMediator.MachineTests;
 
 /// <summary>A guest with a single vCPU whose TEE is in the VMM's process: applications that answer at once, that call their guest, that take long.</summary>
 [TestFixture]
+[Category(MachineFixture.Representative)]
 internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee = "software", Cpus = 1 })
 {
     private const string Driver = "/sys/bus/platform/drivers/optee";
@@ -18,6 +19,8 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
 
     private static readonly string Client = MachineFiles.Program("guest-calls");
     private static readonly string OtherClient = MachineFiles.Program("sum");
+
+    protected override string Subject => "`SoftwareTee`";
 
     [TearDown]
     public async Task StopTheSupplicant() => (await Guest.RunAsync(StopSupplicant)).Succeeded();
@@ -63,7 +66,8 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
     public async Task File_BeforeThereIsASupplicant_WaitsForItWhileOtherCallsPass()
     {
         Task<CommandResult> writing = Guest.RunAsync($"{Client} write folder/early 'a text'", seconds: 120);
-        string meanwhile = (await Guest.RunAsync($"sleep 1; {OtherClient} 40 2 echo; {Client} time > /dev/null && echo time")).Succeeded();
+        string meanwhile = (await Guest.RunAsync(
+            $"until grep -q optee_supp_thrd_req /proc/$(pidof guest-calls)/wchan; do sleep 0.1; done; {OtherClient} 40 2 echo; {Client} time > /dev/null && echo time")).Succeeded();
         bool endedWithoutSupplicant = writing.IsCompleted;
         (await Guest.RunAsync(StartSupplicant)).Succeeded();
         (await writing).Succeeded();

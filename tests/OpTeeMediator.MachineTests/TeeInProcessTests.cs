@@ -8,9 +8,12 @@ namespace OpTeeMediator.MachineTests;
 /// <summary>Linux' driver on a partitioned machine without a secure world, its TEE in this process: the quickest check with a real driver.</summary>
 [TestFixture(1)]
 [TestFixture(2)]
+[Category(MachineFixture.Representative)]
 internal sealed class TeeInProcessTests(int cpus) : PartitionedFixture(new PartitionedMachineOptions { Cpus = cpus, HasSecureWorld = false })
 {
     private readonly SoftwareTee _tee = new(new SoftwareTeeOptions());
+
+    protected override string Subject => "`SoftwareTee`, partitioned machine";
 
     protected override ISmcHandler CreateHandler() => new OpTeeGuest(Machine.Memory, _tee);
 

@@ -53,6 +53,7 @@ public sealed class Guest : IAsyncDisposable
 
             await console.WaitForAsync(ready, TimeSpan.Zero);
             Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
+            await machine.NoteGuestAsync(console);
             return guest;
         }
         catch

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
 using OpTeeMediator.Machines.Agents;
@@ -29,6 +30,7 @@ public sealed class Machine : IAsyncDisposable
 
     private readonly string _folder;
     private readonly Process _process;
+    private readonly ConcurrentDictionary<string, bool> _guestKernels = new();
     private AgentLine? _host;
 
     private Machine(string folder, Process process)
@@ -39,6 +41,12 @@ public sealed class Machine : IAsyncDisposable
 
     /// <summary>The agent on the host.</summary>
     public AgentLine Host => _host ?? throw new InvalidOperationException("The machine has not booted.");
+
+    /// <summary>The version of its Linux, such as <c>6.12.117</c>.</summary>
+    public string Kernel { get; private set; } = "";
+
+    /// <summary>The versions of Linux of the guests that have run on it.</summary>
+    public IReadOnlyCollection<string> GuestKernels => [.. _guestKernels.Keys];
 
     /// <summary>Boots a machine.</summary>
     /// <param name="options">How it is to be.</param>
@@ -66,6 +74,7 @@ public sealed class Machine : IAsyncDisposable
         {
             await machine.ConnectAsync();
             Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
+            machine.Kernel = await ReadKernelAsync(machine.Host);
             return machine;
         }
         catch
@@ -80,6 +89,17 @@ public sealed class Machine : IAsyncDisposable
     /// <param name="seconds">How long it may take on an idle computer.</param>
     /// <returns>How it ended.</returns>
     public Task<CommandResult> RunAsync(string script, int seconds = 60) => Host.RunAsync(script, TimeSpan.FromSeconds(seconds));
+
+    /// <summary>Notes the version of a guest's Linux.</summary>
+    /// <param name="console">The guest's console.</param>
+    /// <returns>A task.</returns>
+    internal async Task NoteGuestAsync(AgentLine console) => _guestKernels[await ReadKernelAsync(console)] = true;
+
+    /// <summary>The version of Linux somewhere.</summary>
+    /// <param name="line">Where.</param>
+    /// <returns>Without Debian's suffix.</returns>
+    internal static async Task<string> ReadKernelAsync(AgentLine line) =>
+        (await line.RunAsync("uname -r | sed 's/[^0-9.].*//'", Asks)).Output;
 
     /// <summary>Connects to the line of a guest's console.</summary>
     /// <param name="number">1 to 4.</param>

@@ -94,6 +94,12 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <summary>The agent in the guest.</summary>
     public AgentLine Console => _console ?? throw new InvalidOperationException("The machine has not booted.");
 
+    /// <summary>The version of the guest's Linux.</summary>
+    public string GuestKernel { get; private set; } = "";
+
+    /// <summary>Whether OP-TEE runs on it.</summary>
+    public bool HasSecureWorld => _options.HasSecureWorld;
+
     /// <summary>Completes when the guest has switched itself off; fails when the mediator did.</summary>
     public Task Off => _off.Task;
 
@@ -166,6 +172,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
         _ = await Task.WhenAny(ready, _off.Task, _process!.WaitForExitAsync(), Task.Delay(Deadlines.Scale(Boots)));
         await _console.WaitForAsync(ready, TimeSpan.Zero);
         Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
+        GuestKernel = await Machine.ReadKernelAsync(_console);
     }
 
     /// <summary>Runs a shell script in the guest.</summary>

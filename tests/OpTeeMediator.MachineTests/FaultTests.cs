@@ -67,9 +67,11 @@ internal sealed class FaultTests : MachineFixture
         {
             await using Guest victim = await Guest.StartAsync(Machine, 1, new GuestOptions());
 
-            // Not while the host's supplicant works for the call: Debian's ends when the process that it answers is gone.
+            // Not while the host's supplicant works for the call: Debian's ends when the process that it answers is gone. OP-TEE does not cancel
+            // the call of a process that is killed: the VMM ends when its wait is over.
+            int milliseconds = (int)(3000 * Deadlines.Factor);
             Task calls = await victim.Console.StartAsync(
-                $"{MachineFiles.Program("fill")} 0x100000 8 600 & {MachineFiles.Program("wait-in-tee")} 600000", TimeSpan.FromMinutes(11), "waits");
+                $"{MachineFiles.Program("fill")} 0x100000 8 600 & {MachineFiles.Program("wait-in-tee")} {milliseconds}", TimeSpan.FromMinutes(11), "waits");
             (await WaitForVmmInAsync("msleep_interruptible")).Succeeded();
             Assert.That(calls.IsCompleted, Is.False);
             await victim.KillAsync();

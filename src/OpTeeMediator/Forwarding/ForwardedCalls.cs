@@ -45,6 +45,7 @@ internal sealed class ForwardedCalls
     private readonly bool _hasRpcArgument;
     private readonly ForwardedSessions _sessions;
     private int _nextToEnd;
+    private int _delayed;
     private volatile bool _takesNotifications;
     private volatile bool _cachesRpcMessages;
     private volatile bool _isStateUnknown;
@@ -215,23 +216,38 @@ internal sealed class ForwardedCalls
 
     /// <summary>Suspends a call that cannot begin yet: the guest takes its interrupts and tries again.</summary>
     /// <remarks>
-    /// The guest keeps X1 to X3 of FOREIGN_INTR as they are, so they say what to begin. To forge such a resume is to make the call.
+    /// The guest keeps X1 to X3 of FOREIGN_INTR as they are, so they say what to begin. As many calls begin so as were delayed.
     /// </remarks>
-    public static SmcOutcome Delay(ref SmcRegisters registers)
+    public SmcOutcome Delay(ref SmcRegisters registers)
     {
+        _ = Interlocked.Increment(ref _delayed);
         uint begin = registers.FunctionId.WithoutHint.Value == OpTeeSmc.CallWithArgument ? BeginWithArgument : BeginWithRpcArgument;
         return Answer(ref registers, OpTeeSmc.ReturnRpcForeignInterrupt, (uint)registers.X1, (uint)registers.X2, begin);
     }
 
+    /// <summary>The driver whose calls are delayed has gone.</summary>
+    public void ForgetDelayed() => Volatile.Write(ref _delayed, 0);
+
     /// <summary>Makes a delayed call out of its resume.</summary>
     /// <returns><see langword="false"/> if these registers resume no delayed call.</returns>
-    public static bool TryTakeDelayed(ref SmcRegisters registers)
+    public bool TryTakeDelayed(ref SmcRegisters registers)
     {
         uint begin = (uint)registers.X3;
         if (registers.FunctionId.WithoutHint.Value != OpTeeSmc.ReturnFromRpc || begin is not (BeginWithArgument or BeginWithRpcArgument))
         {
             return false;
         }
+
+        int delayed;
+        do
+        {
+            delayed = Volatile.Read(ref _delayed);
+            if (delayed == 0)
+            {
+                return false;
+            }
+        }
+        while (Interlocked.CompareExchange(ref _delayed, delayed - 1, delayed) != delayed);
 
         registers.X0 = begin == BeginWithArgument ? OpTeeSmc.CallWithArgument : OpTeeSmc.CallWithRpcArgument;
         return true;

@@ -57,8 +57,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     // Of the cleanup: when it began, whether it is given up, and what the new driver has asked for meanwhile.
     private long _cleanupStart;
     private bool _isCleanupStuck;
-    private volatile bool _wantsRpcMessagesCached;
-    private volatile bool _wantsNotifications;
+    private int _wantsRpcMessagesCached;
+    private int _wantsNotifications;
     private int _inside;
 
     /// <summary>Announces a VM to OP-TEE, with default options.</summary>
@@ -221,8 +221,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
         try
         {
-            _wantsRpcMessagesCached = false;
-            _wantsNotifications = false;
+            ForgetWishes();
             if (former != Unannounced && _recreations >= _options.RecreationLimit)
             {
                 int before = former;
@@ -393,7 +392,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
 
-        if (ForwardedCalls.TryTakeDelayed(ref registers))
+        if (_calls.TryTakeDelayed(ref registers))
         {
             functionId = registers.FunctionId.Value;
         }
@@ -586,7 +585,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         finally
         {
             // Whatever happens: others wait for the end of this phase.
-            Volatile.Write(ref _phase, former);
+            EndPiece(former);
         }
     }
 
@@ -609,16 +608,18 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
             case OpTeeSmc.EnableShmCache:
                 // Linux would wait indefinitely for any other answer.
-                _wantsRpcMessagesCached = true;
+                _ = Interlocked.Exchange(ref _wantsRpcMessagesCached, 1);
+                FulfilWishesIfRunning();
                 return Answer(ref registers, OpTeeSmc.ReturnOk);
 
             case OpTeeSmc.DisableShmCache:
                 // The new driver has no buffers there.
-                _wantsRpcMessagesCached = false;
+                _ = Interlocked.Exchange(ref _wantsRpcMessagesCached, 0);
                 return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
 
             case OpTeeSmc.EnableAsyncNotification when HasNotifications:
-                _wantsNotifications = true;
+                _ = Interlocked.Exchange(ref _wantsNotifications, 1);
+                FulfilWishesIfRunning();
                 return Answer(ref registers, OpTeeSmc.ReturnOk);
 
             default:
@@ -638,15 +639,15 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             }
             finally
             {
-                Volatile.Write(ref _phase, phase);
+                EndPiece(phase);
             }
         }
 
         return phase switch
         {
             Running => null,
-            InCleanup => ForwardedCalls.Delay(ref registers),
-            CleaningUp when !_isCleanupStuck => ForwardedCalls.Delay(ref registers),
+            InCleanup => _calls.Delay(ref registers),
+            CleaningUp when !_isCleanupStuck => _calls.Delay(ref registers),
             _ => Answer(ref registers, OpTeeSmc.ReturnNotAvailable),
         };
     }
@@ -663,8 +664,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
         if (isNewDriver)
         {
-            _wantsRpcMessagesCached = false;
-            _wantsNotifications = false;
+            ForgetWishes();
         }
 
         CleanupProgress progress;
@@ -676,7 +676,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
         return progress switch
         {
-            CleanupProgress.Done => EndCleanup(),
+            CleanupProgress.Done => Running,
             CleanupProgress.Failed => Recreate(),
             _ when Stopwatch.GetElapsedTime(_cleanupStart) >= _options.ShutdownDeadline => Recreate(),
             _ => CleaningUp,
@@ -700,7 +700,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             switch (_calls.CleanUp())
             {
                 case CleanupProgress.Done:
-                    return EndCleanup();
+                    return Running;
 
                 case CleanupProgress.Advanced when Stopwatch.GetElapsedTime(start) < _options.ShutdownDeadline:
                     break;
@@ -726,23 +726,41 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         _isCleanupStuck = false;
     }
 
-    /// <summary>OP-TEE has nothing of the earlier driver any more: does what the new one has asked for meanwhile.</summary>
-    private int EndCleanup()
+    /// <summary>Ends a piece of the cleanup.</summary>
+    private void EndPiece(int phase)
     {
+        InterleavingPoint.Reach("OpTeeForwarder.EndPiece: about to change the phase");
+
+        // Who has a wish notes it and then looks at the phase; this changes the phase and then looks for wishes. One of the two sees the other.
+        _ = Interlocked.Exchange(ref _phase, phase);
+        FulfilWishesIfRunning();
+    }
+
+    /// <summary>Does what the new driver has asked for during the cleanup, if that has ended.</summary>
+    private void FulfilWishesIfRunning()
+    {
+        if (Volatile.Read(ref _phase) != Running)
+        {
+            return;
+        }
+
         SmcRegisters unused = default;
-        if (_wantsRpcMessagesCached)
+        if (Interlocked.Exchange(ref _wantsRpcMessagesCached, 0) != 0)
         {
             _ = EnableShmCache(ref unused);
         }
 
-        if (_wantsNotifications)
+        if (Interlocked.Exchange(ref _wantsNotifications, 0) != 0)
         {
             _ = EnableNotifications(ref unused);
         }
+    }
 
-        _wantsRpcMessagesCached = false;
-        _wantsNotifications = false;
-        return Running;
+    private void ForgetWishes()
+    {
+        _calls.ForgetDelayed();
+        _ = Interlocked.Exchange(ref _wantsRpcMessagesCached, 0);
+        _ = Interlocked.Exchange(ref _wantsNotifications, 0);
     }
 
     /// <summary>Has OP-TEE destroy the VM and create it again, as often as that is allowed.</summary>
@@ -785,7 +803,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return Unannounced;
         }
 
-        return EndCleanup();
+        return Running;
     }
 
     private void ReportRecreationLimit()

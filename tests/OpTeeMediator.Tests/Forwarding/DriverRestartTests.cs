@@ -208,6 +208,7 @@ internal sealed class DriverRestartTests
         Assert.That(_bench.OpTee.Calls, Has.Count.EqualTo(before + 2 + 21), "One step for each attempt.");
         computes = false;
         Assert.That(vm.Driver.Finish(opening), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(vm.Driver.Call(OpTeeSmc.ReturnFromRpc, opening.X1, opening.X2, opening.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume), "It begins once.");
         Assert.That(vm.Partition.Sessions, Has.Count.EqualTo(1), "The new driver's");
         Assert.That(vm.Status, Is.EqualTo(new OpTeeGuestStatus(0, 1, 0, 0)));
         Assert.That(Destructions, Is.Zero);

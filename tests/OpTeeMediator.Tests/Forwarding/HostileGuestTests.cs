@@ -370,7 +370,9 @@ internal sealed class HostileGuestTests
     [TestCase(1u)]
     [TestCase(2u)]
     [TestCase(0xffu)]
+    [TestCase(0x100u)]
     [TestCase(0x101u)]
+    [TestCase(0x200u)]
     [TestCase(0xffff_ffffu)]
     public void ResumeInformation_Bogus_IsRefusedWithoutOpTee(uint information)
     {

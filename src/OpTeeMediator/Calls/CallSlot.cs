@@ -126,6 +126,7 @@ internal sealed class CallSlot
 
     /// <summary>Notes why the message is refused.</summary>
     /// <returns><paramref name="answer"/>, what it is answered.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public T Refuse<T>(T answer, string reason)
         where T : struct
     {

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -42,6 +43,7 @@ internal sealed class ForwardedCall(int index)
 
     /// <summary>Notes why the message is refused.</summary>
     /// <returns><paramref name="answer"/>, what it is answered.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public T Refuse<T>(T answer, string reason)
         where T : struct
     {

@@ -143,7 +143,8 @@ internal sealed class SharedBufferPool
     {
         if (count == 1)
         {
-            bool isPage = _memory.TryRead(list, out ulong single) && GuestPages.Examine([single], out _);
+            // As GuestPages.Examine says of many.
+            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0 && single <= ulong.MaxValue - OpTeeMessage.PageSize;
             pages.Set(isPage ? single : 0, 1, null);
             return isPage;
         }

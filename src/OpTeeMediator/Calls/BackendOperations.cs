@@ -21,7 +21,7 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         TeeRequest request = slot.Request;
         try
         {
-            switch (request.Operation)
+            switch (slot.Operation)
             {
                 case TeeOperation.InvokeCommand:
                     ValueTask<TeeResult> invocation = request.Session!.InvokeCommandAsync(request);
@@ -57,7 +57,7 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
                     break;
 
                 default:
-                    bool isClosing = request.Operation == TeeOperation.CloseSession;
+                    bool isClosing = slot.Operation == TeeOperation.CloseSession;
                     ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync(request) : partition.UnregisterMemoryAsync(slot.Buffer!);
                     if (ending.IsCompletedSuccessfully)
                     {
@@ -72,7 +72,7 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         }
         catch (Exception exception)
         {
-            result = BackendFailed(request.Operation, exception);
+            result = BackendFailed(slot.Operation, exception);
             return true;
         }
 
@@ -161,7 +161,7 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
     }
 
     /// <summary>Asks the backend to end an operation early.</summary>
-    public void Cancel(TeeRequest request)
+    public void Cancel(TeeRequest request, TeeOperation operation)
     {
         try
         {
@@ -169,7 +169,7 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         }
         catch (Exception exception)
         {
-            _ = BackendFailed(request.Operation, exception);
+            _ = BackendFailed(operation, exception);
         }
     }
 
@@ -180,18 +180,18 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         TeeRequest request = slot.Request;
         try
         {
-            return request.Operation switch
+            return slot.Operation switch
             {
                 TeeOperation.InvokeCommand => slot.Session!.Execution,
                 TeeOperation.CloseSession => slot.OwnSession!.Execution,
-                TeeOperation.OpenSession => partition.ExecutionOf(request.Operation, request.Application),
-                _ => partition.ExecutionOf(request.Operation, Guid.Empty),
+                TeeOperation.OpenSession => partition.ExecutionOf(slot.Operation, request.Application),
+                _ => partition.ExecutionOf(slot.Operation, Guid.Empty),
             };
         }
         catch (Exception exception)
         {
-            _ = BackendFailed(request.Operation, exception);
-            bool isEnding = request.Operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
+            _ = BackendFailed(slot.Operation, exception);
+            bool isEnding = slot.Operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
             return isEnding ? usesWorkers ? TeeExecution.Worker : TeeExecution.Inline : null;
         }
     }

@@ -171,7 +171,7 @@ internal sealed class CallBooks
     /// <summary>Enters into the books what an operation has changed.</summary>
     public TeeResult Settle(CallSlot slot, TeeResult result)
     {
-        if (slot.Request.Operation != TeeOperation.InvokeCommand)
+        if (slot.Operation != TeeOperation.InvokeCommand)
         {
             result = SettleOther(slot, result);
         }
@@ -187,7 +187,7 @@ internal sealed class CallBooks
     private TeeResult SettleOther(CallSlot slot, TeeResult result)
     {
         Incarnation incarnation = slot.Incarnation!;
-        if (slot.Request.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
+        if (slot.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
         {
             slot.Buffer!.IsUsable = true;
             return result;
@@ -198,7 +198,7 @@ internal sealed class CallBooks
         TeeExecution execution = isOpened ? _operations.ExecutionOf(slot.Request.Session!) : default;
         using (incarnation.Gate.Enter())
         {
-            switch (slot.Request.Operation)
+            switch (slot.Operation)
             {
                 case TeeOperation.OpenSession:
                     if (result.IsSuccess && slot.Request.Session is null)
@@ -239,7 +239,7 @@ internal sealed class CallBooks
     /// <summary>Takes out of the books what a call had entered that never began.</summary>
     public void Forget(CallSlot slot)
     {
-        switch (slot.Request.Operation)
+        switch (slot.Operation)
         {
             case TeeOperation.OpenSession:
                 _ = SettleOther(slot, TeeResult.CommunicationFailure);

@@ -37,6 +37,7 @@ internal sealed class CallSlot
     private Incarnation? _incarnation;
     private BufferArray _buffers;
     private int _temporaryBuffers;
+    private TeeOperation _operation;
     private bool _hasBuffers;
     private int _state;
     private int _completion = Finished;
@@ -65,6 +66,17 @@ internal sealed class CallSlot
 
     /// <summary>The decoded operation. The backend writes to it: what the call holds is not derived from it.</summary>
     public TeeRequest Request { get; }
+
+    /// <summary>The operation, whatever the backend makes of the request's.</summary>
+    public TeeOperation Operation
+    {
+        get => _operation;
+        set
+        {
+            _operation = value;
+            Request.Operation = value;
+        }
+    }
 
     /// <summary>The calls to the guest that the operation makes.</summary>
     public GuestRpc Rpc { get; }
@@ -189,7 +201,7 @@ internal sealed class CallSlot
         CannotPark = false;
         Stage = RpcStage.None;
         _isCancelDelivered = 0;
-        Request.Operation = TeeOperation.None;
+        Operation = TeeOperation.None;
         Request.Session = null;
         Request.ResetCancellation();
     }
@@ -333,7 +345,7 @@ internal sealed class CallSlot
     }
 
     /// <summary>The backend threw where nothing can be answered.</summary>
-    public void NotifyBackendFailed(Exception exception) => _ = _calls.Operations.BackendFailed(Request.Operation, exception);
+    public void NotifyBackendFailed(Exception exception) => _ = _calls.Operations.BackendFailed(Operation, exception);
 
     /// <summary>The backend wants to call the guest.</summary>
     /// <returns><see langword="false"/> if the guest is gone.</returns>
@@ -575,9 +587,9 @@ internal sealed class CallSlot
 
     private void CancelOperation()
     {
-        if (Request.Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession) && Interlocked.Exchange(ref _isCancelDelivered, 1) == 0)
+        if (Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession) && Interlocked.Exchange(ref _isCancelDelivered, 1) == 0)
         {
-            _calls.Operations.Cancel(Request);
+            _calls.Operations.Cancel(Request, Operation);
         }
     }
 
@@ -595,7 +607,7 @@ internal sealed class CallSlot
         }
         catch (Exception exception)
         {
-            result = _calls.Operations.BackendFailed(Request.Operation, exception);
+            result = _calls.Operations.BackendFailed(Operation, exception);
         }
 
         Complete(result);

@@ -89,7 +89,7 @@ internal sealed class CallSlots
     {
         foreach (CallSlot slot in _slots)
         {
-            bool uses = taker.Request.Operation == TeeOperation.CloseSession ? slot.Session == taker.OwnSession : slot.Uses(taker.Buffer!);
+            bool uses = taker.Operation == TeeOperation.CloseSession ? slot.Session == taker.OwnSession : slot.Uses(taker.Buffer!);
             if (slot != taker && uses)
             {
                 return true;

@@ -122,7 +122,7 @@ internal sealed class YieldingCalls
         TeeRequest request = slot.Request;
         if (slot.Message.Header.Command == OpTeeMessage.CommandInvoke)
         {
-            request.Operation = TeeOperation.InvokeCommand;
+            slot.Operation = TeeOperation.InvokeCommand;
             if (refusal == TeeReturnCode.Success && slot.NeedsTemporaryBuffers)
             {
                 refusal = _books.AttachTemporaryBuffers(slot);
@@ -327,22 +327,22 @@ internal sealed class YieldingCalls
         switch (command)
         {
             case OpTeeMessage.CommandOpenSession:
-                slot.Request.Operation = TeeOperation.OpenSession;
+                slot.Operation = TeeOperation.OpenSession;
                 result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? _books.BeginOpen(slot, incarnation) : refusal);
                 break;
 
             case OpTeeMessage.CommandCloseSession:
-                slot.Request.Operation = TeeOperation.CloseSession;
+                slot.Operation = TeeOperation.CloseSession;
                 result = TeeResult.FromTee(CallBooks.BeginClose(slot, incarnation));
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
-                slot.Request.Operation = TeeOperation.RegisterMemory;
+                slot.Operation = TeeOperation.RegisterMemory;
                 result = TeeResult.FromTee(_books.BeginRegister(slot, incarnation));
                 break;
 
             case OpTeeMessage.CommandUnregisterSharedMemory:
-                slot.Request.Operation = TeeOperation.UnregisterMemory;
+                slot.Operation = TeeOperation.UnregisterMemory;
                 result = TeeResult.FromTee(CallBooks.BeginUnregister(slot, incarnation));
                 break;
 
@@ -355,7 +355,7 @@ internal sealed class YieldingCalls
                 return Answer(ref registers, OpTeeSmc.ReturnOk);
 
             case OpTeeMessage.CommandCancel:
-                slot.Request.Operation = TeeOperation.None;
+                slot.Operation = TeeOperation.None;
                 return Finish(slot, CancelCalls(slot, incarnation), reached: false, ref registers);
 
             default:
@@ -369,7 +369,7 @@ internal sealed class YieldingCalls
             return Finish(slot, result, reached: false, ref registers);
         }
 
-        if (slot.Request.Operation == TeeOperation.OpenSession && slot.Request.Session is not null)
+        if (slot.Operation == TeeOperation.OpenSession && slot.Request.Session is not null)
         {
             // The device enumeration: its session is the mediator's own, and the backend knows nothing of it.
             return Finish(slot, TeeResult.Success, reached: true, ref registers);
@@ -407,7 +407,7 @@ internal sealed class YieldingCalls
             other.WakeGuest();
         }
 
-        slot.Request.Operation = TeeOperation.None;
+        slot.Operation = TeeOperation.None;
         slot.IsDraining = true;
         return Drain(slot, ref registers);
     }
@@ -415,7 +415,7 @@ internal sealed class YieldingCalls
     /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does, or parked calls.</summary>
     private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
     {
-        if (slot.Request.Operation == TeeOperation.None)
+        if (slot.Operation == TeeOperation.None)
         {
             if (!Slots.WaitUntil(static (slots, _) => !slots.HasSleepers, slot, _quantum))
             {
@@ -452,7 +452,7 @@ internal sealed class YieldingCalls
         if (execution == TeeExecution.Worker && slot.Worker is null)
         {
             // On the vCPU's thread it would hold up the guest. A session or buffer that it was to end is left to the teardown, whose thread may block.
-            TeeOperation operation = slot.Request.Operation;
+            TeeOperation operation = slot.Operation;
             _operations.ReportMissingWorker(operation);
             bool isEnding = operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
             return Finish(slot, TeeResult.CommunicationFailure, reached: !isEnding, ref registers);

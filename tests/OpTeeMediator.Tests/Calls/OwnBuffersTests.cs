@@ -108,6 +108,23 @@ internal sealed class OwnBuffersTests
         Assert.That(answer.Parameters, Is.EqualTo(new[] { sent[0], memory with { B = 8 }, sent[2] with { A = 7, B = 8 } }));
     }
 
+    [TestCase(TeeExecution.Inline)]
+    [TestCase(TeeExecution.Worker)]
+    public async Task OpenSession_BackendChangesTheOperationAndThrows_SessionIsNotKept(TeeExecution execution)
+    {
+        await using GuestBench bench = new(backend: new ScriptedBackend { Execution = execution });
+        bench.Backend.OnOpen = static request =>
+        {
+            request.Operation = (TeeOperation)1234;
+            throw new InvalidOperationException("A backend that fails.");
+        };
+
+        GuestMessage answer = bench.Driver.OpenSession(GuestBench.Application);
+
+        Assert.That((answer.ReturnCode, answer.Session), Is.EqualTo(((uint)TeeReturnCode.Communication, 0u)));
+        Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
+    }
+
     private static void Replace(TeeRequest request) => request.Parameters.Fill(TeeParameter.Value(TeeParameterKind.ValueOutput, 1, 2));
 
     private GuestParameter Temporary() =>

@@ -11,9 +11,6 @@ public sealed class AgentLine : IAsyncDisposable
 {
     private const string Ready = "agent ready";
 
-    private static readonly TimeSpan SocketAppears = TimeSpan.FromSeconds(10);
-    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(100);
-
     private readonly Socket _socket;
     private readonly NetworkStream _stream;
     private readonly Func<string> _logs;
@@ -43,35 +40,8 @@ public sealed class AgentLine : IAsyncDisposable
     /// <param name="machine">The process that makes it.</param>
     /// <param name="logs">Gives the ends of the logs, for messages.</param>
     /// <returns>The line, on which no agent may answer yet.</returns>
-    public static async Task<AgentLine> ConnectAsync(string path, Process machine, Func<string> logs)
-    {
-        TimeSpan limit = Deadlines.Scale(SocketAppears);
-        long start = Stopwatch.GetTimestamp();
-        while (true)
-        {
-            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-            try
-            {
-                await socket.ConnectAsync(new UnixDomainSocketEndPoint(path));
-                return new AgentLine(Path.GetFileNameWithoutExtension(path), socket, logs);
-            }
-            catch (SocketException exception)
-            {
-                socket.Dispose();
-                if (machine.HasExited)
-                {
-                    throw new MachineFailedException($"the machine ended before {path} was there\n{logs()}", exception);
-                }
-
-                if (Stopwatch.GetElapsedTime(start) > limit)
-                {
-                    throw new MachineFailedException($"cannot connect to {path} within {limit.TotalSeconds:0} s\n{logs()}", exception);
-                }
-            }
-
-            await Task.Delay(Pause);
-        }
-    }
+    public static async Task<AgentLine> ConnectAsync(string path, Process machine, Func<string> logs) =>
+        new(Path.GetFileNameWithoutExtension(path), await LineSocket.ConnectAsync(path, machine, logs), logs);
 
     /// <summary>Waits for an announcement that was asked for before what leads to it was done.</summary>
     /// <param name="announcement">From <see cref="Announcement"/>.</param>

@@ -77,7 +77,7 @@ internal static class GuestDeviceTree
 
             using (tree.Node("uart@9000000"))
             {
-                tree.Text("compatible", "arm,sbsa-uart");
+                tree.Text("compatible", "arm,sbsa-uart", "arm,pl011"); // for Linux and for U-Boot
                 tree.Numbers("reg", 0x0900_0000, 0x1000);
                 tree.Cells("interrupts", SharedInterrupt, 1, LevelHigh);
                 tree.Cells("current-speed", 115200);

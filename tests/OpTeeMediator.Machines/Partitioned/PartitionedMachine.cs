@@ -9,14 +9,14 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Machines.Partitioned;
 
-/// <summary>An emulated machine that a small hypervisor divides among VMs; this process answers the SMCs of the one that runs Linux.</summary>
+/// <summary>An emulated machine that a small hypervisor divides among VMs; this process answers the SMCs of the one that runs Linux or U-Boot.</summary>
 /// <remarks>
 /// Where the guest sees its memory and where it lies differ by blocks of 2 MiB. With the secure world it has the OP-TEE that serves several VMs, and a further CPU that
 /// makes SMCs for threads other than those of the guest's CPUs.
 /// <code>
 /// 0x40000000  qemu's device tree                  0x5e000000  shadow pages of the mediator, 4 MiB
 /// 0x42000000  OP-TEE's reserved shared memory     0x60000000  the stub
-/// 0x44000000  Linux' memory, 384 MiB              0x62000000  memory of a second VM, 32 MiB
+/// 0x44000000  the guest's memory, 384 MiB         0x62000000  memory of a second VM, 32 MiB
 /// </code>
 /// </remarks>
 public sealed class PartitionedMachine : IAsyncDisposable
@@ -53,6 +53,9 @@ public sealed class PartitionedMachine : IAsyncDisposable
     private const ulong DeviceTree = GuestStart + 0x800_0000;
     private const ulong Initramfs = GuestStart + 0x820_0000;
 
+    // U-Boot's board for qemu looks there, and has its first stack below the kernel's address.
+    private const ulong UBootDeviceTree = GuestStart;
+
     private const int TailLength = 4000;
 
     private static readonly string[] LogNames = ["boot", "console", "optee"];
@@ -68,6 +71,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
     private readonly List<StubCpu> _cpus = [];
     private Process? _process;
     private AgentLine? _console;
+    private UBootConsole? _uBoot;
 
     private PartitionedMachine(string folder, PartitionedMachineOptions options)
     {
@@ -91,8 +95,11 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <summary>Physical memory.</summary>
     public PhysicalRam Ram => _ram;
 
-    /// <summary>The agent in the guest.</summary>
-    public AgentLine Console => _console ?? throw new InvalidOperationException("The machine has not booted.");
+    /// <summary>The agent in the guest, which is Linux.</summary>
+    public AgentLine Console => _console ?? throw new InvalidOperationException("The machine has not booted Linux.");
+
+    /// <summary>The console of the guest, which is U-Boot.</summary>
+    public UBootConsole UBoot => _uBoot ?? throw new InvalidOperationException("The machine has not booted U-Boot.");
 
     /// <summary>The version of the guest's Linux.</summary>
     public string GuestKernel { get; private set; } = "";
@@ -113,7 +120,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <returns>The machine.</returns>
     public static async Task<PartitionedMachine> CreateAsync(PartitionedMachineOptions options)
     {
-        string[] built = await MachineScripts.BuildAsync(options.HasSecureWorld ? ["el2-stub", "guest", "firmware-virtualized"] : ["el2-stub", "guest"]);
+        string guest = options.Guest == PartitionedGuest.UBoot ? "u-boot" : "guest";
+        string[] built = await MachineScripts.BuildAsync(options.HasSecureWorld ? ["el2-stub", guest, "firmware-virtualized"] : ["el2-stub", guest]);
         string folder = Directory.CreateDirectory(Path.Combine("/dev/shm", $"optee-{Guid.NewGuid():n}"[..14])).FullName;
         var machine = new PartitionedMachine(folder, options);
         try
@@ -150,9 +158,9 @@ public sealed class PartitionedMachine : IAsyncDisposable
         _process = Process.Start(start)!;
     }
 
-    /// <summary>Lets the guest run and waits for its agent.</summary>
+    /// <summary>Lets the guest run and waits for its agent, or for the prompt of U-Boot.</summary>
     /// <param name="handler">Who answers its calls of a trusted OS.</param>
-    /// <returns>A task that fails with the ends of the logs if the agent does not appear.</returns>
+    /// <returns>A task that fails with the ends of the logs if it does not appear.</returns>
     public async Task BootAsync(ISmcHandler handler)
     {
         if (_process is null)
@@ -160,15 +168,25 @@ public sealed class PartitionedMachine : IAsyncDisposable
             PowerOn();
         }
 
-        long started = Stopwatch.GetTimestamp();
-        _console = await AgentLine.ConnectAsync(Path.Combine(_folder, "console.sock"), _process!, Logs);
-        Task ready = _console.Announcement;
-        for (int number = 0; number < _options.Cpus; number++)
+        string console = Path.Combine(_folder, "console.sock");
+        if (_options.Guest == PartitionedGuest.UBoot)
         {
-            _cpus.Add(new StubCpu(_folder, number, handler, () => _off.TrySetResult(), exception => _off.TrySetException(exception)));
+            _uBoot = await UBootConsole.ConnectAsync(console, _process!, Logs);
+            Task prompt = _uBoot.WaitForPromptAsync(Deadlines.Scale(Boots));
+            StartGuest(handler);
+            if (await Task.WhenAny(prompt, _off.Task) != prompt)
+            {
+                await _off.Task; // the mediator may have failed
+            }
+
+            await prompt;
+            return;
         }
 
-        Volatile.Write(ref MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters + (Go * sizeof(ulong)), sizeof(ulong)))[0], 1);
+        long started = Stopwatch.GetTimestamp();
+        _console = await AgentLine.ConnectAsync(console, _process!, Logs);
+        Task ready = _console.Announcement;
+        StartGuest(handler);
         _ = await Task.WhenAny(ready, _off.Task, _process!.WaitForExitAsync(), Task.Delay(Deadlines.Scale(Boots)));
         await _console.WaitForAsync(ready, TimeSpan.Zero);
         Deadlines.Measured(Stopwatch.GetElapsedTime(started), BootsWhenIdle);
@@ -184,7 +202,15 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <summary>Has the guest switch itself off; the machine stays, for calls of others.</summary>
     public async Task PowerOffGuestAsync()
     {
-        _ = RunAsync("poweroff -f"); // never ends
+        if (_options.Guest == PartitionedGuest.UBoot)
+        {
+            await UBoot.SendAsync("poweroff");
+        }
+        else
+        {
+            _ = RunAsync("poweroff -f"); // never ends
+        }
+
         await _off.Task.WaitAsync(Deadlines.Scale(Ends));
     }
 
@@ -207,6 +233,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
             await _console.DisposeAsync();
         }
 
+        _uBoot?.Dispose();
         if (_process is not null)
         {
             _process.StandardInput.Close();
@@ -232,6 +259,16 @@ public sealed class PartitionedMachine : IAsyncDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
+    private void StartGuest(ISmcHandler handler)
+    {
+        for (int number = 0; number < _options.Cpus; number++)
+        {
+            _cpus.Add(new StubCpu(_folder, number, handler, () => _off.TrySetResult(), exception => _off.TrySetException(exception)));
+        }
+
+        Volatile.Write(ref MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters + (Go * sizeof(ulong)), sizeof(ulong)))[0], 1);
+    }
+
     private void Load(string stub, string guest)
     {
         byte[] image = File.ReadAllBytes(Path.Combine(stub, "stub.bin"));
@@ -240,16 +277,24 @@ public sealed class PartitionedMachine : IAsyncDisposable
         Span<ulong> parameters = MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters, (FirstBlock + LinuxBlocks) * sizeof(ulong)));
         parameters[0] = ParametersMagic;
         parameters[1] = Kernel;
-        parameters[2] = DeviceTree;
+        parameters[2] = _options.Guest == PartitionedGuest.UBoot ? UBootDeviceTree : DeviceTree;
         parameters[3] = _options.HasSecureWorld ? (ulong)_options.Cpus : NoServiceCpu;
         parameters[BlockCount] = LinuxBlocks;
         Blocks.CopyTo(parameters[FirstBlock..]);
 
+        OpTeeDeviceTreeNode optee = new() { Spi = _options.NotificationSpi };
+        if (_options.Guest == PartitionedGuest.UBoot)
+        {
+            Put(Kernel, File.ReadAllBytes(Path.Combine(guest, "u-boot.bin")));
+            Put(UBootDeviceTree, GuestDeviceTree.Write(Memory.Range, _options.Cpus, "", default, optee));
+            return;
+        }
+
         Put(Kernel, File.ReadAllBytes(Path.Combine(guest, "Image")));
         byte[] initramfs = File.ReadAllBytes(Path.Combine(guest, "initramfs.cpio"));
         Put(Initramfs, initramfs);
-        Put(DeviceTree, GuestDeviceTree.Write(
-            Memory.Range, _options.Cpus, "console=ttyAMA0 quiet guest_mode=agent nokaslr", new GuestRange(Initramfs, (ulong)initramfs.Length), new OpTeeDeviceTreeNode { Spi = _options.NotificationSpi }));
+        GuestRange initrd = new(Initramfs, (ulong)initramfs.Length);
+        Put(DeviceTree, GuestDeviceTree.Write(Memory.Range, _options.Cpus, "console=ttyAMA0 quiet guest_mode=agent nokaslr", initrd, optee));
     }
 
     private void Put(ulong address, byte[] bytes)

@@ -3,6 +3,9 @@ namespace OpTeeMediator.Machines.Partitioned;
 /// <summary>How a partitioned machine is to be.</summary>
 public sealed record PartitionedMachineOptions
 {
+    /// <summary>What the guest runs.</summary>
+    public PartitionedGuest Guest { get; init; }
+
     /// <summary>CPUs of the guest, 1 or 2.</summary>
     public int Cpus { get; init; } = 1;
 

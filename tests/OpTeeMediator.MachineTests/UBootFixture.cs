@@ -25,9 +25,9 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
     protected abstract ISmcHandler CreateMediator();
 
     [Test]
-    public void Driver_AtBoot_PrintsTheRevision()
+    public void Probe_AtBoot_PrintsTheRevision()
     {
-        TestContext.Out.WriteLine(Machine.UBoot.BootLog);
+        TestContext.Out.WriteLine($"{Machine.UBoot.BootLog}\n(prompt after {Machine.UBoot.BootTime.TotalSeconds:0.00} s)");
         Assert.That(Machine.UBoot.BootLog, Does.Contain("U-Boot 20").And.Match(@"OP-TEE: revision \d+\.\d+"));
     }
 
@@ -36,7 +36,7 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
         Assert.That(Machine.UBoot.BootLog, Does.Not.Match("(?i)fail|mismatch|error|not bound"));
 
     [Test]
-    public void NothingIsHeld_AtThePrompt() => Assert.That(Status, Is.EqualTo(default(OpTeeGuestStatus)));
+    public void Status_AtThePrompt_NothingIsHeld() => Assert.That(Status, Is.EqualTo(default(OpTeeGuestStatus)));
 
     /// <summary>Has U-Boot call an application in a session of its own, and expects that nothing is held afterwards.</summary>
     /// <param name="application">Its UUID.</param>

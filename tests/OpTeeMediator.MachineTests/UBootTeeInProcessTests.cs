@@ -23,12 +23,12 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
         new OpTeeGuest(Machine.Memory, new SoftwareTee(new SoftwareTeeOptions().Add(RpcApplication.Manifest, () => new RpcApplication())));
 
     [Test]
-    public async Task Rng_EachTime_PrintsOtherBytes() => await AssertThatRngPrintsOtherBytesEachTimeAsync();
+    public async Task Rng_ReadSeveralTimes_PrintsDifferentBytes() => await AssertThatRngPrintsOtherBytesEachTimeAsync();
 
     [TestCase(RpcApplication.UseKernelMemory, 1)]
     [TestCase(RpcApplication.UseKernelMemory, 0x3001)]
     [TestCase(RpcApplication.UseSupplicantMemory, 0x3001)]
-    public async Task RpcAllocatingMemory_IsServed(uint command, int size)
+    public async Task RpcSharedMemory_AllocatedByUBoot_CarriesTheClientsBytes(uint command, int size)
     {
         (string output, RecordedRpc[] rpcs) = await CallAsync(RpcApplication.Manifest.Uuid, command, 0, size);
 
@@ -40,7 +40,7 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     // U-Boot has no MMC: it reads the request in the memory that it shares, and refuses each one for a reason of its own.
     [TestCase(RpmbGetDeviceInformation, TeeReturnCode.ItemNotFound)]
     [TestCase(RpmbUnknownRequest, TeeReturnCode.BadParameters)]
-    public async Task RpcWithRequestInSharedMemory_IsReadByTheSupplicant(uint request, TeeReturnCode answer)
+    public async Task RpcRpmb_RequestInSharedMemory_IsReadAndRefused(uint request, TeeReturnCode answer)
     {
         (string output, RecordedRpc[] rpcs) = await CallAsync(RpcApplication.Manifest.Uuid, RpcApplication.RequestRpmb, request, 0);
 
@@ -49,7 +49,7 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     }
 
     [Test]
-    public async Task RpcThatUBootDoesNotKnow_IsAnsweredNotImplemented()
+    public async Task RpcGetTime_UnknownToUBoot_ReturnsNotImplemented()
     {
         (string output, RecordedRpc[] rpcs) = await CallAsync(RpcApplication.Manifest.Uuid, RpcApplication.GetTime, 0, 0);
 
@@ -58,7 +58,7 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     }
 
     [Test]
-    public async Task ApplicationThatWaits_GuestWithoutNotifications_Ends()
+    public async Task InvokeCommand_ApplicationThatWaits_ReturnsSuccess()
     {
         (string output, _) = await CallAsync(RpcApplication.Manifest.Uuid, RpcApplication.Wait, 300, 0);
 
@@ -66,7 +66,7 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     }
 
     [Test]
-    public async Task UnknownApplication_IsNotFound()
+    public async Task OpenSession_UnknownApplication_ReturnsItemNotFound()
     {
         (string output, RecordedRpc[] rpcs) = await CallAsync(Unknown, 0, 0, 0);
 

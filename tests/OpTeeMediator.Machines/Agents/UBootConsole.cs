@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text;
 
@@ -23,6 +24,9 @@ public sealed class UBootConsole : IDisposable
     /// <summary>What U-Boot printed before its first prompt.</summary>
     public string BootLog { get; private set; } = "";
 
+    /// <summary>How long <see cref="WaitForPromptAsync"/> waited for it.</summary>
+    public TimeSpan BootTime { get; private set; }
+
     /// <summary>Connects to a console's socket.</summary>
     /// <param name="path">The socket; it may take a moment to appear.</param>
     /// <param name="machine">The process that makes it.</param>
@@ -34,7 +38,12 @@ public sealed class UBootConsole : IDisposable
     /// <summary>Waits for U-Boot's first prompt.</summary>
     /// <param name="timeout">How long at most.</param>
     /// <returns>A task that fails with the ends of the logs if it does not appear.</returns>
-    public async Task WaitForPromptAsync(TimeSpan timeout) => BootLog = await ReadToPromptAsync("U-Boot's start", timeout);
+    public async Task WaitForPromptAsync(TimeSpan timeout)
+    {
+        long start = Stopwatch.GetTimestamp();
+        BootLog = await ReadToPromptAsync("U-Boot's start", timeout);
+        BootTime = Stopwatch.GetElapsedTime(start);
+    }
 
     /// <summary>Runs a command to its end.</summary>
     /// <param name="command">One line.</param>

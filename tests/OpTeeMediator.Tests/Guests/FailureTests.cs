@@ -4,6 +4,8 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Testing.Supplied;
+using OpTeeMediator.Tests.Rpc;
 
 namespace OpTeeMediator.Tests.Guests;
 
@@ -240,6 +242,120 @@ internal sealed class FailureTests
         Assert.That(memory!.Failures, Is.EqualTo(3), "The unregistered buffer, the call's own, the one that was left.");
         Assert.That(bench.Loggers.EventIds.Count(id => id == UnpinFailed), Is.EqualTo(1), "One entry for each interval.");
         Assert.That(bench.Open(), Is.Not.Zero);
+    }
+
+    [Test]
+    public async Task Handle_LoggerThrowsAtARefusedCall_Answers()
+    {
+        await using GuestBench bench = CreateWithFailingLogger(onWorkers: false, out Action fail);
+        fail();
+
+        ulong answer = bench.Driver.Call(OpTeeSmc.CallWithArgument, 0, 1).X0;
+
+        Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnBadAddress));
+    }
+
+    /// <summary>On a worker the exception would end the process.</summary>
+    [Test]
+    public async Task Invoke_BackendAndLoggerThrow_CommunicationAndNothingIsLost([Values] bool onWorkers)
+    {
+        await using GuestBench bench = CreateWithFailingLogger(onWorkers, out Action fail);
+        uint session = bench.Open();
+        bench.Backend.OnInvoke = _ => throw new InvalidOperationException("The backend fails.");
+        fail();
+
+        GuestMessage answer = bench.Driver.Invoke(session, 0);
+        int calls = bench.Guest.Status.CallsInFlight;
+        OpTeeGuestStatus left = await bench.DisposeGuestAsync();
+
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
+        Assert.That((calls, left, bench.Backend.OpenSessions, bench.Backend.Disposals), Is.EqualTo((0, GuestBench.Nothing, 0, 1)));
+    }
+
+    /// <summary>The memory that the application left in the guest cannot be given back.</summary>
+    [Test]
+    public async Task OpenSession_GuestMemoryThrowsAfterTheBackendSucceeded_SessionIsClosedOnce()
+    {
+        HookedGuestMemory? hooks = null;
+        await using GuestBench bench = new(backend: GuestBench.OnWorkers(), wrap: memory => hooks = new HookedGuestMemory(memory));
+        bench.Driver.OnRpc = new RpcServices(bench.Driver).Serve;
+        bench.Backend.OnOpen = request =>
+        {
+            _ = request.Guest!.AllocateAndBlock(GuestMemoryKind.Kernel, 64);
+            hooks!.Before = _ => throw new IOException("The VMM's memory fails.");
+            return ValueTask.FromResult(TeeResult.Success);
+        };
+
+        uint answer = bench.Driver.TrySend(FakeDriver.Opening(GuestBench.Application, default, 0));
+        hooks!.Before = null;
+        OpTeeGuestStatus opened = bench.Guest.Status;
+        OpTeeGuestStatus left = await bench.DisposeGuestAsync();
+
+        Assert.That((answer, opened.Sessions, opened.Buffers), Is.EqualTo((OpTeeSmc.ReturnOk, 1, 0)));
+        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 1)));
+    }
+
+    [Test]
+    public async Task UnregisterShm_GuestMemoryThrowsAsTheCallWakes_BufferIsUnregisteredOnce()
+    {
+        HookedGuestMemory? hooks = null;
+        TaskCompletionSource end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        OpTeeGuestOptions options = new() { NotificationInterrupt = new CountingLine(), ParkAfter = TimeSpan.FromMilliseconds(1) };
+        await using GuestBench bench = new(options, wrap: memory => hooks = new HookedGuestMemory(memory));
+        int unregistrations = 0;
+        bench.Backend.OnUnregister = buffer =>
+        {
+            _ = Interlocked.Increment(ref unregistrations);
+            return new ValueTask(end.Task);
+        };
+        _ = bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
+        _ = bench.Share(Cookie, 1);
+        PendingCall call = bench.Start(GuestBench.Unregistering(Cookie));
+        SmcRegisters registers = call.Registers;
+        while ((uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
+        {
+            registers = bench.Resume(registers.X3);
+        }
+
+        Assert.That((uint)registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand), "The call should sleep.");
+        end.SetResult();
+        hooks!.Before = _ => throw new IOException("The VMM's memory fails.");
+        registers = bench.Resume(registers.X3);
+        while ((uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
+        {
+            registers = bench.Resume(registers.X3);
+        }
+
+        hooks.Before = null;
+        OpTeeGuestStatus afterwards = bench.Guest.Status;
+        OpTeeGuestStatus left = await bench.DisposeGuestAsync();
+
+        Assert.That((registers.X0, afterwards.CallsInFlight), Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, 0)));
+        Assert.That((left.SharedPages, unregistrations, bench.Backend.RegisteredBuffers), Is.EqualTo((0, 1, 0)));
+    }
+
+    /// <summary>The interrupt line is asked for its number as a guest is created.</summary>
+    [Test]
+    public async Task Constructor_PartOfTheVmmThrows_PartitionIsDisposedOf([Values("Spi", "UsesWorkers", "Devices")] string method)
+    {
+        await using GuestBench bench = new();
+        FailurePlan plan = new(method, 1, Testing.Supplied.Failure.Throws);
+        FailingBackend backend = new(plan, TeeExecution.Worker);
+        OpTeeGuestOptions options = new() { NotificationInterrupt = new FailingInterruptLine(plan), Name = "unborn" };
+
+        Assert.That(() => new OpTeeGuest(bench.Ram, backend, options), Throws.InstanceOf<SuppliedPartException>());
+
+        Assert.That((backend.Live, backend.Violations.Count), Is.EqualTo((0, 0)));
+        Assert.That(() => ThreadNames.Count("optee unborn/"), Is.Zero.After(10_000, 1));
+    }
+
+    private static GuestBench CreateWithFailingLogger(bool onWorkers, out Action fail)
+    {
+        bool fails = false;
+        GuestBench bench = Create(onWorkers);
+        bench.Loggers.OnMessage = () => _ = fails ? throw new IOException("The disk is full.") : 0;
+        fail = () => fails = true;
+        return bench;
     }
 
     private static GuestMessage Message(GuestBench bench, uint command, uint session, ulong[] pages) => command switch

@@ -1,0 +1,83 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.Testing.Supplied;
+
+/// <summary>What a <see cref="FailingBackend"/> keeps for one VM. A call that ends something has ended it when it fails.</summary>
+internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
+{
+    public bool UsesWorkers
+    {
+        get
+        {
+            backend.Plan.Enter(nameof(UsesWorkers));
+            return backend.Execution == TeeExecution.Worker;
+        }
+    }
+
+    public IReadOnlyList<TeeDevice>? Devices
+    {
+        get
+        {
+            backend.Plan.Enter(nameof(Devices));
+            return [];
+        }
+    }
+
+    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application)
+    {
+        backend.Plan.Enter(nameof(ExecutionOf));
+        return backend.Execution;
+    }
+
+    public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request) =>
+        backend.Plan.EnterAsync<TeeResult>(nameof(OpenSessionAsync)) is { } failed ? new(failed) : OpenAsync(request);
+
+    public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory)
+    {
+        if (backend.Plan.EnterAsync<TeeReturnCode>(nameof(RegisterMemoryAsync)) is { } failed)
+        {
+            return new(failed);
+        }
+
+        backend.Keep(memory);
+        return new(TeeReturnCode.Success);
+    }
+
+    public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory)
+    {
+        backend.Release(memory);
+        if (backend.Plan.EnterAsync<TeeResult>(nameof(UnregisterMemoryAsync)) is { } failed)
+        {
+            return new(failed);
+        }
+
+        return memory.Size == FailingBackend.SizeThatPends ? new(backend.PendAsync(null).AsTask()) : ValueTask.CompletedTask;
+    }
+
+    public void Cancel(TeeRequest request)
+    {
+        backend.Plan.Enter(nameof(Cancel));
+        backend.EndPending();
+    }
+
+    public ValueTask ResetAsync() =>
+        backend.Plan.EnterAsync<bool>(nameof(ResetAsync)) is { } failed ? new(failed) : ValueTask.CompletedTask;
+
+    public ValueTask DisposeAsync()
+    {
+        backend.Release(this);
+        return backend.Plan.EnterAsync<bool>(nameof(DisposeAsync)) is { } failed ? new(failed) : ValueTask.CompletedTask;
+    }
+
+    private async ValueTask<TeeResult> OpenAsync(TeeRequest request)
+    {
+        // Left to the mediator, which gives it back before the guest hears of the session.
+        _ = backend.Execution == TeeExecution.Worker
+            ? request.Guest!.AllocateAndBlock(GuestMemoryKind.Kernel, 64)
+            : await request.Guest!.AllocateAsync(GuestMemoryKind.Kernel, 64);
+        FailingSession session = new(backend);
+        backend.Keep(session);
+        request.Session = session;
+        return TeeResult.Success;
+    }
+}

@@ -1,0 +1,14 @@
+namespace OpTeeMediator.Testing.Supplied;
+
+/// <summary>How a method fails.</summary>
+public enum Failure
+{
+    /// <summary>It throws.</summary>
+    Throws,
+
+    /// <summary>It returns a task that has failed, if it returns a task; otherwise it throws.</summary>
+    ReturnsFailedTask,
+
+    /// <summary>It returns a task that was cancelled, if it returns a task; otherwise it throws.</summary>
+    ReturnsCanceledTask,
+}

@@ -22,7 +22,7 @@ internal sealed class SuppliedPartTests
     [
         .. s_needed, nameof(IGuestMemory.TryRead), nameof(IGuestMemory.TryWrite), nameof(IGuestMemory.TryPin), nameof(IGuestMemory.Unpin),
         nameof(IMappedGuestMemory.TryGetWindow), nameof(IMappedGuestMemory.TryGetHostAddress), nameof(IFileBackedGuestMemory.MappingGranule),
-        nameof(IFileBackedGuestMemory.TryGetFile), "CreateLogger", "IsEnabled", "Log", nameof(IInterruptLine.Pulse),
+        nameof(IFileBackedGuestMemory.TryGetFile), "CreateLogger", "IsEnabled", "Log",
         nameof(ITeePartition.ExecutionOf), nameof(ITeePartition.Cancel), SessionExecution,
     ];
 
@@ -32,6 +32,9 @@ internal sealed class SuppliedPartTests
         nameof(ITeePartition.ResetAsync), nameof(IAsyncDisposable.DisposeAsync), nameof(ITeeSession.InvokeCommandAsync),
         nameof(ITeeSession.CloseAsync),
     ];
+
+    // Called or not, as it happens; NonThrowingInterruptLineTests and NonThrowingLoggerTests have them fail.
+    private static readonly string[] s_others = [nameof(IInterruptLine.Pulse), "BeginScope", "Scope.Dispose"];
 
     public static IEnumerable<TestCaseData> Cases =>
         from execution in Enum.GetValues<TeeExecution>()
@@ -57,7 +60,7 @@ internal sealed class SuppliedPartTests
 
     [Test]
     public async Task Conversation_NothingFails_UsesNoOtherSuppliedMethod([Values] TeeExecution execution) =>
-        Assert.That((await CountCallsAsync(execution)).Keys, Is.SubsetOf(s_methods.Concat(s_asyncMethods)));
+        Assert.That((await CountCallsAsync(execution)).Keys, Is.SubsetOf(s_methods.Concat(s_asyncMethods).Concat(s_others)));
 
     private static async Task<Dictionary<string, int>> CountCallsAsync(TeeExecution execution)
     {

@@ -6,23 +6,24 @@ namespace OpTeeMediator.Software;
 /// <summary>What an entry point of a trusted application is called for: a session, and the client's operation in it.</summary>
 /// <remarks>
 /// There is one object per session. The session's part (<see cref="Client"/>, <see cref="SessionContext"/>) lasts as long as the session, the operation's
-/// part as long as the entry point. Not thread-safe, and it need not be: a session runs one entry point at a time.
+/// part as long as the entry point. Not thread-safe, and it need not be: a session runs one entry point at a time, all of it on one thread.
 /// </remarks>
 public sealed class ApplicationCall
 {
     private readonly ApplicationParameter[] _parameters;
     private readonly RunningCancellations _cancellations;
     private readonly GateQueue _queue;
-    private readonly TeeExecution _execution;
+    private readonly OperationContext? _context;
     private ApplicationGuest? _guest;
-    private TeeRequest? _request;
+    private volatile TeeRequest? _request;
+    private volatile bool _isUnmasked;
     private int _kinds;
     private bool _hasToken;
 
-    internal ApplicationCall(ClientIdentity client, TeeExecution execution, SoftwarePartition partition)
+    internal ApplicationCall(ClientIdentity client, OperationContext? context, SoftwarePartition partition)
     {
         Client = client;
-        _execution = execution;
+        _context = context;
         _cancellations = partition.Cancellations;
         _queue = partition.Queue;
         _parameters = new ApplicationParameter[TeeRequest.ParameterCount];
@@ -35,22 +36,30 @@ public sealed class ApplicationCall
     /// <summary>Who has opened the session. It is the guest's claim: its kernel has computed it, and nobody outside the guest vouches for it.</summary>
     public ClientIdentity Client { get; }
 
-    /// <summary>What the application keeps for the session (GlobalPlatform's session context); the tee does not look at it.</summary>
+    /// <summary>
+    /// What the application keeps for the session (GlobalPlatform's session context). It belongs to the session: with the session, however that ends, it is
+    /// disposed of if it is <see cref="IDisposable"/> or <see cref="IAsyncDisposable"/>.
+    /// </summary>
     public object? SessionContext { get; set; }
 
     /// <summary>The command; 0 while a session is opened or closed.</summary>
     public uint CommandId => _request?.CommandId ?? 0;
 
     /// <summary>
-    /// Whether the client or the VMM wants the operation to end early. An application that can do so returns TEE_ERROR_CANCEL.
+    /// Whether the client wants the operation to end early and cancellations are not masked (TEE_GetCancellationFlag), or the VM is reset or gone. An
+    /// application that can do so returns TEE_ERROR_CANCEL.
     /// </summary>
     /// <remarks>
-    /// GlobalPlatform's cancellation mask has no counterpart: an application that does not look is not cancelled, as if masked, and looking is the consent that
-    /// TEE_UnmaskCancellation gives.
+    /// As with GlobalPlatform, cancellations are masked when an entry point begins: see <see cref="UnmaskCancellation"/>. The end of the VM cannot be
+    /// masked. The restart of a guest's driver is a cancellation by the client.
     /// </remarks>
-    public bool IsCancellationRequested => _request?.IsCancellationRequested ?? false;
+    public bool IsCancellationRequested =>
+        _request is { IsCancellationRequested: true } request && (_isUnmasked || request.IsTerminationRequested);
 
-    /// <summary>The same for waiting: a token for this operation. It costs an allocation if it is used, and nothing if not.</summary>
+    /// <summary>
+    /// The same for waiting: a token for this operation, which is cancelled when <see cref="IsCancellationRequested"/> becomes true. It costs an allocation if it is used, and
+    /// nothing if not.
+    /// </summary>
     /// <remarks>Its callbacks run on the thread pool. Outside of an operation it is <see cref="CancellationToken.None"/>.</remarks>
     public CancellationToken CancellationToken
     {
@@ -62,8 +71,35 @@ public sealed class ApplicationCall
             }
 
             _hasToken = true;
-            return _cancellations.TokenOf(request);
+            return _cancellations.TokenOf(request, this);
         }
+    }
+
+    /// <summary>Lets the client's cancellation take effect in this entry point (TEE_UnmaskCancellation), one that was requested before too.</summary>
+    /// <returns>Whether cancellations were masked before, as they are when an entry point begins.</returns>
+    /// <remarks>
+    /// An application that never calls this is never cancelled by its client: a <see cref="Wait"/> that is a penalty lasts as long as it says. What shall outlast
+    /// a reset of the VM must be kept outside of it.
+    /// </remarks>
+    public bool UnmaskCancellation()
+    {
+        bool wasMasked = !_isUnmasked;
+        _isUnmasked = true;
+        if (_hasToken && _request is { } request)
+        {
+            _cancellations.Cancel(request);
+        }
+
+        return wasMasked;
+    }
+
+    /// <summary>Keeps the client's cancellation from taking effect (TEE_MaskCancellation). A token that is cancelled already stays so.</summary>
+    /// <returns>Whether cancellations were masked before.</returns>
+    public bool MaskCancellation()
+    {
+        bool wasMasked = !_isUnmasked;
+        _isUnmasked = false;
+        return wasMasked;
     }
 
     /// <summary>
@@ -82,12 +118,12 @@ public sealed class ApplicationCall
     internal bool HasOpenFiles => _guest is { Files.HasOpen: true };
 
     /// <summary>What the operation can ask of the guest by blocking.</summary>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    /// <exception cref="InvalidOperationException">No operation runs, it runs inline, or this is not its thread.</exception>
     internal GuestServices GuestServices
     {
         get
         {
-            ThrowIfInline();
+            ThrowUnlessOnWorker();
             return _request?.Guest ?? throw new InvalidOperationException("The guest can be asked only while an entry point of the session runs.");
         }
     }
@@ -114,11 +150,17 @@ public sealed class ApplicationCall
     /// <summary>Waits without computing (TEE_Wait). The guest's thread sleeps meanwhile, where it takes notifications; nothing is allocated.</summary>
     /// <param name="time">How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for the cancellation alone.</param>
     /// <returns>
-    /// Success when the time is over; TEE_ERROR_CANCEL as soon as the client or the VMM wants the operation to end early. The closing of a session is not cancelled.
+    /// Success when the time is over; TEE_ERROR_CANCEL as soon as <see cref="IsCancellationRequested"/> is true, which the client can bring about only
+    /// after <see cref="UnmaskCancellation"/>. The closing of a session is not cancelled by the client.
     /// </returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative.</exception>
-    /// <exception cref="InvalidOperationException">The application runs inline.</exception>
-    /// <remarks>An asynchronous entry point may await a delay with <see cref="CancellationToken"/> instead.</remarks>
+    /// <exception cref="InvalidOperationException">
+    /// The application runs inline, or no entry point of the session runs on this thread (after an await with <c>ConfigureAwait(false)</c>, say).
+    /// </exception>
+    /// <remarks>
+    /// An asynchronous entry point may await a delay with <see cref="CancellationToken"/> instead. While the VM is paused the wait does not end; its time
+    /// goes on.
+    /// </remarks>
     public TeeReturnCode Wait(TimeSpan time)
     {
         if (time != Timeout.InfiniteTimeSpan)
@@ -126,8 +168,8 @@ public sealed class ApplicationCall
             ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
         }
 
-        ThrowIfInline();
-        return _queue.Sleep(time, _request) ? TeeReturnCode.Success : TeeReturnCode.Cancel;
+        ThrowUnlessOnWorker();
+        return _queue.Sleep(time, this, _request?.Guest) ? TeeReturnCode.Success : TeeReturnCode.Cancel;
     }
 
     /// <summary>Makes an operation the current one.</summary>
@@ -156,6 +198,7 @@ public sealed class ApplicationCall
         }
 
         _kinds = kinds;
+        _isUnmasked = false;
         _request = request;
         return true;
     }
@@ -183,11 +226,16 @@ public sealed class ApplicationCall
         }
     }
 
-    private void ThrowIfInline()
+    private void ThrowUnlessOnWorker()
     {
-        if (_execution == TeeExecution.Inline)
+        if (_context is null)
         {
             throw new InvalidOperationException($"An inline application may not wait, for its guest or for time; declare {nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
+        }
+
+        if (_request is not null && !_context.IsCurrent)
+        {
+            throw new InvalidOperationException("Only the thread of the operation may wait, for the guest or for time; an await returns to it unless it says ConfigureAwait(false).");
         }
     }
 

@@ -6,12 +6,20 @@ namespace OpTeeMediator.Software;
 /// <remarks>
 /// <para>The entry points are GlobalPlatform's (TA_*EntryPoint). Each session entry point can be written synchronously or asynchronously; override one
 /// of the two. The synchronous ones cost no allocation.</para>
+/// <para>An asynchronous entry point goes on after an await on the thread on which it began, which is prepared for the operation, and may block there like a
+/// synchronous one. After <c>ConfigureAwait(false)</c> it is on the thread pool, where it can neither ask its guest nor wait.</para>
 /// <para>An instance runs one entry point at a time, from whatever thread, unless its manifest says
 /// <see cref="TrustedApplicationManifest.Concurrent"/>. An instance belongs to one VM: what it keeps in fields, no other VM sees.
 /// Static fields are shared by all VMs of the process; do without.</para>
 /// <para>An exception that leaves an entry point is a panic: the instance and all its sessions are dead, their clients get TEE_ERROR_TARGET_DEAD,
-/// origin TEE, none of the instance's entry points is called again (not <see cref="Destroy"/> either), and the log has one entry. The exception to this is an
+/// origin TEE, none of the instance's entry points is called again (not <see cref="Destroy"/> either), and the log has an entry: an error once a minute for each
+/// application of a VM, for debugging in between. The exception to this is an
 /// <see cref="OperationCanceledException"/> in an operation whose cancellation was requested: it is the return code TEE_ERROR_CANCEL.</para>
+/// <para>An application that is <see cref="IDisposable"/> or <see cref="IAsyncDisposable"/> is disposed of at the end of its instance, however that ends: after
+/// <see cref="Destroy"/>, after <see cref="Create"/> has failed, or after a panic, when its last entry point has returned. The same holds for what it keeps as
+/// <see cref="ApplicationCall.SessionContext"/>, with the session. So an exclusive file belongs into a field that <c>Dispose</c> closes.</para>
+/// <para>While the VM is paused, an application halts where it waits: for its guest, in <see cref="ApplicationCall.Wait"/>, for its turn, or for what an entry
+/// point awaits. One that computes, or blocks in another way, keeps the VM from being paused until it is done.</para>
 /// <para>The client is hostile: check the parameters with <see cref="ApplicationCall.HasParameters"/> before anything else, copy
 /// memory once, and check the copy.</para>
 /// </remarks>
@@ -23,7 +31,7 @@ public abstract class TrustedApplication
     /// <returns>A code other than success refuses the session, with origin TRUSTED_APP, and drops the instance.</returns>
     protected internal virtual TeeReturnCode Create() => TeeReturnCode.Success;
 
-    /// <summary>TA_DestroyEntryPoint: called once, after the instance's last session; with InstanceKeepAlive, when the VM goes.</summary>
+    /// <summary>TA_DestroyEntryPoint: called once, after the instance's last session; with InstanceKeepAlive, when the VM is reset or gone.</summary>
     protected internal virtual void Destroy()
     {
     }

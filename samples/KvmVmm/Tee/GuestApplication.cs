@@ -47,7 +47,7 @@ internal sealed class GuestApplication : TrustedApplication
         WriteFile when call.HasParameters(MemoryInput, MemoryInput) => Write(call.Guest.Files, NameIn(call[0]), call[1]),
         ReadFile when call.HasParameters(MemoryInput, MemoryOutput) => Read(call.Guest.Files, NameIn(call[0]), call[1]),
         RemoveFile when call.HasParameters(MemoryInput) => call.Guest.Files.Remove(NameIn(call[0])),
-        Wait when call.HasParameters(ValueInput) => call.Wait(TimeSpan.FromMilliseconds(call[0].A)),
+        Wait when call.HasParameters(ValueInput) => WaitFor(TimeSpan.FromMilliseconds(call[0].A), call),
         Compute when call.HasParameters(ValueInput) => ComputeFor(TimeSpan.FromMilliseconds(call[0].A), call),
         _ => TeeReturnCode.BadParameters,
     };
@@ -113,8 +113,15 @@ internal sealed class GuestApplication : TrustedApplication
         return parameter.TryReadAll(buffer, out ReadOnlySpan<byte> name) ? Encoding.UTF8.GetString(name.TrimEnd((byte)0)) : string.Empty;
     }
 
+    private static TeeReturnCode WaitFor(TimeSpan time, ApplicationCall call)
+    {
+        _ = call.UnmaskCancellation();
+        return call.Wait(time);
+    }
+
     private static TeeReturnCode ComputeFor(TimeSpan time, ApplicationCall call)
     {
+        _ = call.UnmaskCancellation();
         long start = Stopwatch.GetTimestamp();
         while (Stopwatch.GetElapsedTime(start) < time)
         {

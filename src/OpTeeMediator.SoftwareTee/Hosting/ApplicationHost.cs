@@ -12,6 +12,8 @@ internal sealed class ApplicationHost
     private readonly ApplicationRegistration _registration;
     private readonly SoftwarePartition _partition;
     private readonly Gate _gate;
+    private readonly PanicLog _panics = new(TimeProvider.System);
+    private readonly PanicLog _failedDisposals = new(TimeProvider.System);
     private volatile ApplicationInstance? _single;
 
     public ApplicationHost(ApplicationRegistration registration, SoftwarePartition partition)
@@ -50,23 +52,22 @@ internal sealed class ApplicationHost
             return new(result);
         }
 
-        instance.Sessions++;
-        return new ApplicationSession(this, instance, request.Client, _partition).OpenAsync(request);
+        return new(new ApplicationSession(this, instance, request.Client, _partition).Open(request));
     }
 
     /// <summary>Ends a session's use of its instance. The caller is inside the instance's gate.</summary>
     /// <param name="instance">The instance.</param>
-    public void Release(ApplicationInstance instance)
+    /// <param name="session">The session.</param>
+    /// <returns>A task that ends when the instance is destroyed, if it is.</returns>
+    public ValueTask ReleaseAsync(ApplicationInstance instance, ApplicationSession session)
     {
-        instance.Sessions--;
-        if (instance.Sessions == 0 && (!Manifest.InstanceKeepAlive || instance.EndsWithLastSession))
-        {
-            Destroy(instance);
-        }
+        instance.Remove(session);
+        return instance.Sessions == 0 && (!Manifest.InstanceKeepAlive || instance.EndsWithLastSession) ? DestroyAsync(instance) : default;
     }
 
     /// <summary>The VM is reset: ends the instance that was kept alive, now or with its last session.</summary>
-    public void Reset()
+    /// <returns>A task that ends when that is done.</returns>
+    public async ValueTask ResetAsync()
     {
         if (_single is not { } instance)
         {
@@ -82,7 +83,7 @@ internal sealed class ApplicationHost
             {
                 if (instance.Sessions == 0)
                 {
-                    Destroy(instance);
+                    await DestroyAsync(instance);
                 }
 
                 _gate.Exit();
@@ -94,13 +95,8 @@ internal sealed class ApplicationHost
     }
 
     /// <summary>Ends the instance that was kept alive, with its VM. No session is open any more.</summary>
-    public void Destroy()
-    {
-        if (_single is { } instance)
-        {
-            Destroy(instance);
-        }
-    }
+    /// <returns>A task that ends when that is done.</returns>
+    public ValueTask DestroyAsync() => _single is { } instance ? DestroyAsync(instance) : default;
 
     /// <summary>Ends an instance whose entry point has failed.</summary>
     /// <param name="instance">The instance.</param>
@@ -114,7 +110,29 @@ internal sealed class ApplicationHost
         }
     }
 
-    private void Destroy(ApplicationInstance instance)
+    /// <summary>Disposes of something that the application held. Whatever that throws becomes a log entry.</summary>
+    /// <param name="held">The application, or the context of a session.</param>
+    /// <returns>A task that ends when that is done; nothing is thrown.</returns>
+    public async ValueTask DisposeHeldAsync(object? held)
+    {
+        try
+        {
+            if (held is IDisposable disposable)
+            {
+                disposable.Dispose();
+            }
+            else if (held is IAsyncDisposable asynchronous)
+            {
+                await asynchronous.DisposeAsync().ConfigureAwait(false);
+            }
+        }
+        catch (Exception exception)
+        {
+            LogFailedDisposal(exception);
+        }
+    }
+
+    private ValueTask DestroyAsync(ApplicationInstance instance)
     {
         if (_single == instance)
         {
@@ -123,7 +141,7 @@ internal sealed class ApplicationHost
 
         if (instance.IsDead)
         {
-            return;
+            return default;
         }
 
         try
@@ -133,8 +151,10 @@ internal sealed class ApplicationHost
         catch (Exception exception)
         {
             // The instance is gone either way.
-            Panic(instance, exception, nameof(Destroy));
+            Panic(instance, exception, nameof(TrustedApplication.Destroy));
         }
+
+        return instance.ReleaseAsync();
     }
 
     private bool TryGetInstance(Gate gate, [NotNullWhen(true)] out ApplicationInstance? instance, out TeeResult refusal)
@@ -158,6 +178,7 @@ internal sealed class ApplicationHost
     private TeeResult Create(Gate gate, out ApplicationInstance? instance)
     {
         instance = null;
+        TrustedApplication? claimed = null;
         try
         {
             TrustedApplication application = _registration.Create(_partition.VirtualMachine);
@@ -166,10 +187,11 @@ internal sealed class ApplicationHost
                 throw new InvalidOperationException($"The factory of {_registration.Type} must make a new instance each time it is called; it returned {(application is null ? "null" : "one that is in use")}.");
             }
 
+            claimed = application;
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {
-                instance = new ApplicationInstance(application, gate);
+                instance = new ApplicationInstance(application, gate, this);
             }
 
             return new TeeResult(code, TeeOrigin.TrustedApplication);
@@ -180,8 +202,37 @@ internal sealed class ApplicationHost
             LogPanic(exception, nameof(TrustedApplication.Create));
             return TeeResult.FromTee(TeeReturnCode.TargetDead);
         }
+        finally
+        {
+            if (claimed is not null && instance is null)
+            {
+                // Nothing is thrown there, and nobody waits for it.
+                _ = DisposeHeldAsync(claimed).AsTask();
+            }
+        }
     }
 
-    private void LogPanic(Exception exception, string entryPoint) =>
-        _partition.Logger.Panicked(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint);
+    private void LogPanic(Exception exception, string entryPoint)
+    {
+        if (_panics.IsError(out int quiet))
+        {
+            _partition.Logger.Panicked(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint, quiet);
+        }
+        else
+        {
+            _partition.Logger.PanickedAgain(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint);
+        }
+    }
+
+    private void LogFailedDisposal(Exception exception)
+    {
+        if (_failedDisposals.IsError(out int quiet))
+        {
+            _partition.Logger.DisposalFailed(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, quiet);
+        }
+        else
+        {
+            _partition.Logger.DisposalFailedAgain(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid);
+        }
+    }
 }

@@ -1,13 +1,23 @@
 namespace OpTeeMediator.Software.Hosting;
 
 /// <summary>An instance of a trusted application, created and not yet destroyed.</summary>
+/// <remarks>
+/// What the instance holds, that is its application and the contexts of its sessions, is disposed of once: after its Destroy, or, if it has panicked, when
+/// the last of its entry points has returned. Thread-safe.
+/// </remarks>
 /// <param name="application">The application's object.</param>
 /// <param name="gate">Guards the instance: its entry points or, if it is concurrent, its beginning and end.</param>
-internal sealed class ApplicationInstance(TrustedApplication application, Gate gate)
+/// <param name="host">Disposes of what the application held, and logs.</param>
+internal sealed class ApplicationInstance(TrustedApplication application, Gate gate, ApplicationHost host)
 {
+    private readonly Lock _lock = new();
+    private readonly List<ApplicationSession> _open = [];
+    private readonly List<Task> _overruns = [];
     private int _isDead;
     private int _sessions;
     private int _endsWithLastSession;
+    private int _inside;
+    private int _isReleased;
 
     /// <summary>The application's object.</summary>
     public TrustedApplication Application => application;
@@ -16,11 +26,7 @@ internal sealed class ApplicationInstance(TrustedApplication application, Gate g
     public Gate Gate => gate;
 
     /// <summary>The number of sessions; changed only inside <see cref="Gate"/>.</summary>
-    public int Sessions
-    {
-        get => Volatile.Read(ref _sessions);
-        set => Interlocked.Exchange(ref _sessions, value);
-    }
+    public int Sessions => Volatile.Read(ref _sessions);
 
     /// <summary>Whether the instance ends without a session even if its application wants it kept: it is from before the VM's reset.</summary>
     public bool EndsWithLastSession
@@ -35,4 +41,75 @@ internal sealed class ApplicationInstance(TrustedApplication application, Gate g
     /// <summary>Ends the instance's life.</summary>
     /// <returns><see langword="false"/> if it was dead already.</returns>
     public bool TryKill() => Interlocked.Exchange(ref _isDead, 1) == 0;
+
+    /// <summary>A session begins. The caller is inside <see cref="Gate"/>.</summary>
+    public void Add(ApplicationSession session)
+    {
+        lock (_lock)
+        {
+            _open.Add(session);
+        }
+
+        _ = Interlocked.Increment(ref _sessions);
+    }
+
+    /// <summary>A session has ended. The caller is inside <see cref="Gate"/>.</summary>
+    public void Remove(ApplicationSession session)
+    {
+        lock (_lock)
+        {
+            _ = _open.Remove(session);
+        }
+
+        _ = Interlocked.Decrement(ref _sessions);
+    }
+
+    /// <summary>Begins an entry point.</summary>
+    /// <returns><see langword="false"/> if the instance is dead. Either way <see cref="ExitAsync"/> must follow.</returns>
+    public bool Enter()
+    {
+        // A full fence: the one who has killed the instance and leaves it sees this entry, or is seen here.
+        _ = Interlocked.Increment(ref _inside);
+        return !IsDead;
+    }
+
+    /// <summary>Ends an entry point; of a dead instance the last one disposes of what it held.</summary>
+    /// <returns>A task that ends when that is done.</returns>
+    public ValueTask ExitAsync() => Interlocked.Decrement(ref _inside) == 0 && IsDead ? ReleaseAsync() : default;
+
+    /// <summary>Notes an entry point that goes on although it should have ended; what the instance holds is kept until then.</summary>
+    public void AddOverrun(Task entry)
+    {
+        lock (_lock)
+        {
+            _overruns.Add(entry);
+        }
+    }
+
+    /// <summary>Disposes of the contexts of the sessions and of the application, once.</summary>
+    /// <returns>A task that ends when that is done.</returns>
+    public ValueTask ReleaseAsync() => Interlocked.Exchange(ref _isReleased, 1) == 0 ? ReleaseOnceAsync() : default;
+
+    private async ValueTask ReleaseOnceAsync()
+    {
+        ApplicationSession[] sessions;
+        Task[] overruns;
+        lock (_lock)
+        {
+            sessions = [.. _open];
+            overruns = [.. _overruns];
+        }
+
+        foreach (Task overrun in overruns)
+        {
+            await overrun.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        foreach (ApplicationSession session in sessions)
+        {
+            await session.ReleaseContextAsync().ConfigureAwait(false);
+        }
+
+        await host.DisposeHeldAsync(application).ConfigureAwait(false);
+    }
 }

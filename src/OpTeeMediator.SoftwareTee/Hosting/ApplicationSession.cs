@@ -3,11 +3,15 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Software.Hosting;
 
 /// <summary>A session with an instance of a trusted application.</summary>
-/// <remarks>Thread-safe: entry points go through the gate, one at a time.</remarks>
+/// <remarks>
+/// Thread-safe: entry points go through the gate, one at a time. Each runs on the thread of its operation from begin to end: on the slot's prepared thread, which
+/// waits for what the application awaits (<see cref="OperationContext"/>), or, inline, on the vCPU's.
+/// </remarks>
 internal sealed class ApplicationSession : ITeeSession
 {
     private readonly ApplicationHost _host;
     private readonly ApplicationInstance _instance;
+    private readonly OperationContext? _context;
     private readonly ApplicationCall _call;
     private readonly Gate _gate;
 
@@ -16,7 +20,8 @@ internal sealed class ApplicationSession : ITeeSession
         _host = host;
         _instance = instance;
         Execution = host.Manifest.Execution;
-        _call = new ApplicationCall(client, Execution, partition);
+        _context = Execution == TeeExecution.Worker ? new OperationContext() : null;
+        _call = new ApplicationCall(client, _context, partition);
         _gate = host.Manifest.Concurrent ? new Gate(partition.Queue) : instance.Gate;
     }
 
@@ -26,33 +31,24 @@ internal sealed class ApplicationSession : ITeeSession
     /// <summary>Runs the application's entry point for opening. The caller has entered the instance's gate, which this leaves.</summary>
     /// <param name="request">The operation.</param>
     /// <returns>The result.</returns>
-    public async ValueTask<TeeResult> OpenAsync(TeeRequest request)
+    public TeeResult Open(TeeRequest request)
     {
+        _instance.Add(this);
         if (_gate != _instance.Gate)
         {
             _instance.Gate.Exit();
             _ = _gate.TryTake();
         }
 
-        TeeResult result = default;
-        try
+        TeeResult result = Perform(TeeOperation.OpenSession, request);
+        if (result.IsSuccess)
         {
-            if (TryBegin(request, out result))
-            {
-                result = await FinishAsync(Start(TeeOperation.OpenSession), nameof(TrustedApplication.OpenSession));
-            }
+            request.Session = this;
+            _gate.Exit();
         }
-        finally
+        else
         {
-            if (result.IsSuccess)
-            {
-                request.Session = this;
-                _gate.Exit();
-            }
-            else
-            {
-                LeaveInstance();
-            }
+            Leave(request);
         }
 
         return result;
@@ -66,100 +62,57 @@ internal sealed class ApplicationSession : ITeeSession
             return new(TeeResult.FromTee(refusal));
         }
 
-        if (!TryBegin(request, out TeeResult result))
-        {
-            _gate.Exit();
-            return new(result);
-        }
-
-        ValueTask<TeeReturnCode> entry = Start(TeeOperation.InvokeCommand);
-        if (!entry.IsCompletedSuccessfully || _call.HasOpenFiles)
-        {
-            return FinishCommandAsync(entry);
-        }
-
-        result = new TeeResult(entry.Result, TeeOrigin.TrustedApplication);
-        _call.End();
+        TeeResult result = Perform(TeeOperation.InvokeCommand, request);
         _gate.Exit();
         return new(result);
     }
 
     /// <inheritdoc/>
-    public async ValueTask CloseAsync(TeeRequest request)
+    public ValueTask CloseAsync(TeeRequest request)
     {
-        _gate.Enter();
-        try
-        {
-            if (TryBegin(request, out _))
-            {
-                _ = await FinishAsync(Start(TeeOperation.CloseSession), nameof(TrustedApplication.CloseSession));
-            }
-        }
-        finally
-        {
-            LeaveInstance();
-        }
+        _gate.Enter(GuestThatWaits(request));
+        _ = Perform(TeeOperation.CloseSession, request);
+        Leave(request);
+        return default;
     }
 
-    private bool TryBegin(TeeRequest request, out TeeResult refusal)
+    /// <summary>Disposes of what the application has kept for the session. No entry point of the session runs any more.</summary>
+    /// <returns>A task that ends when that is done.</returns>
+    public ValueTask ReleaseContextAsync()
     {
-        refusal = TeeResult.FromTee(_instance.IsDead ? TeeReturnCode.TargetDead : TeeReturnCode.OutOfMemory);
-        return !_instance.IsDead && _call.TryBegin(request);
+        object? context = _call.SessionContext;
+        _call.SessionContext = null;
+        return _host.DisposeHeldAsync(context);
     }
 
-    /// <summary>Calls an entry point. Whatever it throws is in the task.</summary>
-    private ValueTask<TeeReturnCode> Start(TeeOperation operation)
+    /// <summary>Runs an entry point, with what belongs to it. The caller is inside the gate.</summary>
+    private TeeResult Perform(TeeOperation operation, TeeRequest request)
     {
-        try
+        TeeResult result = TeeResult.FromTee(TeeReturnCode.TargetDead);
+        if (_instance.Enter())
         {
-            ValueTask<TeeReturnCode> entry = operation switch
-            {
-                TeeOperation.OpenSession => _instance.Application.OpenSessionAsync(_call),
-                TeeOperation.InvokeCommand => _instance.Application.InvokeCommandAsync(_call),
-                _ => CloseEntryPointAsync(),
-            };
-            return entry.IsCompleted || Execution == TeeExecution.Worker
-                ? entry
-                : throw new InvalidOperationException($"An inline application must be complete when its entry point returns; declare {nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
+            result = _call.TryBegin(request) ? Run(operation, request) : TeeResult.FromTee(TeeReturnCode.OutOfMemory);
         }
-        catch (Exception exception)
-        {
-            return ValueTask.FromException<TeeReturnCode>(exception);
-        }
+
+        WaitFor(_instance.ExitAsync(), request);
+        return result;
     }
 
-    private async ValueTask<TeeReturnCode> CloseEntryPointAsync()
-    {
-        await _instance.Application.CloseSessionAsync(_call);
-        return TeeReturnCode.Success;
-    }
-
-    private async ValueTask<TeeResult> FinishCommandAsync(ValueTask<TeeReturnCode> entry)
+    private TeeResult Run(TeeOperation operation, TeeRequest request)
     {
         try
         {
-            return await FinishAsync(entry, nameof(TrustedApplication.InvokeCommand));
+            TeeReturnCode code = _context is null ? CallInline(operation) : CallOnWorker(_context, operation, request);
+            return new TeeResult(code, TeeOrigin.TrustedApplication);
         }
-        finally
-        {
-            _gate.Exit();
-        }
-    }
-
-    private async ValueTask<TeeResult> FinishAsync(ValueTask<TeeReturnCode> entry, string entryPoint)
-    {
-        try
-        {
-            return new TeeResult(await EndAsync(entry), TeeOrigin.TrustedApplication);
-        }
-        catch (OperationCanceledException) when (_call.IsCancellationRequested)
+        catch (OperationCanceledException) when (request.IsCancellationRequested)
         {
             return new TeeResult(TeeReturnCode.Cancel, TeeOrigin.TrustedApplication);
         }
         catch (Exception exception)
         {
             // An application's fault must not be the host's: it is a panic.
-            _host.Panic(_instance, exception, entryPoint);
+            _host.Panic(_instance, exception, operation.ToString());
             return TeeResult.FromTee(TeeReturnCode.TargetDead);
         }
         finally
@@ -168,28 +121,88 @@ internal sealed class ApplicationSession : ITeeSession
         }
     }
 
-    /// <summary>The end of an entry point: what it has left open in the guest is closed, also if it panics.</summary>
-    private async ValueTask<TeeReturnCode> EndAsync(ValueTask<TeeReturnCode> entry)
+    private TeeReturnCode CallInline(TeeOperation operation)
     {
+        ValueTask<TeeReturnCode> entry = Call(operation);
+        if (!entry.IsCompleted)
+        {
+            _instance.AddOverrun(entry.AsTask());
+            throw new InvalidOperationException($"An inline application must be complete when its entry point returns; declare {nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
+        }
+
+        return entry.GetAwaiter().GetResult();
+    }
+
+    private TeeReturnCode CallOnWorker(OperationContext context, TeeOperation operation, TeeRequest request)
+    {
+        SynchronizationContext? previous = context.Enter();
         try
         {
-            return await entry;
+            ValueTask<TeeReturnCode> entry = Call(operation);
+            return entry.IsCompleted ? entry.GetAwaiter().GetResult() : Await(context, entry.AsTask(), request);
         }
         finally
         {
-            _call.CloseFiles();
+            // What it has left open in the guest is closed, also if it panics, while the operation is still the current one.
+            try
+            {
+                _call.CloseFiles();
+            }
+            finally
+            {
+                context.Exit(previous);
+            }
         }
     }
 
-    private void LeaveInstance()
+    private static TeeReturnCode Await(OperationContext context, Task<TeeReturnCode> entry, TeeRequest request)
     {
+        context.RunUntilEnd(entry, request.Guest);
+        return entry.GetAwaiter().GetResult();
+    }
+
+    private ValueTask<TeeReturnCode> Call(TeeOperation operation) => operation switch
+    {
+        TeeOperation.OpenSession => _instance.Application.OpenSessionAsync(_call),
+        TeeOperation.InvokeCommand => _instance.Application.InvokeCommandAsync(_call),
+        _ => CloseEntryPointAsync(),
+    };
+
+    private async ValueTask<TeeReturnCode> CloseEntryPointAsync()
+    {
+        await _instance.Application.CloseSessionAsync(_call);
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>The session has ended: leaves the instance, which may end with it. The caller is inside the gate, which this leaves.</summary>
+    private void Leave(TeeRequest request)
+    {
+        // With a dead instance, what the session holds is disposed of when the instance's last entry point has returned.
+        if (!_instance.IsDead)
+        {
+            WaitFor(ReleaseContextAsync(), request);
+        }
+
         if (_gate != _instance.Gate)
         {
             _gate.Exit();
-            _instance.Gate.Enter();
+            _instance.Gate.Enter(GuestThatWaits(request));
         }
 
-        _host.Release(_instance);
+        WaitFor(_host.ReleaseAsync(_instance, this), request);
         _instance.Gate.Exit();
     }
+
+    /// <summary>Waits for the disposal of what the application held, which is asynchronous if the application's is. An inline application is not waited for.</summary>
+    private void WaitFor(ValueTask disposal, TeeRequest request)
+    {
+        if (!disposal.IsCompletedSuccessfully)
+        {
+            // Nothing is thrown there.
+            Task task = disposal.AsTask();
+            _context?.RunUntilEnd(task, request.Guest);
+        }
+    }
+
+    private GuestServices? GuestThatWaits(TeeRequest request) => _context is null ? null : request.Guest;
 }

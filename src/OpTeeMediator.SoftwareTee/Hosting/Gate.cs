@@ -41,15 +41,16 @@ internal sealed class Gate(GateQueue queue)
         }
 
         refusal = TeeReturnCode.Cancel;
-        return queue.Wait(this, request);
+        return queue.Wait(this, request, request.Guest);
     }
 
     /// <summary>Enters, however long it takes.</summary>
-    public void Enter()
+    /// <param name="guest">What is told that the operation waits; <see langword="null"/> if nothing is.</param>
+    public void Enter(GuestServices? guest)
     {
         if (!TryTake())
         {
-            _ = queue.Wait(this, null);
+            _ = queue.Wait(this, null, guest);
         }
     }
 

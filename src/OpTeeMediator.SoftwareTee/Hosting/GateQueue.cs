@@ -16,46 +16,27 @@ internal sealed class GateQueue
     /// <summary>Blocks the thread until it is inside a gate.</summary>
     /// <param name="gate">The gate.</param>
     /// <param name="request">The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
+    /// <param name="guest">What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.</param>
     /// <returns><see langword="false"/> if the operation was cancelled.</returns>
-    public bool Wait(Gate gate, TeeRequest? request)
+    public bool Wait(Gate gate, TeeRequest? request, GuestServices? guest)
     {
-        lock (_monitor)
-        {
-            _ = Interlocked.Increment(ref _count);
-            bool isInside;
-            while (!(isInside = gate.TryTake()) && request is not { IsCancellationRequested: true })
-            {
-                _ = Monitor.Wait(_monitor);
-            }
-
-            _ = Interlocked.Decrement(ref _count);
-            return isInside;
-        }
+        guest?.BeginWait();
+        bool isInside = Wait(gate, request);
+        guest?.EndWait();
+        return isInside;
     }
 
     /// <summary>Blocks the thread for a time.</summary>
     /// <param name="time">How long; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
-    /// <param name="request">The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
+    /// <param name="call">The operation, whose cancellation ends the waiting unless it is masked.</param>
+    /// <param name="guest">What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.</param>
     /// <returns><see langword="false"/> if the operation was cancelled.</returns>
-    public bool Sleep(TimeSpan time, TeeRequest? request)
+    public bool Sleep(TimeSpan time, ApplicationCall call, GuestServices? guest)
     {
-        long start = Stopwatch.GetTimestamp();
-        lock (_monitor)
-        {
-            while (request is not { IsCancellationRequested: true })
-            {
-                TimeSpan left = time == Timeout.InfiniteTimeSpan ? TimeSpan.MaxValue : time - Stopwatch.GetElapsedTime(start);
-                if (left <= TimeSpan.Zero)
-                {
-                    return true;
-                }
-
-                // Others wake, too, when a gate opens; and one wait is of 24 days at the most.
-                _ = Monitor.Wait(_monitor, (int)Math.Min(Math.Ceiling(left.TotalMilliseconds), int.MaxValue));
-            }
-
-            return false;
-        }
+        guest?.BeginWait();
+        bool isOver = Sleep(time, call);
+        guest?.EndWait();
+        return isOver;
     }
 
     /// <summary>Lets everyone who waits look again, if anyone does. The caller has made its change with an interlocked instruction.</summary>
@@ -73,6 +54,43 @@ internal sealed class GateQueue
         lock (_monitor)
         {
             Monitor.PulseAll(_monitor);
+        }
+    }
+
+    private bool Wait(Gate gate, TeeRequest? request)
+    {
+        lock (_monitor)
+        {
+            _ = Interlocked.Increment(ref _count);
+            bool isInside;
+            while (!(isInside = gate.TryTake()) && request is not { IsCancellationRequested: true })
+            {
+                _ = Monitor.Wait(_monitor);
+            }
+
+            _ = Interlocked.Decrement(ref _count);
+            return isInside;
+        }
+    }
+
+    private bool Sleep(TimeSpan time, ApplicationCall call)
+    {
+        long start = Stopwatch.GetTimestamp();
+        lock (_monitor)
+        {
+            while (!call.IsCancellationRequested)
+            {
+                TimeSpan left = time == Timeout.InfiniteTimeSpan ? TimeSpan.MaxValue : time - Stopwatch.GetElapsedTime(start);
+                if (left <= TimeSpan.Zero)
+                {
+                    return true;
+                }
+
+                // Others wake, too, when a gate opens; and one wait is of 24 days at the most.
+                _ = Monitor.Wait(_monitor, (int)Math.Min(Math.Ceiling(left.TotalMilliseconds), int.MaxValue));
+            }
+
+            return false;
         }
     }
 }

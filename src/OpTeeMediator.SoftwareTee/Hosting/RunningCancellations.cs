@@ -6,41 +6,45 @@ namespace OpTeeMediator.Software.Hosting;
 /// <remarks>Thread-safe.</remarks>
 internal sealed class RunningCancellations
 {
-    private readonly Dictionary<TeeRequest, CancellationTokenSource> _sources = [];
+    private readonly Dictionary<TeeRequest, (CancellationTokenSource Source, ApplicationCall Call)> _running = [];
     private readonly Lock _lock = new();
 
     /// <summary>The token of a running operation.</summary>
     /// <param name="request">The operation.</param>
-    /// <returns>Its token, cancelled already if that was requested.</returns>
-    public CancellationToken TokenOf(TeeRequest request)
+    /// <param name="call">The same for its application, which may mask cancellations.</param>
+    /// <returns>Its token, cancelled already if that was requested and is not masked.</returns>
+    public CancellationToken TokenOf(TeeRequest request, ApplicationCall call)
     {
         lock (_lock)
         {
-            if (!_sources.TryGetValue(request, out CancellationTokenSource? source))
+            if (!_running.TryGetValue(request, out (CancellationTokenSource Source, ApplicationCall Call) running))
             {
-                source = new CancellationTokenSource();
-                _sources.Add(request, source);
+                running = (new CancellationTokenSource(), call);
+                _running.Add(request, running);
 
                 // Cancel() looks here after the flag is set: one of the two sees the other.
-                if (request.IsCancellationRequested)
+                if (call.IsCancellationRequested)
                 {
-                    source.Cancel();
+                    running.Source.Cancel();
                 }
             }
 
-            return source.Token;
+            return running.Source.Token;
         }
     }
 
-    /// <summary>Cancels an operation's token, if it has one. The token's callbacks run on the thread pool, never on this vCPU's thread.</summary>
+    /// <summary>
+    /// Cancels an operation's token, if it has one and does not mask cancellations. Called when one of the two has changed. The token's callbacks run on
+    /// the thread pool, never on this vCPU's thread.
+    /// </summary>
     /// <param name="request">The operation.</param>
     public void Cancel(TeeRequest request)
     {
         lock (_lock)
         {
-            if (_sources.TryGetValue(request, out CancellationTokenSource? source))
+            if (_running.TryGetValue(request, out (CancellationTokenSource Source, ApplicationCall Call) running) && running.Call.IsCancellationRequested)
             {
-                _ = source.CancelAsync();
+                _ = running.Source.CancelAsync();
             }
         }
     }
@@ -52,7 +56,7 @@ internal sealed class RunningCancellations
         lock (_lock)
         {
             // Not disposed of: callbacks may still run, and without a timer there is nothing to free.
-            _ = _sources.Remove(request);
+            _ = _running.Remove(request);
         }
     }
 }

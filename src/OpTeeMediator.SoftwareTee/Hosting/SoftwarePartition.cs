@@ -99,28 +99,24 @@ internal sealed class SoftwarePartition : ITeePartition
 
     /// <inheritdoc/>
     /// <remarks>Instances that are kept alive end: at once, or with the last session if a driver after the reset has opened one already.</remarks>
-    public ValueTask ResetAsync()
+    public async ValueTask ResetAsync()
     {
         foreach (ApplicationHost host in _hosts.Values)
         {
-            host.Reset();
+            await host.ResetAsync();
         }
-
-        return default;
     }
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         if (!_isDisposed)
         {
             _isDisposed = true;
             foreach (ApplicationHost host in _hosts.Values)
             {
-                host.Destroy();
+                await host.DestroyAsync();
             }
         }
-
-        return default;
     }
 }

@@ -10,8 +10,13 @@ namespace OpTeeMediator.Backends;
 /// <see cref="TeeReturnCode.Communication"/> at once.</para>
 /// <para><b>Answers are hostile input</b>: codes, values, sizes and memory are whatever the guest likes. Sizes may exceed the buffer
 /// that was offered; memory changes under the reader's hands.</para>
-/// <para>After an await the backend goes on where the operation runs: on the slot's prepared thread, or, inline, on the vCPU's. A worker may block
-/// instead, with the methods that say so. Source: OP-TEE's <c>optee_rpc_cmd.h</c> (<see cref="OpTeeRpc"/>).</para>
+/// <para>On the slot's prepared thread every method blocks until the guest has answered: what the asynchronous ones return is complete, so it may be
+/// awaited, or its result taken. An inline operation goes on after its await on the vCPU's thread that brings the answer. An operation for which a
+/// thread is prepared, but which has left that thread by an await of its own, goes on where that await would: in its synchronization context, or
+/// on the thread pool.</para>
+/// <para><b>While the VM is paused</b> (<see cref="Guests.OpTeeGuest.PauseAsync"/>) no call returns: what the guest has answered is handed on when the VM is
+/// resumed. A backend that waits for anything else says so with <see cref="BeginWait"/>, so that its guest cannot prevent a pause.</para>
+/// <para>Source: OP-TEE's <c>optee_rpc_cmd.h</c> (<see cref="OpTeeRpc"/>).</para>
 /// </remarks>
 public abstract class GuestServices
 {
@@ -40,7 +45,7 @@ public abstract class GuestServices
     /// <param name="command">The command.</param>
     /// <param name="parameters">How many parameters, 0–4.</param>
     /// <returns>What the guest answered.</returns>
-    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block.</exception>
+    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block, or has left its prepared thread.</exception>
     public abstract TeeReturnCode CallAndBlock(uint command, int parameters);
 
     /// <summary>Asks for memory that the guest shares.</summary>
@@ -66,6 +71,17 @@ public abstract class GuestServices
     /// <returns>What the guest answered.</returns>
     /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block.</exception>
     public abstract TeeReturnCode FreeAndBlock(TeeSharedMemory memory);
+
+    /// <summary>
+    /// Says that the operation waits now for something that may take long, such as its turn or time, and that it touches nothing until
+    /// <see cref="EndWait"/> has returned: the VM can be paused meanwhile.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not wait, or has left its prepared thread.</exception>
+    /// <remarks>Not to be nested; calls to the guest wait by themselves. Costs nothing worth mentioning.</remarks>
+    public abstract void BeginWait();
+
+    /// <summary>The operation wants to go on: returns at once, or when the VM is resumed if it is paused.</summary>
+    public abstract void EndWait();
 
     /// <summary>Asks for the guest's time.</summary>
     /// <returns>The time since 1970-01-01, UTC, as the guest says; <see langword="null"/> if it does not.</returns>

@@ -49,12 +49,12 @@ public interface ITeePartition : IAsyncDisposable
 
     /// <summary>Asks a running operation to end early. Returns at once; never blocks.</summary>
     /// <param name="request">
-    /// The operation, which was with the backend when <see cref="TeeRequest.IsCancellationRequested"/> became true. It is the same operation until this
-    /// method returns, though it may be over by then.
+    /// The operation, which was with the backend when <see cref="TeeRequest.IsCancellationRequested"/> or
+    /// <see cref="TeeRequest.IsTerminationRequested"/> became true. It is the same operation until this method returns, though it may be over by then.
     /// </param>
     /// <remarks>
-    /// Called once at most for an operation, an invocation or the opening of a session. Not called for a cancellation that comes before the operation
-    /// begins: that operation finds <see cref="TeeRequest.IsCancellationRequested"/> true.
+    /// Called once at most for each of the two: a cancellation is of an invocation or of the opening of a session. Not called for what comes before the
+    /// operation begins: that operation finds the property true. Not called while the VM is paused, unless it is being reset or disposed of.
     /// </remarks>
     void Cancel(TeeRequest request);
 

@@ -14,6 +14,7 @@ public sealed class TeeRequest
 
     private ParameterArray _parameters;
     private int _isCancellationRequested;
+    private int _isTerminationRequested;
 
     /// <summary>Creates a request, for tests of a backend; in a VMM the mediator makes them.</summary>
     public TeeRequest()
@@ -47,11 +48,29 @@ public sealed class TeeRequest
     /// </summary>
     public bool IsCancellationRequested => Volatile.Read(ref _isCancellationRequested) != 0;
 
+    /// <summary>
+    /// Whether the VM is being reset or disposed of, so that nothing may delay the operation's end: neither an application that masks cancellations, nor a
+    /// wait. It implies <see cref="IsCancellationRequested"/>, and is told like that.
+    /// </summary>
+    public bool IsTerminationRequested => Volatile.Read(ref _isTerminationRequested) != 0;
+
     /// <summary>Requests it: a full fence.</summary>
     /// <returns>Whether nobody has before.</returns>
     internal bool RequestCancellation() => Interlocked.Exchange(ref _isCancellationRequested, 1) == 0;
 
-    internal void ResetCancellation() => Volatile.Write(ref _isCancellationRequested, 0);
+    /// <summary>Requests both: a full fence.</summary>
+    /// <returns>Whether nobody has requested the termination before.</returns>
+    internal bool RequestTermination()
+    {
+        _ = RequestCancellation();
+        return Interlocked.Exchange(ref _isTerminationRequested, 1) == 0;
+    }
+
+    internal void ResetCancellation()
+    {
+        Volatile.Write(ref _isCancellationRequested, 0);
+        Volatile.Write(ref _isTerminationRequested, 0);
+    }
 
     [InlineArray(ParameterCount)]
     private struct ParameterArray

@@ -3,9 +3,13 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Calls;
 
 /// <summary>What the guest can be asked when nobody in it answers any more: while the mediator closes the sessions that a driver has left.</summary>
-internal sealed class AbsentGuest : GuestServices
+/// <param name="pause">Holds what the closing session does, as it has no call slot; the caller has entered it.</param>
+internal sealed class AbsentGuest(PauseControl pause) : GuestServices
 {
     private readonly TeeParameter[] _parameters = new TeeParameter[ParameterCount];
+
+    /// <summary>The driver's life that the session belongs to.</summary>
+    public Incarnation? Incarnation { get; set; }
 
     /// <inheritdoc/>
     public override Span<TeeParameter> Parameters => _parameters;
@@ -27,4 +31,10 @@ internal sealed class AbsentGuest : GuestServices
 
     /// <inheritdoc/>
     public override TeeReturnCode FreeAndBlock(TeeSharedMemory memory) => TeeReturnCode.Communication;
+
+    /// <inheritdoc/>
+    public override void BeginWait() => pause.Exit();
+
+    /// <inheritdoc/>
+    public override void EndWait() => pause.Enter(Incarnation!);
 }

@@ -17,4 +17,5 @@ internal sealed record CallEnvironment(
     TimeSpan Quantum,
     TimeSpan ParkAfter,
     NotificationQueue Notifications,
+    PauseControl Pause,
     ILogger Log);

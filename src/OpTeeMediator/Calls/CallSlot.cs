@@ -27,6 +27,13 @@ internal sealed class CallSlot
     private const int RpcRequested = 3;
     private const int RpcOutstanding = 4;
 
+    // The guest has answered, or is gone, and the VM is paused: the backend is told afterwards.
+    private const int AnswerKept = 5;
+    private const int OrphanedAnswerKept = 6;
+
+    // The call is not with the backend yet.
+    private const int Preparing = 7;
+
     private readonly YieldingCalls _calls;
     private readonly CallSlots _slots;
     private readonly ManualResetEventSlim _event = new(false);
@@ -43,10 +50,15 @@ internal sealed class CallSlot
     private int _completion = Finished;
     private int _cancellers;
     private int _isCancelDelivered;
+    private int _isTerminationDelivered;
     private int _parked;
     private int _isWaitedFor;
     private int _isAwaited;
     private volatile bool _isAsleep;
+    private volatile bool _isHeld;
+    private volatile bool _isDraining;
+    private volatile bool _waitsOutside;
+    private TeeReturnCode _keptAnswer;
     private Timer? _parkTimer;
 
     public CallSlot(YieldingCalls calls, CallSlots slots, int index)
@@ -97,7 +109,11 @@ internal sealed class CallSlot
     public bool CannotPark { get; set; }
 
     /// <summary>Whether the call waits for the VM to go on before its operation begins.</summary>
-    public bool IsHeld { get; set; }
+    public bool IsHeld
+    {
+        get => _isHeld;
+        set => _isHeld = value;
+    }
 
     /// <summary>Whether the backend may still end the operation by <see cref="Complete"/>.</summary>
     public bool IsWithBackend { get; set; }
@@ -165,7 +181,11 @@ internal sealed class CallSlot
     public TeeResult Result { get; private set; }
 
     /// <summary>Whether the call waits until nobody else uses what it takes away, before its operation begins.</summary>
-    public bool IsDraining { get; set; }
+    public bool IsDraining
+    {
+        get => _isDraining;
+        set => _isDraining = value;
+    }
 
     public CallState State => (CallState)(Volatile.Read(ref _state) & StateMask);
 
@@ -201,6 +221,7 @@ internal sealed class CallSlot
         CannotPark = false;
         Stage = RpcStage.None;
         _isCancelDelivered = 0;
+        _isTerminationDelivered = 0;
         Operation = TeeOperation.None;
         Request.Session = null;
         Request.ResetCancellation();
@@ -295,9 +316,9 @@ internal sealed class CallSlot
             int seen = Interlocked.CompareExchange(ref _completion, Orphaned, completion);
             if (seen == completion)
             {
-                if (completion is RpcRequested or RpcOutstanding)
+                if (completion is RpcRequested or RpcOutstanding or AnswerKept)
                 {
-                    Rpc.Answer(TeeReturnCode.Communication);
+                    AnswerUnlessHeld(TeeReturnCode.Communication, Orphaned, OrphanedAnswerKept);
                 }
 
                 return false;
@@ -307,6 +328,16 @@ internal sealed class CallSlot
         }
 
         return true;
+    }
+
+    /// <summary>
+    /// Begins the preparation of a call. A full fence must follow, then, before <see cref="ExpectBackend"/>, a look at
+    /// <see cref="PauseControl.IsPaused"/>: who pauses the VM either is seen there, or sees that an operation may begin (<see cref="IsQuiet"/>).
+    /// </summary>
+    public void BeginPreparation()
+    {
+        _waitsOutside = false;
+        Volatile.Write(ref _completion, Preparing);
     }
 
     /// <summary>The operation is with the backend from now on: it can be cancelled, and is waited for.</summary>
@@ -334,7 +365,7 @@ internal sealed class CallSlot
     public void Complete(TeeResult result)
     {
         Result = result;
-        if (Interlocked.Exchange(ref _completion, Finished) == Orphaned)
+        if (Interlocked.Exchange(ref _completion, Finished) is Orphaned or OrphanedAnswerKept)
         {
             _calls.ReleaseAbandoned(this);
         }
@@ -359,6 +390,7 @@ internal sealed class CallSlot
                 return true;
 
             case Orphaned:
+            case OrphanedAnswerKept:
                 return false;
 
             default:
@@ -367,7 +399,7 @@ internal sealed class CallSlot
     }
 
     /// <summary>Whether <see cref="TryRequestRpc"/> does not throw.</summary>
-    public bool CanRequestRpc => Volatile.Read(ref _completion) is Pending or Orphaned;
+    public bool CanRequestRpc => Volatile.Read(ref _completion) is Pending or Orphaned or OrphanedAnswerKept;
 
     public static InvalidOperationException CannotRequestRpc() =>
         new("A backend can make one call to the guest at a time, and only while its operation runs.");
@@ -382,13 +414,108 @@ internal sealed class CallSlot
         if (completion is RpcRequested or RpcOutstanding
             && Interlocked.CompareExchange(ref _completion, Pending, completion) == completion)
         {
-            Rpc.Answer(answer);
+            InterleavingPoint.Reach("CallSlot.EndRpc: backend may go on");
+            AnswerUnlessHeld(answer, Pending, AnswerKept);
         }
     }
 
-    /// <summary>Whether the backend is neither at work nor about to be.</summary>
+    /// <summary>Whether the guest has answered while the VM was paused, and the backend does not know yet.</summary>
+    public bool KeepsAnswer => Volatile.Read(ref _completion) == AnswerKept;
+
+    /// <summary>The VM may have been resumed: tells the backend what the guest has answered.</summary>
+    public void AnswerAfterPause()
+    {
+        if (Interlocked.CompareExchange(ref _completion, Pending, AnswerKept) == AnswerKept)
+        {
+            AnswerUnlessHeld(_keptAnswer, Pending, AnswerKept);
+        }
+    }
+
+    /// <summary>The VM was resumed, or is being reset or disposed of: does what a pause has put off for a call that nobody waits for.</summary>
+    public void GoOnAfterPause()
+    {
+        // As in TryCancel: from here on the slot is not freed.
+        _ = Interlocked.Increment(ref _cancellers);
+        if (Incarnation is { } incarnation)
+        {
+            if (incarnation.IsRetired)
+            {
+                EndOperation(incarnation);
+            }
+
+            if (Request.IsCancellationRequested && IsRunning)
+            {
+                CancelOperation(incarnation);
+            }
+        }
+
+        _ = Interlocked.Decrement(ref _cancellers);
+        if (Interlocked.CompareExchange(ref _completion, Orphaned, OrphanedAnswerKept) == OrphanedAnswerKept)
+        {
+            // Not before the decrement: an inline operation goes on here, and its end frees the slot.
+            AnswerUnlessHeld(TeeReturnCode.Communication, Orphaned, OrphanedAnswerKept);
+        }
+    }
+
+    /// <summary>Tells the backend the guest's answer, or keeps it while the VM is paused. A blocked worker is told, and held itself.</summary>
+    /// <param name="answer">The answer.</param>
+    /// <param name="working">What <see cref="_completion"/> says, with a full fence behind it, while the backend may go on.</param>
+    /// <param name="kept">What it says while it may not.</param>
+    private void AnswerUnlessHeld(TeeReturnCode answer, int working, int kept)
+    {
+        while (!Rpc.IsBlocking && IsToHold)
+        {
+            _keptAnswer = answer;
+            if (Interlocked.CompareExchange(ref _completion, kept, working) != working)
+            {
+                // The operation has ended without waiting for the answer.
+                return;
+            }
+
+            // Who ends the pause looks for kept answers afterwards. Of the two one succeeds in taking it.
+            if (IsToHold || Interlocked.CompareExchange(ref _completion, working, kept) != kept)
+            {
+                return;
+            }
+        }
+
+        Rpc.Answer(answer);
+    }
+
+    private bool IsToHold => Incarnation is { } incarnation && _calls.Pause.Holds(incarnation);
+
+    /// <summary>The operation begins to wait for something outside of it; see <see cref="GuestServices.BeginWait"/>.</summary>
+    public void BeginWait() => _waitsOutside = true;
+
+    /// <summary>The operation goes on, after a pause.</summary>
+    public void EndWait()
+    {
+        Incarnation incarnation = Incarnation!;
+        while (true)
+        {
+            _waitsOutside = false;
+            Interlocked.MemoryBarrier();
+            if (!_calls.Pause.Holds(incarnation))
+            {
+                return;
+            }
+
+            _waitsOutside = true;
+            _calls.Pause.WaitUntilReleased(incarnation);
+        }
+    }
+
+    /// <summary>Whether the backend is neither at work nor about to be, unless it finds the VM not paused.</summary>
+    /// <remarks>
+    /// What ends each of these is followed by a full fence and a look at <see cref="PauseControl"/>. A slot whose call is being prepared is not quiet until
+    /// the call is held or has ended.
+    /// </remarks>
     public bool IsQuiet =>
-        State == CallState.Free || IsDraining || IsHeld || Volatile.Read(ref _completion) is (Finished or RpcRequested or RpcOutstanding);
+        State == CallState.Free
+        || IsDraining
+        || IsHeld
+        || _waitsOutside
+        || Volatile.Read(ref _completion) is (Finished or RpcRequested or RpcOutstanding or AnswerKept or OrphanedAnswerKept);
 
     public bool HasFinished => Volatile.Read(ref _completion) == Finished;
 
@@ -473,9 +600,9 @@ internal sealed class CallSlot
     {
         // From here on the slot is not freed, so that the request stays the same one.
         _ = Interlocked.Increment(ref _cancellers);
-        if (Session == session && _message.Header.CancelId == cancelId)
+        if (Session == session && _message.Header.CancelId == cancelId && Incarnation is { } incarnation)
         {
-            RequestCancellation();
+            RequestCancellation(incarnation);
         }
 
         _ = Interlocked.Decrement(ref _cancellers);
@@ -487,23 +614,30 @@ internal sealed class CallSlot
         _ = Interlocked.Increment(ref _cancellers);
         if (Incarnation == incarnation)
         {
-            RequestCancellation();
+            EndOperation(incarnation);
         }
 
         _ = Interlocked.Decrement(ref _cancellers);
     }
 
-    /// <summary>Tells the backend of a cancellation that came while it began an operation on a vCPU's thread, which goes on elsewhere.</summary>
+    /// <summary>
+    /// Tells the backend of a cancellation, or of the VM's end, that came while it began an operation on a vCPU's thread, which goes on elsewhere.
+    /// </summary>
     /// <remarks>
-    /// A worker's operation needs no such look: between <see cref="ExpectBackend"/> and its first instruction is a full fence
+    /// The parameters say what the operation was told as it began. A worker's operation needs no such look: between <see cref="ExpectBackend"/> and its first instruction is a full fence
     /// (<see cref="CallWorker.Post()"/>), so that the operation sees the request or the canceller sees the operation.
     /// </remarks>
-    public void DeliverCancellation()
+    public void DeliverCancellation(bool wasCancelled, bool wasTerminated)
     {
         Interlocked.MemoryBarrier();
-        if (Request.IsCancellationRequested)
+        if (!wasCancelled && Request.IsCancellationRequested)
         {
-            CancelOperation();
+            CancelOperation(Incarnation!);
+        }
+
+        if (!wasTerminated && Request.IsTerminationRequested)
+        {
+            TerminateOperation();
         }
     }
 
@@ -576,18 +710,57 @@ internal sealed class CallSlot
         }
     }
 
+    private bool IsRunning => Volatile.Read(ref _completion) is not (Finished or Preparing);
+
     // An operation that has not begun sees the request when it begins; one that has ended is left alone; only one that runs is told.
-    private void RequestCancellation()
+    private void RequestCancellation(Incarnation incarnation)
     {
-        if (Request.RequestCancellation() && Volatile.Read(ref _completion) != Finished)
+        if (Request.RequestCancellation() && IsRunning)
         {
-            CancelOperation();
+            CancelOperation(incarnation);
         }
     }
 
-    private void CancelOperation()
+    // While the VM is paused, the backend is told afterwards.
+    private void CancelOperation(Incarnation incarnation)
     {
+        if (!_calls.Pause.TryEnter(incarnation))
+        {
+            return;
+        }
+
         if (Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession) && Interlocked.Exchange(ref _isCancelDelivered, 1) == 0)
+        {
+            _calls.Operations.Cancel(Request, Operation);
+        }
+
+        _calls.Pause.Exit();
+    }
+
+    /// <summary>Has the operation of a retired driver end, unless the VM is paused: then it is asked to afterwards.</summary>
+    private void EndOperation(Incarnation incarnation)
+    {
+        if (!_calls.Pause.TryEnter(incarnation))
+        {
+            return;
+        }
+
+        if (!_calls.Pause.IsEnding)
+        {
+            RequestCancellation(incarnation);
+        }
+        else if (Request.RequestTermination() && IsRunning)
+        {
+            TerminateOperation();
+        }
+
+        _calls.Pause.Exit();
+    }
+
+    private void TerminateOperation()
+    {
+        if (Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession or TeeOperation.CloseSession)
+            && Interlocked.Exchange(ref _isTerminationDelivered, 1) == 0)
         {
             _calls.Operations.Cancel(Request, Operation);
         }

@@ -8,24 +8,25 @@ internal sealed class CallWorker
     private readonly YieldingCalls _calls;
     private readonly CallSlot _slot;
     private const int Operation = 1;
-    private const int Answer = 2;
-    private const int Stopping = 4;
+    private const int Stopping = 2;
 
     private readonly ManualResetEventSlim _posted = new(false);
+    private readonly Thread _thread;
     private int _work;
 
     public CallWorker(YieldingCalls calls, CallSlot slot, string name)
     {
         _calls = calls;
         _slot = slot;
-        new Thread(Run) { IsBackground = true, Name = name }.Start();
+        _thread = new Thread(Run) { IsBackground = true, Name = name };
+        _thread.Start();
     }
+
+    /// <summary>Whether the caller runs on this thread.</summary>
+    public bool IsCurrent => Thread.CurrentThread == _thread;
 
     /// <summary>Has the slot's operation performed.</summary>
     public void Post() => Post(Operation);
-
-    /// <summary>Lets the operation go on that awaits the guest's answer.</summary>
-    public void PostAnswer() => Post(Answer);
 
     /// <summary>Ends the thread, once its operation is done.</summary>
     public void Stop() => Post(Stopping);
@@ -43,11 +44,6 @@ internal sealed class CallWorker
             _posted.Wait();
             _posted.Reset();
             int work = Interlocked.Exchange(ref _work, 0);
-            if ((work & Answer) != 0)
-            {
-                _slot.Rpc.Continue();
-            }
-
             if ((work & Operation) != 0 && _calls.Operations.TryPerform(_slot, out TeeResult result))
             {
                 _slot.Complete(result);

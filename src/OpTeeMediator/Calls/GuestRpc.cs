@@ -15,7 +15,6 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     private ManualResetValueTaskSourceCore<TeeReturnCode> _core;
     private ParameterArray _parameters;
     private TeeReturnCode _answer;
-    private bool _isBlocking;
 
     /// <inheritdoc/>
     public override Span<TeeParameter> Parameters => _parameters;
@@ -32,31 +31,59 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     /// <summary>What SHM_ALLOC was answered with, once checked.</summary>
     public SharedBuffer? NewBuffer { get; set; }
 
+    /// <summary>Whether the slot's thread waits for the answer, and is held itself while the VM is paused.</summary>
+    public bool IsBlocking { get; private set; }
+
     /// <inheritdoc/>
     public override ValueTask<TeeReturnCode> CallAsync(uint command, int parameters)
     {
+        if (slot is { IsOnWorker: true, Worker.IsCurrent: true })
+        {
+            // The thread has nothing else to do. Were it let go, a backend that blocks for the result would wait for the thread that it blocks.
+            return new ValueTask<TeeReturnCode>(CallAndBlock(command, parameters));
+        }
+
         Begin(command, parameters, isBlocking: false);
         _core.Reset();
+        _core.RunContinuationsAsynchronously = slot.IsOnWorker;
         return slot.TryRequestRpc() ? new ValueTask<TeeReturnCode>(this, _core.Version) : ValueTask.FromResult(TeeReturnCode.Communication);
     }
 
     /// <inheritdoc/>
     public override TeeReturnCode CallAndBlock(uint command, int parameters)
     {
-        if (!slot.IsOnWorker)
-        {
-            throw MayNotBlock();
-        }
-
+        ThrowUnlessOnWorker();
         Begin(command, parameters, isBlocking: true);
         _answered.Reset();
-        if (!slot.TryRequestRpc())
+        slot.BeginWait();
+        try
         {
-            return TeeReturnCode.Communication;
-        }
+            if (!slot.TryRequestRpc())
+            {
+                return TeeReturnCode.Communication;
+            }
 
-        _answered.Wait();
-        return _answer;
+            _answered.Wait();
+            return _answer;
+        }
+        finally
+        {
+            slot.EndWait();
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void BeginWait()
+    {
+        ThrowUnlessOnWorker();
+        slot.BeginWait();
+    }
+
+    /// <inheritdoc/>
+    public override void EndWait()
+    {
+        ThrowUnlessOnWorker();
+        slot.EndWait();
     }
 
     /// <inheritdoc/>
@@ -86,11 +113,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     /// <inheritdoc/>
     public override TeeReturnCode FreeAndBlock(TeeSharedMemory memory)
     {
-        if (!slot.IsOnWorker)
-        {
-            throw MayNotBlock();
-        }
-
+        ThrowUnlessOnWorker();
         ReleaseToGuest(memory);
         return CallAndBlock(OpTeeRpc.FreeSharedMemory, 1);
     }
@@ -106,35 +129,17 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         Count = 1;
     }
 
-    /// <summary>Takes the guest's answer; the backend goes on, on this thread if it is inline, else on the worker.</summary>
+    /// <summary>Takes the guest's answer; the backend goes on, on this thread if it is inline.</summary>
     public void Answer(TeeReturnCode code)
     {
-        _answer = code;
-        if (_isBlocking)
+        if (IsBlocking)
         {
+            _answer = code;
             _answered.Set();
-        }
-        else if (slot.IsOnWorker)
-        {
-            slot.Worker!.PostAnswer();
         }
         else
         {
-            Continue();
-        }
-    }
-
-    /// <summary>Lets the backend go on; on its worker, or inline.</summary>
-    public void Continue()
-    {
-        try
-        {
-            _core.SetResult(_answer);
-        }
-        catch (Exception exception)
-        {
-            // A continuation of the backend's own making, outside of any async method.
-            slot.NotifyBackendFailed(exception);
+            Continue(code);
         }
     }
 
@@ -143,7 +148,20 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     ValueTaskSourceStatus IValueTaskSource<TeeReturnCode>.GetStatus(short token) => _core.GetStatus(token);
 
     void IValueTaskSource<TeeReturnCode>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-        _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+        _core.OnCompleted(continuation, state, token, slot.IsOnWorker ? flags : flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+
+    private void Continue(TeeReturnCode code)
+    {
+        try
+        {
+            _core.SetResult(code);
+        }
+        catch (Exception exception)
+        {
+            // A continuation of the backend's own making, outside of any async method.
+            slot.NotifyBackendFailed(exception);
+        }
+    }
 
     private void PrepareAllocation(GuestMemoryKind kind, int size)
     {
@@ -171,15 +189,23 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         slot.ReturnBuffer(buffer);
     }
 
-    private static InvalidOperationException MayNotBlock() => new("An inline operation may not block: await CallAsync.");
-
     private void Begin(uint command, int parameters, bool isBlocking)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(parameters);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters, ParameterCount);
         Command = command;
         Count = parameters;
-        _isBlocking = isBlocking;
+        IsBlocking = isBlocking;
+    }
+
+    private void ThrowUnlessOnWorker()
+    {
+        if (slot is not { IsOnWorker: true, Worker.IsCurrent: true })
+        {
+            throw new InvalidOperationException(slot.IsOnWorker
+                ? "Only the thread that is prepared for the operation may block: here, after an await that did not return to it, await CallAsync."
+                : "An inline operation may not block: await CallAsync.");
+        }
     }
 
     [InlineArray(ParameterCount)]

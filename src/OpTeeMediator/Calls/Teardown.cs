@@ -18,7 +18,8 @@ internal sealed class Teardown
     private readonly ILogger _log;
     private readonly LogRateLimit _failures = new();
     private readonly Func<Incarnation> _create;
-    private readonly TeeRequest _closing = new() { Operation = TeeOperation.CloseSession, Guest = new AbsentGuest() };
+    private readonly AbsentGuest _absent;
+    private readonly TeeRequest _closing;
     private readonly object _lock = new();
     private readonly List<Incarnation> _pending = [];
     private readonly Stack<Incarnation> _free = [];
@@ -34,6 +35,9 @@ internal sealed class Teardown
     public Teardown(YieldingCalls calls, SharedBufferPool buffers, Func<Incarnation> create, string name, ILogger log)
     {
         _calls = calls;
+        _absent = new AbsentGuest(calls.Pause);
+        _closing = new TeeRequest { Operation = TeeOperation.CloseSession, Guest = _absent };
+        _ = _closing.RequestTermination();
         _buffers = buffers;
         _create = create;
         _log = log;
@@ -153,16 +157,19 @@ internal sealed class Teardown
         }
     }
 
-    // One backend failure must not keep the rest from being freed.
+    // One backend failure must not keep the rest from being freed. While the VM is paused, nothing is.
     private void Clear(Incarnation incarnation)
     {
+        _absent.Incarnation = incarnation;
         Exception? failure = null;
         while (incarnation.Sessions.FindAny() is { } session)
         {
             if (session.Backend is { } backend)
             {
                 _closing.Parameters.Clear();
+                _calls.Pause.Enter(incarnation);
                 Exception? exception = BackendOperations.CloseAndWait(backend, _closing);
+                _calls.Pause.Exit();
                 failure ??= exception;
             }
 
@@ -174,7 +181,9 @@ internal sealed class Teardown
 
         while (TakeAnyBuffer(incarnation) is { } buffer)
         {
+            _calls.Pause.Enter(incarnation);
             Exception? exception = _calls.Operations.UnregisterAndWait(buffer);
+            _calls.Pause.Exit();
             failure ??= exception;
             _buffers.Return(buffer);
         }

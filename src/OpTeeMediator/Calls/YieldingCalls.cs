@@ -22,7 +22,6 @@ internal sealed class YieldingCalls
     private readonly RpcSteps _rpc;
     private readonly TimeSpan _quantum;
     private readonly ILogger _log;
-    private volatile bool _isPaused;
     private volatile Incarnation _incarnation;
 
     public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
@@ -30,6 +29,8 @@ internal sealed class YieldingCalls
         _memory = environment.Memory;
         _quantum = environment.Quantum;
         Notifications = environment.Notifications;
+        Pause = environment.Pause;
+        Pause.Released = GoOnAfterPause;
         _log = environment.Log;
         _buffers = environment.Buffers;
         _reader = new MessageReader(_memory, environment.Reserved);
@@ -67,16 +68,11 @@ internal sealed class YieldingCalls
     /// <summary>What wakes parked calls.</summary>
     public NotificationQueue Notifications { get; }
 
-    /// <summary>Whether the VM is paused: no operation begins.</summary>
-    public bool IsPaused
-    {
-        get => _isPaused;
-        set
-        {
-            _isPaused = value;
-            Slots.WakeWaiters();
-        }
-    }
+    /// <summary>Whether the VM is paused: no operation begins, or goes on.</summary>
+    public PauseControl Pause { get; }
+
+    /// <summary>Whether nobody is at work in the backend.</summary>
+    public bool AreQuiet => Slots.AreQuiet && Pause.IsQuiet;
 
     /// <summary>The driver's life that new calls belong to.</summary>
     public Incarnation Incarnation
@@ -102,6 +98,8 @@ internal sealed class YieldingCalls
 
         held = slot;
 
+        // Before the fence in IsUnchanged, behind which Run looks whether the VM is paused.
+        slot.BeginPreparation();
         Incarnation incarnation = _incarnation;
         InterleavingPoint.Reach("YieldingCalls.Start: driver instance read");
         slot.Incarnation = incarnation;
@@ -434,6 +432,7 @@ internal sealed class YieldingCalls
         }
 
         slot.IsDraining = false;
+        Interlocked.MemoryBarrier();
         return Run(slot, ref registers);
     }
 
@@ -443,7 +442,8 @@ internal sealed class YieldingCalls
 
     private SmcOutcome Run(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
-        if (_isPaused)
+        // Behind a full fence after BeginPreparation: see there.
+        if (Pause.IsPaused)
         {
             slot.IsHeld = true;
             return Suspend(slot, ref registers);
@@ -469,7 +469,8 @@ internal sealed class YieldingCalls
         }
         else
         {
-            bool isCancelled = slot.Request.IsCancellationRequested;
+            bool wasCancelled = slot.Request.IsCancellationRequested;
+            bool wasTerminated = slot.Request.IsTerminationRequested;
             if (_operations.TryPerform(slot, out TeeResult result))
             {
                 slot.EndAtOnce();
@@ -477,10 +478,7 @@ internal sealed class YieldingCalls
                 return Finish(slot, result, reached: true, ref registers);
             }
 
-            if (!isCancelled)
-            {
-                slot.DeliverCancellation();
-            }
+            slot.DeliverCancellation(wasCancelled, wasTerminated);
         }
 
         return Wait(slot, ref registers);
@@ -489,13 +487,31 @@ internal sealed class YieldingCalls
     /// <summary>Waits for the VM to go on, then begins the operation.</summary>
     private SmcOutcome Hold(CallSlot slot, ref SmcRegisters registers)
     {
-        if (_isPaused && !Slots.WaitUntil(static (_, calls) => !calls._isPaused, this, _quantum))
+        if (!WaitForResumption())
         {
             return Suspend(slot, ref registers);
         }
 
         slot.IsHeld = false;
+        Interlocked.MemoryBarrier();
         return Run(slot, ref registers);
+    }
+
+    /// <summary>Waits for a quantum, while the VM is paused.</summary>
+    /// <returns>Whether it is not.</returns>
+    private bool WaitForResumption() =>
+        !Pause.IsPaused || Slots.WaitUntil(static (_, pause) => !pause.IsPaused, Pause, _quantum);
+
+    /// <summary>After a pause, and when the VM is reset or disposed of: lets everything go on that was held and may.</summary>
+    private void GoOnAfterPause()
+    {
+        Slots.WakeWaiters();
+        foreach (CallSlot slot in Slots.All)
+        {
+            slot.GoOnAfterPause();
+        }
+
+        Notifications.PulseIfOwed();
     }
 
     /// <summary>Waits for the operation, for a quantum; then it is the guest's turn.</summary>
@@ -506,6 +522,17 @@ internal sealed class YieldingCalls
             if (slot.HasFinished)
             {
                 return Conclude(slot, ref registers);
+            }
+
+            if (slot.KeepsAnswer)
+            {
+                if (!WaitForResumption())
+                {
+                    return Suspend(slot, ref registers);
+                }
+
+                slot.AnswerAfterPause();
+                continue;
             }
 
             SmcRegisterSet asked = _rpc.Ask(slot, ref registers);

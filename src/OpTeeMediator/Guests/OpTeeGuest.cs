@@ -33,6 +33,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private readonly FastCalls _fastCalls;
     private readonly YieldingCalls _calls;
     private readonly NonThrowingInterruptLine? _line;
+    private readonly PauseControl _pause = new();
     private readonly ILogger _log;
     private readonly Lock _lifeCycle = new();
     private readonly Teardown _teardown;
@@ -93,7 +94,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
                 limits.Calls,
                 options.Quantum,
                 options.ParkAfter,
-                new NotificationQueue(_line),
+                new NotificationQueue(_line, _pause),
+                _pause,
                 _log);
             _calls = new YieldingCalls(environment, NewIncarnation());
             _teardown = new Teardown(_calls, _buffers, NewIncarnation, options.Name, _log);
@@ -181,47 +183,64 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         lock (_lifeCycle)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
+            _pause.BeginEnding();
             Replace(_calls.Incarnation, _teardown.Next());
             reset = ResetBackendAsync(_lastReset);
             _lastReset = reset;
         }
 
+        _pause.Release();
         await WaitOrWarn(reset);
+        _pause.EndEnding();
     }
 
-    /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin.</summary>
+    /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin or go on until <see cref="Resume"/>.</summary>
     /// <returns>
-    /// A task that says whether all operations have come to a halt within <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, nothing is paused.
-    /// Calls that were in flight stay suspended in the guest, their results with the mediator.
+    /// A task that says whether all operations have come to a halt within <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, this call has no
+    /// effect. It also says <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended in the guest, their results, and
+    /// what the guest has answered to them, with the mediator.
     /// </returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
-    /// <remarks>Thread-safe. A call that comes all the same is suspended until <see cref="Resume"/>.</remarks>
+    /// <remarks>
+    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses, and a call that fails leaves those of
+    /// others in force.</para>
+    /// <para>An operation has come to a halt while it is with the guest (RPC), or waits in the way of <see cref="GuestServices.BeginWait"/>. How long
+    /// others take is the backend's affair: a <c>SoftwareTee</c> halts applications wherever they wait for their guest, for time, for their turn, or for what they await; the
+    /// host's TEE finishes the command that it is in.</para>
+    /// <para>What vCPUs bring that run all the same is held: calls and answers are suspended. Cancellations are handed on, and what a restarted driver has left is freed,
+    /// afterwards. No interrupt is raised meanwhile. <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> are not held; the VM stays paused after a reset.</para>
+    /// </remarks>
     public async Task<bool> PauseAsync()
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        _calls.IsPaused = true;
+        long attempt = _pause.Attempt();
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        while (!_calls.Slots.AreQuiet)
+        while (!_calls.AreQuiet)
         {
+            if (_pause.IsOver(attempt))
+            {
+                return false;
+            }
+
             if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > _options.ShutdownDeadline)
             {
-                _calls.IsPaused = false;
+                _pause.Withdraw(attempt);
                 return false;
             }
 
             await Task.Delay(1);
         }
 
-        return true;
+        return _pause.TryConfirm(attempt);
     }
 
-    /// <summary>The VM goes on.</summary>
+    /// <summary>The VM goes on, whatever number of times it was paused.</summary>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <remarks>Thread-safe; without effect if the VM was not paused.</remarks>
     public void Resume()
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        _calls.IsPaused = false;
+        _pause.Resume();
     }
 
     /// <summary>The VM is gone: ends its calls, closes its sessions, lets go of its memory and tells the TEE.</summary>
@@ -238,6 +257,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             if (!_isDisposed)
             {
                 _isDisposed = true;
+                _pause.BeginEnding();
                 Replace(_calls.Incarnation, _calls.Incarnation);
                 _disposal = WithdrawAsync(_lastReset);
             }
@@ -245,6 +265,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             disposal = _disposal!;
         }
 
+        _pause.Release();
         await WaitOrWarn(disposal);
     }
 

@@ -338,7 +338,8 @@ internal sealed class LifeCycleTests
                 2,
                 TimeSpan.FromMilliseconds(1),
                 TimeSpan.FromMilliseconds(5),
-                new NotificationQueue(null),
+                new NotificationQueue(null, new PauseControl()),
+                new PauseControl(),
                 bench.Loggers),
             incarnation);
         GuestParameter list = GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);

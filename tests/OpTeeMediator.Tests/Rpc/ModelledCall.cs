@@ -23,6 +23,9 @@ internal sealed class ModelledCall
     /// <summary>Whether the guest has the RPC.</summary>
     public bool IsWithGuest { get; set; }
 
+    /// <summary>Whether the guest has answered while the VM was paused, so that the operation learns it when the guest resumes the call afterwards.</summary>
+    public bool IsAnswerHeld { get; set; }
+
     /// <summary>Whether its operation is over.</summary>
     public bool IsFinished { get; set; }
 

@@ -13,6 +13,7 @@ internal sealed class CancellationTests
         ITeeSession session = await bench.OpenAsync();
         bench.Instances.Single().WhenInvoked = call =>
         {
+            _ = call.UnmaskCancellation();
             seen.Add(call.IsCancellationRequested);
             Cancel(bench, request);
             seen.Add(call.IsCancellationRequested);
@@ -31,15 +32,17 @@ internal sealed class CancellationTests
         TeeRequest request = SoftwareTeeBench.Command(0);
         await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = async call =>
         {
+            _ = call.UnmaskCancellation();
             await Task.Delay(Timeout.Infinite, call.CancellationToken);
             return TeeReturnCode.Success;
         });
         ITeeSession session = await bench.OpenAsync();
-        ValueTask<TeeResult> running = session.InvokeCommandAsync(request);
+        ThreadRunner<TeeResult> running = new(() => session.InvokeCommandAsync(request));
+        running.WaitUntilBlocked();
 
         Cancel(bench, request);
 
-        Assert.That(await running, Is.EqualTo(new TeeResult(TeeReturnCode.Cancel, TeeOrigin.TrustedApplication)));
+        Assert.That(await running.Result, Is.EqualTo(new TeeResult(TeeReturnCode.Cancel, TeeOrigin.TrustedApplication)));
     }
 
     [Test]
@@ -48,6 +51,7 @@ internal sealed class CancellationTests
         TeeRequest request = SoftwareTeeBench.Command(0);
         await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
         {
+            _ = call.UnmaskCancellation();
             call.CancellationToken.ThrowIfCancellationRequested();
             return new(TeeReturnCode.Success);
         });
@@ -122,6 +126,7 @@ internal sealed class CancellationTests
         ITeeSession session = await bench.OpenAsync();
         bench.Instances.Single().WhenInvoked = call =>
         {
+            _ = call.UnmaskCancellation();
             CancellationToken token = call.CancellationToken;
             Cancel(bench, SoftwareTeeBench.Command(9));
             isCancelled = token.IsCancellationRequested;
@@ -131,6 +136,71 @@ internal sealed class CancellationTests
         _ = await session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
 
         Assert.That(isCancelled, Is.False);
+    }
+
+    [Test]
+    public async Task IsCancellationRequested_Masked_IsFalseUntilUnmasked()
+    {
+        List<bool> seen = [];
+        TeeRequest request = SoftwareTeeBench.Command(0);
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession);
+        ITeeSession session = await bench.OpenAsync();
+        bench.Instances.Single().WhenInvoked = call =>
+        {
+            CancellationToken token = call.CancellationToken;
+            Cancel(bench, request);
+            seen.AddRange([call.IsCancellationRequested, token.IsCancellationRequested]);
+            seen.Add(call.UnmaskCancellation());
+            seen.AddRange([call.IsCancellationRequested, token.WaitHandle.WaitOne()]);
+            seen.Add(call.UnmaskCancellation());
+            seen.Add(call.MaskCancellation());
+            seen.Add(call.IsCancellationRequested);
+            seen.Add(call.MaskCancellation());
+            return new(TeeReturnCode.Success);
+        };
+
+        _ = await session.InvokeCommandAsync(request);
+
+        Assert.That(seen, Is.EqualTo([false, false, true, true, true, false, false, false, true]));
+    }
+
+    [Test]
+    public async Task InvokeCommand_AfterOneThatUnmasked_IsMasked()
+    {
+        List<bool> seen = [];
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
+        {
+            seen.Add(call.UnmaskCancellation());
+            return new(TeeReturnCode.Success);
+        });
+        ITeeSession session = await bench.OpenAsync();
+
+        _ = await session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
+        _ = await session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
+
+        Assert.That(seen, Is.EqualTo([true, true]));
+    }
+
+    [Test]
+    public async Task IsCancellationRequested_VmEnds_IsTrueThoughMasked()
+    {
+        List<bool> seen = [];
+        TeeRequest request = SoftwareTeeBench.Command(0);
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession);
+        ITeeSession session = await bench.OpenAsync();
+        bench.Instances.Single().WhenInvoked = call =>
+        {
+            CancellationToken token = call.CancellationToken;
+            _ = request.RequestTermination();
+            Cancel(bench, request);
+            seen.AddRange([call.IsCancellationRequested, token.WaitHandle.WaitOne()]);
+            return new(call.Wait(Timeout.InfiniteTimeSpan));
+        };
+
+        TeeResult result = await session.InvokeCommandAsync(request);
+
+        Assert.That(seen, Is.EqualTo([true, true]));
+        Assert.That(result.Code, Is.EqualTo(TeeReturnCode.Cancel));
     }
 
     /// <summary>What the mediator does for a CANCEL.</summary>

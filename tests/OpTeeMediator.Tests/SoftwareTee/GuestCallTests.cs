@@ -257,7 +257,7 @@ internal sealed class GuestCallTests
     }
 
     [Test]
-    public async Task Guest_FromAnotherThreadAfterAnAwait_Answers()
+    public async Task Guest_AfterAnAwait_Answers()
     {
         await using GuestCallBench bench = new(SoftwareTeeBench.PerSession, async call =>
         {

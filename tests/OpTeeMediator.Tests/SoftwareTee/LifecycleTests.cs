@@ -118,12 +118,13 @@ internal sealed class LifecycleTests
         await using SoftwareTeeBench bench = new(
             SoftwareTeeBench.SingleSession, application => application.WhenInvoked = _ => new(command.Task));
         ITeeSession session = await bench.OpenAsync();
-        ValueTask<TeeResult> running = session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
+        ThreadRunner<TeeResult> running = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(0)));
+        running.WaitUntilBlocked();
 
         TeeResult result = await bench.TryOpenAsync();
 
         command.SetResult(TeeReturnCode.Success);
-        _ = await running;
+        _ = await running.Result;
         Assert.That(result, Is.EqualTo(BusyFromTee));
     }
 

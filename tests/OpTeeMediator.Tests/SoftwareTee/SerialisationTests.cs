@@ -30,14 +30,15 @@ internal sealed class SerialisationTests
         TaskCompletionSource<TeeReturnCode> command = new(TaskCreationOptions.RunContinuationsAsynchronously);
         await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => new(command.Task));
         ITeeSession session = await bench.OpenAsync();
-        ValueTask<TeeResult> first = session.InvokeCommandAsync(SoftwareTeeBench.Command(1));
+        ThreadRunner<TeeResult> first = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(1)));
+        first.WaitUntilBlocked();
 
         ThreadRunner<TeeResult> second = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(2)));
         second.WaitUntilBlocked();
 
         Assert.That(bench.Instances.Single().Journal, Does.Not.Contain("InvokeCommand 2"));
         command.SetResult(TeeReturnCode.NoData);
-        Assert.That((await first).Code, Is.EqualTo(TeeReturnCode.NoData));
+        Assert.That((await first.Result).Code, Is.EqualTo(TeeReturnCode.NoData));
         Assert.That((await second.Result).Code, Is.EqualTo(TeeReturnCode.NoData));
     }
 

@@ -28,7 +28,7 @@ internal sealed class WaitTests
     [TestCase(int.MaxValue)]
     public async Task Wait_Cancelled_Cancel(int milliseconds)
     {
-        await using GuestCallBench bench = Create(call => call.Wait(TimeSpan.FromMilliseconds(milliseconds)));
+        await using GuestCallBench bench = Create(call => WaitUnmasked(call, TimeSpan.FromMilliseconds(milliseconds)));
         PendingCall call = bench.Start(bench.Session, CancelId);
 
         _ = bench.Driver.Cancel(bench.Session, CancelId);
@@ -44,7 +44,7 @@ internal sealed class WaitTests
         await using GuestCallBench bench = Create(call =>
         {
             mayWait.Wait();
-            return call.Wait(Timeout.InfiniteTimeSpan);
+            return WaitUnmasked(call, Timeout.InfiniteTimeSpan);
         });
         PendingCall call = bench.Start(bench.Session, CancelId);
         _ = bench.Driver.Cancel(bench.Session, CancelId);
@@ -69,7 +69,7 @@ internal sealed class WaitTests
     public async Task Wait_OthersComeAndGo_WaitsOn()
     {
         await using GuestCallBench bench = Create(
-            call => call.CommandId == CancelId ? call.Wait(Timeout.InfiniteTimeSpan) : call.Wait(TimeSpan.FromMilliseconds(1)),
+            call => call.CommandId == CancelId ? WaitUnmasked(call, Timeout.InfiniteTimeSpan) : call.Wait(TimeSpan.FromMilliseconds(1)),
             SoftwareTeeBench.Concurrent);
         uint other = bench.Open(SoftwareTeeBench.Concurrent.Uuid);
         PendingCall call = bench.Start(bench.Session, CancelId);
@@ -88,7 +88,7 @@ internal sealed class WaitTests
         CountingLine line = new();
         await using GuestCallBench bench = new(
             SoftwareTeeBench.PerSession,
-            call => new(call.Wait(Timeout.InfiniteTimeSpan)),
+            call => new(WaitUnmasked(call, Timeout.InfiniteTimeSpan)),
             new OpTeeGuestOptions { NotificationInterrupt = line, ParkAfter = TimeSpan.FromMilliseconds(2) });
         _ = bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
         PendingCall parked = bench.StartUntilCommand(bench.Session, CancelId);
@@ -112,6 +112,54 @@ internal sealed class WaitTests
 
         Assert.That(bench.Driver.CloseSession(bench.Session).ReturnCode, Is.Zero);
         Assert.That(code, Is.EqualTo(TeeReturnCode.Success));
+    }
+
+    [Test]
+    public async Task Wait_CancelledAndMasked_LastsItsTime()
+    {
+        using ManualResetEventSlim mayWait = new();
+        await using GuestCallBench bench = Create(call =>
+        {
+            mayWait.Wait();
+            return call.Wait(TimeSpan.FromMilliseconds(20));
+        });
+        PendingCall call = bench.Start(bench.Session, CancelId);
+        _ = bench.Driver.Cancel(bench.Session, CancelId);
+
+        mayWait.Set();
+
+        Assert.That(bench.Finish(call), Is.EqualTo(TeeReturnCode.Success));
+    }
+
+    [Test]
+    public async Task Wait_DriverRestarts_LastsUntilTheVmEnds()
+    {
+        using ManualResetEventSlim mayLook = new();
+        using ManualResetEventSlim hasLooked = new();
+        bool? isCancelled = null;
+        TeeReturnCode? code = null;
+        await using GuestCallBench bench = Create(call =>
+        {
+            mayLook.Wait();
+            isCancelled = call.IsCancellationRequested;
+            hasLooked.Set();
+            code = call.Wait(Timeout.InfiniteTimeSpan);
+            return TeeReturnCode.Success;
+        });
+        _ = bench.Start(bench.Session);
+
+        _ = bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
+        mayLook.Set();
+        hasLooked.Wait();
+        await bench.Guest.DisposeAsync();
+
+        Assert.That((isCancelled, code), Is.EqualTo((false, TeeReturnCode.Cancel)));
+    }
+
+    private static TeeReturnCode WaitUnmasked(ApplicationCall call, TimeSpan time)
+    {
+        _ = call.UnmaskCancellation();
+        return call.Wait(time);
     }
 
     private static GuestCallBench Create(Func<ApplicationCall, TeeReturnCode> whenInvoked, TrustedApplicationManifest? manifest = null) =>

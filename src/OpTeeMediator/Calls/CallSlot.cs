@@ -42,7 +42,8 @@ internal sealed class CallSlot
     private Message _message;
     private Session? _session;
     private Incarnation? _incarnation;
-    private BufferArray _buffers;
+    private BufferIds _buffers;
+    private TemporaryBuffers _temporary;
     private int _temporaryBuffers;
     private TeeOperation _operation;
     private bool _hasBuffers;
@@ -232,13 +233,14 @@ internal sealed class CallSlot
     public void Use(int parameter, SharedBuffer buffer)
     {
         _hasBuffers = true;
-        Volatile.Write(ref _buffers[parameter], buffer);
+        Volatile.Write(ref _buffers[parameter], buffer.Id);
     }
 
     /// <summary>Gives the call a buffer that is for this call only.</summary>
     public void Attach(int parameter, SharedBuffer buffer)
     {
         Use(parameter, buffer);
+        _temporary[parameter] = buffer;
         _temporaryBuffers |= 1 << parameter;
     }
 
@@ -253,8 +255,9 @@ internal sealed class CallSlot
 
         int parameter = BitOperations.TrailingZeroCount(_temporaryBuffers);
         _temporaryBuffers &= _temporaryBuffers - 1;
-        SharedBuffer? buffer = _buffers[parameter];
-        Volatile.Write(ref _buffers[parameter], null);
+        SharedBuffer? buffer = _temporary[parameter];
+        _temporary[parameter] = null;
+        Volatile.Write(ref _buffers[parameter], 0);
         return buffer;
     }
 
@@ -646,7 +649,7 @@ internal sealed class CallSlot
     {
         for (int parameter = 0; parameter < TeeRequest.ParameterCount; parameter++)
         {
-            if (Volatile.Read(ref _buffers[parameter]) == buffer)
+            if (Volatile.Read(ref _buffers[parameter]) == buffer.Id)
             {
                 return true;
             }
@@ -690,13 +693,19 @@ internal sealed class CallSlot
 
     private void ClearBuffers()
     {
+        Span<TeeParameter> parameters = Request.Parameters;
         for (int parameter = 0; parameter < TeeRequest.ParameterCount; parameter++)
         {
-            Volatile.Write(ref _buffers[parameter], null);
-            Request.Parameters[parameter].SetNone();
+            Volatile.Write(ref _buffers[parameter], 0);
+            parameters[parameter].SetNone();
         }
 
-        _temporaryBuffers = 0;
+        if (_temporaryBuffers != 0)
+        {
+            _temporary = default;
+            _temporaryBuffers = 0;
+        }
+
         _hasBuffers = false;
     }
 
@@ -786,8 +795,15 @@ internal sealed class CallSlot
         Complete(result);
     }
 
+    // The buffers' ids rather than references: a reference stored in an old object costs a call into the garbage collector's barrier.
     [InlineArray(TeeRequest.ParameterCount)]
-    private struct BufferArray
+    private struct BufferIds
+    {
+        private int _element0;
+    }
+
+    [InlineArray(TeeRequest.ParameterCount)]
+    private struct TemporaryBuffers
     {
         private SharedBuffer? _element0;
     }

@@ -6,11 +6,14 @@ namespace OpTeeMediator.SharedMemory;
 
 /// <summary>A buffer of guest memory: the pages, and which bytes of them.</summary>
 /// <remarks>Pooled by <see cref="SharedBufferPool"/>. Between pinning and unpinning it does not change and any thread may read it.</remarks>
-internal sealed class SharedBuffer(NonThrowingGuestMemory memory) : TeeSharedMemory
+internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeSharedMemory
 {
     private ulong _size;
     private ulong _pageOffset;
     private bool _isTemporary;
+
+    /// <summary>Which object of its pool this is, from 1 on. It stays the same from one use to the next.</summary>
+    public int Id { get; } = id;
 
     /// <summary>By which the guest names the buffer: any 64-bit value. Meaningless for temporary buffers.</summary>
     public ulong Cookie { get; private set; }

@@ -21,6 +21,7 @@ internal sealed class SharedBufferPool
 
     // The last one that came back, without the lock.
     private SharedBuffer? _spare;
+    private int _lastId;
 
     public SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudget budget)
     {
@@ -197,7 +198,7 @@ internal sealed class SharedBufferPool
             }
         }
 
-        return new SharedBuffer(_memory);
+        return new SharedBuffer(_memory, Interlocked.Increment(ref _lastId));
     }
 
     private void Keep(SharedBuffer buffer)

@@ -70,6 +70,12 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
     /// <summary>What this fixture tests, for the table of what is known to work; <see langword="null"/> if it has no line in it.</summary>
     protected virtual string? Subject => null;
 
+    /// <summary>The version of the guest's kernel, for that table; empty if there is none.</summary>
+    protected virtual string GuestVersion => Machine.GuestKernel;
+
+    /// <summary>Whether the guest has tee-supplicant and xtest.</summary>
+    protected virtual bool HasClients => true;
+
     private async Task RecordAsync()
     {
         if (Subject is not null && _machine is not null && CompatibilityRecord.Folder is not null)
@@ -79,9 +85,9 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
             await new CompatibilityRecord(
                 Subject,
                 "",
-                _machine.GuestKernel.Length == 0 ? [] : [_machine.GuestKernel],
+                GuestVersion.Length == 0 ? [] : [GuestVersion],
                 _machine.HasSecureWorld ? packages.OpTee : "",
-                $"{packages.Supplicant}, {packages.Xtest}",
+                HasClients ? $"{packages.Supplicant}, {packages.Xtest}" : "",
                 result.PassCount,
                 result.FailCount).KeepAsync();
         }

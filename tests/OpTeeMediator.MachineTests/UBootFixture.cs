@@ -12,6 +12,10 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
     /// <summary>An application that no TEE has.</summary>
     protected static readonly Guid Unknown = new("00000000-dead-4711-8111-000000000002");
 
+    protected override string GuestVersion => Version().Match(Machine.UBoot.BootLog).Value;
+
+    protected override bool HasClients => false;
+
     /// <summary>What the guest holds.</summary>
     protected abstract OpTeeGuestStatus Status { get; }
 
@@ -89,6 +93,9 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
         Assert.That(digits, Has.Length.EqualTo(2 * count), output);
         return Convert.FromHexString(digits);
     }
+
+    [GeneratedRegex(@"U-Boot \d+\.\d+[^ ]*")]
+    private static partial Regex Version();
 
     // 00000000: 3c 5f …  <_…
     [GeneratedRegex("^[0-9a-f]{8}: ((?:[0-9a-f]{2} ?)+)", RegexOptions.Multiline)]

@@ -11,6 +11,8 @@ namespace OpTeeMediator.MachineTests;
 [TestFixture]
 internal sealed class UBootForwarderTests() : UBootFixture(hasSecureWorld: true)
 {
+    protected override string Subject => "`OpTeeForwarder`";
+
     protected override OpTeeGuestStatus Status => ((OpTeeForwarder)Recording.Inner).Status;
 
     protected override ISmcHandler CreateMediator() =>

@@ -17,6 +17,8 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     private static readonly RecordedRpc Allocated = new(OpTeeRpc.AllocateSharedMemory, TeeReturnCode.Success);
     private static readonly RecordedRpc Freed = new(OpTeeRpc.FreeSharedMemory, TeeReturnCode.Success);
 
+    protected override string Subject => "`SoftwareTee`, partitioned machine";
+
     protected override OpTeeGuestStatus Status => ((OpTeeGuest)Recording.Inner).Status;
 
     protected override ISmcHandler CreateMediator() =>

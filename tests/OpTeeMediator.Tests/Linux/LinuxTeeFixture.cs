@@ -59,7 +59,7 @@ internal abstract class LinuxTeeFixture
 
     protected static SharedBuffer Buffer(IGuestMemory memory, ulong pageOffset, ulong size, params ulong[] pages)
     {
-        SharedBuffer buffer = new(new NonThrowingGuestMemory(memory, NullLogger.Instance));
+        SharedBuffer buffer = new(new NonThrowingGuestMemory(memory, NullLogger.Instance), id: 1);
         bool isAligned = GuestPages.Examine(pages, out bool isContiguous);
         Assert.That(isAligned);
         buffer.Pages.Set(pages[0], pages.Length, isContiguous ? null : pages);

@@ -135,7 +135,7 @@ internal sealed class SharedMemoryTableTests
 
     private static SharedBuffer Buffer(ulong cookie)
     {
-        SharedBuffer buffer = new(new NonThrowingGuestMemory(new ArrayGuestMemory(0, 0), NullLogger.Instance));
+        SharedBuffer buffer = new(new NonThrowingGuestMemory(new ArrayGuestMemory(0, 0), NullLogger.Instance), id: 1);
         buffer.Describe(cookie, 0, 1, isTemporary: false);
         return buffer;
     }

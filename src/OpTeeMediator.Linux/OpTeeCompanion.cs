@@ -40,9 +40,9 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private readonly ILogger _log;
     private readonly Supervisor _supervisor;
     private readonly Watchdog _watchdog = null!;
-    private readonly CompanionKeeper _keeper = null!;
+    private readonly CompanionMaintenance _maintenance = null!;
     private readonly Lock _lifeCycle = new();
-    private readonly ManualResetEventSlim _isSettled = new(initialState: true);
+    private readonly ManualResetEventSlim _isCommitted = new(initialState: true);
     private readonly Lazy<Task> _ending;
     private volatile CompanionTee? _tee;
     private volatile CompanionTee? _starting;
@@ -63,7 +63,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         try
         {
             _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
-            _keeper = new CompanionKeeper(Replace, options.Name, log);
+            _maintenance = new CompanionMaintenance(Replace, options.Name, log);
             IReadOnlyList<GuestRange> reserved = StartTee(awaitsDriver: false);
             ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
         }
@@ -134,7 +134,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
-        if (!CallGate.Admits(registers.FunctionId))
+        if (!SmcFilter.Admits(registers.FunctionId))
         {
             return SmcOutcome.NotHandled;
         }
@@ -153,10 +153,10 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             {
                 if (!MayBeginDriver(functionId))
                 {
-                    return CallGate.Refuse(ref registers);
+                    return SmcFilter.Refuse(ref registers);
                 }
 
-                if (!_isSettled.Wait(CompanionTee.WholeMilliseconds(_options.Quantum)))
+                if (!_isCommitted.Wait(CompanionTee.WholeMilliseconds(_options.Quantum)))
                 {
                     // Another one is being started. Refused, the driver's probe would fail for good.
                     return SmcOutcome.Retry;
@@ -165,7 +165,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
                 tee = FindForNewDriver();
                 if (tee is null)
                 {
-                    return CallGate.Refuse(ref registers);
+                    return SmcFilter.Refuse(ref registers);
                 }
             }
 
@@ -188,7 +188,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             // KVM cannot go on. The guest gets an answer all the same.
             EndAfter(exception, tee, functionId);
             registers.X0 = functionId;
-            return CallGate.Refuse(ref registers);
+            return SmcFilter.Refuse(ref registers);
         }
     }
 
@@ -204,7 +204,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         return Task.Run(() =>
         {
             // One that takes a dead one's place, and may hang until its deadline.
-            _starting?.GiveUp();
+            _starting?.Abort();
             lock (_lifeCycle)
             {
                 ObjectDisposedException.ThrowIf(_isDisposed, this);
@@ -262,7 +262,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             _watchdog.Watch(tee);
             GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
             IReadOnlyList<GuestRange> reserved = tee.Start(entry.Value, _options.Platform.DeviceTree.Value);
-            _keeper.Keep(tee);
+            _maintenance.Keep(tee);
             _lastStart = Stopwatch.GetElapsedTime(begin);
             _starts++;
             _tee = tee;
@@ -294,7 +294,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>On the keeper's thread: puts another OP-TEE into the place of the dead one.</summary>
+    /// <summary>On the maintenance's thread: puts another OP-TEE into the place of the dead one.</summary>
     private void Replace()
     {
         try
@@ -318,7 +318,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
         finally
         {
-            _isSettled.Set();
+            _isCommitted.Set();
         }
     }
 
@@ -326,25 +326,25 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     {
         _isDisposed = true;
         Interlocked.MemoryBarrier();
-        _starting?.GiveUp();
+        _starting?.Abort();
         lock (_lifeCycle)
         {
             _tee?.Dispose();
         }
 
-        // In this order: the watchdog may still be telling the keeper of a death.
+        // In this order: the watchdog may still be telling the maintenance of a death.
         _watchdog?.Dispose();
-        _keeper?.Dispose();
+        _maintenance?.Dispose();
         _line?.Dispose();
 
         // Whoever waits for another OP-TEE waits in vain.
-        _isSettled.Set();
+        _isCommitted.Set();
     }
 
     /// <summary>A call has failed, and its OP-TEE with it.</summary>
     private void EndAfter(Exception exception, CompanionTee? tee, uint functionId)
     {
-        tee?.Die(new TeeDeath(0, TeeDeathCause.HostFailure, 0, 0));
+        tee?.Fail(new TeeFailure(0, TeeFailureCause.HostFailure, 0, 0));
         if (_failures.TryPass(out long suppressed))
         {
             _log.CompanionCallFailed(_options.Name, functionId, suppressed, exception);
@@ -353,24 +353,24 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
 
     private sealed class Supervisor(OpTeeCompanion companion) : ICompanionSupervisor
     {
-        public void NoticeRun() => companion._watchdog.NoticeRun();
+        public void OnRun() => companion._watchdog.OnRun();
 
-        public void NoticeTimer(long due) => companion._keeper.NoticeTimer(due);
+        public void OnTimer(long due) => companion._maintenance.OnTimer(due);
 
         // One that does not even start is the business of who starts it.
-        public void NoticeDying(CompanionTee tee)
+        public void OnFailing(CompanionTee tee)
         {
             if (tee.HasStarted)
             {
-                companion._isSettled.Reset();
+                companion._isCommitted.Reset();
             }
         }
 
-        public void NoticeDeath(CompanionTee tee)
+        public void OnFailed(CompanionTee tee)
         {
             if (tee.HasStarted)
             {
-                companion._keeper.Replace();
+                companion._maintenance.Replace();
             }
         }
     }

@@ -12,7 +12,7 @@ public sealed class ApplicationCall
 {
     private readonly ApplicationParameter[] _parameters;
     private readonly RunningCancellations _cancellations;
-    private readonly GateQueue _queue;
+    private readonly EntryLockQueue _queue;
     private readonly OperationContext? _context;
     private ApplicationGuest? _guest;
     private volatile TeeRequest? _request;

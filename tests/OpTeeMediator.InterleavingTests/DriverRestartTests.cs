@@ -20,7 +20,7 @@ internal sealed class DriverRestartTests
         ArrayRam ram = new(RamStart, 2 << 20);
         FakeOpTee opTee = new(ram);
         PartitionedMemory memory = new(ram, 0x4000_0000, BlockSize, [RamStart], RamStart + BlockSize, 256);
-        await using OpTeeForwarder forwarder = new(new VirtualizedOpTee(opTee), memory, memory);
+        await using OpTeeForwarder forwarder = new(new HostOpTee(opTee), memory, memory);
         using InterleavingController controller = new();
         FakeDriver driver = new(forwarder, memory, new GuestRange(0x4000_0000, BlockSize));
         bool computes = true;

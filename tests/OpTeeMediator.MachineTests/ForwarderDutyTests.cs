@@ -121,7 +121,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     }
 
     [Test]
-    public async Task TwoVms_SideBySide_ShareNothing()
+    public async Task TwoVms_OnOneMachine_ShareNothing()
     {
         await using OtherVm other = new(Machine, OpTee);
         Task<XtestRun> linux = XtestRun.RunAsync(Machine.Console, TimeSpan.FromMinutes(2), "1004", "1006", "1016", "4001");

@@ -7,10 +7,10 @@ namespace OpTeeMediator.MachineTests;
 /// <summary>Linux on a partitioned machine, its calls forwarded to the real OP-TEE built for virtualization; tee-supplicant runs in it.</summary>
 public abstract class ForwarderFixture(PartitionedMachineOptions options) : PartitionedFixture(options)
 {
-    private VirtualizedOpTee? _opTee;
+    private HostOpTee? _opTee;
 
     /// <summary>The OP-TEE of the machine.</summary>
-    protected VirtualizedOpTee OpTee => _opTee ?? throw new InvalidOperationException("The machine is not on.");
+    protected HostOpTee OpTee => _opTee ?? throw new InvalidOperationException("The machine is not on.");
 
     /// <summary>Linux' forwarder.</summary>
     protected OpTeeForwarder Forwarder => (OpTeeForwarder)Recording.Inner;
@@ -26,7 +26,7 @@ public abstract class ForwarderFixture(PartitionedMachineOptions options) : Part
     protected override ISmcHandler CreateHandler()
     {
         Monitor = new RecordingMonitor(Machine.Monitor);
-        _opTee = new VirtualizedOpTee(Monitor);
+        _opTee = new HostOpTee(Monitor);
         return new RecordingHandler(new OpTeeForwarder(_opTee, Machine.Memory, Machine.Memory, Options));
     }
 

@@ -100,14 +100,14 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
     public async Task Wait_WhileTheGuestComputes_LeavesItTheCpu()
     {
         int before = await Guest.NotificationsAsync();
-        SpeedRatios parked = await MeasureAsync(Guest, "5000 1000 1000 1000 1000");
+        SpeedRatios sleeping = await MeasureAsync(Guest, "5000 1000 1000 1000 1000");
         int after = await Guest.NotificationsAsync();
         await using Guest other = await Guest.StartAsync(Machine, 2, new GuestOptions { Tee = "software", Cpus = 1, Notifications = false });
         SpeedRatios interrupted = await MeasureAsync(other, "1000 1000 1000");
 
-        TestContext.Out.WriteLine($"asleep:\n{parked.Report}\ninterrupted:\n{interrupted.Report}");
+        TestContext.Out.WriteLine($"asleep:\n{sleeping.Report}\ninterrupted:\n{interrupted.Report}");
         Assert.That(after - before, Is.GreaterThanOrEqualTo(5), "each call should end by an interrupt");
-        Assert.That(parked.Median, Is.GreaterThanOrEqualTo(0.8), parked.Report);
+        Assert.That(sleeping.Median, Is.GreaterThanOrEqualTo(0.8), sleeping.Report);
     }
 
     [Test]

@@ -16,7 +16,7 @@ internal sealed class UBootForwarderTests() : UBootFixture(hasSecureWorld: true)
     protected override OpTeeGuestStatus Status => ((OpTeeForwarder)Recording.Inner).Status;
 
     protected override ISmcHandler CreateMediator() =>
-        new OpTeeForwarder(new VirtualizedOpTee(Machine.Monitor), Machine.Memory, Machine.Memory, new OpTeeForwarderOptions { Name = "u-boot" });
+        new OpTeeForwarder(new HostOpTee(Machine.Monitor), Machine.Memory, Machine.Memory, new OpTeeForwarderOptions { Name = "u-boot" });
 
     /// <summary>OP-TEE looks for an application that it does not have in its secure storage and then in the file system, both of which are the guest's.</summary>
     /// <returns>A task.</returns>

@@ -10,7 +10,7 @@ internal static class Forwarding
     internal static async Task RunAsync(ISecureMonitor monitor, IGuestMemory memory, IPhysicalMemory physical)
     {
         // <README>
-        var opTee = new VirtualizedOpTee(monitor);                                             // once for the computer
+        var opTee = new HostOpTee(monitor);                                             // once for the computer
         await using var forwarder = new OpTeeForwarder(opTee, memory, physical);               // an ISmcHandler for each VM
         // </README>
     }

@@ -148,7 +148,7 @@ internal sealed class CompanionCore
         if (id.IsFast)
         {
             // OP-TEE hands back what it has no value for. On a real machine that is the guest's own; here it would be what OP-TEE has left: its addresses, say.
-            SmcRegisterSet leftovers = CallGate.FastOutputs.Except(inputs);
+            SmcRegisterSet leftovers = SmcFilter.FastOutputs.Except(inputs);
             while (SmcRegisterSet.TryTakeFirst(ref leftovers, out int index))
             {
                 Set(index, 0);
@@ -166,7 +166,7 @@ internal sealed class CompanionCore
         }
 
         registers.X0 = Get(1);
-        changed = CallGate.Outputs(id.IsFast, (uint)registers.X0);
+        changed = SmcFilter.Outputs(id.IsFast, (uint)registers.X0);
         SmcRegisterSet results = changed.Except(SmcRegisterSet.X0);
         while (SmcRegisterSet.TryTakeFirst(ref results, out int index))
         {
@@ -220,7 +220,7 @@ internal sealed class CompanionCore
     {
         long begin = Stopwatch.GetTimestamp();
         _ = Interlocked.Increment(ref _runs);
-        _tee.NoticeRun();
+        _tee.OnRun();
         try
         {
             while (!_tee.IsDead)
@@ -239,11 +239,11 @@ internal sealed class CompanionCore
                         return true;
 
                     case KvmExitReason.Hypercall:
-                        _tee.Die(new TeeDeath(Index, TeeDeathCause.UnexpectedCall, _cpu.Hypercall.Number, _cpu.Get(Arm64Register.Pc)));
+                        _tee.Fail(new TeeFailure(Index, TeeFailureCause.UnexpectedCall, _cpu.Hypercall.Number, _cpu.Get(Arm64Register.Pc)));
                         break;
 
                     case KvmExitReason other:
-                        _tee.Die(new TeeDeath(Index, TeeDeathCause.UnexpectedExit, (ulong)other, _cpu.Get(Arm64Register.Pc)));
+                        _tee.Fail(new TeeFailure(Index, TeeFailureCause.UnexpectedExit, (ulong)other, _cpu.Get(Arm64Register.Pc)));
                         break;
                 }
             }
@@ -280,7 +280,7 @@ internal sealed class CompanionCore
         // A sum beyond 64 bits would be in the past.
         long due = ticks < long.MaxValue / 2 ? Stopwatch.GetTimestamp() + (long)ticks : long.MaxValue;
         _ = Interlocked.Exchange(ref _timerDue, due);
-        _tee.NoticeTimer(due);
+        _tee.OnTimer(due);
     }
 
     private ulong Get(int index) => Get(Arm64Register.X(index));

@@ -11,7 +11,7 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>One life of an OP-TEE, from its start to its death or end.</summary>
+/// <summary>One OP-TEE, from its start to its failure or end.</summary>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class CompanionTee : IDisposable
 {
@@ -29,7 +29,7 @@ internal sealed class CompanionTee : IDisposable
     private readonly object _waiting = new();
     private readonly Lock _end = new();
     private readonly int _patience;
-    private TeeDeath _death;
+    private TeeFailure _death;
     private int _waiters;
     private int _isDead;
     private bool _awaitsDriver;
@@ -136,7 +136,7 @@ internal sealed class CompanionTee : IDisposable
 
     /// <summary>The registers that a call needs.</summary>
     internal SmcRegisterSet InputsOf(in SmcRegisters registers, SmcRegisterSet loaded) =>
-        CallGate.Inputs(registers.FunctionId.WithoutHint.Value, loaded, registers.X3, _suspended);
+        SmcFilter.Inputs(registers.FunctionId.WithoutHint.Value, loaded, registers.X3, _suspended);
 
     /// <summary>Answers a guest's call, on the thread of the vCPU that makes it.</summary>
     internal SmcOutcome Call(ref SmcRegisters registers, SmcRegisterSet inputs)
@@ -144,12 +144,12 @@ internal sealed class CompanionTee : IDisposable
         CompanionCore? core = Take();
         if (core is null)
         {
-            return IsDead ? CallGate.Refuse(ref registers) : SmcOutcome.Retry;
+            return IsDead ? SmcFilter.Refuse(ref registers) : SmcOutcome.Retry;
         }
 
         try
         {
-            if (registers.FunctionId.WithoutHint.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, CallGate.HasArguments(inputs)))
+            if (registers.FunctionId.WithoutHint.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, SmcFilter.HasArguments(inputs)))
             {
                 registers.X0 = OpTeeSmc.ReturnResume;
                 return SmcOutcome.Handled(SmcRegisterSet.X0);
@@ -158,10 +158,10 @@ internal sealed class CompanionTee : IDisposable
             bool isFast = registers.FunctionId.IsFast;
             if (!core.TryCall(ref registers, inputs, out SmcRegisterSet changed))
             {
-                return CallGate.Refuse(ref registers);
+                return SmcFilter.Refuse(ref registers);
             }
 
-            if (!isFast && CallGate.IsRpc((uint)registers.X0))
+            if (!isFast && SmcFilter.IsRpc((uint)registers.X0))
             {
                 _suspended.Note((uint)registers.X0, registers.X3);
             }
@@ -191,7 +191,7 @@ internal sealed class CompanionTee : IDisposable
                 catch
                 {
                     // KVM cannot go on with it.
-                    Die(new TeeDeath(core.Index, TeeDeathCause.HostFailure, 0, 0));
+                    Fail(new TeeFailure(core.Index, TeeFailureCause.HostFailure, 0, 0));
                     throw;
                 }
                 finally
@@ -209,13 +209,13 @@ internal sealed class CompanionTee : IDisposable
     }
 
     /// <summary>A core begins to run.</summary>
-    internal void NoticeRun() => _supervisor.NoticeRun();
+    internal void OnRun() => _supervisor.OnRun();
 
     /// <summary>OP-TEE has set a timer.</summary>
-    internal void NoticeTimer(long due) => _supervisor.NoticeTimer(due);
+    internal void OnTimer(long due) => _supervisor.OnTimer(due);
 
     /// <summary>It is dead: no core of it runs any more, or is about to come back.</summary>
-    internal void Die(TeeDeath death)
+    internal void Fail(TeeFailure death)
     {
         lock (_end)
         {
@@ -225,7 +225,7 @@ internal sealed class CompanionTee : IDisposable
             }
 
             _death = death;
-            _supervisor.NoticeDying(this);
+            _supervisor.OnFailing(this);
             End();
         }
 
@@ -235,17 +235,17 @@ internal sealed class CompanionTee : IDisposable
             _log.CompanionDied(_name, death, suppressed);
         }
 
-        _supervisor.NoticeDeath(this);
+        _supervisor.OnFailed(this);
     }
 
     /// <summary>Ends it for whoever starts it: nobody waits for it any more.</summary>
-    internal void GiveUp()
+    internal void Abort()
     {
         lock (_end)
         {
             if (!_isDisposed && !IsDead)
             {
-                _death = new TeeDeath(0, TeeDeathCause.GivenUp, 0, 0);
+                _death = new TeeFailure(0, TeeFailureCause.GivenUp, 0, 0);
                 End();
             }
         }

@@ -4,14 +4,14 @@ namespace OpTeeMediator.Linux.Companion;
 internal interface ICompanionSupervisor
 {
     /// <summary>A core begins to run; there has been a full fence since its <see cref="CompanionCore.Runs"/> has said so.</summary>
-    void NoticeRun();
+    void OnRun();
 
     /// <summary>OP-TEE has set a timer; there has been a full fence since its <see cref="CompanionCore.TimerDue"/> has said so.</summary>
-    void NoticeTimer(long due);
+    void OnTimer(long due);
 
     /// <summary>It is about to die: nobody has seen it dead yet.</summary>
-    void NoticeDying(CompanionTee tee);
+    void OnFailing(CompanionTee tee);
 
     /// <summary>It has died.</summary>
-    void NoticeDeath(CompanionTee tee);
+    void OnFailed(CompanionTee tee);
 }

@@ -47,7 +47,7 @@ internal sealed class Watchdog : IDisposable
     }
 
     /// <summary>A core begins to run.</summary>
-    internal void NoticeRun()
+    internal void OnRun()
     {
         if (Volatile.Read(ref _isAsleep))
         {
@@ -115,7 +115,7 @@ internal sealed class Watchdog : IDisposable
         {
             try
             {
-                tee.Die(new TeeDeath(stalled.Index, TeeDeathCause.NoAnswer, 0, 0));
+                tee.Fail(new TeeFailure(stalled.Index, TeeFailureCause.NoAnswer, 0, 0));
             }
             catch (Exception exception)
             {

@@ -63,7 +63,7 @@ internal static partial class Log
     internal static partial void CompanionStarted(this ILogger logger, string name, long milliseconds, int cores);
 
     [LoggerMessage(EventId = 2301, Level = LogLevel.Error, Message = "The OP-TEE of {Name} is dead: {Death}. All calls of its guest fail; another one takes its place. Entries like this suppressed before it: {Suppressed}.")]
-    internal static partial void CompanionDied(this ILogger logger, string name, TeeDeath death, long suppressed);
+    internal static partial void CompanionDied(this ILogger logger, string name, TeeFailure death, long suppressed);
 
     [LoggerMessage(EventId = 2302, Level = LogLevel.Warning, Message = "Another OP-TEE has taken the place of the dead one of {Name}, in {Milliseconds} ms. It serves when the guest's driver begins anew: unbind and bind it, and start the supplicant again.")]
     internal static partial void CompanionReplaced(this ILogger logger, string name, long milliseconds);

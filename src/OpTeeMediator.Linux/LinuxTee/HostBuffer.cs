@@ -67,7 +67,7 @@ internal sealed unsafe class HostBuffer : IDisposable
         {
             int error = isMapped && length >= memory.Size
                 ? tee.Device.RegisterMemory(address, (nuint)memory.Size, out SafeHandle? registration, out int id)
-                : RegisterSideBySide(tee.Device, memory, out registration, out id);
+                : RegisterContiguous(tee.Device, memory, out registration, out id);
             if (error is Errno.EFAULT or Errno.EOPNOTSUPP)
             {
                 // The kernel cannot pin this memory (a device's, say), or its pieces do not fit together.
@@ -165,11 +165,11 @@ internal sealed unsafe class HostBuffer : IDisposable
         return false;
     }
 
-    private static int RegisterSideBySide(ITeeDevice device, TeeSharedMemory memory, out SafeHandle? registration, out int id)
+    private static int RegisterContiguous(ITeeDevice device, TeeSharedMemory memory, out SafeHandle? registration, out int id)
     {
         registration = null;
         id = -1;
-        if (SideBySideMapping.TryCreate(memory) is not { } mapping)
+        if (ContiguousMapping.TryCreate(memory) is not { } mapping)
         {
             return Errno.EOPNOTSUPP;
         }

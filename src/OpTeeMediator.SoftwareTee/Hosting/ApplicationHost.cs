@@ -5,13 +5,13 @@ namespace OpTeeMediator.Software.Hosting;
 
 /// <summary>One trusted application in one partition: makes its instances and ends them.</summary>
 /// <remarks>
-/// Of a single-instance application the successive instances share one gate, so that the end of one and the beginning of the next never overlap. Thread-safe.
+/// Of a single-instance application the successive instances share one entryLock, so that the end of one and the beginning of the next never overlap. Thread-safe.
 /// </remarks>
 internal sealed class ApplicationHost
 {
     private readonly ApplicationRegistration _registration;
     private readonly SoftwarePartition _partition;
-    private readonly Gate _gate;
+    private readonly EntryLock _entryLock;
     private readonly PanicLog _panics = new(TimeProvider.System);
     private readonly PanicLog _failedDisposals = new(TimeProvider.System);
     private volatile ApplicationInstance? _single;
@@ -20,7 +20,7 @@ internal sealed class ApplicationHost
     {
         _registration = registration;
         _partition = partition;
-        _gate = new Gate(partition.Queue);
+        _entryLock = new EntryLock(partition.Queue);
     }
 
     /// <summary>What the application declares.</summary>
@@ -40,22 +40,22 @@ internal sealed class ApplicationHost
             return new(TeeResult.FromTee(TeeReturnCode.Busy));
         }
 
-        Gate gate = Manifest.SingleInstance ? _gate : new Gate(_partition.Queue);
-        if (!gate.TryEnter(Manifest.Execution, request, out TeeReturnCode refusal))
+        EntryLock entryLock = Manifest.SingleInstance ? _entryLock : new EntryLock(_partition.Queue);
+        if (!entryLock.TryEnter(Manifest.Execution, request, out TeeReturnCode refusal))
         {
             return new(TeeResult.FromTee(refusal));
         }
 
-        if (!TryGetInstance(gate, out ApplicationInstance? instance, out TeeResult result))
+        if (!TryGetInstance(entryLock, out ApplicationInstance? instance, out TeeResult result))
         {
-            gate.Exit();
+            entryLock.Exit();
             return new(result);
         }
 
         return new(new ApplicationSession(this, instance, request.Client, _partition).Open(request));
     }
 
-    /// <summary>Ends a session's use of its instance. The caller is inside the instance's gate.</summary>
+    /// <summary>Ends a session's use of its instance. The caller is inside the instance's entryLock.</summary>
     /// <param name="instance">The instance.</param>
     /// <param name="session">The session.</param>
     /// <returns>A task that ends when the instance is destroyed, if it is.</returns>
@@ -78,15 +78,15 @@ internal sealed class ApplicationHost
         SpinWait spin = default;
         while (instance.Sessions == 0)
         {
-            // Without a session the gate is taken for a moment only.
-            if (_gate.TryTake())
+            // Without a session the entryLock is taken for a moment only.
+            if (_entryLock.TryTake())
             {
                 if (instance.Sessions == 0)
                 {
                     await DestroyAsync(instance);
                 }
 
-                _gate.Exit();
+                _entryLock.Exit();
                 return;
             }
 
@@ -157,7 +157,7 @@ internal sealed class ApplicationHost
         return instance.ReleaseAsync();
     }
 
-    private bool TryGetInstance(Gate gate, [NotNullWhen(true)] out ApplicationInstance? instance, out TeeResult refusal)
+    private bool TryGetInstance(EntryLock entryLock, [NotNullWhen(true)] out ApplicationInstance? instance, out TeeResult refusal)
     {
         instance = _single;
         refusal = TeeResult.FromTee(TeeReturnCode.Busy);
@@ -166,7 +166,7 @@ internal sealed class ApplicationHost
             return !IsTaken;
         }
 
-        refusal = Create(gate, out instance);
+        refusal = Create(entryLock, out instance);
         if (Manifest.SingleInstance)
         {
             _single = instance;
@@ -175,7 +175,7 @@ internal sealed class ApplicationHost
         return instance is not null;
     }
 
-    private TeeResult Create(Gate gate, out ApplicationInstance? instance)
+    private TeeResult Create(EntryLock entryLock, out ApplicationInstance? instance)
     {
         instance = null;
         TrustedApplication? claimed = null;
@@ -191,7 +191,7 @@ internal sealed class ApplicationHost
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {
-                instance = new ApplicationInstance(application, gate, this);
+                instance = new ApplicationInstance(application, entryLock, this);
             }
 
             return new TeeResult(code, TeeOrigin.TrustedApplication);

@@ -6,9 +6,9 @@ namespace OpTeeMediator.Software.Hosting;
 /// the last of its entry points has returned. Thread-safe.
 /// </remarks>
 /// <param name="application">The application's object.</param>
-/// <param name="gate">Guards the instance: its entry points or, if it is concurrent, its beginning and end.</param>
+/// <param name="entryLock">Guards the instance: its entry points or, if it is concurrent, its beginning and end.</param>
 /// <param name="host">Disposes of what the application held, and logs.</param>
-internal sealed class ApplicationInstance(TrustedApplication application, Gate gate, ApplicationHost host)
+internal sealed class ApplicationInstance(TrustedApplication application, EntryLock entryLock, ApplicationHost host)
 {
     private readonly Lock _lock = new();
     private readonly List<ApplicationSession> _open = [];
@@ -23,9 +23,9 @@ internal sealed class ApplicationInstance(TrustedApplication application, Gate g
     public TrustedApplication Application => application;
 
     /// <summary>Guards the instance: its entry points or, if it is concurrent, its beginning and end.</summary>
-    public Gate Gate => gate;
+    public EntryLock EntryLock => entryLock;
 
-    /// <summary>The number of sessions; changed only inside <see cref="Gate"/>.</summary>
+    /// <summary>The number of sessions; changed only inside <see cref="EntryLock"/>.</summary>
     public int Sessions => Volatile.Read(ref _sessions);
 
     /// <summary>Whether the instance ends without a session even if its application wants it kept: it is from before the VM's reset.</summary>
@@ -42,7 +42,7 @@ internal sealed class ApplicationInstance(TrustedApplication application, Gate g
     /// <returns><see langword="false"/> if it was dead already.</returns>
     public bool TryKill() => Interlocked.Exchange(ref _isDead, 1) == 0;
 
-    /// <summary>A session begins. The caller is inside <see cref="Gate"/>.</summary>
+    /// <summary>A session begins. The caller is inside <see cref="EntryLock"/>.</summary>
     public void Add(ApplicationSession session)
     {
         lock (_lock)
@@ -53,7 +53,7 @@ internal sealed class ApplicationInstance(TrustedApplication application, Gate g
         _ = Interlocked.Increment(ref _sessions);
     }
 
-    /// <summary>A session has ended. The caller is inside <see cref="Gate"/>.</summary>
+    /// <summary>A session has ended. The caller is inside <see cref="EntryLock"/>.</summary>
     public void Remove(ApplicationSession session)
     {
         lock (_lock)

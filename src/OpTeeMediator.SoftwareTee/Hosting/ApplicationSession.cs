@@ -4,7 +4,7 @@ namespace OpTeeMediator.Software.Hosting;
 
 /// <summary>A session with an instance of a trusted application.</summary>
 /// <remarks>
-/// Thread-safe: entry points go through the gate, one at a time. Each runs on the thread of its operation from begin to end: on the slot's prepared thread, which
+/// Thread-safe: entry points go through the entryLock, one at a time. Each runs on the thread of its operation from begin to end: on the slot's prepared thread, which
 /// waits for what the application awaits (<see cref="OperationContext"/>), or, inline, on the vCPU's.
 /// </remarks>
 internal sealed class ApplicationSession : ITeeSession
@@ -13,7 +13,7 @@ internal sealed class ApplicationSession : ITeeSession
     private readonly ApplicationInstance _instance;
     private readonly OperationContext? _context;
     private readonly ApplicationCall _call;
-    private readonly Gate _gate;
+    private readonly EntryLock _entryLock;
 
     public ApplicationSession(ApplicationHost host, ApplicationInstance instance, ClientIdentity client, SoftwarePartition partition)
     {
@@ -22,29 +22,29 @@ internal sealed class ApplicationSession : ITeeSession
         Execution = host.Manifest.Execution;
         _context = Execution == TeeExecution.Worker ? new OperationContext() : null;
         _call = new ApplicationCall(client, _context, partition);
-        _gate = host.Manifest.Concurrent ? new Gate(partition.Queue) : instance.Gate;
+        _entryLock = host.Manifest.Concurrent ? new EntryLock(partition.Queue) : instance.EntryLock;
     }
 
     /// <inheritdoc/>
     public TeeExecution Execution { get; }
 
-    /// <summary>Runs the application's entry point for opening. The caller has entered the instance's gate, which this leaves.</summary>
+    /// <summary>Runs the application's entry point for opening. The caller has entered the instance's entryLock, which this leaves.</summary>
     /// <param name="request">The operation.</param>
     /// <returns>The result.</returns>
     public TeeResult Open(TeeRequest request)
     {
         _instance.Add(this);
-        if (_gate != _instance.Gate)
+        if (_entryLock != _instance.EntryLock)
         {
-            _instance.Gate.Exit();
-            _ = _gate.TryTake();
+            _instance.EntryLock.Exit();
+            _ = _entryLock.TryTake();
         }
 
         TeeResult result = Perform(TeeOperation.OpenSession, request);
         if (result.IsSuccess)
         {
             request.Session = this;
-            _gate.Exit();
+            _entryLock.Exit();
         }
         else
         {
@@ -57,20 +57,20 @@ internal sealed class ApplicationSession : ITeeSession
     /// <inheritdoc/>
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
-        if (!_gate.TryEnter(Execution, request, out TeeReturnCode refusal))
+        if (!_entryLock.TryEnter(Execution, request, out TeeReturnCode refusal))
         {
             return new(TeeResult.FromTee(refusal));
         }
 
         TeeResult result = Perform(TeeOperation.InvokeCommand, request);
-        _gate.Exit();
+        _entryLock.Exit();
         return new(result);
     }
 
     /// <inheritdoc/>
     public ValueTask CloseAsync(TeeRequest request)
     {
-        _gate.Enter(GuestThatWaits(request));
+        _entryLock.Enter(GuestThatWaits(request));
         _ = Perform(TeeOperation.CloseSession, request);
         Leave(request);
         return default;
@@ -85,7 +85,7 @@ internal sealed class ApplicationSession : ITeeSession
         return _host.DisposeHeldAsync(context);
     }
 
-    /// <summary>Runs an entry point, with what belongs to it. The caller is inside the gate.</summary>
+    /// <summary>Runs an entry point, with what belongs to it. The caller is inside the entryLock.</summary>
     private TeeResult Perform(TeeOperation operation, TeeRequest request)
     {
         TeeResult result = TeeResult.FromTee(TeeReturnCode.TargetDead);
@@ -174,7 +174,7 @@ internal sealed class ApplicationSession : ITeeSession
         return TeeReturnCode.Success;
     }
 
-    /// <summary>The session has ended: leaves the instance, which may end with it. The caller is inside the gate, which this leaves.</summary>
+    /// <summary>The session has ended: leaves the instance, which may end with it. The caller is inside the entryLock, which this leaves.</summary>
     private void Leave(TeeRequest request)
     {
         // With a dead instance, what the session holds is disposed of when the instance's last entry point has returned.
@@ -183,14 +183,14 @@ internal sealed class ApplicationSession : ITeeSession
             WaitFor(ReleaseContextAsync(), request);
         }
 
-        if (_gate != _instance.Gate)
+        if (_entryLock != _instance.EntryLock)
         {
-            _gate.Exit();
-            _instance.Gate.Enter(GuestThatWaits(request));
+            _entryLock.Exit();
+            _instance.EntryLock.Enter(GuestThatWaits(request));
         }
 
         WaitFor(_host.ReleaseAsync(_instance, this), request);
-        _instance.Gate.Exit();
+        _instance.EntryLock.Exit();
     }
 
     /// <summary>Waits for the disposal of what the application held, which is asynchronous if the application's is. An inline application is not waited for.</summary>

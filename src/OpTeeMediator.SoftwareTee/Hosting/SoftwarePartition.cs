@@ -54,8 +54,8 @@ internal sealed class SoftwarePartition : ITeePartition
     /// <summary>Where the VM's applications are logged.</summary>
     internal ILogger Logger { get; }
 
-    /// <summary>Where operations wait for a gate.</summary>
-    internal GateQueue Queue { get; } = new();
+    /// <summary>Where operations wait for a entryLock.</summary>
+    internal EntryLockQueue Queue { get; } = new();
 
     /// <summary>The tokens of running operations.</summary>
     internal RunningCancellations Cancellations { get; } = new();

@@ -8,8 +8,8 @@ internal sealed class AbsentGuest(PauseControl pause) : GuestServices
 {
     private readonly TeeParameter[] _parameters = new TeeParameter[ParameterCount];
 
-    /// <summary>The driver's life that the session belongs to.</summary>
-    public Incarnation? Incarnation { get; set; }
+    /// <summary>The driver instance that the session belongs to.</summary>
+    public DriverInstance? DriverInstance { get; set; }
 
     /// <inheritdoc/>
     public override Span<TeeParameter> Parameters => _parameters;
@@ -36,5 +36,5 @@ internal sealed class AbsentGuest(PauseControl pause) : GuestServices
     public override void BeginWait() => pause.Exit();
 
     /// <inheritdoc/>
-    public override void EndWait() => pause.Enter(Incarnation!);
+    public override void EndWait() => pause.Enter(DriverInstance!);
 }

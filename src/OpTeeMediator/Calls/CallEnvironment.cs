@@ -15,7 +15,7 @@ internal sealed record CallEnvironment(
     SharedBufferPool Buffers,
     int Slots,
     TimeSpan Quantum,
-    TimeSpan ParkAfter,
+    TimeSpan SleepAfter,
     NotificationQueue Notifications,
     PauseControl Pause,
     ILogger Log);

@@ -41,7 +41,7 @@ internal sealed class CallSlot
     private ValueTaskAwaiter<TeeResult> _awaiter;
     private Message _message;
     private Session? _session;
-    private Incarnation? _incarnation;
+    private DriverInstance? _driverInstance;
     private BufferIds _buffers;
     private TemporaryBuffers _temporary;
     private int _temporaryBuffers;
@@ -52,7 +52,7 @@ internal sealed class CallSlot
     private int _cancellers;
     private int _isCancelDelivered;
     private int _isTerminationDelivered;
-    private int _parked;
+    private int _canBeWoken;
     private int _isWaitedFor;
     private int _isAwaited;
     private volatile bool _isAsleep;
@@ -60,7 +60,7 @@ internal sealed class CallSlot
     private volatile bool _isDraining;
     private volatile bool _waitsOutside;
     private TeeReturnCode _keptAnswer;
-    private Timer? _parkTimer;
+    private Timer? _wakeTimer;
 
     public CallSlot(YieldingCalls calls, CallSlots slots, int index)
     {
@@ -107,7 +107,7 @@ internal sealed class CallSlot
     public long WaitsSince { get; set; }
 
     /// <summary>Whether the guest refused to let this call sleep.</summary>
-    public bool CannotPark { get; set; }
+    public bool CannotSleep { get; set; }
 
     /// <summary>Whether the call waits for the VM to go on before its operation begins.</summary>
     public bool IsHeld
@@ -133,15 +133,15 @@ internal sealed class CallSlot
         set => Volatile.Write(ref _session, value);
     }
 
-    /// <summary>Published: the life of the guest's driver that the call belongs to.</summary>
+    /// <summary>Published: the driver instance that the call belongs to.</summary>
     /// <remarks>
     /// Cleared with release, as the last of what is published: who waits until no call belongs to the life (acquire) sees all that its calls have
     /// done, on whichever thread, because a backend's thread hands its result over by a full fence (<see cref="Complete"/>).
     /// </remarks>
-    public Incarnation? Incarnation
+    public DriverInstance? DriverInstance
     {
-        get => Volatile.Read(ref _incarnation);
-        set => Volatile.Write(ref _incarnation, value);
+        get => Volatile.Read(ref _driverInstance);
+        set => Volatile.Write(ref _driverInstance, value);
     }
 
     /// <summary>The session that the call opens or closes, or the buffer that it registers or unregisters.</summary>
@@ -219,7 +219,7 @@ internal sealed class CallSlot
         IsHeld = false;
         IsWithBackend = false;
         IsOnWorker = false;
-        CannotPark = false;
+        CannotSleep = false;
         Stage = RpcStage.None;
         _isCancelDelivered = 0;
         _isTerminationDelivered = 0;
@@ -229,7 +229,7 @@ internal sealed class CallSlot
     }
 
     /// <summary>Publishes that the call uses a registered buffer.</summary>
-    /// <remarks>With release, as all that is published; the fence of <see cref="ChangeGate.IsUnchanged"/> comes after it.</remarks>
+    /// <remarks>With release, as all that is published; the fence of <see cref="SequenceLock.IsUnchanged"/> comes after it.</remarks>
     public void Use(int parameter, SharedBuffer buffer)
     {
         _hasBuffers = true;
@@ -265,14 +265,14 @@ internal sealed class CallSlot
     /// <returns>The resume information, by which alone the guest can go on: generation and index; never 0.</returns>
     public uint Suspend()
     {
-        Incarnation incarnation = Incarnation!;
+        DriverInstance driverInstance = DriverInstance!;
         uint generation = ((uint)_state & ~(uint)StateMask) + (1u << StateBits);
         uint resumeInformation = generation | (uint)(Index + 1);
         _ = Interlocked.Exchange(ref _state, (int)(generation | (uint)CallState.Suspended));
-        if (incarnation.IsRetired)
+        if (driverInstance.IsRetired)
         {
             // Whoever retired it has passed by already or will find the slot in the new state; only one of us succeeds.
-            TryAbandon(incarnation);
+            TryAbandon(driverInstance);
         }
 
         return resumeInformation;
@@ -288,16 +288,16 @@ internal sealed class CallSlot
     }
 
     /// <summary>Ends a call that the guest holds and will not resume. It is freed when its backend has returned, at once if it has.</summary>
-    public void TryAbandon(Incarnation incarnation)
+    public void TryAbandon(DriverInstance driverInstance)
     {
         // In this order: if the call ended meanwhile, its state has a new generation and the swap fails.
         int state = Volatile.Read(ref _state);
         int abandoned = (state & ~StateMask) | (int)CallState.Abandoned;
         if ((state & StateMask) == (int)CallState.Suspended
-            && Incarnation == incarnation
+            && DriverInstance == driverInstance
             && Interlocked.CompareExchange(ref _state, abandoned, state) == state)
         {
-            Unpark();
+            EndSleep();
             if (HasNoBackend())
             {
                 _calls.ReleaseAbandoned(this);
@@ -439,16 +439,16 @@ internal sealed class CallSlot
     {
         // As in TryCancel: from here on the slot is not freed.
         _ = Interlocked.Increment(ref _cancellers);
-        if (Incarnation is { } incarnation)
+        if (DriverInstance is { } driverInstance)
         {
-            if (incarnation.IsRetired)
+            if (driverInstance.IsRetired)
             {
-                EndOperation(incarnation);
+                EndOperation(driverInstance);
             }
 
             if (Request.IsCancellationRequested && IsRunning)
             {
-                CancelOperation(incarnation);
+                CancelOperation(driverInstance);
             }
         }
 
@@ -485,7 +485,7 @@ internal sealed class CallSlot
         Rpc.Answer(answer);
     }
 
-    private bool IsToHold => Incarnation is { } incarnation && _calls.Pause.Holds(incarnation);
+    private bool IsToHold => DriverInstance is { } driverInstance && _calls.Pause.Holds(driverInstance);
 
     /// <summary>The operation begins to wait for something outside of it; see <see cref="GuestServices.BeginWait"/>.</summary>
     public void BeginWait() => _waitsOutside = true;
@@ -493,18 +493,18 @@ internal sealed class CallSlot
     /// <summary>The operation goes on, after a pause.</summary>
     public void EndWait()
     {
-        Incarnation incarnation = Incarnation!;
+        DriverInstance driverInstance = DriverInstance!;
         while (true)
         {
             _waitsOutside = false;
             Interlocked.MemoryBarrier();
-            if (!_calls.Pause.Holds(incarnation))
+            if (!_calls.Pause.Holds(driverInstance))
             {
                 return;
             }
 
             _waitsOutside = true;
-            _calls.Pause.WaitUntilReleased(incarnation);
+            _calls.Pause.WaitUntilReleased(driverInstance);
         }
     }
 
@@ -524,38 +524,38 @@ internal sealed class CallSlot
 
     public bool HasRequestedRpc => Volatile.Read(ref _completion) == RpcRequested;
 
-    /// <summary>Whether the guest's thread sleeps, or is about to: from <see cref="TryPark"/> to <see cref="Unpark"/>.</summary>
+    /// <summary>Whether the guest's thread sleeps, or is about to: from <see cref="TryBeginSleep"/> to <see cref="EndSleep"/>.</summary>
     public bool IsAsleep => _isAsleep;
 
     /// <summary>Lets the end of the operation, or a call of the backend, send a notification.</summary>
     /// <returns><see langword="false"/> if that has happened already, and no notification was sent.</returns>
-    public bool TryPark(TimeSpan atMost)
+    public bool TryBeginSleep(TimeSpan atMost)
     {
         _isAsleep = true;
-        _ = Interlocked.Exchange(ref _parked, 1);
-        if (Volatile.Read(ref _completion) != Pending && Interlocked.CompareExchange(ref _parked, 0, 1) == 1)
+        _ = Interlocked.Exchange(ref _canBeWoken, 1);
+        if (Volatile.Read(ref _completion) != Pending && Interlocked.CompareExchange(ref _canBeWoken, 0, 1) == 1)
         {
             _isAsleep = false;
             return false;
         }
 
-        _parkTimer ??= new Timer(static slot => ((CallSlot)slot!).WakeGuest(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
-        _ = _parkTimer.Change(atMost, Timeout.InfiniteTimeSpan);
+        _wakeTimer ??= new Timer(static slot => ((CallSlot)slot!).WakeGuest(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _ = _wakeTimer.Change(atMost, Timeout.InfiniteTimeSpan);
         return true;
     }
 
     /// <summary>The guest's thread is back, or gone.</summary>
-    public void Unpark()
+    public void EndSleep()
     {
         _isAsleep = false;
-        _ = Interlocked.Exchange(ref _parked, 0);
-        _ = _parkTimer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _ = Interlocked.Exchange(ref _canBeWoken, 0);
+        _ = _wakeTimer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>Wakes the guest's thread, if it sleeps and was not woken yet.</summary>
     public void WakeGuest()
     {
-        if (Volatile.Read(ref _parked) != 0 && Interlocked.Exchange(ref _parked, 0) != 0)
+        if (Volatile.Read(ref _canBeWoken) != 0 && Interlocked.Exchange(ref _canBeWoken, 0) != 0)
         {
             _calls.Notifications.Post(NotificationQueue.ValueOf(this));
         }
@@ -603,21 +603,21 @@ internal sealed class CallSlot
     {
         // From here on the slot is not freed, so that the request stays the same one.
         _ = Interlocked.Increment(ref _cancellers);
-        if (Session == session && _message.Header.CancelId == cancelId && Incarnation is { } incarnation)
+        if (Session == session && _message.Header.CancelId == cancelId && DriverInstance is { } driverInstance)
         {
-            RequestCancellation(incarnation);
+            RequestCancellation(driverInstance);
         }
 
         _ = Interlocked.Decrement(ref _cancellers);
     }
 
-    /// <summary>Has the call end early, whatever it is, if it belongs to an incarnation.</summary>
-    public void TryCancel(Incarnation incarnation)
+    /// <summary>Has the call end early, whatever it is, if it belongs to a driver instance.</summary>
+    public void TryCancel(DriverInstance driverInstance)
     {
         _ = Interlocked.Increment(ref _cancellers);
-        if (Incarnation == incarnation)
+        if (DriverInstance == driverInstance)
         {
-            EndOperation(incarnation);
+            EndOperation(driverInstance);
         }
 
         _ = Interlocked.Decrement(ref _cancellers);
@@ -635,7 +635,7 @@ internal sealed class CallSlot
         Interlocked.MemoryBarrier();
         if (!wasCancelled && Request.IsCancellationRequested)
         {
-            CancelOperation(Incarnation!);
+            CancelOperation(DriverInstance!);
         }
 
         if (!wasTerminated && Request.IsTerminationRequested)
@@ -670,7 +670,7 @@ internal sealed class CallSlot
             ClearBuffers();
         }
 
-        Incarnation = null;
+        DriverInstance = null;
         int generation = (_state & ~StateMask) + (1 << StateBits);
         _ = Interlocked.Exchange(ref _state, generation | (int)CallState.Running);
         if (Volatile.Read(ref _cancellers) != 0 || _slots.HasWaiters)
@@ -722,18 +722,18 @@ internal sealed class CallSlot
     private bool IsRunning => Volatile.Read(ref _completion) is not (Finished or Preparing);
 
     // An operation that has not begun sees the request when it begins; one that has ended is left alone; only one that runs is told.
-    private void RequestCancellation(Incarnation incarnation)
+    private void RequestCancellation(DriverInstance driverInstance)
     {
         if (Request.RequestCancellation() && IsRunning)
         {
-            CancelOperation(incarnation);
+            CancelOperation(driverInstance);
         }
     }
 
     // While the VM is paused, the backend is told afterwards.
-    private void CancelOperation(Incarnation incarnation)
+    private void CancelOperation(DriverInstance driverInstance)
     {
-        if (!_calls.Pause.TryEnter(incarnation))
+        if (!_calls.Pause.TryEnter(driverInstance))
         {
             return;
         }
@@ -747,16 +747,16 @@ internal sealed class CallSlot
     }
 
     /// <summary>Has the operation of a retired driver end, unless the VM is paused: then it is asked to afterwards.</summary>
-    private void EndOperation(Incarnation incarnation)
+    private void EndOperation(DriverInstance driverInstance)
     {
-        if (!_calls.Pause.TryEnter(incarnation))
+        if (!_calls.Pause.TryEnter(driverInstance))
         {
             return;
         }
 
         if (!_calls.Pause.IsEnding)
         {
-            RequestCancellation(incarnation);
+            RequestCancellation(driverInstance);
         }
         else if (Request.RequestTermination() && IsRunning)
         {

@@ -52,13 +52,13 @@ internal sealed class CallSlots
 
     public CallSlot? WithIndex(int index) => (uint)index < (uint)_slots.Length ? _slots[index] : null;
 
-    /// <summary>How many calls of an incarnation are in flight.</summary>
-    public int CountOf(Incarnation incarnation)
+    /// <summary>How many calls of a driver instance are in flight.</summary>
+    public int CountOf(DriverInstance driverInstance)
     {
         int count = 0;
         foreach (CallSlot slot in _slots)
         {
-            count += slot.Incarnation == incarnation ? 1 : 0;
+            count += slot.DriverInstance == driverInstance ? 1 : 0;
         }
 
         return count;
@@ -70,12 +70,12 @@ internal sealed class CallSlots
     /// <summary>Whether no backend is at work.</summary>
     public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);
 
-    /// <summary>Whether every slot is held by a call of another incarnation.</summary>
-    public bool AreHeldByOthersThan(Incarnation incarnation)
+    /// <summary>Whether every slot is held by a call of another driver instance.</summary>
+    public bool AreHeldByOthersThan(DriverInstance driverInstance)
     {
         foreach (CallSlot slot in _slots)
         {
-            if (slot.Incarnation is not { } other || other == incarnation)
+            if (slot.DriverInstance is not { } other || other == driverInstance)
             {
                 return false;
             }

@@ -19,17 +19,17 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
     /// <summary>Prepares a call in its slot. Has no effect outside of it, so that it can be done again.</summary>
     /// <param name="slot">The slot.</param>
     /// <param name="registers">The registers of the call.</param>
-    /// <param name="incarnation">The driver's life that the call belongs to.</param>
+    /// <param name="driverInstance">The driver instance that the call belongs to.</param>
     /// <param name="refusal">What the message itself is to be answered; success to go on.</param>
     /// <returns>OPTEE_SMC_RETURN_OK, or what the SMC is to be answered.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public uint Prepare(CallSlot slot, in SmcRegisters registers, Incarnation incarnation, out TeeReturnCode refusal)
+    public uint Prepare(CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance, out TeeReturnCode refusal)
     {
         refusal = TeeReturnCode.Success;
         slot.Clear();
         slot.Refusal = null;
         uint functionId = registers.FunctionId.WithoutHint.Value;
-        if (!MessagePlace.TryFind(functionId, registers, incarnation.Memory, reserved, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
+        if (!MessageLocator.TryFind(functionId, registers, driverInstance.Memory, reserved, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
         {
             return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
@@ -53,10 +53,10 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
         switch (message.Header.Command)
         {
             case OpTeeMessage.CommandInvoke:
-                refusal = ResolveParameters(slot, incarnation);
+                refusal = ResolveParameters(slot, driverInstance);
                 if (refusal == TeeReturnCode.Success)
                 {
-                    Session? session = incarnation.Sessions.Find(message.Header.Session);
+                    Session? session = driverInstance.Sessions.Find(message.Header.Session);
                     slot.Session = session;
                     InterleavingPoint.Reach("MessageReader.Prepare: session published");
                     refusal = session is { IsOpen: true } ? TeeReturnCode.Success : slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
@@ -69,7 +69,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 refusal = ReadMetaParameters(slot);
                 if (refusal == TeeReturnCode.Success)
                 {
-                    refusal = ResolveParameters(slot, incarnation);
+                    refusal = ResolveParameters(slot, driverInstance);
                 }
 
                 break;
@@ -105,7 +105,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
         return TeeReturnCode.Success;
     }
 
-    private static TeeReturnCode ResolveParameters(CallSlot slot, Incarnation incarnation)
+    private static TeeReturnCode ResolveParameters(CallSlot slot, DriverInstance driverInstance)
     {
         ref Message message = ref slot.Message;
         int count = (int)message.Header.ParameterCount - slot.FirstParameter;
@@ -132,7 +132,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 continue;
             }
 
-            TeeReturnCode refusal = Resolve(source, ref parameters[index], index, slot, incarnation);
+            TeeReturnCode refusal = Resolve(source, ref parameters[index], index, slot, driverInstance);
             if (refusal != TeeReturnCode.Success)
             {
                 return refusal;
@@ -143,7 +143,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
     }
 
     private static TeeReturnCode Resolve(
-        in MessageParameter source, ref TeeParameter parameter, int index, CallSlot slot, Incarnation incarnation)
+        in MessageParameter source, ref TeeParameter parameter, int index, CallSlot slot, DriverInstance driverInstance)
     {
         if ((source.Attributes & OpTeeMessage.AttributeMeta) != 0)
         {
@@ -156,7 +156,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
             case OpTeeMessage.TypeRegisteredInput:
             case OpTeeMessage.TypeRegisteredOutput:
             case OpTeeMessage.TypeRegisteredInOut:
-                SharedBuffer? buffer = incarnation.Memory.Find(source.C);
+                SharedBuffer? buffer = driverInstance.Memory.Find(source.C);
                 if (buffer is not { IsUsable: true })
                 {
                     if (!source.IsNothing)

@@ -27,7 +27,7 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseCon
     /// <summary>Whether the guest takes notifications, and goes on doing so.</summary>
     public bool IsEnabled => _state == On;
 
-    /// <summary>The number that wakes a parked call.</summary>
+    /// <summary>The number that wakes a sleeping call.</summary>
     public static uint ValueOf(CallSlot slot) => (uint)slot.Index + 1;
 
     public void Enable()

@@ -28,8 +28,8 @@ internal sealed class PauseControl
     /// <summary>Whether no one is at work without a call slot.</summary>
     public bool IsQuiet => Volatile.Read(ref _working) == 0;
 
-    /// <summary>Whether what belongs to a driver's life may not go on.</summary>
-    public bool Holds(Incarnation incarnation) => _isPaused && !(_endings != 0 && incarnation.IsRetired);
+    /// <summary>Whether what belongs to a driver instance may not go on.</summary>
+    public bool Holds(DriverInstance driverInstance) => _isPaused && !(_endings != 0 && driverInstance.IsRetired);
 
     /// <summary>Pauses the VM as long as the attempt goes on.</summary>
     /// <returns>The attempt, for <see cref="TryConfirm"/>, <see cref="IsOver"/> and <see cref="Withdraw"/>.</returns>
@@ -118,10 +118,10 @@ internal sealed class PauseControl
 
     /// <summary>Begins work in the backend for which there is no call slot, or work for no driver.</summary>
     /// <returns><see langword="false"/> if it is held.</returns>
-    public bool TryEnter(Incarnation? incarnation)
+    public bool TryEnter(DriverInstance? driverInstance)
     {
         _ = Interlocked.Increment(ref _working);
-        if (!(incarnation is null ? _isPaused : Holds(incarnation)))
+        if (!(driverInstance is null ? _isPaused : Holds(driverInstance)))
         {
             return true;
         }
@@ -131,23 +131,23 @@ internal sealed class PauseControl
     }
 
     /// <summary>Begins work in the backend for which there is no call slot, when it may.</summary>
-    public void Enter(Incarnation incarnation)
+    public void Enter(DriverInstance driverInstance)
     {
-        while (!TryEnter(incarnation))
+        while (!TryEnter(driverInstance))
         {
-            WaitUntilReleased(incarnation);
+            WaitUntilReleased(driverInstance);
         }
     }
 
     /// <summary>Ends what <see cref="TryEnter"/> or <see cref="Enter"/> has begun.</summary>
     public void Exit() => _ = Interlocked.Decrement(ref _working);
 
-    /// <summary>Blocks the thread while what belongs to a driver's life is held.</summary>
-    public void WaitUntilReleased(Incarnation incarnation)
+    /// <summary>Blocks the thread while what belongs to a driver instance is held.</summary>
+    public void WaitUntilReleased(DriverInstance driverInstance)
     {
         lock (_monitor)
         {
-            while (Holds(incarnation))
+            while (Holds(driverInstance))
             {
                 _ = Monitor.Wait(_monitor);
             }

@@ -19,7 +19,7 @@ internal enum RpcStage
     Declining,
 
     /// <summary>RPC CMD: a notification that says that the backend has finished.</summary>
-    Parked,
+    Sleeping,
 
     /// <summary>RPC FREE or RPC CMD: giving back what the call had from the guest; the operation is over.</summary>
     Concluding,

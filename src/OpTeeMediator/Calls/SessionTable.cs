@@ -1,7 +1,7 @@
 namespace OpTeeMediator.Calls;
 
 /// <summary>A guest's sessions, by id.</summary>
-/// <remarks><see cref="Find"/> may run beside a change; everything else is called inside <see cref="SharedMemory.ChangeGate.Enter"/>.</remarks>
+/// <remarks><see cref="Find"/> may run beside a change; everything else is called inside <see cref="SharedMemory.SequenceLock.Enter"/>.</remarks>
 internal sealed class SessionTable(int capacity)
 {
     private const int IndexBits = 16;

@@ -17,12 +17,12 @@ internal sealed class Teardown
     private readonly SharedBufferPool _buffers;
     private readonly ILogger _log;
     private readonly LogRateLimit _failures = new();
-    private readonly Func<Incarnation> _create;
+    private readonly Func<DriverInstance> _create;
     private readonly AbsentGuest _absent;
     private readonly TeeRequest _closing;
     private readonly object _lock = new();
-    private readonly List<Incarnation> _pending = [];
-    private readonly Stack<Incarnation> _free = [];
+    private readonly List<DriverInstance> _pending = [];
+    private readonly Stack<DriverInstance> _free = [];
     private TaskCompletionSource? _allEnded;
     private bool _isStopping;
 
@@ -32,7 +32,7 @@ internal sealed class Teardown
     /// <param name="create">Creates a driver instance; called as often as there are drivers at a time.</param>
     /// <param name="name">The VM's name.</param>
     /// <param name="log">The log.</param>
-    public Teardown(YieldingCalls calls, SharedBufferPool buffers, Func<Incarnation> create, string name, ILogger log)
+    public Teardown(YieldingCalls calls, SharedBufferPool buffers, Func<DriverInstance> create, string name, ILogger log)
     {
         _calls = calls;
         _absent = new AbsentGuest(calls.Pause);
@@ -57,9 +57,9 @@ internal sealed class Teardown
     }
 
     /// <summary>A driver instance for a driver that starts.</summary>
-    public Incarnation Next()
+    public DriverInstance Next()
     {
-        Incarnation? next;
+        DriverInstance? next;
         lock (_lock)
         {
             _ = _free.TryPop(out next);
@@ -69,19 +69,19 @@ internal sealed class Teardown
         return next ?? _create();
     }
 
-    /// <summary>Begins to end a driver, which takes no new calls from now on; <see cref="Incarnation.WaitUntilFreed"/> waits for the end.</summary>
-    public void Begin(Incarnation incarnation)
+    /// <summary>Begins to end a driver, which takes no new calls from now on; <see cref="DriverInstance.WaitUntilFreed"/> waits for the end.</summary>
+    public void Begin(DriverInstance driverInstance)
     {
-        incarnation.Retire();
+        driverInstance.Retire();
         foreach (CallSlot slot in _calls.Slots.All)
         {
-            slot.TryCancel(incarnation);
-            slot.TryAbandon(incarnation);
+            slot.TryCancel(driverInstance);
+            slot.TryAbandon(driverInstance);
         }
 
         lock (_lock)
         {
-            _pending.Add(incarnation);
+            _pending.Add(driverInstance);
             Monitor.PulseAll(_lock);
         }
 
@@ -119,10 +119,10 @@ internal sealed class Teardown
         while (WaitForWork())
         {
             _ = _calls.Slots.WaitUntil(static (_, self) => self.FindReady() is not null, this, Timeout.InfiniteTimeSpan);
-            if (FindReady() is { } incarnation)
+            if (FindReady() is { } driverInstance)
             {
-                Clear(incarnation);
-                End(incarnation);
+                Clear(driverInstance);
+                End(driverInstance);
             }
         }
     }
@@ -141,15 +141,15 @@ internal sealed class Teardown
     }
 
     /// <summary>A driver whose calls have all ended.</summary>
-    private Incarnation? FindReady()
+    private DriverInstance? FindReady()
     {
         lock (_lock)
         {
-            foreach (Incarnation incarnation in _pending)
+            foreach (DriverInstance driverInstance in _pending)
             {
-                if (_calls.Slots.CountOf(incarnation) == 0)
+                if (_calls.Slots.CountOf(driverInstance) == 0)
                 {
-                    return incarnation;
+                    return driverInstance;
                 }
             }
 
@@ -158,30 +158,30 @@ internal sealed class Teardown
     }
 
     // One backend failure must not keep the rest from being freed. While the VM is paused, nothing is.
-    private void Clear(Incarnation incarnation)
+    private void Clear(DriverInstance driverInstance)
     {
-        _absent.Incarnation = incarnation;
+        _absent.DriverInstance = driverInstance;
         Exception? failure = null;
-        while (incarnation.Sessions.FindAny() is { } session)
+        while (driverInstance.Sessions.FindAny() is { } session)
         {
             if (session.Backend is { } backend)
             {
                 _closing.Parameters.Clear();
-                _calls.Pause.Enter(incarnation);
+                _calls.Pause.Enter(driverInstance);
                 Exception? exception = BackendOperations.CloseAndWait(backend, _closing);
                 _calls.Pause.Exit();
                 failure ??= exception;
             }
 
-            using (incarnation.Gate.Enter())
+            using (driverInstance.Tables.Enter())
             {
-                incarnation.Sessions.Remove(session);
+                driverInstance.Sessions.Remove(session);
             }
         }
 
-        while (TakeAnyBuffer(incarnation) is { } buffer)
+        while (TakeAnyBuffer(driverInstance) is { } buffer)
         {
-            _calls.Pause.Enter(incarnation);
+            _calls.Pause.Enter(driverInstance);
             Exception? exception = _calls.Operations.UnregisterAndWait(buffer);
             _calls.Pause.Exit();
             failure ??= exception;
@@ -194,14 +194,14 @@ internal sealed class Teardown
         }
     }
 
-    private void End(Incarnation incarnation)
+    private void End(DriverInstance driverInstance)
     {
         TaskCompletionSource? allEnded = null;
         lock (_lock)
         {
-            _ = _pending.Remove(incarnation);
-            incarnation.NotifyFreed();
-            _free.Push(incarnation);
+            _ = _pending.Remove(driverInstance);
+            driverInstance.NotifyFreed();
+            _free.Push(driverInstance);
             if (_pending.Count == 0)
             {
                 allEnded = _allEnded;
@@ -212,11 +212,11 @@ internal sealed class Teardown
         allEnded?.SetResult();
     }
 
-    private static SharedBuffer? TakeAnyBuffer(Incarnation incarnation)
+    private static SharedBuffer? TakeAnyBuffer(DriverInstance driverInstance)
     {
-        using (incarnation.Gate.Enter())
+        using (driverInstance.Tables.Enter())
         {
-            return incarnation.Memory.RemoveAny();
+            return driverInstance.Memory.RemoveAny();
         }
     }
 }

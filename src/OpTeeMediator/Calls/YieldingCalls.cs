@@ -15,16 +15,16 @@ internal sealed class YieldingCalls
 {
     private readonly NonThrowingGuestMemory _memory;
     private readonly BackendOperations _operations;
-    private readonly CallBooks _books;
+    private readonly SessionAndBufferOperations _sessionsAndBuffers;
     private readonly SharedBufferPool _buffers;
     private readonly MessageReader _reader;
     private readonly CallSlot _standby;
-    private readonly RpcSteps _rpc;
+    private readonly RpcStateMachine _rpc;
     private readonly TimeSpan _quantum;
     private readonly ILogger _log;
-    private volatile Incarnation _incarnation;
+    private volatile DriverInstance _driverInstance;
 
-    public YieldingCalls(CallEnvironment environment, Incarnation incarnation)
+    public YieldingCalls(CallEnvironment environment, DriverInstance driverInstance)
     {
         _memory = environment.Memory;
         _quantum = environment.Quantum;
@@ -36,9 +36,9 @@ internal sealed class YieldingCalls
         _reader = new MessageReader(_memory, environment.Reserved);
         bool usesWorkers = environment.Partition.UsesWorkers;
         _operations = new BackendOperations(environment.Partition, usesWorkers, _log);
-        _books = new CallBooks(environment, _operations);
-        _rpc = new RpcSteps(new RpcChannel(_memory, _buffers, _log), Notifications, environment.ParkAfter);
-        _incarnation = incarnation;
+        _sessionsAndBuffers = new SessionAndBufferOperations(environment, _operations);
+        _rpc = new RpcStateMachine(new RpcMessageCodec(_memory, _buffers, _log), Notifications, environment.SleepAfter);
+        _driverInstance = driverInstance;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
         if (!usesWorkers)
@@ -65,7 +65,7 @@ internal sealed class YieldingCalls
     /// <summary>What slots and workers have the backend do.</summary>
     public BackendOperations Operations => _operations;
 
-    /// <summary>What wakes parked calls.</summary>
+    /// <summary>What wakes sleeping calls.</summary>
     public NotificationQueue Notifications { get; }
 
     /// <summary>Whether the VM is paused: no operation begins, or goes on.</summary>
@@ -74,11 +74,11 @@ internal sealed class YieldingCalls
     /// <summary>Whether nobody is at work in the backend.</summary>
     public bool AreQuiet => Slots.AreQuiet && Pause.IsQuiet;
 
-    /// <summary>The driver's life that new calls belong to.</summary>
-    public Incarnation Incarnation
+    /// <summary>The driver instance that new calls belong to.</summary>
+    public DriverInstance DriverInstance
     {
-        get => _incarnation;
-        set => _incarnation = value;
+        get => _driverInstance;
+        set => _driverInstance = value;
     }
 
     /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
@@ -100,14 +100,14 @@ internal sealed class YieldingCalls
 
         // Before the fence in IsUnchanged, behind which Run looks whether the VM is paused.
         slot.BeginPreparation();
-        Incarnation incarnation = _incarnation;
+        DriverInstance driverInstance = _driverInstance;
         InterleavingPoint.Reach("YieldingCalls.Start: driver instance read");
-        slot.Incarnation = incarnation;
-        int version = incarnation.Gate.Version;
-        uint answer = _reader.Prepare(slot, registers, incarnation, out TeeReturnCode refusal);
-        if (!incarnation.Gate.IsUnchanged(version) || incarnation.IsRetired)
+        slot.DriverInstance = driverInstance;
+        int version = driverInstance.Tables.Version;
+        uint answer = _reader.Prepare(slot, registers, driverInstance, out TeeReturnCode refusal);
+        if (!driverInstance.Tables.IsUnchanged(version) || driverInstance.IsRetired)
         {
-            answer = PrepareAgain(slot, registers, ref incarnation, out refusal);
+            answer = PrepareAgain(slot, registers, ref driverInstance, out refusal);
         }
 
         if (answer != OpTeeSmc.ReturnOk)
@@ -123,7 +123,7 @@ internal sealed class YieldingCalls
             slot.Operation = TeeOperation.InvokeCommand;
             if (refusal == TeeReturnCode.Success && slot.NeedsTemporaryBuffers)
             {
-                refusal = _books.AttachTemporaryBuffers(slot);
+                refusal = _sessionsAndBuffers.AttachTemporaryBuffers(slot);
             }
 
             if (refusal != TeeReturnCode.Success)
@@ -137,7 +137,7 @@ internal sealed class YieldingCalls
             return Run(slot, session.Execution, ref registers);
         }
 
-        return StartOther(slot, incarnation, refusal, ref registers);
+        return StartOther(slot, driverInstance, refusal, ref registers);
     }
 
     /// <summary>RETURN_FROM_RPC.</summary>
@@ -166,7 +166,7 @@ internal sealed class YieldingCalls
 
     /// <summary>Which registers <see cref="Resume"/> needs: more after RPC ALLOC.</summary>
     public SmcRegisterSet RegistersToResume(ulong x3) =>
-        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcChannel.AllocationAnswer : RpcChannel.ResumeInformation;
+        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcMessageCodec.AllocationAnswer : RpcMessageCodec.ResumeInformation;
 
     /// <summary>Ends the threads of the slots. No operation runs any more.</summary>
     public void StopWorkers()
@@ -191,9 +191,9 @@ internal sealed class YieldingCalls
         if (slot.IsWithBackend && !slot.HasFinished)
         {
             // The backend is at work still: the slot is freed when it returns.
-            Incarnation incarnation = slot.Incarnation!;
+            DriverInstance driverInstance = slot.DriverInstance!;
             _ = slot.Suspend();
-            slot.TryAbandon(incarnation);
+            slot.TryAbandon(driverInstance);
             return;
         }
 
@@ -201,18 +201,18 @@ internal sealed class YieldingCalls
         {
             if (slot.IsHeld)
             {
-                _books.Forget(slot);
+                _sessionsAndBuffers.Discard(slot);
             }
             else if (slot.IsWithBackend)
             {
-                _ = _books.Settle(slot, slot.Result);
+                _ = _sessionsAndBuffers.Commit(slot, slot.Result);
             }
             else
             {
-                _books.ReturnTemporaryBuffers(slot);
+                _sessionsAndBuffers.ReturnTemporaryBuffers(slot);
             }
 
-            _rpc.Forget(slot);
+            _rpc.Discard(slot);
         }
         catch (Exception exception)
         {
@@ -225,48 +225,48 @@ internal sealed class YieldingCalls
     /// <summary>Frees the slot of a call that nobody waits for any more.</summary>
     public void ReleaseAbandoned(CallSlot slot)
     {
-        // A call that was draining had not begun: the one who ends the incarnation finds what it wanted to take away in the tables.
+        // A call that was draining had not begun: the one who ends the driver instance finds what it wanted to take away in the tables.
         if (slot.IsHeld)
         {
-            _books.Forget(slot);
+            _sessionsAndBuffers.Discard(slot);
         }
         else if (!slot.IsDraining)
         {
-            _ = _books.Settle(slot, slot.Result);
+            _ = _sessionsAndBuffers.Commit(slot, slot.Result);
         }
 
-        _rpc.Forget(slot);
+        _rpc.Discard(slot);
         slot.Release();
     }
 
-    /// <summary>Prepares a call once more, with others kept out: something has changed meanwhile, or the driver's life has ended.</summary>
+    /// <summary>Prepares a call once more, with others kept out: something has changed meanwhile, or the driver instance has ended.</summary>
     /// <remarks>
     /// A call that meets a life which has ended belongs to the next one, as if it had come a moment later. After disposal there is none.
     /// </remarks>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private uint PrepareAgain(CallSlot slot, in SmcRegisters registers, ref Incarnation incarnation, out TeeReturnCode refusal)
+    private uint PrepareAgain(CallSlot slot, in SmcRegisters registers, ref DriverInstance driverInstance, out TeeReturnCode refusal)
     {
         while (true)
         {
-            using (incarnation.Gate.Enter())
+            using (driverInstance.Tables.Enter())
             {
                 // Retired before the version was read: whoever tears it down may have looked through the slots already.
-                if (!incarnation.IsRetired)
+                if (!driverInstance.IsRetired)
                 {
-                    return _reader.Prepare(slot, registers, incarnation, out refusal);
+                    return _reader.Prepare(slot, registers, driverInstance, out refusal);
                 }
             }
 
             // The next one is set before the present one is retired. The same object again may be a later life, which is not retired.
-            Incarnation next = _incarnation;
-            if (next == incarnation && incarnation.IsRetired && _incarnation == incarnation)
+            DriverInstance next = _driverInstance;
+            if (next == driverInstance && driverInstance.IsRetired && _driverInstance == driverInstance)
             {
                 refusal = TeeReturnCode.Success;
                 return OpTeeSmc.ReturnUnknownFunction;
             }
 
-            incarnation = next;
-            slot.Incarnation = next;
+            driverInstance = next;
+            slot.DriverInstance = next;
             Slots.WakeWaiters();
         }
     }
@@ -276,17 +276,17 @@ internal sealed class YieldingCalls
     [MethodImpl(MethodImplOptions.NoInlining)]
     private CallSlot? StartWithoutSlot(in SmcRegisters registers, out uint answer)
     {
-        Incarnation incarnation = _incarnation;
+        DriverInstance driverInstance = _driverInstance;
         lock (_standby)
         {
-            using (incarnation.Gate.Enter())
+            using (driverInstance.Tables.Enter())
             {
-                answer = _reader.Prepare(_standby, registers, incarnation, out _);
+                answer = _reader.Prepare(_standby, registers, driverInstance, out _);
             }
 
             if (answer == OpTeeSmc.ReturnOk && _standby.Message.Header.Command == OpTeeMessage.CommandCancel)
             {
-                Write(_standby, CancelCalls(_standby, incarnation), reached: false);
+                Write(_standby, CancelCalls(_standby, driverInstance), reached: false);
                 return null;
             }
         }
@@ -296,9 +296,9 @@ internal sealed class YieldingCalls
         SpinWait spin = default;
         while (true)
         {
-            incarnation = _incarnation;
+            driverInstance = _driverInstance;
             answer = OpTeeSmc.ReturnThreadLimit;
-            if (Slots.CountOf(incarnation) > 0)
+            if (Slots.CountOf(driverInstance) > 0)
             {
                 return null;
             }
@@ -309,7 +309,7 @@ internal sealed class YieldingCalls
             }
 
             answer = OpTeeSmc.ReturnNoMemory;
-            if (Slots.AreHeldByOthersThan(incarnation))
+            if (Slots.AreHeldByOthersThan(driverInstance))
             {
                 return null;
             }
@@ -318,7 +318,7 @@ internal sealed class YieldingCalls
         }
     }
 
-    private SmcOutcome StartOther(CallSlot slot, Incarnation incarnation, TeeReturnCode refusal, ref SmcRegisters registers)
+    private SmcOutcome StartOther(CallSlot slot, DriverInstance driverInstance, TeeReturnCode refusal, ref SmcRegisters registers)
     {
         uint command = slot.Message.Header.Command;
         TeeResult result;
@@ -326,22 +326,22 @@ internal sealed class YieldingCalls
         {
             case OpTeeMessage.CommandOpenSession:
                 slot.Operation = TeeOperation.OpenSession;
-                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? _books.BeginOpen(slot, incarnation) : refusal);
+                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? _sessionsAndBuffers.BeginOpen(slot, driverInstance) : refusal);
                 break;
 
             case OpTeeMessage.CommandCloseSession:
                 slot.Operation = TeeOperation.CloseSession;
-                result = TeeResult.FromTee(CallBooks.BeginClose(slot, incarnation));
+                result = TeeResult.FromTee(SessionAndBufferOperations.BeginClose(slot, driverInstance));
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
                 slot.Operation = TeeOperation.RegisterMemory;
-                result = TeeResult.FromTee(_books.BeginRegister(slot, incarnation));
+                result = TeeResult.FromTee(_sessionsAndBuffers.BeginRegister(slot, driverInstance));
                 break;
 
             case OpTeeMessage.CommandUnregisterSharedMemory:
                 slot.Operation = TeeOperation.UnregisterMemory;
-                result = TeeResult.FromTee(CallBooks.BeginUnregister(slot, incarnation));
+                result = TeeResult.FromTee(SessionAndBufferOperations.BeginUnregister(slot, driverInstance));
                 break;
 
             case OpTeeMessage.CommandStopAsyncNotification when Notifications.IsAvailable:
@@ -354,7 +354,7 @@ internal sealed class YieldingCalls
 
             case OpTeeMessage.CommandCancel:
                 slot.Operation = TeeOperation.None;
-                return Finish(slot, CancelCalls(slot, incarnation), reached: false, ref registers);
+                return Finish(slot, CancelCalls(slot, driverInstance), reached: false, ref registers);
 
             default:
                 SmcOutcome refused = Refuse(ref registers, OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
@@ -376,14 +376,14 @@ internal sealed class YieldingCalls
         return slot.IsDraining ? Drain(slot, ref registers) : Run(slot, ref registers);
     }
 
-    private TeeResult CancelCalls(CallSlot slot, Incarnation incarnation)
+    private TeeResult CancelCalls(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 0)
         {
             return TeeResult.FromTee(slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters));
         }
 
-        if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { } session)
+        if (driverInstance.Sessions.Find(slot.Message.Header.Session) is not { } session)
         {
             return TeeResult.FromTee(slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession));
         }
@@ -396,7 +396,7 @@ internal sealed class YieldingCalls
         return TeeResult.FromTee(TeeReturnCode.Success);
     }
 
-    /// <summary>STOP_ASYNC_NOTIF: nothing parks any more, and those that are parked come back first.</summary>
+    /// <summary>STOP_ASYNC_NOTIF: nothing sleeps any more, and those that are sleeping come back first.</summary>
     private SmcOutcome StopNotifications(CallSlot slot, ref SmcRegisters registers)
     {
         Notifications.BeginStop();
@@ -410,7 +410,7 @@ internal sealed class YieldingCalls
         return Drain(slot, ref registers);
     }
 
-    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does, or parked calls.</summary>
+    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does, or sleeping calls.</summary>
     private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
     {
         if (slot.Operation == TeeOperation.None)
@@ -542,8 +542,8 @@ internal sealed class YieldingCalls
             }
         }
 
-        SmcRegisterSet parked = _rpc.TryPark(slot, ref registers);
-        return parked.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, parked, ref registers);
+        SmcRegisterSet sleeping = _rpc.TryBeginSleep(slot, ref registers);
+        return sleeping.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, sleeping, ref registers);
     }
 
     /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an exit, then finishes.</summary>
@@ -557,7 +557,7 @@ internal sealed class YieldingCalls
     private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
     {
         registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
-        return Suspend(slot, RpcChannel.ResumeInformation, ref registers);
+        return Suspend(slot, RpcMessageCodec.ResumeInformation, ref registers);
     }
 
     private static SmcOutcome Suspend(CallSlot slot, SmcRegisterSet changed, ref SmcRegisters registers)
@@ -567,7 +567,7 @@ internal sealed class YieldingCalls
         return SmcOutcome.Handled(changed);
     }
 
-    /// <summary>Ends a call: books, results, registers.</summary>
+    /// <summary>Ends a call: tables, results, registers.</summary>
     /// <param name="slot">The call.</param>
     /// <param name="result">The operation's result.</param>
     /// <param name="reached">Whether the operation was begun; if not, there are no outputs.</param>
@@ -578,18 +578,18 @@ internal sealed class YieldingCalls
         {
             // Before, so that Abort does not do it a second time.
             slot.IsWithBackend = false;
-            result = _books.Settle(slot, result);
+            result = _sessionsAndBuffers.Commit(slot, result);
         }
         else
         {
-            _books.ReturnTemporaryBuffers(slot);
+            _sessionsAndBuffers.ReturnTemporaryBuffers(slot);
             if (slot.Refusal is { } reason)
             {
                 _log.MessageRefused(slot.Message.Header.Command, slot.Message.Header.Session, result.Code, reason);
             }
         }
 
-        if (!slot.Incarnation!.IsRetired)
+        if (!slot.DriverInstance!.IsRetired)
         {
             Write(slot, result, reached);
         }

@@ -33,13 +33,13 @@ internal sealed class ForwardedCalls
     private static readonly SmcRegisterSet ResumeInformation = new(1 << 0 | 1 << 3);
     private static readonly SmcRegisterSet ResumeOfAllocation = SmcRegisterSet.Range(0, 5);
 
-    private readonly VirtualizedOpTee _opTee;
+    private readonly HostOpTee _opTee;
     private readonly NonThrowingGuestMemory _memory;
     private readonly ILogger _log;
     private readonly ForwardedCall[] _calls;
     private readonly ShadowPool _shadows;
     private readonly MemoryBudget _budget;
-    private readonly ForwardedBooks _books;
+    private readonly SharedMemoryRegistry _registry;
     private readonly ShadowPageLists _lists;
     private readonly ForwardedRpc _rpc;
     private readonly bool _hasRpcArgument;
@@ -52,7 +52,7 @@ internal sealed class ForwardedCalls
     private volatile bool _isCallLost;
 
     public ForwardedCalls(
-        VirtualizedOpTee opTee,
+        HostOpTee opTee,
         int id,
         NonThrowingGuestMemory memory,
         NonThrowingPhysicalMemory physical,
@@ -75,9 +75,9 @@ internal sealed class ForwardedCalls
 
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
         _sessions = new ForwardedSessions(limits.Sessions);
-        _books = new ForwardedBooks(new SharedBufferPool(memory, _budget), limits.Buffers);
+        _registry = new SharedMemoryRegistry(new SharedBufferPool(memory, _budget), limits.Buffers);
         _lists = new ShadowPageLists(physical, shadows);
-        _rpc = new ForwardedRpc(memory, _books, shadows, _lists, log);
+        _rpc = new ForwardedRpc(memory, _registry, shadows, _lists, log);
         foreach (ForwardedCall call in _calls)
         {
             _ = shadows.TryTake(1, out int page);
@@ -93,7 +93,7 @@ internal sealed class ForwardedCalls
 
     /// <summary>Whether OP-TEE may have something of the VM's driver.</summary>
     public bool HasLeftovers =>
-        InFlight > 0 || _sessions.Count > 0 || _books.Count > 0 || _takesNotifications || _cachesRpcMessages || _isStateUnknown;
+        InFlight > 0 || _sessions.Count > 0 || _registry.Count > 0 || _takesNotifications || _cachesRpcMessages || _isStateUnknown;
 
     /// <summary>How many calls can be in flight.</summary>
     public int Count => _calls.Length;
@@ -143,7 +143,7 @@ internal sealed class ForwardedCalls
             }
         }
 
-        while (_books.TryRemoveAny(staysPinned, out BufferRole role, out int shadowPage))
+        while (_registry.TryRemoveAny(staysPinned, out BufferRole role, out int shadowPage))
         {
             if (role == BufferRole.RpcMessage && !staysPinned)
             {
@@ -201,12 +201,12 @@ internal sealed class ForwardedCalls
             return Send(OpTeeMessage.CommandCloseSession, session);
         }
 
-        if (_books.AnyRegistered() is { } buffer)
+        if (_registry.AnyRegistered() is { } buffer)
         {
             return Send(OpTeeMessage.CommandUnregisterSharedMemory, 0, buffer);
         }
 
-        if (_cachesRpcMessages || _books.Count > 0)
+        if (_cachesRpcMessages || _registry.Count > 0)
         {
             return TakeBackCachedRpcMessages();
         }
@@ -226,7 +226,7 @@ internal sealed class ForwardedCalls
     }
 
     /// <summary>The driver whose calls are delayed has gone.</summary>
-    public void ForgetDelayed() => Volatile.Write(ref _delayed, 0);
+    public void DiscardDelayed() => Volatile.Write(ref _delayed, 0);
 
     /// <summary>Makes a delayed call out of its resume.</summary>
     /// <returns><see langword="false"/> if these registers resume no delayed call.</returns>
@@ -375,7 +375,7 @@ internal sealed class ForwardedCalls
     {
         refusal = TeeReturnCode.Success;
         call.Refusal = null;
-        if (!_books.TryFindMessage(functionId, registers, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
+        if (!_registry.TryFindMessage(functionId, registers, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
         {
             return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
@@ -435,7 +435,7 @@ internal sealed class ForwardedCalls
             return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
         }
 
-        call.Buffer = _books.MakeUnusable(call.Message.Parameters[0].C);
+        call.Buffer = _registry.MakeUnusable(call.Message.Parameters[0].C);
         return call.Buffer is not null ? TeeReturnCode.Success : call.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
     }
 
@@ -491,7 +491,7 @@ internal sealed class ForwardedCalls
                     break;
 
                 case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut:
-                    if (!_books.TryTranslate(parameter.C, out ulong teeCookie))
+                    if (!_registry.TryTranslate(parameter.C, out ulong teeCookie))
                     {
                         return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
                     }
@@ -551,13 +551,13 @@ internal sealed class ForwardedCalls
             return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotAPageList);
         }
 
-        TeeReturnCode code = _books.TryEnterPageList(parameter.A, parameter.B, parameter.C, BufferRole.Registered, out SharedBuffer? buffer);
+        TeeReturnCode code = _registry.TryEnterPageList(parameter.A, parameter.B, parameter.C, BufferRole.Registered, out SharedBuffer? buffer);
         if (code == TeeReturnCode.Success)
         {
             code = _lists.TryWrite(buffer!, out call.PageList);
             if (code != TeeReturnCode.Success)
             {
-                _books.Remove(buffer!);
+                _registry.Remove(buffer!);
                 buffer = null;
             }
         }
@@ -565,7 +565,7 @@ internal sealed class ForwardedCalls
         call.Buffer = buffer;
         if (code != TeeReturnCode.Success)
         {
-            bool isTaken = code == TeeReturnCode.BadParameters && _books.TryTranslate(parameter.C, out _);
+            bool isTaken = code == TeeReturnCode.BadParameters && _registry.TryTranslate(parameter.C, out _);
             _log.SharingRefused(parameter.C, parameter.B, code, isTaken ? RefusalReason.CookieTaken : RefusalReason.OfMemory(code));
         }
 
@@ -636,7 +636,7 @@ internal sealed class ForwardedCalls
                 break;
 
             case OpTeeSmc.ReturnRpcCommand:
-                ulong cookie = _books.GuestCookieOf(forwarded.Pair(1, 2));
+                ulong cookie = _registry.GuestCookieOf(forwarded.Pair(1, 2));
                 x1 = cookie >> 32;
                 x2 = (uint)cookie;
                 call.Stage = TryTakeCommand(call, forwarded) && _rpc.TryDeliver(call) ? ForwardedStage.Command : ForwardedStage.Undeliverable;
@@ -753,7 +753,7 @@ internal sealed class ForwardedCalls
             case OpTeeSmc.ReturnOk:
                 return TakeBackRpcMessageBuffer(forwarded.Pair(1, 2)) == 0 ? CleanupProgress.Failed : CleanupProgress.Advanced;
 
-            case OpTeeSmc.ReturnNotAvailable when _books.Count == 0:
+            case OpTeeSmc.ReturnNotAvailable when _registry.Count == 0:
                 _cachesRpcMessages = false;
                 return CleanupProgress.Advanced;
 
@@ -866,12 +866,12 @@ internal sealed class ForwardedCalls
 
             case OpTeeMessage.CommandRegisterSharedMemory when isDone:
             case OpTeeMessage.CommandUnregisterSharedMemory when !isDone:
-                _books.MakeUsable(call.Buffer!);
+                _registry.MakeUsable(call.Buffer!);
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
             case OpTeeMessage.CommandUnregisterSharedMemory:
-                _books.Remove(call.Buffer!);
+                _registry.Remove(call.Buffer!);
                 break;
 
             case OpTeeMessage.CommandStopAsyncNotification when isDone:
@@ -896,11 +896,11 @@ internal sealed class ForwardedCalls
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
-                _books.Remove(call.Buffer!);
+                _registry.Remove(call.Buffer!);
                 break;
 
             case OpTeeMessage.CommandUnregisterSharedMemory:
-                _books.MakeUsable(call.Buffer!);
+                _registry.MakeUsable(call.Buffer!);
                 break;
 
             default:

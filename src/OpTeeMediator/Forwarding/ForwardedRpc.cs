@@ -14,7 +14,7 @@ namespace OpTeeMediator.Forwarding;
 /// OP-TEE's message stays in a shadow page; the guest has a copy of it, and of that only the outputs are read. Thread-safe: a call belongs to the vCPU
 /// that has it.
 /// </remarks>
-internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks books, ShadowPool shadows, ShadowPageLists lists, ILogger log)
+internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRegistry registry, ShadowPool shadows, ShadowPageLists lists, ILogger log)
 {
     // An address at which OP-TEE can have no memory because it is not aligned. It has the guest free such memory, just as if the guest itself had named it.
     private const ulong UnusableAddress = 1;
@@ -48,11 +48,11 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
                 case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut:
                     // Memory that is shared otherwise than by cookie: the guest must not see its physical address.
                     parameter.A = 0;
-                    parameter.C = books.GuestCookieOf(parameter.C);
+                    parameter.C = registry.GuestCookieOf(parameter.C);
                     break;
 
                 case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut:
-                    parameter.C = books.GuestCookieOf(parameter.C);
+                    parameter.C = registry.GuestCookieOf(parameter.C);
                     break;
 
                 default:
@@ -162,7 +162,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
             if (cookie != 0)
             {
                 call.RefusedCookie = cookie;
-                forwarded.X4 = ForwardedBooks.RefusedOffer >> 32;
+                forwarded.X4 = SharedMemoryRegistry.RefusedOffer >> 32;
             }
 
             return;
@@ -182,13 +182,13 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
     /// <returns>The guest's cookie of the buffer.</returns>
     public ulong Free(ForwardedCall call, ulong cookie)
     {
-        if (cookie == ForwardedBooks.RefusedOffer)
+        if (cookie == SharedMemoryRegistry.RefusedOffer)
         {
             return call.RefusedCookie;
         }
 
         call.FreedCookie = cookie;
-        return books.GuestCookieOf(cookie);
+        return registry.GuestCookieOf(cookie);
     }
 
     /// <summary>OP-TEE has gone on after RPC FREE.</summary>
@@ -202,14 +202,14 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
     /// <returns>The guest's cookie of the buffer; 0 if there is none.</returns>
     public ulong TakeBackMessageBuffer(ulong cookie)
     {
-        if (books.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer)
+        if (registry.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer)
         {
             return 0;
         }
 
         ulong guestCookie = buffer.Cookie;
         shadows.Return(buffer.ShadowPage);
-        books.Remove(buffer);
+        registry.Remove(buffer);
         return guestCookie;
     }
 
@@ -221,7 +221,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
             return TeeReturnCode.BadParameters;
         }
 
-        TeeReturnCode code = books.TryEnterContiguous(address, size, cookie, BufferRole.RpcMessage, out buffer);
+        TeeReturnCode code = registry.TryEnterContiguous(address, size, cookie, BufferRole.RpcMessage, out buffer);
         if (code != TeeReturnCode.Success)
         {
             return code;
@@ -229,7 +229,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
 
         if (!shadows.TryTake(1, out int page))
         {
-            books.Remove(buffer!);
+            registry.Remove(buffer!);
             buffer = null;
             return TeeReturnCode.OutOfMemory;
         }
@@ -242,18 +242,18 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
     /// <returns>The guest's cookie of it.</returns>
     private ulong TakeBack(ForwardedCall call, ulong cookie, BufferRole role)
     {
-        if (cookie == ForwardedBooks.RefusedOffer)
+        if (cookie == SharedMemoryRegistry.RefusedOffer)
         {
             return call.RefusedCookie;
         }
 
-        if (books.Find(cookie) is not { } buffer || buffer.Role != role)
+        if (registry.Find(cookie) is not { } buffer || buffer.Role != role)
         {
             return 0;
         }
 
         ulong guestCookie = buffer.Cookie;
-        books.Remove(buffer);
+        registry.Remove(buffer);
         return guestCookie;
     }
 
@@ -276,7 +276,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
             return true;
         }
 
-        if (books.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer || !buffer.TryGetRun(0, out GuestRange run))
+        if (registry.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer || !buffer.TryGetRun(0, out GuestRange run))
         {
             return false;
         }
@@ -314,8 +314,8 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
         {
             _ when offer.B < requestedSize => TeeReturnCode.BadParameters,
             OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous =>
-                books.TryEnterPageList(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
-            OpTeeMessage.TypeTemporaryOutput => books.TryEnterContiguous(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
+                registry.TryEnterPageList(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
+            OpTeeMessage.TypeTemporaryOutput => registry.TryEnterContiguous(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
             _ => TeeReturnCode.BadParameters,
         };
         if (code == TeeReturnCode.Success)
@@ -323,7 +323,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
             code = lists.TryWrite(buffer!, out call.PayloadList);
             if (code != TeeReturnCode.Success)
             {
-                books.Remove(buffer!);
+                registry.Remove(buffer!);
             }
         }
 
@@ -340,7 +340,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, ForwardedBooks
         result.Attributes = OpTeeMessage.TypeTemporaryOutput;
         result.A = UnusableAddress;
         result.B = requestedSize; // too little memory OP-TEE would keep to itself, and never have it freed
-        result.C = ForwardedBooks.RefusedOffer;
+        result.C = SharedMemoryRegistry.RefusedOffer;
         call.RefusedCookie = offer.C;
     }
 }

@@ -13,7 +13,7 @@ namespace OpTeeMediator.Forwarding;
 /// <summary>Forwards the SMCs of one VM to an OP-TEE built for virtualization, which so serves each VM as if it were the only one.</summary>
 /// <remarks>
 /// <para>For hypervisors and VMMs that can make SMCs themselves and know the physical addresses of guest memory; others use <see cref="OpTeeGuest"/>. What it
-/// does between guest and OP-TEE: it announces the VM and takes leave of it; it tells OP-TEE with each call which VM calls (X7); it
+/// does between guest and OP-TEE: it notifies OP-TEE when the VM is created and destroyed; it tells OP-TEE with each call which VM calls (X7); it
 /// translates the guest's addresses in messages and page lists into physical ones; it keeps shared pages pinned until OP-TEE has let go of them; and it
 /// shows the guest nothing but OP-TEE's own interface.</para>
 /// <para>Create it before the VM's first instruction and dispose of it when the VM is gone, before the guest memory.</para>
@@ -24,7 +24,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 {
     private const int Running = 0;
     private const int Renewing = 1;
-    private const int Unannounced = 2;
+    private const int Unknown = 2;
     private const int Disposed = 3;
 
     // What an earlier driver left is being cleaned up, in pieces: between two of them, and during one.
@@ -43,7 +43,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
     private static readonly SmcRegisterSet X0AndX3 = new(1 << 0 | 1 << 3);
 
-    private readonly VirtualizedOpTee _opTee;
+    private readonly HostOpTee _opTee;
     private readonly OpTeeForwarderOptions _options;
     private readonly OpTeeCapabilities _capabilities;
     private readonly ForwardedCalls _calls;
@@ -68,7 +68,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException"><paramref name="physical"/> has too few shadow pages.</exception>
     /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
-    public OpTeeForwarder(VirtualizedOpTee opTee, IGuestMemory memory, IPhysicalMemory physical)
+    public OpTeeForwarder(HostOpTee opTee, IGuestMemory memory, IPhysicalMemory physical)
         : this(opTee, memory, physical, new OpTeeForwarderOptions())
     {
     }
@@ -83,7 +83,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// An option is outside its range, its number belongs to another VM, or <paramref name="physical"/> has too few shadow pages; the message says which.
     /// </exception>
     /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
-    public OpTeeForwarder(VirtualizedOpTee opTee, IGuestMemory memory, IPhysicalMemory physical, OpTeeForwarderOptions options)
+    public OpTeeForwarder(HostOpTee opTee, IGuestMemory memory, IPhysicalMemory physical, OpTeeForwarderOptions options)
     {
         ArgumentNullException.ThrowIfNull(opTee);
         ArgumentNullException.ThrowIfNull(memory);
@@ -115,7 +115,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
             bool hasRpcArgument = (_capabilities & OpTeeCapabilities.RpcArgument) != 0;
             _calls = new ForwardedCalls(opTee, id, guestMemory, physicalMemory, options.Limits, hasRpcArgument, _log);
-            Announce();
+            NotifyVmCreated();
         }
         catch
         {
@@ -222,7 +222,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         try
         {
             ForgetWishes();
-            if (former != Unannounced && _recreations >= _options.RecreationLimit)
+            if (former != Unknown && _recreations >= _options.RecreationLimit)
             {
                 int before = former;
                 former = CleaningUp;
@@ -230,10 +230,10 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 return;
             }
 
-            if (former != Unannounced)
+            if (former != Unknown)
             {
                 _recreations++;
-                if (!TryTakeLeave())
+                if (!TryNotifyVmDestroyed())
                 {
                     throw new TeeUnavailableException($"OP-TEE did not destroy VM {VirtualMachineId}; the log says why.");
                 }
@@ -289,7 +289,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             _calls.TakesNotifications = false;
             _line?.Dispose();
             bool hasLostCall = _calls.HasLostCall;
-            if ((former == Unannounced || TryTakeLeave()) && !hasLostCall)
+            if ((former == Unknown || TryNotifyVmDestroyed()) && !hasLostCall)
             {
                 _opTee.ReturnId(_calls.Id);
             }
@@ -338,7 +338,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         return true;
     }
 
-    private void Announce()
+    private void NotifyVmCreated()
     {
         uint answer = _opTee.Create(_calls.Id);
         if (answer != OpTeeSmc.ReturnOk)
@@ -349,7 +349,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     }
 
     /// <summary>Tells OP-TEE that the VM is destroyed, and then releases its memory. No vCPU is inside.</summary>
-    private bool TryTakeLeave()
+    private bool TryNotifyVmDestroyed()
     {
         uint answer;
         try
@@ -387,7 +387,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return SmcOutcome.Handled(SmcRegisterSet.X0);
         }
 
-        if (phase == Renewing || (phase == Unannounced && functionId != OpTeeSmc.ExchangeCapabilities))
+        if (phase == Renewing || (phase == Unknown && functionId != OpTeeSmc.ExchangeCapabilities))
         {
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
@@ -550,7 +550,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <summary>A driver starts: what an earlier one left is cleaned up, or begins to be.</summary>
     private bool TryBeginDriver()
     {
-        if (Volatile.Read(ref _phase) == Running && (!_options.DropsEarlierDriver || !_calls.HasLeftovers))
+        if (Volatile.Read(ref _phase) == Running && (!_options.ResetOnCapabilityExchange || !_calls.HasLeftovers))
         {
             return true;
         }
@@ -579,7 +579,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 Thread.Yield();
             }
 
-            former = former == Unannounced ? CreateAgain() : CleanUp(former, CleanupAtStart, isNewDriver: true);
+            former = former == Unknown ? CreateAgain() : CleanUp(former, CleanupAtStart, isNewDriver: true);
             return former == Running || (former == CleaningUp && !_isCleanupStuck);
         }
         finally
@@ -758,7 +758,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
     private void ForgetWishes()
     {
-        _calls.ForgetDelayed();
+        _calls.DiscardDelayed();
         _ = Interlocked.Exchange(ref _wantsRpcMessagesCached, 0);
         _ = Interlocked.Exchange(ref _wantsNotifications, 0);
     }
@@ -775,7 +775,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
 
         _recreations++;
-        if (!TryTakeLeave())
+        if (!TryNotifyVmDestroyed())
         {
             _isCleanupStuck = true;
             return CleaningUp;
@@ -794,13 +794,13 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         catch (Exception exception)
         {
             _log.CallFailed(OpTeeSmc.VmCreated, exception);
-            return Unannounced;
+            return Unknown;
         }
 
         if (answer != OpTeeSmc.ReturnOk)
         {
             _log.CreationRefused(_calls.Id, answer);
-            return Unannounced;
+            return Unknown;
         }
 
         return Running;

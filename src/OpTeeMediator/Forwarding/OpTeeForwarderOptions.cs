@@ -48,7 +48,7 @@ public sealed record OpTeeForwarderOptions
     /// The forwarder ends the calls, answering what OP-TEE asks for with errors, closes the sessions and unregisters the memory. Calls of the new driver
     /// wait for it, interruptible, for at most <see cref="ShutdownDeadline"/>. If it fails, see <see cref="RecreationLimit"/>.
     /// </remarks>
-    public bool DropsEarlierDriver { get; init; } = true;
+    public bool ResetOnCapabilityExchange { get; init; } = true;
 
     /// <summary>
     /// How many times at most OP-TEE is told, after the VM's creation and before its end, that the VM is destroyed and created again: 0 to 1,000,000.
@@ -73,10 +73,10 @@ public sealed record OpTeeForwarderOptions
         ArgumentNullException.ThrowIfNull(Limits);
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Limits.Validate();
-        if (VirtualMachineId is { } id && id is < VirtualizedOpTee.LowestId or > VirtualizedOpTee.HighestId)
+        if (VirtualMachineId is { } id && id is < HostOpTee.LowestId or > HostOpTee.HighestId)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(VirtualMachineId), VirtualMachineId, $"{nameof(OpTeeForwarderOptions)}.{nameof(VirtualMachineId)} must be {VirtualizedOpTee.LowestId} to {VirtualizedOpTee.HighestId}.");
+                nameof(VirtualMachineId), VirtualMachineId, $"{nameof(OpTeeForwarderOptions)}.{nameof(VirtualMachineId)} must be {HostOpTee.LowestId} to {HostOpTee.HighestId}.");
         }
 
         const OpTeeCapabilities Possible = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference

@@ -19,7 +19,7 @@ namespace OpTeeMediator.Guests;
 /// </remarks>
 public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 {
-    // Earlier lives of the driver that are not torn down yet; a guest that restarts its driver faster than that has to wait.
+    // Earlier driver instances that are not torn down yet; a guest that restarts its driver faster than that has to wait.
     private const int MaximumTeardowns = 4;
 
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
@@ -93,12 +93,12 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
                 _buffers,
                 limits.Calls,
                 options.Quantum,
-                options.ParkAfter,
+                options.SleepAfter,
                 new NotificationQueue(_line, _pause),
                 _pause,
                 _log);
-            _calls = new YieldingCalls(environment, NewIncarnation());
-            _teardown = new Teardown(_calls, _buffers, NewIncarnation, options.Name, _log);
+            _calls = new YieldingCalls(environment, NewDriverInstance());
+            _teardown = new Teardown(_calls, _buffers, NewDriverInstance, options.Name, _log);
         }
         catch
         {
@@ -123,11 +123,11 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             int calls = 0;
             foreach (CallSlot slot in _calls.Slots.All)
             {
-                // By what a teardown waits for: a slot without an incarnation is free, or about to be.
-                calls += slot.Incarnation is null ? 0 : 1;
+                // By what a teardown waits for: a slot without a driver instance is free, or about to be.
+                calls += slot.DriverInstance is null ? 0 : 1;
             }
 
-            return new OpTeeGuestStatus(calls, _calls.Incarnation.Sessions.Count, _budget.Buffers, _budget.Pages);
+            return new OpTeeGuestStatus(calls, _calls.DriverInstance.Sessions.Count, _budget.Buffers, _budget.Pages);
         }
     }
 
@@ -140,7 +140,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         {
             OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
             OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
-            OpTeeSmc.ReturnFromRpc => loaded.Contains(RpcChannel.ResumeInformation) ? _calls.RegistersToResume(registers.X3) : RpcChannel.ResumeInformation,
+            OpTeeSmc.ReturnFromRpc => loaded.Contains(RpcMessageCodec.ResumeInformation) ? _calls.RegistersToResume(registers.X3) : RpcMessageCodec.ResumeInformation,
             OpTeeSmc.ExchangeCapabilities => X0ToX1,
             _ => SmcRegisterSet.X0,
         };
@@ -184,7 +184,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
             _pause.BeginEnding();
-            Replace(_calls.Incarnation, _teardown.Next());
+            Replace(_calls.DriverInstance, _teardown.Next());
             reset = ResetBackendAsync(_lastReset);
             _lastReset = reset;
         }
@@ -258,7 +258,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             {
                 _isDisposed = true;
                 _pause.BeginEnding();
-                Replace(_calls.Incarnation, _calls.Incarnation);
+                Replace(_calls.DriverInstance, _calls.DriverInstance);
                 _disposal = WithdrawAsync(_lastReset);
             }
 
@@ -290,7 +290,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
                 return ExchangeCapabilities(ref registers);
 
             case OpTeeSmc.EnableShmCache when IsIdle:
-                _calls.Incarnation.RpcBuffers.Enable();
+                _calls.DriverInstance.RpcBuffers.Enable();
                 return Answer(ref registers, OpTeeSmc.ReturnOk);
 
             case OpTeeSmc.DisableShmCache when IsIdle:
@@ -314,7 +314,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     private SmcOutcome DisableShmCache(ref SmcRegisters registers)
     {
-        if (!_calls.Incarnation.RpcBuffers.TryEmpty(out RpcBuffer buffer))
+        if (!_calls.DriverInstance.RpcBuffers.TryEmpty(out RpcBuffer buffer))
         {
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
@@ -368,7 +368,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return Refuse(ref registers, OpTeeSmc.ReturnNotAvailable, RefusalReason.UnknownCapability);
         }
 
-        if (!TryBeginIncarnation())
+        if (!TryBeginDriverInstance())
         {
             return Refuse(ref registers, OpTeeSmc.ReturnNotAvailable, RefusalReason.EarlierDriver);
         }
@@ -391,17 +391,17 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     }
 
     /// <summary>A driver starts: what an earlier one left is dropped.</summary>
-    private bool TryBeginIncarnation()
+    private bool TryBeginDriverInstance()
     {
-        if (!_options.DropsEarlierDriver)
+        if (!_options.ResetOnCapabilityExchange)
         {
             return true;
         }
 
-        Incarnation present;
+        DriverInstance present;
         lock (_lifeCycle)
         {
-            present = _calls.Incarnation;
+            present = _calls.DriverInstance;
             if (present.IsEmpty && _calls.Slots.CountOf(present) == 0)
             {
                 _calls.Notifications.Reset();
@@ -421,10 +421,10 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         return true;
     }
 
-    private void Replace(Incarnation present, Incarnation next)
+    private void Replace(DriverInstance present, DriverInstance next)
     {
         _log.DriverEnds(present.Sessions.Count, present.Memory.Count, _calls.Slots.CountOf(present));
-        _calls.Incarnation = next;
+        _calls.DriverInstance = next;
         _calls.Notifications.Reset();
         _teardown.Begin(present);
     }
@@ -477,9 +477,9 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         }
     }
 
-    private bool IsIdle => _calls.Slots.CountOf(_calls.Incarnation) == 0;
+    private bool IsIdle => _calls.Slots.CountOf(_calls.DriverInstance) == 0;
 
-    private Incarnation NewIncarnation() => new(_options.Limits.Sessions, _options.Limits.Buffers);
+    private DriverInstance NewDriverInstance() => new(_options.Limits.Sessions, _options.Limits.Buffers);
 
     private SmcOutcome Refuse(ref SmcRegisters registers, uint answer, string reason)
     {

@@ -51,7 +51,7 @@ public sealed record OpTeeGuestOptions
     /// Default 5 ms.
     /// </summary>
     /// <remarks>Shorter frees the vCPU earlier; each sleep costs the guest two exits and an interrupt.</remarks>
-    public TimeSpan ParkAfter { get; init; } = TimeSpan.FromMilliseconds(5);
+    public TimeSpan SleepAfter { get; init; } = TimeSpan.FromMilliseconds(5);
 
     /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for none.</summary>
     /// <remarks>The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not start.</remarks>
@@ -66,7 +66,7 @@ public sealed record OpTeeGuestOptions
     /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default <see langword="true"/>.
     /// </summary>
     /// <remarks>A kexec'ed or crash kernel never hears of its predecessor's registrations, and Linux unregisters nothing at shutdown.</remarks>
-    public bool DropsEarlierDriver { get; init; } = true;
+    public bool ResetOnCapabilityExchange { get; init; } = true;
 
     /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
@@ -84,7 +84,7 @@ public sealed record OpTeeGuestOptions
         }
 
         ThrowIfOutside(Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1), nameof(Quantum));
-        ThrowIfOutside(ParkAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(ParkAfter));
+        ThrowIfOutside(SleepAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(SleepAfter));
         ThrowIfOutside(ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10), nameof(ShutdownDeadline));
         if (ReservedSharedMemory is { } reserved
             && (!reserved.Start.IsAligned(OpTeeMessage.PageSize) || reserved.Length == 0 || reserved.Length % OpTeeMessage.PageSize != 0 || reserved.End.Value - 1 > uint.MaxValue))

@@ -4,8 +4,8 @@ namespace OpTeeMediator.SharedMemory;
 
 /// <summary>The registered buffers of a guest, by cookie: an open-addressing table of fixed capacity, at most half full.</summary>
 /// <remarks>
-/// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the <see cref="ChangeGate"/> tells. Everything
-/// else is called inside <see cref="ChangeGate.Enter"/>.
+/// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the <see cref="SequenceLock"/> tells. Everything
+/// else is called inside <see cref="SequenceLock.Enter"/>.
 /// </remarks>
 internal sealed class SharedMemoryTable
 {

@@ -18,7 +18,7 @@ public sealed class OtherVm : IAsyncDisposable
     private static readonly Guid Enumeration = new("7011a688-ddde-4053-a5a9-7b3c4ddf13b8");
     private static readonly Guid Unknown = new("00000000-dead-4711-8111-000000000001");
 
-    public OtherVm(PartitionedMachine machine, VirtualizedOpTee opTee)
+    public OtherVm(PartitionedMachine machine, HostOpTee opTee)
     {
         Memory = machine.CreateOtherMemory();
         Forwarder = new OpTeeForwarder(opTee, Memory, Memory, new OpTeeForwarderOptions { Name = "other" });

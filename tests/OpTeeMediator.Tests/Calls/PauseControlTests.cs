@@ -88,8 +88,8 @@ internal sealed class PauseControlTests
     public void TryEnter_VmPaused_IsHeldUnlessWhatARetiredDriverLeftIsToEnd()
     {
         PauseControl pause = new();
-        Incarnation present = new(1, 1);
-        Incarnation retired = new(1, 1);
+        DriverInstance present = new(1, 1);
+        DriverInstance retired = new(1, 1);
         retired.Retire();
         _ = pause.Attempt();
 

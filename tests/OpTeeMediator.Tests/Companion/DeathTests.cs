@@ -174,7 +174,7 @@ internal sealed class DeathTests
         using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance, new LogRateLimit());
         vm.Fakes[0].Program = cpu =>
         {
-            tee.Die(new TeeDeath(0, TeeDeathCause.NoAnswer, 0, 0));
+            tee.Fail(new TeeFailure(0, TeeFailureCause.NoAnswer, 0, 0));
             return FakeCpu.Serve(cpu);
         };
 
@@ -437,19 +437,19 @@ internal sealed class DeathTests
 
     private sealed class NoSupervisor : ICompanionSupervisor
     {
-        public void NoticeRun()
+        public void OnRun()
         {
         }
 
-        public void NoticeTimer(long due)
+        public void OnTimer(long due)
         {
         }
 
-        public void NoticeDying(CompanionTee tee)
+        public void OnFailing(CompanionTee tee)
         {
         }
 
-        public void NoticeDeath(CompanionTee tee)
+        public void OnFailed(CompanionTee tee)
         {
         }
     }

@@ -42,7 +42,7 @@ internal sealed class StormGuest : IAsyncDisposable
     private long _rpcCookies;
     private int _life;
     private int _answered;
-    private int _parked;
+    private int _canBeWoken;
 
     public StormGuest(TeeExecution execution, ConcurrentQueue<string> faults)
     {
@@ -51,9 +51,9 @@ internal sealed class StormGuest : IAsyncDisposable
         _bench = new GuestBench(
             new OpTeeGuestOptions
             {
-                // Long enough for a worker to get a processor beside the vCPUs, short enough for long commands to be interrupted, and parked.
+                // Long enough for a worker to get a processor beside the vCPUs, short enough for long commands to be interrupted, and sleeping.
                 Quantum = TimeSpan.FromMicroseconds(500),
-                ParkAfter = TimeSpan.FromMilliseconds(1),
+                SleepAfter = TimeSpan.FromMilliseconds(1),
                 NotificationInterrupt = new CountingLine(),
                 ShutdownDeadline = TimeSpan.FromSeconds(20),
                 Limits = new OpTeeLimits { Calls = Slots },
@@ -75,8 +75,8 @@ internal sealed class StormGuest : IAsyncDisposable
     /// <summary>Calls that were answered.</summary>
     public int Answered => _answered;
 
-    /// <summary>Calls that were parked.</summary>
-    public int Parked => _parked;
+    /// <summary>Calls that were sleeping.</summary>
+    public int Sleeping => _canBeWoken;
 
     /// <summary>One step of a vCPU.</summary>
     public void Step(Random random)
@@ -426,7 +426,7 @@ internal sealed class StormGuest : IAsyncDisposable
                 break;
 
             case OpTeeRpc.Notification:
-                _ = Interlocked.Increment(ref _parked);
+                _ = Interlocked.Increment(ref _canBeWoken);
                 break;
 
             default:

@@ -40,7 +40,7 @@ internal sealed class StormTests
 
         await guest.Bench.Guest.DisposeAsync();
         TestContext.Out.WriteLine(
-            $"seed {seed}: {guest.Answered} calls answered, {guest.Tee.Operations} commands performed, {guest.Tee.Rpcs} RPCs answered, {guest.Parked} parks");
+            $"seed {seed}: {guest.Answered} calls answered, {guest.Tee.Operations} commands performed, {guest.Tee.Rpcs} RPCs answered, {guest.Sleeping} sleeps");
         Assert.That(faults.Distinct(), Is.Empty, $"Seed {seed}.");
         Assert.That(() => guest.Bench.Guest.Status, Is.EqualTo(GuestBench.Nothing).After(10_000, 5));
         Assert.That(() => guest.Tee.Backend.Disposals, Is.EqualTo(1).After(10_000, 5));

@@ -25,7 +25,7 @@ internal sealed class AllocationTests
     {
         _ram = new ArrayRam(Start, 32 << 20);
         PartitionedMemory memory = new(_ram, Start, 1 << 20, [.. Enumerable.Range(0, 31).Select(block => Start + ((ulong)block << 20))], Start + (31ul << 20), 256);
-        _forwarder = new OpTeeForwarder(new VirtualizedOpTee(new PromptOpTee(_ram)), memory, memory);
+        _forwarder = new OpTeeForwarder(new HostOpTee(new PromptOpTee(_ram)), memory, memory);
         _driver = new FakeDriver(_forwarder, memory, new GuestRange(Start, 31 << 20));
         _page = _driver.MessagePage;
     }

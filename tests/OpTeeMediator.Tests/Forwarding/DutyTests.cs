@@ -228,7 +228,7 @@ internal sealed class DutyTests
         bool isAsked = false;
         LittererOf monitor = new(_bench.OpTee, () => isAsked);
         PartitionedMemory memory = _bench.MemoryOf(0);
-        OpTeeForwarder forwarder = new(new VirtualizedOpTee(monitor), memory, memory);
+        OpTeeForwarder forwarder = new(new HostOpTee(monitor), memory, memory);
         SmcRegisters registers = default;
         registers.X0 = functionId;
         isAsked = true;

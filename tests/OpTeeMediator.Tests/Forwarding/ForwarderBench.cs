@@ -30,7 +30,7 @@ internal sealed class ForwarderBench
     {
         Ram = ram ?? CreateRam();
         OpTee = new FakeOpTee(Ram) { Threads = threads };
-        World = new VirtualizedOpTee(wrap is null ? OpTee : wrap(OpTee));
+        World = new HostOpTee(wrap is null ? OpTee : wrap(OpTee));
     }
 
     public ArrayRam Ram { get; }
@@ -39,7 +39,7 @@ internal sealed class ForwarderBench
 
     public FakeOpTee OpTee { get; }
 
-    public VirtualizedOpTee World { get; }
+    public HostOpTee World { get; }
 
     public ListLoggerFactory Loggers { get; } = new();
 

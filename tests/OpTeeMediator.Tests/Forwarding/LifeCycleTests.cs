@@ -56,12 +56,12 @@ internal sealed class LifeCycleTests
     {
         FakeOpTee other = new(_bench.Ram) { Capabilities = capabilities };
 
-        Assert.That(() => new VirtualizedOpTee(other), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains(missing));
+        Assert.That(() => new HostOpTee(other), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains(missing));
     }
 
     [Test]
     public void World_WithoutOpTee_SaysSo() =>
-        Assert.That(() => new VirtualizedOpTee(new NobodyThere()), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CALLS_UID"));
+        Assert.That(() => new HostOpTee(new NobodyThere()), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CALLS_UID"));
 
     [Test]
     public async Task CreateAndDispose_FiftyTimes_LeavesNothing()
@@ -175,7 +175,7 @@ internal sealed class LifeCycleTests
     [Test]
     public void Create_WhenTheMonitorThrowsAfterOpTeeHasHeard_TakesLeave()
     {
-        VirtualizedOpTee world = new(new LateThrower(_bench.OpTee));
+        HostOpTee world = new(new LateThrower(_bench.OpTee));
         PartitionedMemory memory = _bench.MemoryOf(0);
 
         Assert.That(() => new OpTeeForwarder(world, memory, memory, new OpTeeForwarderOptions()), Throws.InvalidOperationException);

@@ -22,7 +22,7 @@ internal sealed class RecordingTests
         ulong[] blocks = [.. Enumerable.Range(0, GuestBlocks).Select(block => RamStart + ((ulong)((block * 77) % GuestBlocks) * BlockSize))];
         PartitionedMemory memory = new(ram, RamStart, BlockSize, blocks, Shadow, 256);
         RecordedOpTee opTee = new(ram, memory);
-        OpTeeForwarder forwarder = new(new VirtualizedOpTee(opTee), memory, memory, new OpTeeForwarderOptions
+        OpTeeForwarder forwarder = new(new HostOpTee(opTee), memory, memory, new OpTeeForwarderOptions
         {
             // What the mediator of the recording offered.
             Capabilities = OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference,

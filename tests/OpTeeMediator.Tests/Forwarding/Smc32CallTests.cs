@@ -88,7 +88,7 @@ internal sealed class Smc32CallTests
     {
         ForwarderBench bench = new();
         NoisyMonitor monitor = new(bench.OpTee);
-        OpTeeMediator.Forwarding.VirtualizedOpTee world = new(monitor);
+        OpTeeMediator.Forwarding.HostOpTee world = new(monitor);
         var memory = bench.MemoryOf(0);
         OpTeeMediator.Forwarding.OpTeeForwarder forwarder = new(world, memory, memory);
         FakeDriver driver = new(forwarder, memory, memory.Range);

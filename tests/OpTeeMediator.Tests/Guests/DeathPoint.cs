@@ -38,7 +38,7 @@ internal enum DeathPoint
     Declining,
 
     /// <summary>RPC CMD, NOTIFICATION wait.</summary>
-    Parked,
+    Sleeping,
 
     /// <summary>RPC CMD, SHM_FREE of memory that the operation has left; it is over.</summary>
     GivingBackMemory,
@@ -52,7 +52,7 @@ internal enum DeathPoint
     /// <summary>UNREGISTER_SHM that waits until a command has ended.</summary>
     DrainingBuffer,
 
-    /// <summary>STOP_ASYNC_NOTIF that waits until a parked call is back.</summary>
+    /// <summary>STOP_ASYNC_NOTIF that waits until a sleeping call is back.</summary>
     DrainingNotifications,
 
     /// <summary>INVOKE_COMMAND that the pause has kept from beginning.</summary>

@@ -79,16 +79,16 @@ internal sealed class DeathTests(TeeExecution execution)
         _ = bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
         uint session = bench.Open();
         _ = bench.Share(DyingCall.Cookie, 1);
-        SmcRegisters parked = bench.Start(GuestBench.Invocation(session, 0, GuestParameter.RegisteredInOut(0, 1, DyingCall.Cookie))).Registers;
-        while (parked.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
+        SmcRegisters sleeping = bench.Start(GuestBench.Invocation(session, 0, GuestParameter.RegisteredInOut(0, 1, DyingCall.Cookie))).Registers;
+        while (sleeping.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
         {
             await Task.Delay(1);
-            parked = bench.Resume(parked.X3);
+            sleeping = bench.Resume(sleeping.X3);
         }
 
         end.SetResult();
-        Assert.That(parked.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand), "The new driver's calls park.");
-        Assert.That(bench.Driver.Finish(bench.Resume(parked.X3)), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(sleeping.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand), "The new driver's calls sleep.");
+        Assert.That(bench.Driver.Finish(bench.Resume(sleeping.X3)), Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(bench.Driver.Unregister(DyingCall.Cookie).ReturnCode, Is.Zero);
         Assert.That(bench.Driver.CloseSession(session).ReturnCode, Is.Zero);
     }

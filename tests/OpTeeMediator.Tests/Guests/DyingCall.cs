@@ -32,7 +32,7 @@ internal sealed class DyingCall : IAsyncDisposable
                 // A vCPU is inside as long as the operation runs where it is to die there.
                 Quantum = point == DeathPoint.VcpuInside ? TimeSpan.FromSeconds(1) : TimeSpan.Zero,
                 NotificationInterrupt = new CountingLine(),
-                ParkAfter = TimeSpan.FromMilliseconds(1),
+                SleepAfter = TimeSpan.FromMilliseconds(1),
                 ShutdownDeadline = TimeSpan.FromSeconds(30),
             },
             backend);
@@ -100,7 +100,7 @@ internal sealed class DyingCall : IAsyncDisposable
                 Call = Bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
                 return;
 
-            case DeathPoint.Parked:
+            case DeathPoint.Sleeping:
                 Park();
                 return;
 
@@ -153,7 +153,7 @@ internal sealed class DyingCall : IAsyncDisposable
         DeathPoint.Allocating => (OpTeeSmc.ReturnRpcAllocate, 0),
         DeathPoint.GivingBackMessage => (OpTeeSmc.ReturnRpcFree, 0),
         DeathPoint.Declining or DeathPoint.GivingBackMemory => (OpTeeSmc.ReturnRpcCommand, OpTeeRpc.FreeSharedMemory),
-        DeathPoint.Parked or DeathPoint.DrainingNotifications => (OpTeeSmc.ReturnRpcCommand, OpTeeRpc.Notification),
+        DeathPoint.Sleeping or DeathPoint.DrainingNotifications => (OpTeeSmc.ReturnRpcCommand, OpTeeRpc.Notification),
         _ => (OpTeeSmc.ReturnRpcCommand, OpTeeRpc.Suspend),
     };
 

@@ -300,7 +300,7 @@ internal sealed class FailureTests
     {
         HookedGuestMemory? hooks = null;
         TaskCompletionSource end = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        OpTeeGuestOptions options = new() { NotificationInterrupt = new CountingLine(), ParkAfter = TimeSpan.FromMilliseconds(1) };
+        OpTeeGuestOptions options = new() { NotificationInterrupt = new CountingLine(), SleepAfter = TimeSpan.FromMilliseconds(1) };
         await using GuestBench bench = new(options, wrap: memory => hooks = new HookedGuestMemory(memory));
         int unregistrations = 0;
         bench.Backend.OnUnregister = buffer =>

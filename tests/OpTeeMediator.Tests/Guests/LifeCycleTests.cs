@@ -39,7 +39,7 @@ internal sealed class LifeCycleTests
     [Test]
     public async Task ExchangeCapabilities_OptionOff_KeepsEverything()
     {
-        await using GuestBench bench = new(new OpTeeGuestOptions { DropsEarlierDriver = false });
+        await using GuestBench bench = new(new OpTeeGuestOptions { ResetOnCapabilityExchange = false });
         uint session = bench.Open();
         _ = bench.Share(Cookie, 1);
 
@@ -319,7 +319,7 @@ internal sealed class LifeCycleTests
         Assert.That(bench.Ram.TryDiscard(Ram));
     }
 
-    /// <summary>A vCPU that read the present incarnation just before it was replaced comes to it when it is torn down already.</summary>
+    /// <summary>A vCPU that read the present driver instance just before it was replaced comes to it when it is torn down already.</summary>
     [TestCase(OpTeeMessage.CommandOpenSession)]
     [TestCase(OpTeeMessage.CommandRegisterSharedMemory)]
     public async Task Start_DriverInstanceRetiredWithoutSuccessor_AnsweredAsAfterDisposal(uint command)
@@ -327,7 +327,7 @@ internal sealed class LifeCycleTests
         await using GuestBench bench = Create();
         MemoryBudget budget = new(8, 1000, 1000);
         NonThrowingGuestMemory memory = new(bench.Ram, NullLogger.Instance);
-        Incarnation incarnation = new(8, 8);
+        DriverInstance driverInstance = new(8, 8);
         YieldingCalls calls = new(
             new CallEnvironment(
                 "vm",
@@ -342,7 +342,7 @@ internal sealed class LifeCycleTests
                 new NotificationQueue(null, new PauseControl()),
                 new PauseControl(),
                 bench.Loggers),
-            incarnation);
+            driverInstance);
         GuestParameter list = GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);
         bench.Driver.WriteMessage(
             bench.Driver.MessagePage,
@@ -351,12 +351,12 @@ internal sealed class LifeCycleTests
         registers.X0 = OpTeeSmc.CallWithArgument;
         registers.X2 = bench.Driver.MessagePage;
 
-        incarnation.Retire();
+        driverInstance.Retire();
         CallSlot? held = null;
         _ = calls.Start(ref registers, ref held);
 
         Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnUnknownFunction));
-        Assert.That((bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, budget.Buffers, calls.Slots.CountOf(incarnation)), Is.EqualTo((0, 0, 0, 0)));
+        Assert.That((bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, budget.Buffers, calls.Slots.CountOf(driverInstance)), Is.EqualTo((0, 0, 0, 0)));
     }
 
     [Test]

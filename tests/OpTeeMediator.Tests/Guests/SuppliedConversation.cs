@@ -94,7 +94,7 @@ internal sealed class SuppliedConversation : IDisposable
                     Name = _name,
                     Limits = new OpTeeLimits { Calls = 3, Sessions = 4, Buffers = 8 },
                     NotificationInterrupt = new FailingInterruptLine(_plan),
-                    ParkAfter = TimeSpan.FromMilliseconds(1),
+                    SleepAfter = TimeSpan.FromMilliseconds(1),
                     Quantum = TimeSpan.FromMilliseconds(1),
                     ShutdownDeadline = Deadline,
                     LoggerFactory = new FailingLoggerFactory(_plan),

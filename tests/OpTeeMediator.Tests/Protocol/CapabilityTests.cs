@@ -38,7 +38,7 @@ internal sealed class CapabilityTests
     {
         ForwarderBench bench = new();
         bench.OpTee.Capabilities = AllOfOpTee;
-        VirtualizedOpTee world = new(bench.OpTee);
+        HostOpTee world = new(bench.OpTee);
         var memory = bench.MemoryOf(0);
         OpTeeForwarderOptions options = new();
         OpTeeForwarder forwarder = new(world, memory, memory, options with { Capabilities = options.Capabilities | added });

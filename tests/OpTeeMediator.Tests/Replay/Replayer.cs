@@ -41,8 +41,8 @@ internal sealed class Replayer : IAsyncDisposable
             Revision = new OpTeeRevision(4, 5, 0xabcd_ef12),
             Limits = new OpTeeLimits { Calls = 2 },
 
-            // The recorded TEE did not park.
-            ParkAfter = TimeSpan.FromMinutes(1),
+            // The recorded TEE did not sleep.
+            SleepAfter = TimeSpan.FromMinutes(1),
         });
         _driver = new FakeDriver(_guest, _memory, ram);
     }

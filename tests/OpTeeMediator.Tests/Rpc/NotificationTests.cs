@@ -22,7 +22,7 @@ internal sealed class NotificationTests
         _line = new CountingLine();
         _mayEnd = new SemaphoreSlim(0);
         _bench = new GuestBench(
-            new OpTeeGuestOptions { NotificationInterrupt = _line, ParkAfter = TimeSpan.FromMilliseconds(2) },
+            new OpTeeGuestOptions { NotificationInterrupt = _line, SleepAfter = TimeSpan.FromMilliseconds(2) },
             new ScriptedBackend { Execution = TeeExecution.Worker },
             memory => _memory = new HookedGuestMemory(memory));
         _session = _bench.Open();
@@ -56,7 +56,7 @@ internal sealed class NotificationTests
     [Test]
     public void Invoke_LongOperation_SleepsUntilItIsWokenOnce()
     {
-        (ulong page, SmcRegisters parked) = Park();
+        (ulong page, SmcRegisters sleeping) = Park();
         GuestMessage asked = _bench.Driver.ReadMessage(page + OpTeeMessage.HeaderSize, 1);
         int pulsesBefore = _line.Pulses;
         _ = _mayEnd.Release();
@@ -65,7 +65,7 @@ internal sealed class NotificationTests
         SmcRegisters taken = _bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue);
         SmcRegisters nothing = _bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue);
         _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize, asked with { ReturnCode = 0 });
-        uint answer = _bench.Driver.Finish(_bench.Resume(parked.X3));
+        uint answer = _bench.Driver.Finish(_bench.Resume(sleeping.X3));
 
         Assert.That((asked.Command, asked.Parameters[0].A), Is.EqualTo((OpTeeRpc.Notification, (ulong)OpTeeRpc.NotificationWait)));
         Assert.That((taken.X1, taken.X2), Is.EqualTo((asked.Parameters[0].B, 1ul)), "The value that the call waits for, and no other.");
@@ -75,12 +75,12 @@ internal sealed class NotificationTests
     }
 
     [Test]
-    public void Resume_WokenEarly_ParksAgain()
+    public void Resume_WokenEarly_SleepsAgain()
     {
-        (ulong page, SmcRegisters parked) = Park();
+        (ulong page, SmcRegisters sleeping) = Park();
         Answer(page, 0);
 
-        SmcRegisters again = Parked(_bench.Resume(parked.X3));
+        SmcRegisters again = Sleeping(_bench.Resume(sleeping.X3));
 
         _ = _mayEnd.Release();
         Answer(page, 0);
@@ -90,10 +90,10 @@ internal sealed class NotificationTests
     [Test]
     public void Resume_GuestCannotSleep_IsInterruptedInstead()
     {
-        (ulong page, SmcRegisters parked) = Park();
+        (ulong page, SmcRegisters sleeping) = Park();
         Answer(page, (uint)TeeReturnCode.Busy);
 
-        SmcRegisters first = _bench.Resume(parked.X3);
+        SmcRegisters first = _bench.Resume(sleeping.X3);
         SmcRegisters second = _bench.Resume(Interrupted(first, 5).X3);
 
         _ = _mayEnd.Release();
@@ -103,14 +103,14 @@ internal sealed class NotificationTests
     }
 
     [Test]
-    public void StopAsyncNotification_WhileParked_WaitsUntilTheCallIsBack()
+    public void StopAsyncNotification_WhileSleeping_WaitsUntilTheCallIsBack()
     {
-        (ulong page, SmcRegisters parked) = Park();
+        (ulong page, SmcRegisters sleeping) = Park();
         PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
-        Assert.That(_bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X2, Is.EqualTo(1), "The parked call should be woken.");
+        Assert.That(_bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X2, Is.EqualTo(1), "The sleeping call should be woken.");
         Answer(page, 0);
 
-        SmcRegisters back = _bench.Resume(parked.X3);
+        SmcRegisters back = _bench.Resume(sleeping.X3);
         uint stopped = _bench.Driver.Finish(stopping.Registers);
         SmcRegisters later = Interrupted(back, 5);
 
@@ -118,14 +118,14 @@ internal sealed class NotificationTests
         Assert.That(stopping.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(back.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That(stopped, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(later.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "Nothing should park any more.");
+        Assert.That(later.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "Nothing should sleep any more.");
         Assert.That(_bench.Driver.Finish(later), Is.EqualTo(OpTeeSmc.ReturnOk));
     }
 
     [Test]
-    public void StopAsyncNotification_WhileACallIsAboutToPark_WaitsForItToo()
+    public void StopAsyncNotification_WhileACallIsAboutToSleep_WaitsForItToo()
     {
-        // Nothing parks before the trap is set, however long that takes.
+        // Nothing sleeps before the trap is set, however long that takes.
         _ = _bench.Finish(_bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification)));
         PendingCall call = _bench.Start(GuestBench.Invocation(_session, 0));
         SmcRegisters stopping = default;
@@ -133,7 +133,7 @@ internal sealed class NotificationTests
         bool isFirst = true;
         _memory.Before = _ =>
         {
-            // The call that parks writes its RPC message: the only access of the guest's memory while it is suspended again and again.
+            // The call that sleeps writes its RPC message: the only access of the guest's memory while it is suspended again and again.
             if (isFirst)
             {
                 isFirst = false;
@@ -143,9 +143,9 @@ internal sealed class NotificationTests
         };
 
         _ = _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
-        SmcRegisters parked = Parked(call.Registers);
+        SmcRegisters sleeping = Sleeping(call.Registers);
         Answer(call.Page, 0);
-        SmcRegisters back = _bench.Resume(parked.X3);
+        SmcRegisters back = _bench.Resume(sleeping.X3);
 
         _ = _mayEnd.Release();
         Assert.That(stopping.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "STOP should wait for the call.");
@@ -154,7 +154,7 @@ internal sealed class NotificationTests
     }
 
     [Test]
-    public void StopAsyncNotification_DriverGoneBeforeItEnds_TheNextDriversCallsPark()
+    public void StopAsyncNotification_DriverGoneBeforeItEnds_TheNextDriversCallsSleep()
     {
         _ = Park();
         PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
@@ -177,7 +177,7 @@ internal sealed class NotificationTests
     }
 
     [Test]
-    public void ExchangeCapabilities_NewDriverWithoutNotifications_NothingParks()
+    public void ExchangeCapabilities_NewDriverWithoutNotifications_NothingSleeps()
     {
         // Nothing is left of the old driver but that it has enabled notifications.
         Assert.That(_bench.Finish(_bench.Start(GuestBench.Closing(_session))).ReturnCode, Is.Zero);
@@ -192,7 +192,7 @@ internal sealed class NotificationTests
     }
 
     [Test]
-    public async Task Dispose_WhileParked_FreesTheCallWhenItsThreadReturns()
+    public async Task Dispose_WhileSleeping_FreesTheCallWhenItsThreadReturns()
     {
         _ = Park();
         ValueTask disposal = _bench.Guest.DisposeAsync();
@@ -204,9 +204,9 @@ internal sealed class NotificationTests
     }
 
     [Test]
-    public async Task PauseAsync_WhileParked_HoldsNewCallsUntilResumed()
+    public async Task PauseAsync_WhileSleeping_HoldsNewCallsUntilResumed()
     {
-        (ulong page, SmcRegisters parked) = Park();
+        (ulong page, SmcRegisters sleeping) = Park();
         _ = _mayEnd.Release();
 
         bool isPaused = await _bench.Guest.PauseAsync();
@@ -217,7 +217,7 @@ internal sealed class NotificationTests
 
         Assert.That(isPaused, Is.True);
         Assert.That(held.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
-        Assert.That(_bench.Driver.Finish(_bench.Resume(parked.X3)), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(_bench.Driver.Finish(_bench.Resume(sleeping.X3)), Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(_bench.Finish(held).ReturnCode, Is.Zero);
     }
 
@@ -230,13 +230,13 @@ internal sealed class NotificationTests
     }
 
     /// <summary>Starts an invocation that does not end, and follows it until its thread is to sleep.</summary>
-    private (ulong Page, SmcRegisters Parked) Park()
+    private (ulong Page, SmcRegisters Sleeping) Park()
     {
         PendingCall call = _bench.Start(GuestBench.Invocation(_session, 0));
-        return (call.Page, Parked(call.Registers));
+        return (call.Page, Sleeping(call.Registers));
     }
 
-    private SmcRegisters Parked(SmcRegisters registers)
+    private SmcRegisters Sleeping(SmcRegisters registers)
     {
         const int MoreThanEnough = 1000;
         for (int count = 0; count < MoreThanEnough && (uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt; count++)
@@ -244,16 +244,16 @@ internal sealed class NotificationTests
             registers = _bench.Resume(registers.X3);
         }
 
-        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand), "The call should park.");
+        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand), "The call should sleep.");
         return registers;
     }
 
-    /// <summary>Resumes a call that never parks meanwhile.</summary>
+    /// <summary>Resumes a call that never sleeps meanwhile.</summary>
     private SmcRegisters Interrupted(SmcRegisters registers, int times)
     {
         for (int count = 0; count < times; count++)
         {
-            Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "The call should not park.");
+            Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "The call should not sleep.");
             registers = _bench.Resume(registers.X3);
         }
 

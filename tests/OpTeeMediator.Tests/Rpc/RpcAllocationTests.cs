@@ -25,7 +25,7 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
     public void CreateGuest()
     {
         _bench = new GuestBench(
-            new OpTeeGuestOptions { Limits = GuestBench.OneCall, NotificationInterrupt = new CountingLine(), ParkAfter = TimeSpan.FromMilliseconds(1) },
+            new OpTeeGuestOptions { Limits = GuestBench.OneCall, NotificationInterrupt = new CountingLine(), SleepAfter = TimeSpan.FromMilliseconds(1) },
             new ScriptedBackend { Execution = execution });
         _message = GuestBench.Invocation(_bench.Open(), 0);
         _bench.Driver.WriteMessage(_bench.Driver.MessagePage, _message);
@@ -78,29 +78,29 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
 
     [TestCase(false)]
     [TestCase(true)]
-    public void Handle_PreemptedOrParkedAndResumed_AllocatesNothing(bool parks)
+    public void Handle_PreemptedOrSleepingAndResumed_AllocatesNothing(bool sleeps)
     {
         // In the background where it is inline; the counter is the vCPU's then, twice.
         _bench.Backend.OnInvoke = request => execution == TeeExecution.Worker ? new(WaitForEnd()) : new(Task.Factory.StartNew(WaitForEnd, TaskCreationOptions.LongRunning));
-        _ = parks ? _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification) : default;
+        _ = sleeps ? _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification) : default;
         SmcRegisters registers = Start(OpTeeSmc.CallWithRpcArgument);
-        int parked = 0;
+        int sleeping = 0;
 
         AssertNoAllocation(() =>
         {
-            AnswerPark();
+            AnswerSleep();
             registers = Resume(registers);
-            parked += registers.X0 == OpTeeSmc.ReturnRpcCommand ? 1 : 0;
+            sleeping += registers.X0 == OpTeeSmc.ReturnRpcCommand ? 1 : 0;
         });
 
         _end.Set();
-        AnswerPark();
+        AnswerSleep();
         while (registers.X0 != OpTeeSmc.ReturnOk)
         {
             registers = Resume(registers);
         }
 
-        Assert.That(parked, parks ? Is.Positive : Is.Zero);
+        Assert.That(sleeping, sleeps ? Is.Positive : Is.Zero);
     }
 
     private TeeResult WaitForEnd()
@@ -207,7 +207,7 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
         }
     }
 
-    private void AnswerPark() => _bench.Driver.Write<uint>(_bench.Driver.MessagePage + OpTeeMessage.HeaderSize + 20, [0u]);
+    private void AnswerSleep() => _bench.Driver.Write<uint>(_bench.Driver.MessagePage + OpTeeMessage.HeaderSize + 20, [0u]);
 
     /// <summary>The bytes of an answer that offers two pages apart.</summary>
     private byte[] Offer()

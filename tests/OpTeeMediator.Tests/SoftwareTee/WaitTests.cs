@@ -83,16 +83,16 @@ internal sealed class WaitTests
     }
 
     [Test]
-    public async Task Wait_LongerThanParkAfter_GuestsThreadSleepsAndACancellationWakesIt()
+    public async Task Wait_LongerThanSleepAfter_GuestsThreadSleepsAndACancellationWakesIt()
     {
         CountingLine line = new();
         await using GuestCallBench bench = new(
             SoftwareTeeBench.PerSession,
             call => new(WaitUnmasked(call, Timeout.InfiniteTimeSpan)),
-            new OpTeeGuestOptions { NotificationInterrupt = line, ParkAfter = TimeSpan.FromMilliseconds(2) });
+            new OpTeeGuestOptions { NotificationInterrupt = line, SleepAfter = TimeSpan.FromMilliseconds(2) });
         _ = bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
-        PendingCall parked = bench.StartUntilCommand(bench.Session, CancelId);
-        GuestMessage asked = bench.Asked(parked);
+        PendingCall sleeping = bench.StartUntilCommand(bench.Session, CancelId);
+        GuestMessage asked = bench.Asked(sleeping);
         int before = line.Pulses;
 
         _ = bench.Driver.Cancel(bench.Session, CancelId);
@@ -100,7 +100,7 @@ internal sealed class WaitTests
         Assert.That((asked.Command, asked.Parameters[0].A), Is.EqualTo((OpTeeRpc.Notification, (ulong)OpTeeRpc.NotificationWait)));
         Assert.That(() => line.Pulses, Is.EqualTo(before + 1).After(30_000, 1));
         Assert.That(bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X1, Is.EqualTo(asked.Parameters[0].B));
-        Assert.That(bench.Finish(parked), Is.EqualTo(TeeReturnCode.Cancel));
+        Assert.That(bench.Finish(sleeping), Is.EqualTo(TeeReturnCode.Cancel));
     }
 
     [Test]

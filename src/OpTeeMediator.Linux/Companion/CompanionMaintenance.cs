@@ -7,7 +7,7 @@ namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place when it has died.</summary>
 /// <remarks>A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. Thread-safe.</remarks>
-internal sealed class CompanionKeeper : IDisposable
+internal sealed class CompanionMaintenance : IDisposable
 {
     private static readonly TimeSpan LongestWait = TimeSpan.FromHours(1);
 
@@ -26,7 +26,7 @@ internal sealed class CompanionKeeper : IDisposable
     /// <param name="replace">Puts another OP-TEE into the place of the dead one.</param>
     /// <param name="name">The VM's name.</param>
     /// <param name="log">Where to log.</param>
-    internal CompanionKeeper(Action replace, string name, ILogger log)
+    internal CompanionMaintenance(Action replace, string name, ILogger log)
     {
         _replace = replace;
         _name = name;
@@ -43,7 +43,7 @@ internal sealed class CompanionKeeper : IDisposable
     }
 
     /// <summary>A timer is set.</summary>
-    internal void NoticeTimer(long due)
+    internal void OnTimer(long due)
     {
         if (due < Volatile.Read(ref _wakesAt))
         {

@@ -9,7 +9,7 @@ namespace OpTeeMediator.Software.Hosting;
 /// Thread-safe.
 /// </remarks>
 /// <param name="queue">Where operations wait; shared by the gates of a partition.</param>
-internal sealed class Gate(GateQueue queue)
+internal sealed class EntryLock(EntryLockQueue queue)
 {
     /// <summary>
     /// How long an inline operation waits on its vCPU's thread. Whoever is inside needs microseconds, by its own declaration, unless the host has

@@ -8,7 +8,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// Each register is two system calls, one for each vCPU, so only those go over that the interface gives a meaning; the others of OP-TEE's core keep what
 /// OP-TEE itself has left in them. Calls that are not known here take all arguments.
 /// </remarks>
-internal static class CallGate
+internal static class SmcFilter
 {
     // Bits 17 to 23 of a function identifier: no call of OP-TEE has one set. Bit 16 is a hint (SMCCC 1.3).
     private const uint ReservedBits = 0x00fe_0000;

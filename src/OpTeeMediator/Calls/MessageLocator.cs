@@ -6,7 +6,7 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Where in guest memory the message of a call lies, by what its registers say.</summary>
-internal static class MessagePlace
+internal static class MessageLocator
 {
     /// <summary>Finds the place: to the end of its page, or of its buffer.</summary>
     /// <param name="functionId">CALL_WITH_ARG, CALL_WITH_RPC_ARG or CALL_WITH_REGD_ARG.</param>

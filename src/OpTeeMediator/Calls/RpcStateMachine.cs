@@ -9,15 +9,15 @@ namespace OpTeeMediator.Calls;
 /// Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked, with which the call is to be suspended; none
 /// if nothing is asked, and the call goes on.
 /// </remarks>
-internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notifications, TimeSpan parkAfter)
+internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue notifications, TimeSpan sleepAfter)
 {
-    // Linux sleeps uninterruptibly while a call is parked, and warns of tasks that do so for two minutes.
-    private static readonly TimeSpan ParkAtMost = TimeSpan.FromSeconds(55);
+    // Linux sleeps uninterruptibly while a call is sleeping, and warns of tasks that do so for two minutes.
+    private static readonly TimeSpan SleepAtMost = TimeSpan.FromSeconds(55);
 
     /// <summary>Carries the backend's call to the guest, or asks for memory for it first.</summary>
     public SmcRegisterSet Ask(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!RpcChannel.HasPlace(slot))
+        if (!RpcMessageCodec.HasPlace(slot))
         {
             return AskForMemory(slot, ref registers);
         }
@@ -31,23 +31,23 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
 
         slot.BeginRpc();
         slot.Stage = RpcStage.Calling;
-        return RpcChannel.AskForCommand(slot, ref registers);
+        return RpcMessageCodec.AskForCommand(slot, ref registers);
     }
 
     /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest can.</summary>
-    public SmcRegisterSet TryPark(CallSlot slot, ref SmcRegisters registers)
+    public SmcRegisterSet TryBeginSleep(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!notifications.IsEnabled || slot.CannotPark || Stopwatch.GetElapsedTime(slot.WaitsSince) < parkAfter)
+        if (!notifications.IsEnabled || slot.CannotSleep || Stopwatch.GetElapsedTime(slot.WaitsSince) < sleepAfter)
         {
             return SmcRegisterSet.None;
         }
 
-        if (!RpcChannel.HasPlace(slot))
+        if (!RpcMessageCodec.HasPlace(slot))
         {
             return AskForMemory(slot, ref registers);
         }
 
-        if (!slot.TryPark(ParkAtMost))
+        if (!slot.TryBeginSleep(SleepAtMost))
         {
             return SmcRegisterSet.None;
         }
@@ -55,18 +55,18 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
         // STOP_ASYNC_NOTIF either sees this call asleep, or is seen here.
         if (!notifications.IsEnabled)
         {
-            slot.Unpark();
+            slot.EndSleep();
             return SmcRegisterSet.None;
         }
 
-        if (channel.TryWritePark(slot, NotificationQueue.ValueOf(slot)))
+        if (channel.TryWriteSleep(slot, NotificationQueue.ValueOf(slot)))
         {
-            slot.Stage = RpcStage.Parked;
-            return RpcChannel.AskForCommand(slot, ref registers);
+            slot.Stage = RpcStage.Sleeping;
+            return RpcMessageCodec.AskForCommand(slot, ref registers);
         }
 
-        slot.Unpark();
-        slot.CannotPark = true;
+        slot.EndSleep();
+        slot.CannotSleep = true;
         return SmcRegisterSet.None;
     }
 
@@ -83,7 +83,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
                     if (cookie != 0)
                     {
                         slot.Stage = RpcStage.RefusingMemory;
-                        return RpcChannel.AskToFree(cookie, ref registers);
+                        return RpcMessageCodec.AskToFree(cookie, ref registers);
                     }
 
                     GoOnWithoutMemory(slot);
@@ -100,7 +100,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
                 if (declines && channel.TryWriteCall(slot))
                 {
                     slot.Stage = RpcStage.Declining;
-                    return RpcChannel.AskForCommand(slot, ref registers);
+                    return RpcMessageCodec.AskForCommand(slot, ref registers);
                 }
 
                 slot.WaitsSince = 0;
@@ -111,9 +111,9 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
                 slot.EndRpc(TeeReturnCode.OutOfMemory);
                 break;
 
-            case RpcStage.Parked:
-                slot.Unpark();
-                slot.CannotPark = !channel.ReadParkAnswer(slot);
+            case RpcStage.Sleeping:
+                slot.EndSleep();
+                slot.CannotSleep = !channel.ReadSleepAnswer(slot);
                 slot.WaitsSince = 0;
                 break;
 
@@ -131,7 +131,7 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
         if (channel.TryGiveBackMemory(slot))
         {
             slot.Stage = RpcStage.Concluding;
-            return RpcChannel.AskForCommand(slot, ref registers);
+            return RpcMessageCodec.AskForCommand(slot, ref registers);
         }
 
         if (slot.RpcBuffer is not { } buffer)
@@ -140,28 +140,28 @@ internal sealed class RpcSteps(RpcChannel channel, NotificationQueue notificatio
         }
 
         slot.RpcBuffer = null;
-        if (slot.Incarnation!.RpcBuffers.TryKeep(buffer))
+        if (slot.DriverInstance!.RpcBuffers.TryKeep(buffer))
         {
             return SmcRegisterSet.None;
         }
 
         slot.Stage = RpcStage.Concluding;
-        return RpcChannel.AskToFree(buffer.Cookie, ref registers);
+        return RpcMessageCodec.AskToFree(buffer.Cookie, ref registers);
     }
 
     /// <summary>Lets go of what a call had from a guest that will not resume it.</summary>
-    public void Forget(CallSlot slot) => channel.Forget(slot);
+    public void Discard(CallSlot slot) => channel.Discard(slot);
 
     // There is no room for an RPC message: neither for a wait nor for the backend's call, if it has asked for one.
     private static void GoOnWithoutMemory(CallSlot slot)
     {
-        slot.CannotPark = true;
+        slot.CannotSleep = true;
         slot.EndRpc(TeeReturnCode.OutOfMemory);
     }
 
     private static SmcRegisterSet AskForMemory(CallSlot slot, ref SmcRegisters registers)
     {
         slot.Stage = RpcStage.Allocating;
-        return RpcChannel.AskForMemory(ref registers);
+        return RpcMessageCodec.AskForMemory(ref registers);
     }
 }

@@ -2,12 +2,12 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>One life of a guest's driver: its sessions and its shared memory. It ends with the driver, the guest or the VM.</summary>
+/// <summary>A guest's driver from its start to its end: its sessions and its shared memory. It ends with the driver, the guest or the VM.</summary>
 /// <remarks>
 /// Used again for a later driver once it is torn down, so that a guest that starts its driver again and again costs no memory. Session ids go on
 /// from those of the earlier driver. A call that found this object in its earlier life sees that it is retired, or belongs to the later driver.
 /// </remarks>
-internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
+internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
 {
     private readonly ManualResetEventSlim _freed = new(false);
     private volatile bool _isRetired;
@@ -16,7 +16,7 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
     public RpcBufferCache RpcBuffers { get; } = new();
 
     /// <summary>Guards both tables.</summary>
-    public ChangeGate Gate { get; } = new();
+    public SequenceLock Tables { get; } = new();
 
     public SessionTable Sessions { get; } = new(sessionCapacity);
 
@@ -29,7 +29,7 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
     {
         get
         {
-            using (Gate.Enter())
+            using (Tables.Enter())
             {
                 return Sessions.Count == 0 && Memory.Count == 0 && RpcBuffers.IsEmpty;
             }
@@ -39,7 +39,7 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
     public void Retire()
     {
         _freed.Reset();
-        using (Gate.Enter())
+        using (Tables.Enter())
         {
             _isRetired = true;
         }
@@ -52,11 +52,11 @@ internal sealed class Incarnation(int sessionCapacity, int bufferCapacity)
     /// <returns><see langword="false"/> if it takes longer.</returns>
     public bool WaitUntilFreed(TimeSpan atMost) => _freed.Wait(atMost);
 
-    /// <summary>Begins the life of a later driver.</summary>
+    /// <summary>Becomes the instance of a later driver.</summary>
     public void Reuse()
     {
         RpcBuffers.Clear();
-        using (Gate.Enter())
+        using (Tables.Enter())
         {
             _isRetired = false;
         }

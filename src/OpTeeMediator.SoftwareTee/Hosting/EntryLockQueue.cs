@@ -3,25 +3,25 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Software.Hosting;
 
-/// <summary>Where a partition's operations wait: for a <see cref="Gate"/>, or for time.</summary>
+/// <summary>Where a partition's operations wait: for a <see cref="EntryLock"/>, or for time.</summary>
 /// <remarks>
 /// One for all gates, so that a cancellation need not know where its operation waits. There are never more waiters than the guest has call slots,
 /// so waking them all is cheap. Thread-safe.
 /// </remarks>
-internal sealed class GateQueue
+internal sealed class EntryLockQueue
 {
     private readonly object _monitor = new();
     private int _count;
 
-    /// <summary>Blocks the thread until it is inside a gate.</summary>
-    /// <param name="gate">The gate.</param>
+    /// <summary>Blocks the thread until it is inside a entryLock.</summary>
+    /// <param name="entryLock">The entryLock.</param>
     /// <param name="request">The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
     /// <param name="guest">What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.</param>
     /// <returns><see langword="false"/> if the operation was cancelled.</returns>
-    public bool Wait(Gate gate, TeeRequest? request, GuestServices? guest)
+    public bool Wait(EntryLock entryLock, TeeRequest? request, GuestServices? guest)
     {
         guest?.BeginWait();
-        bool isInside = Wait(gate, request);
+        bool isInside = Wait(entryLock, request);
         guest?.EndWait();
         return isInside;
     }
@@ -57,13 +57,13 @@ internal sealed class GateQueue
         }
     }
 
-    private bool Wait(Gate gate, TeeRequest? request)
+    private bool Wait(EntryLock entryLock, TeeRequest? request)
     {
         lock (_monitor)
         {
             _ = Interlocked.Increment(ref _count);
             bool isInside;
-            while (!(isInside = gate.TryTake()) && request is not { IsCancellationRequested: true })
+            while (!(isInside = entryLock.TryTake()) && request is not { IsCancellationRequested: true })
             {
                 _ = Monitor.Wait(_monitor);
             }
@@ -86,7 +86,7 @@ internal sealed class GateQueue
                     return true;
                 }
 
-                // Others wake, too, when a gate opens; and one wait is of 24 days at the most.
+                // Others wake, too, when a entryLock opens; and one wait is of 24 days at the most.
                 _ = Monitor.Wait(_monitor, (int)Math.Min(Math.Ceiling(left.TotalMilliseconds), int.MaxValue));
             }
 

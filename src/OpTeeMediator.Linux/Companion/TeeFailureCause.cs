@@ -1,7 +1,7 @@
 namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>Why an OP-TEE counts as dead.</summary>
-internal enum TeeDeathCause
+internal enum TeeFailureCause
 {
     /// <summary>It keeps a core without answering.</summary>
     NoAnswer,

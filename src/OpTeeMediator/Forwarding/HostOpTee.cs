@@ -10,7 +10,7 @@ namespace OpTeeMediator.Forwarding;
 /// heard of.</para>
 /// <para>Thread-safe.</para>
 /// </remarks>
-public sealed class VirtualizedOpTee
+public sealed class HostOpTee
 {
     internal const int LowestId = 1; // 0 is the hypervisor itself
     internal const int HighestId = ushort.MaxValue - 1;
@@ -30,7 +30,7 @@ public sealed class VirtualizedOpTee
     /// <param name="monitor">The way to it; it must outlive this object.</param>
     /// <exception cref="ArgumentNullException"><paramref name="monitor"/> is <see langword="null"/>.</exception>
     /// <exception cref="TeeUnavailableException">There is no OP-TEE, or not one for VMs; the message says what was found.</exception>
-    public VirtualizedOpTee(ISecureMonitor monitor)
+    public HostOpTee(ISecureMonitor monitor)
     {
         ArgumentNullException.ThrowIfNull(monitor);
         _monitor = monitor;
@@ -121,7 +121,7 @@ public sealed class VirtualizedOpTee
         }
     }
 
-    /// <summary>OPTEE_SMC_VM_CREATED: announces a VM.</summary>
+    /// <summary>OPTEE_SMC_VM_CREATED: says that a VM is created.</summary>
     /// <returns>OP-TEE's answer.</returns>
     internal uint Create(int id)
     {
@@ -131,13 +131,13 @@ public sealed class VirtualizedOpTee
         }
         catch
         {
-            // Whether OP-TEE has heard of the VM is unknown, and it would take another of the same number beside it. Taking leave of a stranger does no harm.
+            // Whether OP-TEE has heard of the VM is unknown, and it would take another of the same number beside it. Destroying an unknown VM does no harm.
             TryDestroy(id);
             throw;
         }
     }
 
-    /// <summary>OPTEE_SMC_VM_DESTROYED: takes leave of a VM.</summary>
+    /// <summary>OPTEE_SMC_VM_DESTROYED: says that a VM is destroyed.</summary>
     /// <returns>OP-TEE's answer.</returns>
     internal uint Destroy(int id) => (uint)Ask(OpTeeSmc.VmDestroyed, (ulong)id).X0;
 

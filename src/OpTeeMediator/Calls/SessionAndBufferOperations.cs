@@ -6,8 +6,8 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Keeps the books of sessions and shared memory: what a call enters before its operation, and settles behind it.</summary>
-internal sealed class CallBooks
+/// <summary>Changes sessions and shared memory for calls: what a call enters before its operation, and commits after it.</summary>
+internal sealed class SessionAndBufferOperations
 {
     private readonly BackendOperations _operations;
     private readonly TeeAccess _access;
@@ -15,7 +15,7 @@ internal sealed class CallBooks
     private readonly SharedBufferPool _buffers;
     private readonly ILogger _log;
 
-    public CallBooks(CallEnvironment environment, BackendOperations operations)
+    public SessionAndBufferOperations(CallEnvironment environment, BackendOperations operations)
     {
         _operations = operations;
         _access = environment.Access;
@@ -28,7 +28,7 @@ internal sealed class CallBooks
     }
 
     /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is the mediator's own, and set at once.</summary>
-    public TeeReturnCode BeginOpen(CallSlot slot, Incarnation incarnation)
+    public TeeReturnCode BeginOpen(CallSlot slot, DriverInstance driverInstance)
     {
         Guid application = slot.Request.Application;
         bool isEnumeration = application == DeviceEnumeration.Uuid;
@@ -44,9 +44,9 @@ internal sealed class CallBooks
             return refusal;
         }
 
-        using (incarnation.Gate.Enter())
+        using (driverInstance.Tables.Enter())
         {
-            slot.OwnSession = incarnation.Sessions.TryAdd(application);
+            slot.OwnSession = driverInstance.Sessions.TryAdd(application);
         }
 
         slot.Request.Session = isEnumeration ? _enumeration : null;
@@ -54,16 +54,16 @@ internal sealed class CallBooks
     }
 
     /// <summary>CLOSE_SESSION: the session takes no new commands.</summary>
-    public static TeeReturnCode BeginClose(CallSlot slot, Incarnation incarnation)
+    public static TeeReturnCode BeginClose(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 0)
         {
             return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters);
         }
 
-        using (incarnation.Gate.Enter())
+        using (driverInstance.Tables.Enter())
         {
-            if (incarnation.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
+            if (driverInstance.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
             {
                 return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
             }
@@ -77,7 +77,7 @@ internal sealed class CallBooks
     }
 
     /// <summary>REGISTER_SHM: the buffer is checked, pinned and entered, but not usable yet.</summary>
-    public TeeReturnCode BeginRegister(CallSlot slot, Incarnation incarnation)
+    public TeeReturnCode BeginRegister(CallSlot slot, DriverInstance driverInstance)
     {
         const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
         ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
@@ -99,9 +99,9 @@ internal sealed class CallBooks
         }
 
         bool isAdded;
-        using (incarnation.Gate.Enter())
+        using (driverInstance.Tables.Enter())
         {
-            isAdded = incarnation.Memory.TryAdd(buffer!);
+            isAdded = driverInstance.Memory.TryAdd(buffer!);
         }
 
         if (!isAdded)
@@ -116,16 +116,16 @@ internal sealed class CallBooks
     }
 
     /// <summary>UNREGISTER_SHM: the buffer takes no new uses.</summary>
-    public static TeeReturnCode BeginUnregister(CallSlot slot, Incarnation incarnation)
+    public static TeeReturnCode BeginUnregister(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 1)
         {
             return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
         }
 
-        using (incarnation.Gate.Enter())
+        using (driverInstance.Tables.Enter())
         {
-            if (incarnation.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
+            if (driverInstance.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
             {
                 return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
             }
@@ -168,12 +168,12 @@ internal sealed class CallBooks
         return TeeReturnCode.Success;
     }
 
-    /// <summary>Enters into the books what an operation has changed.</summary>
-    public TeeResult Settle(CallSlot slot, TeeResult result)
+    /// <summary>Enters into the tables what an operation has changed.</summary>
+    public TeeResult Commit(CallSlot slot, TeeResult result)
     {
         if (slot.Operation != TeeOperation.InvokeCommand)
         {
-            result = SettleOther(slot, result);
+            result = CommitOther(slot, result);
         }
 
         if (slot.HasTemporaryBuffers)
@@ -184,9 +184,9 @@ internal sealed class CallBooks
         return result;
     }
 
-    private TeeResult SettleOther(CallSlot slot, TeeResult result)
+    private TeeResult CommitOther(CallSlot slot, TeeResult result)
     {
-        Incarnation incarnation = slot.Incarnation!;
+        DriverInstance driverInstance = slot.DriverInstance!;
         if (slot.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
         {
             slot.Buffer!.IsUsable = true;
@@ -196,7 +196,7 @@ internal sealed class CallBooks
         bool returnsBuffer = false;
         bool isOpened = slot.Request is { Operation: TeeOperation.OpenSession, Session: not null } && result.IsSuccess;
         TeeExecution execution = isOpened ? _operations.ExecutionOf(slot.Request.Session!) : default;
-        using (incarnation.Gate.Enter())
+        using (driverInstance.Tables.Enter())
         {
             switch (slot.Operation)
             {
@@ -211,18 +211,18 @@ internal sealed class CallBooks
                     slot.OwnSession.IsOpen = result.IsSuccess;
                     if (!result.IsSuccess)
                     {
-                        incarnation.Sessions.Remove(slot.OwnSession);
+                        driverInstance.Sessions.Remove(slot.OwnSession);
                     }
 
                     break;
 
                 case TeeOperation.CloseSession:
-                    incarnation.Sessions.Remove(slot.OwnSession!);
+                    driverInstance.Sessions.Remove(slot.OwnSession!);
                     break;
 
                 default:
                     // Registration refused, or ended.
-                    _ = incarnation.Memory.Remove(slot.Buffer!.Cookie);
+                    _ = driverInstance.Memory.Remove(slot.Buffer!.Cookie);
                     returnsBuffer = true;
                     break;
             }
@@ -236,17 +236,17 @@ internal sealed class CallBooks
         return result;
     }
 
-    /// <summary>Takes out of the books what a call had entered that never began.</summary>
-    public void Forget(CallSlot slot)
+    /// <summary>Takes out of the tables what a call had entered that never began.</summary>
+    public void Discard(CallSlot slot)
     {
         switch (slot.Operation)
         {
             case TeeOperation.OpenSession:
-                _ = SettleOther(slot, TeeResult.CommunicationFailure);
+                _ = CommitOther(slot, TeeResult.CommunicationFailure);
                 break;
 
             case TeeOperation.RegisterMemory:
-                _ = SettleOther(slot, TeeResult.CommunicationFailure);
+                _ = CommitOther(slot, TeeResult.CommunicationFailure);
                 break;
 
             default:

@@ -8,7 +8,7 @@ namespace OpTeeMediator.SharedMemory;
 /// every order of these, either the call sees the new version or the changer sees what the call published.</para>
 /// <para>The version is the lock as well: odd while someone is inside, which is short. Entering is a full fence.</para>
 /// </remarks>
-internal sealed class ChangeGate
+internal sealed class SequenceLock
 {
     private int _version;
 
@@ -46,7 +46,7 @@ internal sealed class ChangeGate
         while ((version & 1) != 0 || Interlocked.CompareExchange(ref _version, version + 1, version) != version);
     }
 
-    internal readonly ref struct Scope(ChangeGate gate)
+    internal readonly ref struct Scope(SequenceLock gate)
     {
         public void Dispose() => Volatile.Write(ref gate._version, gate._version + 1);
     }

@@ -13,12 +13,12 @@ namespace OpTeeMediator.Linux.LinuxTee;
 /// The pages are the guest's own: the TEE pins them, and the mapping can go. Only for files, and pieces that are made of whole mapping granules
 /// but for the buffer's two ends.
 /// </remarks>
-internal sealed class SideBySideMapping : IDisposable
+internal sealed class ContiguousMapping : IDisposable
 {
     private readonly nint _reserved;
     private readonly nuint _reservedLength;
 
-    private SideBySideMapping(nint reserved, nuint reservedLength, nint address)
+    private ContiguousMapping(nint reserved, nuint reservedLength, nint address)
     {
         _reserved = reserved;
         _reservedLength = reservedLength;
@@ -32,7 +32,7 @@ internal sealed class SideBySideMapping : IDisposable
 
     /// <summary>Maps a buffer.</summary>
     /// <returns><see langword="null"/> if it has no file, its pieces do not fit together, or the kernel refuses: the buffer must be copied then.</returns>
-    internal static SideBySideMapping? TryCreate(TeeSharedMemory memory)
+    internal static ContiguousMapping? TryCreate(TeeSharedMemory memory)
     {
         int granuleSize = memory.MappingGranule;
         if (granuleSize < Environment.SystemPageSize || !int.IsPow2(granuleSize) || !memory.TryGetFile(0, out _, out long firstOffset, out _))
@@ -55,7 +55,7 @@ internal sealed class SideBySideMapping : IDisposable
         }
 
         ulong start = RoundUp((ulong)reserved, granule);
-        SideBySideMapping mapping = new(reserved, reservedLength, (nint)(start + lead));
+        ContiguousMapping mapping = new(reserved, reservedLength, (nint)(start + lead));
         bool isMapped = false;
         try
         {

@@ -10,7 +10,7 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Writes RPC messages to the guest, reads and checks its answers, and names the registers that carry them.</summary>
-internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool buffers, ILogger log)
+internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBufferPool buffers, ILogger log)
 {
     private const int MessageSize = OpTeeMessage.HeaderSize + (MessageReader.RpcParameters * OpTeeMessage.ParameterSize);
 
@@ -58,7 +58,7 @@ internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool
             return true;
         }
 
-        slot.RpcBuffer = slot.Incarnation!.RpcBuffers.TryTake(out RpcBuffer kept) ? kept : null;
+        slot.RpcBuffer = slot.DriverInstance!.RpcBuffers.TryTake(out RpcBuffer kept) ? kept : null;
         return slot.RpcBuffer is not null;
     }
 
@@ -96,7 +96,7 @@ internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool
     }
 
     /// <summary>Writes a wait for a notification.</summary>
-    public bool TryWritePark(CallSlot slot, uint notification)
+    public bool TryWriteSleep(CallSlot slot, uint notification)
     {
         Unsafe.SkipInit(out Message message);
         message.Header = Header(OpTeeRpc.Notification, 1);
@@ -105,7 +105,7 @@ internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool
     }
 
     /// <summary>Whether the guest has slept as it was asked to.</summary>
-    public bool ReadParkAnswer(CallSlot slot) =>
+    public bool ReadSleepAnswer(CallSlot slot) =>
         memory.TryRead(PlaceOf(slot), out MessageHeader header) && header.ReturnCode == (uint)TeeReturnCode.Success;
 
     /// <summary>Reads the answer to the backend's call, once.</summary>
@@ -157,7 +157,7 @@ internal sealed class RpcChannel(NonThrowingGuestMemory memory, SharedBufferPool
     }
 
     /// <summary>Lets go of what the call had from a guest that will not resume it.</summary>
-    public void Forget(CallSlot slot)
+    public void Discard(CallSlot slot)
     {
         slot.RpcBuffer = null;
         foreach (SharedBuffer buffer in slot.Rpc.Allocated)

@@ -12,7 +12,7 @@ namespace OpTeeMediator.Forwarding;
 /// kept to be told to the guest, and need not be unique.</para>
 /// <para>Thread-safe. Changes happen inside the gate; <see cref="TryTranslate"/> and <see cref="TryFindMessage"/> look without.</para>
 /// </remarks>
-internal sealed class ForwardedBooks
+internal sealed class SharedMemoryRegistry
 {
     /// <summary>The cookie for OP-TEE of memory that the guest offered and that cannot be used. No buffer has it.</summary>
     public const ulong RefusedOffer = 1ul << 63;
@@ -22,7 +22,7 @@ internal sealed class ForwardedBooks
     private const ulong PlaceMask = (1ul << PlaceBits) - 1;
 
     private readonly SharedBufferPool _pool;
-    private readonly ChangeGate _gate = new();
+    private readonly SequenceLock _gate = new();
     private readonly SharedMemoryTable _registered;
     private readonly SharedBuffer?[] _places;
     private readonly int[] _freePlaces;
@@ -32,7 +32,7 @@ internal sealed class ForwardedBooks
     // Where the last search for any buffer ended, so that taking out all of them looks at each place once.
     private int _searched;
 
-    public ForwardedBooks(SharedBufferPool pool, int capacity)
+    public SharedMemoryRegistry(SharedBufferPool pool, int capacity)
     {
         _pool = pool;
         _registered = new SharedMemoryTable(capacity);
@@ -70,16 +70,16 @@ internal sealed class ForwardedBooks
     {
         if (functionId != OpTeeSmc.CallWithRegisteredArgument)
         {
-            return Calls.MessagePlace.TryFind(functionId, registers, _registered, null, out place);
+            return Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
         }
 
         int version = _gate.Version;
-        bool isFound = Calls.MessagePlace.TryFind(functionId, registers, _registered, null, out place);
+        bool isFound = Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
         if (!_gate.IsUnchanged(version))
         {
             using (_gate.Enter())
             {
-                isFound = Calls.MessagePlace.TryFind(functionId, registers, _registered, null, out place);
+                isFound = Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
             }
         }
 

@@ -24,7 +24,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 {
     private const int Running = 0;
     private const int Renewing = 1;
-    private const int Unknown = 2;
+    private const int VmIsUnknown = 2;
     private const int Disposed = 3;
 
     // What an earlier driver left is being cleaned up, in pieces: between two of them, and during one.
@@ -222,7 +222,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         try
         {
             ForgetWishes();
-            if (former != Unknown && _recreations >= _options.RecreationLimit)
+            if (former != VmIsUnknown && _recreations >= _options.RecreationLimit)
             {
                 int before = former;
                 former = CleaningUp;
@@ -230,7 +230,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 return;
             }
 
-            if (former != Unknown)
+            if (former != VmIsUnknown)
             {
                 _recreations++;
                 if (!TryNotifyVmDestroyed())
@@ -289,7 +289,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             _calls.TakesNotifications = false;
             _line?.Dispose();
             bool hasLostCall = _calls.HasLostCall;
-            if ((former == Unknown || TryNotifyVmDestroyed()) && !hasLostCall)
+            if ((former == VmIsUnknown || TryNotifyVmDestroyed()) && !hasLostCall)
             {
                 _opTee.ReturnId(_calls.Id);
             }
@@ -387,7 +387,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return SmcOutcome.Handled(SmcRegisterSet.X0);
         }
 
-        if (phase == Renewing || (phase == Unknown && functionId != OpTeeSmc.ExchangeCapabilities))
+        if (phase == Renewing || (phase == VmIsUnknown && functionId != OpTeeSmc.ExchangeCapabilities))
         {
             return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
         }
@@ -579,7 +579,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
                 Thread.Yield();
             }
 
-            former = former == Unknown ? CreateAgain() : CleanUp(former, CleanupAtStart, isNewDriver: true);
+            former = former == VmIsUnknown ? CreateAgain() : CleanUp(former, CleanupAtStart, isNewDriver: true);
             return former == Running || (former == CleaningUp && !_isCleanupStuck);
         }
         finally
@@ -794,13 +794,13 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         catch (Exception exception)
         {
             _log.CallFailed(OpTeeSmc.VmCreated, exception);
-            return Unknown;
+            return VmIsUnknown;
         }
 
         if (answer != OpTeeSmc.ReturnOk)
         {
             _log.CreationRefused(_calls.Id, answer);
-            return Unknown;
+            return VmIsUnknown;
         }
 
         return Running;

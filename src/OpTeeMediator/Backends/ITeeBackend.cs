@@ -4,7 +4,7 @@ namespace OpTeeMediator.Backends;
 /// <remarks>Implementations are thread-safe. A backend sees no guest addresses, no SMC registers, no message layouts.</remarks>
 public interface ITeeBackend
 {
-    /// <summary>What a VM may reach if its VMM does not say.</summary>
+    /// <summary>The access list used when the options name none.</summary>
     /// <remarks>A TEE that is shared with others than this VMM's guests answers <see cref="TeeAccess.None"/>.</remarks>
     TeeAccess DefaultAccess { get; }
 

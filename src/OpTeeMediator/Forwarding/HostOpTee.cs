@@ -6,7 +6,7 @@ namespace OpTeeMediator.Forwarding;
 
 /// <summary>The OP-TEE of this computer, built with NS-virtualization: what the forwarders of all VMs share.</summary>
 /// <remarks>
-/// <para>One for each computer. It counts the VMs and gives them their numbers, because OP-TEE notices neither a number that is used twice nor one that it never
+/// <para>One for each computer. It counts the VMs and gives them their numbers, because OP-TEE rejects neither a number that is used twice nor one that it never
 /// heard of.</para>
 /// <para>Thread-safe.</para>
 /// </remarks>

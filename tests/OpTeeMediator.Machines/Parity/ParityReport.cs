@@ -71,7 +71,7 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
             .SelectMany(column => (column.Find(id)?.Skips ?? []).Distinct().Select(skipped => (Skipped: skipped, column.Name)))
             .GroupBy(one => one.Skipped, one => one.Name))
         {
-            remarks.Add($"tests nothing or less ({string.Join(", ", skip)}): {skip.Key}");
+            remarks.Add($"skipped, or partly skipped ({string.Join(", ", skip)}): {skip.Key}");
         }
 
         return string.Join("; ", remarks);

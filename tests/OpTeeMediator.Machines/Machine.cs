@@ -18,12 +18,12 @@ public sealed class Machine : IAsyncDisposable
     private static readonly TimeSpan Ends = TimeSpan.FromSeconds(15);
 
     // The machine ends with this process, however that ends: its standard input is then closed.
-    internal const string Maintenance = """
+    internal const string Keeper = """
         exec 3<&0
         "$@" < /dev/null > "$LOG" 2>&1 & machine=$!
-        cat <&3 > /dev/null & maintenance=$!
-        wait -n "$machine" "$maintenance"
-        kill "$machine" "$maintenance" 2> /dev/null
+        cat <&3 > /dev/null & keeper=$!
+        wait -n "$machine" "$keeper"
+        kill "$machine" "$keeper" 2> /dev/null
         for _ in {1..50}; do kill -0 "$machine" 2> /dev/null || exit; sleep 0.1; done
         kill -9 "$machine" # qemu ends no other way when a CPU of it waits for us
         """;
@@ -60,7 +60,7 @@ public sealed class Machine : IAsyncDisposable
         string folder = Directory.CreateTempSubdirectory("optee-").FullName;
         string[] arguments =
         [
-            "-c", Maintenance, "bash", Path.Combine(MachineScripts.Folder, "boot"),
+            "-c", Keeper, "bash", Path.Combine(MachineScripts.Folder, "boot"),
             "--memory", options.Memory, "--cpus", options.Cpus.ToString(CultureInfo.InvariantCulture),
             .. options.HasSecureWorld ? Array.Empty<string>() : ["--no-secure-world"],
             .. options.Disk is null ? Array.Empty<string>() : ["--disk", options.Disk],

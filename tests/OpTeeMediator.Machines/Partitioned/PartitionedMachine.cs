@@ -148,7 +148,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
         int cpus = _options.Cpus + (_options.HasSecureWorld ? 1 : 0);
         string[] arguments =
         [
-            "-c", Machine.Maintenance, "bash", Path.Combine(MachineScripts.Folder, "boot-partitioned"),
+            "-c", Machine.Keeper, "bash", Path.Combine(MachineScripts.Folder, "boot-partitioned"),
             "--cpus", cpus.ToString(CultureInfo.InvariantCulture),
             .. _options.HasSecureWorld ? ["--secure-world"] : Array.Empty<string>(),
             _folder,

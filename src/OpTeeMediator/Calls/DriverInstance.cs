@@ -16,7 +16,7 @@ internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
     public RpcBufferCache RpcBuffers { get; } = new();
 
     /// <summary>Guards both tables.</summary>
-    public SequenceLock Tables { get; } = new();
+    public SequenceLock TablesLock { get; } = new();
 
     public SessionTable Sessions { get; } = new(sessionCapacity);
 
@@ -29,7 +29,7 @@ internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
     {
         get
         {
-            using (Tables.Enter())
+            using (TablesLock.Enter())
             {
                 return Sessions.Count == 0 && Memory.Count == 0 && RpcBuffers.IsEmpty;
             }
@@ -39,7 +39,7 @@ internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
     public void Retire()
     {
         _freed.Reset();
-        using (Tables.Enter())
+        using (TablesLock.Enter())
         {
             _isRetired = true;
         }
@@ -56,7 +56,7 @@ internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
     public void Reuse()
     {
         RpcBuffers.Clear();
-        using (Tables.Enter())
+        using (TablesLock.Enter())
         {
             _isRetired = false;
         }

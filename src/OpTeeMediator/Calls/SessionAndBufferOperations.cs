@@ -44,7 +44,7 @@ internal sealed class SessionAndBufferOperations
             return refusal;
         }
 
-        using (driverInstance.Tables.Enter())
+        using (driverInstance.TablesLock.Enter())
         {
             slot.OwnSession = driverInstance.Sessions.TryAdd(application);
         }
@@ -61,7 +61,7 @@ internal sealed class SessionAndBufferOperations
             return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters);
         }
 
-        using (driverInstance.Tables.Enter())
+        using (driverInstance.TablesLock.Enter())
         {
             if (driverInstance.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
             {
@@ -99,7 +99,7 @@ internal sealed class SessionAndBufferOperations
         }
 
         bool isAdded;
-        using (driverInstance.Tables.Enter())
+        using (driverInstance.TablesLock.Enter())
         {
             isAdded = driverInstance.Memory.TryAdd(buffer!);
         }
@@ -123,7 +123,7 @@ internal sealed class SessionAndBufferOperations
             return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
         }
 
-        using (driverInstance.Tables.Enter())
+        using (driverInstance.TablesLock.Enter())
         {
             if (driverInstance.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
             {
@@ -196,7 +196,7 @@ internal sealed class SessionAndBufferOperations
         bool returnsBuffer = false;
         bool isOpened = slot.Request is { Operation: TeeOperation.OpenSession, Session: not null } && result.IsSuccess;
         TeeExecution execution = isOpened ? _operations.ExecutionOf(slot.Request.Session!) : default;
-        using (driverInstance.Tables.Enter())
+        using (driverInstance.TablesLock.Enter())
         {
             switch (slot.Operation)
             {

@@ -173,7 +173,7 @@ internal sealed class Teardown
                 failure ??= exception;
             }
 
-            using (driverInstance.Tables.Enter())
+            using (driverInstance.TablesLock.Enter())
             {
                 driverInstance.Sessions.Remove(session);
             }
@@ -214,7 +214,7 @@ internal sealed class Teardown
 
     private static SharedBuffer? TakeAnyBuffer(DriverInstance driverInstance)
     {
-        using (driverInstance.Tables.Enter())
+        using (driverInstance.TablesLock.Enter())
         {
             return driverInstance.Memory.RemoveAny();
         }

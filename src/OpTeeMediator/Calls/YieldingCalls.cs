@@ -103,9 +103,9 @@ internal sealed class YieldingCalls
         DriverInstance driverInstance = _driverInstance;
         InterleavingPoint.Reach("YieldingCalls.Start: driver instance read");
         slot.DriverInstance = driverInstance;
-        int version = driverInstance.Tables.Version;
+        int version = driverInstance.TablesLock.Version;
         uint answer = _reader.Prepare(slot, registers, driverInstance, out TeeReturnCode refusal);
-        if (!driverInstance.Tables.IsUnchanged(version) || driverInstance.IsRetired)
+        if (!driverInstance.TablesLock.IsUnchanged(version) || driverInstance.IsRetired)
         {
             answer = PrepareAgain(slot, registers, ref driverInstance, out refusal);
         }
@@ -248,7 +248,7 @@ internal sealed class YieldingCalls
     {
         while (true)
         {
-            using (driverInstance.Tables.Enter())
+            using (driverInstance.TablesLock.Enter())
             {
                 // Retired before the version was read: whoever tears it down may have looked through the slots already.
                 if (!driverInstance.IsRetired)
@@ -279,7 +279,7 @@ internal sealed class YieldingCalls
         DriverInstance driverInstance = _driverInstance;
         lock (_standby)
         {
-            using (driverInstance.Tables.Enter())
+            using (driverInstance.TablesLock.Enter())
             {
                 answer = _reader.Prepare(_standby, registers, driverInstance, out _);
             }

@@ -26,10 +26,13 @@ internal static class BudgetCheck
         {
             using Scenario scenario = subject.Create();
             Budget budget = budgets[subject.Name];
-            Measurement measured = Measurement.Take(scenario, subject.Operations, floor, Rounds);
+            using Scenario? own = subject.CreateReference?.Invoke();
+            Scenario reference = own ?? floor;
+            int referenceOperations = own is null ? Measurement.CopyOperations : subject.Operations;
+            Measurement measured = Measurement.Take(scenario, subject.Operations, reference, referenceOperations, Rounds);
             if (IsBroken(measured, budget))
             {
-                measured = Measurement.Take(scenario, subject.Operations, floor, MoreRounds);
+                measured = Measurement.Take(scenario, subject.Operations, reference, referenceOperations, MoreRounds);
             }
 
             bool isBroken = IsBroken(measured, budget);
@@ -51,7 +54,7 @@ internal static class BudgetCheck
 
     private static void ReportFloor(TextWriter output, PageCopy floor)
     {
-        Measurement copy = Measurement.Take(floor, 500, floor, Rounds);
+        Measurement copy = Measurement.Take(floor, Measurement.CopyOperations, floor, Measurement.CopyOperations, Rounds);
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"floor: a copy of 4 KiB, {copy.Nanoseconds:f1} ns"));
     }
 

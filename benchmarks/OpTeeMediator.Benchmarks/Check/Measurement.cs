@@ -6,25 +6,27 @@ namespace OpTeeMediator.Benchmarks.Check;
 /// <summary>What one subject cost beside the floor in the same run.</summary>
 public sealed record Measurement(double Ratio, double Nanoseconds, double FloorNanoseconds, long BytesPerThousand)
 {
-    private const int FloorOperations = 500;
+    /// <summary>How often in a row a copy is done as the floor.</summary>
+    public const int CopyOperations = 500;
+
     private const int AllocationOperations = 1000;
 
     /// <summary>Runs floor and subject in turn, many times, and takes the medians.</summary>
-    public static Measurement Take(Scenario subject, int operations, Scenario floor, int rounds)
+    public static Measurement Take(Scenario subject, int operations, Scenario floor, int floorOperations, int rounds)
     {
         // Long enough for the tiered compiler to have finished with all that is run here.
         Stopwatch warmUp = Stopwatch.StartNew();
         while (warmUp.ElapsedMilliseconds < 600)
         {
             subject.Run(operations);
-            floor.Run(FloorOperations);
+            floor.Run(floorOperations);
         }
 
         double[] subjects = new double[rounds];
         double[] floors = new double[rounds];
         for (int round = 0; round < rounds; round++)
         {
-            floors[round] = NanosecondsOf(floor, FloorOperations);
+            floors[round] = NanosecondsOf(floor, floorOperations);
             subjects[round] = NanosecondsOf(subject, operations);
         }
 

@@ -14,7 +14,8 @@ public class MediatorBenchmarks : IDisposable
     [ParamsSource(nameof(Names))]
     public string Name { get; set; } = string.Empty;
 
-    public static IEnumerable<string> Names => ["PageCopy", .. Subject.All.Select(subject => subject.Name), "InvokeFourValuesTwoThreads"];
+    public static IEnumerable<string> Names =>
+        ["PageCopy", .. Subject.All.Select(subject => subject.Name), "InvokeFourValuesTwoThreads"];
 
     [GlobalSetup]
     public void SetUp() => _scenario = Name switch

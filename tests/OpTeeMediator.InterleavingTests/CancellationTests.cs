@@ -63,5 +63,6 @@ internal sealed class CancellationTests
         Assert.That((vm.Backend.Cancellations, isRequested), Is.EqualTo((0, (bool?)true)));
     }
 
-    private static GuestMessage Invocation(uint session) => new(OpTeeMessage.CommandInvoke) { Session = session, CancelId = Id };
+    private static GuestMessage Invocation(uint session) =>
+        new(OpTeeMessage.CommandInvoke) { Session = session, CancelId = Id };
 }

@@ -7,7 +7,8 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.InterleavingTests;
 
-/// <summary>A driver of a forwarded VM that starts, and calls that meet the end of the cleanup after an earlier one.</summary>
+/// <summary>A driver of a forwarded VM that starts, and calls that meet the end of the cleanup
+/// after an earlier one.</summary>
 [NonParallelizable]
 internal sealed class DriverRestartTests
 {
@@ -30,7 +31,8 @@ internal sealed class DriverRestartTests
         Assert.That(driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
         computes = false;
         SmcRegisters enabled = default;
-        controller.DoAt("OpTeeForwarder.EndPiece: about to change the phase", () => enabled = driver.Call(OpTeeSmc.EnableShmCache));
+        controller.DoAt("OpTeeForwarder.EndPiece: about to change the phase",
+            () => enabled = driver.Call(OpTeeSmc.EnableShmCache));
 
         _ = driver.OpenSession(Guid.Empty);
 

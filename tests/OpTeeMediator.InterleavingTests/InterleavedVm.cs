@@ -5,7 +5,8 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.InterleavingTests;
 
-/// <summary>A VM with several vCPUs, the core with its interleaving points, and a backend that the test writes.</summary>
+/// <summary>A VM with several vCPUs, the core with its interleaving points, and a backend
+/// that the test writes.</summary>
 internal sealed class InterleavedVm : IAsyncDisposable
 {
     private const ulong RamStart = 0x4000_0000;
@@ -48,7 +49,8 @@ internal sealed class InterleavedVm : IAsyncDisposable
     public static ulong Share(FakeDriver driver, ulong cookie)
     {
         ulong page = driver.AllocatePage();
-        Assert.That(driver.Register([page], 0, OpTeeMessage.PageSize, cookie).ReturnCode, Is.Zero, "The registration should succeed.");
+        Assert.That(driver.Register([page], 0, OpTeeMessage.PageSize, cookie).ReturnCode, Is.Zero,
+            "The registration should succeed.");
         return page;
     }
 

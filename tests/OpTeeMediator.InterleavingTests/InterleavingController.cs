@@ -4,10 +4,11 @@ namespace OpTeeMediator.InterleavingTests;
 
 /// <summary>Decides in which order threads pass the core's interleaving points.</summary>
 /// <remarks>
-/// <para>A test says at which point the next thread stops (<see cref="StopAt"/>), waits until it is there, does what is to happen meanwhile, and
-/// releases it. Or it says what the thread that reaches the point does there itself (<see cref="DoAt"/>).</para>
-/// <para>Nothing waits for longer than <see cref="Deadline"/>: a stopped thread goes on, whoever waits gets a <see cref="TimeoutException"/>, and
-/// disposal fails the test. One controller at a time.</para>
+/// <para>A test says at which point the next thread stops (<see cref="StopAt"/>), waits until it is there, does what is
+/// to happen meanwhile, and releases it. Or it says what the thread that reaches the point does there itself
+/// (<see cref="DoAt"/>).</para>
+/// <para>Nothing waits for longer than <see cref="Deadline"/>: a stopped thread goes on, whoever waits gets a
+/// <see cref="TimeoutException"/>, and disposal fails the test. One controller at a time.</para>
 /// </remarks>
 internal sealed class InterleavingController : IDisposable
 {
@@ -31,7 +32,8 @@ internal sealed class InterleavingController : IDisposable
     }
 
     /// <summary>The next thread that reaches a point, and nobody after it, does something there.</summary>
-    /// <remarks>Several actions for one point are done in the order given, one for each time that the point is reached.</remarks>
+    /// <remarks>Several actions for one point are done in the order given, one for each time that
+    /// the point is reached.</remarks>
     public void DoAt(string point, Action action)
     {
         lock (_lock)
@@ -40,10 +42,12 @@ internal sealed class InterleavingController : IDisposable
         }
     }
 
-    /// <summary>Runs a vCPU, or whatever else has a thread of its own. What it throws fails <see cref="Join"/> and disposal.</summary>
+    /// <summary>Runs a vCPU, or whatever else has a thread of its own. What it throws fails
+    /// <see cref="Join"/> and disposal.</summary>
     public Task<T> Run<T>(Func<T> action)
     {
-        Task<T> thread = Task.Factory.StartNew(action, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        Task<T> thread = Task.Factory.StartNew(action, CancellationToken.None, TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
         _threads.Add(thread);
         return thread;
     }
@@ -59,7 +63,8 @@ internal sealed class InterleavingController : IDisposable
     public static T Join<T>(Task<T> thread) => thread.WaitAsync(Deadline).GetAwaiter().GetResult();
 
     /// <summary>Releases all that are stopped, and waits until all threads have ended.</summary>
-    /// <exception cref="InvalidOperationException">A point was not reached, or a thread was stopped for too long.</exception>
+    /// <exception cref="InvalidOperationException">A point was not reached, or a thread was
+    /// stopped for too long.</exception>
     public void Dispose()
     {
         foreach (Stop stop in _stops)
@@ -78,7 +83,8 @@ internal sealed class InterleavingController : IDisposable
 
         if (_stops.Find(stop => stop.IsOverdue) is { } overdue)
         {
-            throw new InvalidOperationException($"The thread that stopped at \"{overdue.Point}\" was not released within {Deadline}.");
+            throw new InvalidOperationException(
+                $"The thread that stopped at \"{overdue.Point}\" was not released within {Deadline}.");
         }
 
         if (_actions.Count != 0)

@@ -27,10 +27,12 @@ internal sealed class PinnedArrayMemory(ulong start, int length) : IGuestMemory
     public int Strays => Volatile.Read(ref _strays);
 
     public bool TryRead(GuestAddress address, Span<byte> destination) =>
-        _range.Contains(address, (ulong)destination.Length) && _bytes.AsSpan((int)(address.Value - start), destination.Length).TryCopyTo(destination);
+        _range.Contains(address, (ulong)destination.Length)
+            && _bytes.AsSpan((int)(address.Value - start), destination.Length).TryCopyTo(destination);
 
     public bool TryWrite(GuestAddress address, ReadOnlySpan<byte> source) =>
-        _range.Contains(address, (ulong)source.Length) && source.TryCopyTo(_bytes.AsSpan((int)(address.Value - start), source.Length));
+        _range.Contains(address, (ulong)source.Length)
+            && source.TryCopyTo(_bytes.AsSpan((int)(address.Value - start), source.Length));
 
     public bool TryPin(GuestPages pages)
     {

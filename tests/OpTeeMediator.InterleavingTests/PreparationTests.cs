@@ -27,11 +27,13 @@ internal sealed class PreparationTests
         vm.Backend.OnInvoke = _ => new(end.Task);
         Stop found = controller.StopAt(BufferFound);
 
-        Task<GuestMessage> invoking = controller.Run(() => first.Invoke(session, 0, GuestParameter.RegisteredInOut(0, 16, Cookie)));
+        Task<GuestMessage> invoking =
+            controller.Run(() => first.Invoke(session, 0, GuestParameter.RegisteredInOut(0, 16, Cookie)));
         found.WaitUntilReached();
         _ = second.Unregister(Cookie);
         SmcRegisters other = second.Start(Invocation(
-            session, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, second.AllocatePage(), OpTeeMessage.PageSize, Cookie)));
+            session, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, second.AllocatePage(),
+                OpTeeMessage.PageSize, Cookie)));
         found.Release();
         GuestMessage refused = InterleavingController.Join(invoking);
         (int, int) held = (vm.Guest.Status.Buffers, vm.Memory.Pinned);
@@ -55,7 +57,8 @@ internal sealed class PreparationTests
         _ = InterleavedVm.Share(first, Cookie);
         Stop found = controller.StopAt(BufferFound);
 
-        Task<uint> invoking = controller.Run(() => first.TrySend(Invocation(session, GuestParameter.RegisteredInOut(0, 16, Cookie))));
+        Task<uint> invoking =
+            controller.Run(() => first.TrySend(Invocation(session, GuestParameter.RegisteredInOut(0, 16, Cookie))));
         found.WaitUntilReached();
         SmcRegisters unregistering = second.Start(new GuestMessage(
             OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
@@ -98,7 +101,8 @@ internal sealed class PreparationTests
         FakeDriver driver = vm.AddCpu();
         Stop read = controller.StopAt(InstanceRead);
 
-        Task<uint> opening = controller.Run(() => driver.TrySend(FakeDriver.Opening(InterleavedVm.Application, default, 0)));
+        Task<uint> opening =
+            controller.Run(() => driver.TrySend(FakeDriver.Opening(InterleavedVm.Application, default, 0)));
         read.WaitUntilReached();
         await vm.Guest.DisposeAsync();
         read.Release();

@@ -12,11 +12,13 @@ public sealed class ShippedCoreTests
 
     [Test]
     public void ShippedCore_Compiled_HasNoInterleavingPoint() => Assert.That(
-        CallsIn(Path.Combine(AppContext.BaseDirectory, "OpTeeMediator.dll")), Is.Zero, "The shipped core calls no interleaving point.");
+        CallsIn(Path.Combine(AppContext.BaseDirectory, "OpTeeMediator.dll")), Is.Zero,
+        "The shipped core calls no interleaving point.");
 
     [Test]
     public void CoreOfThisProject_Compiled_HasInterleavingPoints() => Assert.That(
-        CallsIn(Assembly.GetExecutingAssembly().Location), Is.Positive, "The test beside this one looks for what is found here.");
+        CallsIn(Assembly.GetExecutingAssembly().Location), Is.Positive,
+        "The test beside this one looks for what is found here.");
 
     /// <summary>How often an assembly's code calls <see cref="InterleavingPoint.Reach"/>.</summary>
     private static int CallsIn(string path)
@@ -41,7 +43,8 @@ public sealed class ShippedCoreTests
         {
             MethodDefinition method = metadata.GetMethodDefinition(handle);
             TypeDefinition type = metadata.GetTypeDefinition(method.GetDeclaringType());
-            if (metadata.StringComparer.Equals(type.Name, nameof(InterleavingPoint)) && metadata.StringComparer.Equals(method.Name, nameof(InterleavingPoint.Reach)))
+            if (metadata.StringComparer.Equals(type.Name, nameof(InterleavingPoint))
+                && metadata.StringComparer.Equals(method.Name, nameof(InterleavingPoint.Reach)))
             {
                 return handle;
             }

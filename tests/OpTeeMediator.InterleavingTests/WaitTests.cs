@@ -49,8 +49,10 @@ internal sealed class WaitTests
         uint session = InterleavedVm.Open(driver);
         _ = InterleavedVm.Share(driver, Cookie);
         vm.Backend.OnInvoke = _ => new(end.Task);
-        SmcRegisters held = user.Start(new GuestMessage(OpTeeMessage.CommandInvoke, GuestParameter.RegisteredIn(0, 8, Cookie)) { Session = session });
-        SmcRegisters registers = driver.Start(new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
+        SmcRegisters held = user.Start(new GuestMessage(OpTeeMessage.CommandInvoke,
+            GuestParameter.RegisteredIn(0, 8, Cookie)) { Session = session });
+        SmcRegisters registers = driver.Start(
+            new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
 
         int looks = CountLooks("CallSlots.WaitUntil: about to wait", driver, ref registers);
         end.SetResult(TeeResult.Success);

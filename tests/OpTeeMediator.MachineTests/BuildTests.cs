@@ -27,7 +27,8 @@ internal sealed class BuildTests
         string path = Path.Combine(Path.GetDirectoryName(built[0])!, "lock");
         await using FileStream held = await LockAsync(path);
 
-        Assert.That(await MachineScripts.RunAsync(Deadlines.Scale(Limit), "build", "host", "firmware", "firmware-virtualized", "guest", "el2-stub"), Is.EqualTo(built));
+        Assert.That(await MachineScripts.RunAsync(Deadlines.Scale(Limit), "build", "host", "firmware",
+            "firmware-virtualized", "guest", "el2-stub"), Is.EqualTo(built));
     }
 
     [Test]
@@ -81,7 +82,8 @@ internal sealed class BuildTests
     /// <summary>A build of the smallest image, with an empty cache.</summary>
     private Process Start(string path)
     {
-        ProcessStartInfo start = new(Path.Combine(MachineScripts.Folder, "build"), "el2-stub") { RedirectStandardOutput = true };
+        ProcessStartInfo start =
+            new(Path.Combine(MachineScripts.Folder, "build"), "el2-stub") { RedirectStandardOutput = true };
         start.Environment["PATH"] = path;
         start.Environment["XDG_CACHE_HOME"] = _folder;
         return Process.Start(start)!;

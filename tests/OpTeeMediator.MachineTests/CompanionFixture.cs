@@ -4,7 +4,8 @@ using OpTeeMediator.Machines.Xtest;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>Boots a machine without EL3 once for the tests of a fixture: its guests have an OP-TEE of their own beside them.</summary>
+/// <summary>Boots a machine without EL3 once for the tests of a fixture: its guests have an OP-TEE of
+/// their own beside them.</summary>
 public abstract class CompanionFixture : MachineFixture
 {
     /// <summary>What the fixtures test.</summary>
@@ -31,7 +32,8 @@ public abstract class CompanionFixture : MachineFixture
     /// <summary>Starts the supplicant in a guest.</summary>
     /// <param name="guest">The guest.</param>
     /// <returns>A task.</returns>
-    protected static async Task StartSupplicantAsync(Guest guest) => (await guest.RunAsync("tee-supplicant -d")).Succeeded();
+    protected static async Task StartSupplicantAsync(Guest guest) =>
+        (await guest.RunAsync("tee-supplicant -d")).Succeeded();
 
     /// <summary>Expects that cases pass.</summary>
     /// <param name="guest">Where.</param>

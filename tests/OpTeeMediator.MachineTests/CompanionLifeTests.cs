@@ -50,7 +50,8 @@ internal sealed class CompanionLifeTests : CompanionFixture
         await using Guest guest = await StartGuestAsync(1, Companion);
         await AssertThatXtestPassesAsync(guest, "1004");
         Task<CommandResult>[] clients = [.. Enumerable.Range(0, 2).Select(cpu =>
-            guest.RunAsync($"taskset {1 << cpu} xtest --sha-perf -s 1048576 -n 100000 > /dev/null 2>&1", seconds: 180))];
+            guest.RunAsync($"taskset {1 << cpu} xtest --sha-perf -s 1048576 -n 100000 > /dev/null 2>&1",
+                seconds: 180))];
 
         // Until each has spent a second in OP-TEE, which is the system's time.
         (await guest.RunAsync("""
@@ -70,6 +71,7 @@ internal sealed class CompanionLifeTests : CompanionFixture
         (await guest.RunAsync(
             $"killall tee-supplicant; sleep 1; echo {Device} > {Driver}/unbind && echo {Device} > {Driver}/bind && tee-supplicant -d", seconds: 120)).Succeeded();
         await AssertThatXtestPassesAsync(guest, "1004", "1005");
-        Assert.That(await ReportAsync(guest), Does.Contain("is dead: core").And.Contain("has taken the place of the dead one"));
+        Assert.That(await ReportAsync(guest), Does.Contain("is dead: core")
+            .And.Contain("has taken the place of the dead one"));
     }
 }

@@ -11,9 +11,11 @@ internal sealed class CompanionTests : CompanionFixture
 {
     private const int WholeSuite = 108;
 
-    // What needs the guest's memory, its supplicant, its time, its sockets, its identity, two threads at once; no case that takes a minute.
+    // What needs the guest's memory, its supplicant, its time, its sockets, its identity, two threads at once;
+    // no case that takes a minute.
     private static readonly string[] Cases =
-        ["1001", "1002", "1004", "1005", "1006", "1007", "1013", "1027", "1028", "1033", "2001", "4001", "4101", "6001", "8001"];
+        ["1001", "1002", "1004", "1005", "1006", "1007", "1013", "1027", "1028", "1033", "2001", "4001", "4101",
+            "6001", "8001"];
 
     [Test]
     [Category(Representative)]
@@ -59,7 +61,8 @@ internal sealed class CompanionTests : CompanionFixture
     [Test]
     public async Task Call_ThatOnlyWaits_LeavesTheProcessorAlone()
     {
-        // One that is held in the call is preempted after each quantum, 250 times a second; this many would still be one in fifty.
+        // One that is held in the call is preempted after each quantum, 250 times a second; this many
+        // would still be one in fifty.
         const int Waits = 5;
         const int FewCalls = 5 * Waits;
         const string Used = "cut -d ' ' -f 14,15 /proc/$(pidof kvmvmm)/stat";
@@ -69,7 +72,8 @@ internal sealed class CompanionTests : CompanionFixture
         int milliseconds = (int)(10_000 * Deadlines.Factor);
         Task<CommandResult> call = await guest.Console.StartAsync(
             $"{MachineFiles.Program("wait-in-tee")} {milliseconds}", TimeSpan.FromMinutes(2), "waits");
-        (await guest.RunAsync("until grep -q msleep_interruptible /proc/$(pidof wait-in-tee)/wchan; do sleep 0.1; done")).Succeeded();
+        (await guest.RunAsync(
+            "until grep -q msleep_interruptible /proc/$(pidof wait-in-tee)/wchan; do sleep 0.1; done")).Succeeded();
 
         string before = (await Machine.RunAsync(Used)).Succeeded();
         string calls = (await guest.RunAsync($"""
@@ -101,7 +105,8 @@ internal sealed class CompanionTests : CompanionFixture
         string idle = (await guest.RunAsync($"{lateness} sleep 3")).Succeeded();
         string busy = (await guest.RunAsync($"{lateness} xtest --sha-perf -s 262144 -n 30", seconds: 120)).Succeeded();
 
-        TestContext.Out.WriteLine($"a guest's timers, lateness in µs\nidle: {idle}\nwhile OP-TEE computes, quantum 4000: {busy}");
+        TestContext.Out.WriteLine(
+            $"a guest's timers, lateness in µs\nidle: {idle}\nwhile OP-TEE computes, quantum 4000: {busy}");
         Assert.That(busy, Does.StartWith("timers "));
     }
 
@@ -161,7 +166,8 @@ internal sealed class CompanionTests : CompanionFixture
     [Test]
     public async Task Image_ThatIsNone_IsExplained()
     {
-        CommandResult missing = await Machine.RunAsync(Guest.CommandOf(1, Companion with { Tee = "companion:/nowhere" }));
+        CommandResult missing =
+            await Machine.RunAsync(Guest.CommandOf(1, Companion with { Tee = "companion:/nowhere" }));
         CommandResult wrong = await Machine.RunAsync($"head -c 4096 /dev/zero > /run/zero; {Guest.CommandOf(1, Companion with { Tee = "companion:/run/zero" })}");
 
         Assert.That(missing.Status, Is.EqualTo(1), missing.ToString());
@@ -172,5 +178,7 @@ internal sealed class CompanionTests : CompanionFixture
 
     /// <summary>Runs a guest without a kernel to its end.</summary>
     private async Task<string> RunBareGuestAsync(string name) =>
-        (await Machine.RunAsync($"{MachineFiles.Vmm} --kernel {MachineFiles.BareGuest(name)} --memory 64 --tee companion < /dev/null", seconds: 120)).Succeeded();
+        (await Machine.RunAsync(
+            $"{MachineFiles.Vmm} --kernel {MachineFiles.BareGuest(name)} --memory 64 --tee companion < /dev/null",
+            seconds: 120)).Succeeded();
 }

@@ -35,7 +35,8 @@ internal sealed class FaultTests : MachineFixture
     {
         (await Machine.RunAsync("chmod 666 /dev/kvm /dev/hvc1 && chmod 777 /run")).Succeeded();
 
-        CommandResult result = await Machine.RunAsync(Guest.CommandOf(1, new GuestOptions { Wrapper = MachineFiles.Program("as-nobody") }));
+        CommandResult result = await Machine.RunAsync(
+            Guest.CommandOf(1, new GuestOptions { Wrapper = MachineFiles.Program("as-nobody") }));
 
         TestContext.Out.WriteLine(result);
         Assert.That(result.Status, Is.EqualTo(1), result.ToString());
@@ -56,7 +57,8 @@ internal sealed class FaultTests : MachineFixture
         XtestRun run = await xtest;
 
         Assert.That(meanwhile.Succeeded(), Is.EqualTo("2"));
-        Assert.That(endedWithoutSupplicant, Is.False, "as on the host, an application that must be loaded waits for the supplicant");
+        Assert.That(endedWithoutSupplicant, Is.False,
+            "as on the host, an application that must be loaded waits for the supplicant");
         Assert.That(run.Failures, Is.Empty, run.ToString());
     }
 
@@ -67,11 +69,12 @@ internal sealed class FaultTests : MachineFixture
         {
             await using Guest victim = await Guest.StartAsync(Machine, 1, new GuestOptions());
 
-            // Not while the host's supplicant works for the call: Debian's ends when the process that it answers is gone. OP-TEE does not cancel
-            // the call of a process that is killed: the VMM ends when its wait is over.
+            // Not while the host's supplicant works for the call: Debian's ends when the process that it answers is
+            // gone. OP-TEE does not cancel the call of a process that is killed: the VMM ends when its wait is over.
             int milliseconds = (int)(3000 * Deadlines.Factor);
             Task calls = await victim.Console.StartAsync(
-                $"{MachineFiles.Program("fill")} 0x100000 8 600 & {MachineFiles.Program("wait-in-tee")} {milliseconds}", TimeSpan.FromMinutes(11), "waits");
+                $"{MachineFiles.Program("fill")} 0x100000 8 600 & {MachineFiles.Program("wait-in-tee")} {milliseconds}",
+                TimeSpan.FromMinutes(11), "waits");
             (await WaitForVmmInAsync("msleep_interruptible")).Succeeded();
             Assert.That(calls.IsCompleted, Is.False);
             await victim.KillAsync();
@@ -84,5 +87,6 @@ internal sealed class FaultTests : MachineFixture
 
     /// <summary>Waits until a thread of the VMM sleeps in a function of the host's kernel.</summary>
     private Task<CommandResult> WaitForVmmInAsync(string function) =>
-        Machine.RunAsync($"until grep -q {function} /proc/$(pidof kvmvmm)/task/*/wchan; do sleep 0.1; done 2> /dev/null");
+        Machine.RunAsync(
+            $"until grep -q {function} /proc/$(pidof kvmvmm)/task/*/wchan; do sleep 0.1; done 2> /dev/null");
 }

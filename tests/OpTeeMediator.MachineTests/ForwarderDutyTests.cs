@@ -9,7 +9,8 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>The six things that the real OP-TEE built for virtualization asks of a mediator; Linux in one VM, this process in a second one.</summary>
+/// <summary>The six things that the real OP-TEE built for virtualization asks of a mediator; Linux in one VM, this
+/// process in a second one.</summary>
 [TestFixture]
 internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMachineOptions { Cpus = 1 })
 {
@@ -19,7 +20,8 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     public void VmCreation_IsAnnouncedFirst_AndAnsweredOk()
     {
         RecordedCall[] calls = [.. Monitor!.Calls];
-        int announcement = Array.FindIndex(calls, call => call.Made.X0 == OpTeeSmc.VmCreated && call.Made.X1 == (ulong)Forwarder.VirtualMachineId);
+        int announcement = Array.FindIndex(calls, call => call.Made.X0 == OpTeeSmc.VmCreated
+            && call.Made.X1 == (ulong)Forwarder.VirtualMachineId);
         int first = Array.FindIndex(calls, call => call.Made.X7 == (ulong)Forwarder.VirtualMachineId);
 
         Assert.That(announcement, Is.Not.Negative.And.LessThan(first));
@@ -50,7 +52,8 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
 
         RecordedCall[] calls = [.. Monitor.Calls.Skip(before)];
         Assert.That(other.Forwarder.VirtualMachineId, Is.Not.EqualTo(Forwarder.VirtualMachineId));
-        Assert.That(calls.Where(call => !call.Made.FunctionId.IsFast).Select(call => (int)call.Made.X7), Is.All.AnyOf(Forwarder.VirtualMachineId, other.Forwarder.VirtualMachineId));
+        Assert.That(calls.Where(call => !call.Made.FunctionId.IsFast).Select(call => (int)call.Made.X7),
+            Is.All.AnyOf(Forwarder.VirtualMachineId, other.Forwarder.VirtualMachineId));
         Assert.That(CallsUid(99).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
     }
 
@@ -64,15 +67,18 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         Assert.That(other.Memory.PhysicalOf(pages[0]), Is.Not.EqualTo(pages[0]));
 
         // The last bytes of the buffer: on its last page, which the second part of the page list names.
-        ulong size = other.Driver.Invoke(session, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, 0, 0, 0)).Parameters[0].B;
-        GuestMessage answer = other.Driver.Invoke(session, 0, GuestParameter.RegisteredOut((600 * 4096) - 0x10 - size, size, Cookie));
+        ulong size = other.Driver.Invoke(session, 0,
+            GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, 0, 0, 0)).Parameters[0].B;
+        GuestMessage answer =
+            other.Driver.Invoke(session, 0, GuestParameter.RegisteredOut((600 * 4096) - 0x10 - size, size, Cookie));
 
         byte[] uuids = new byte[size];
         other.Driver.Read<byte>(pages[^1] + 4096 - size, uuids);
         Assert.That(answer.ReturnCode, Is.Zero);
         Assert.That(uuids, Has.Some.Not.Zero, "OP-TEE has written the devices' UUIDs there.");
         Assert.That(
-            Monitor!.Calls.Where(call => call.Made.X0 is OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument).Select(call => call.Made.Pair(1, 2)),
+            Monitor!.Calls.Where(call => call.Made.X0 is OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument)
+                .Select(call => call.Made.Pair(1, 2)),
             Is.All.InRange(PartitionedMachine.FirstShadow, PartitionedMachine.LastShadow), "messages");
     }
 
@@ -88,7 +94,8 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         Assert.That(other.Driver.Unregister(Cookie).ReturnCode, Is.Zero);
         Assert.That(other.Memory.Pins, Is.Zero);
         Assert.That(other.Memory.TryUnmap(block));
-        Assert.That(other.Driver.Register([page], 0, 4096, Cookie).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters), "It is no memory of the guest any more.");
+        Assert.That(other.Driver.Register([page], 0, 4096, Cookie).ReturnCode,
+            Is.EqualTo((uint)TeeReturnCode.BadParameters), "It is no memory of the guest any more.");
     }
 
     [Test]
@@ -112,25 +119,34 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         await using OtherVm other = new(Machine, OpTee);
         string log = (await Machine.RunAsync("dmesg")).Succeeded();
 
-        Assert.That(log, Does.Match($@"optee: revision {(await MachinePackages.ReadAsync()).OpTeeRevision}\D").And.Contain("optee: initialized driver"));
-        Assert.That(First4(other.Driver.Call(OpTeeSmc.CallsUid)), Is.EqualTo(new ulong[] { 0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b }));
-        Assert.That(First4(other.Driver.Call(OpTeeSmc.ExchangeCapabilities)), Is.EqualTo(new ulong[] { 0, 0x54, 0, 4 }), "OP-TEE itself offers 0xfd.");
-        Assert.That(First4(other.Driver.Call(OpTeeSmc.GetShmConfig)), Is.EqualTo(new ulong[] { OpTeeSmc.ReturnNotAvailable, 0, 0, 0 }));
-        Assert.That(other.Driver.Call(OpTeeSmc.VmDestroyed, (ulong)Forwarder.VirtualMachineId).X0, Is.EqualTo(OpTeeSmc.ReturnUnknownFunction));
-        Assert.That(First4(other.Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, 7)), Is.EqualTo(new ulong[] { OpTeeSmc.ReturnResume, 0, 0, 0 }), "OP-TEE's own leaves 1 and 2 behind.");
+        Assert.That(log, Does.Match($@"optee: revision {(await MachinePackages.ReadAsync()).OpTeeRevision}\D")
+            .And.Contain("optee: initialized driver"));
+        Assert.That(First4(other.Driver.Call(OpTeeSmc.CallsUid)),
+            Is.EqualTo(new ulong[] { 0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b }));
+        Assert.That(First4(other.Driver.Call(OpTeeSmc.ExchangeCapabilities)), Is.EqualTo(new ulong[] { 0, 0x54, 0, 4 }),
+            "OP-TEE itself offers 0xfd.");
+        Assert.That(First4(other.Driver.Call(OpTeeSmc.GetShmConfig)),
+            Is.EqualTo(new ulong[] { OpTeeSmc.ReturnNotAvailable, 0, 0, 0 }));
+        Assert.That(other.Driver.Call(OpTeeSmc.VmDestroyed, (ulong)Forwarder.VirtualMachineId).X0,
+            Is.EqualTo(OpTeeSmc.ReturnUnknownFunction));
+        Assert.That(First4(other.Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, 7)),
+            Is.EqualTo(new ulong[] { OpTeeSmc.ReturnResume, 0, 0, 0 }), "OP-TEE's own leaves 1 and 2 behind.");
     }
 
     [Test]
     public async Task TwoVms_OnOneMachine_ShareNothing()
     {
         await using OtherVm other = new(Machine, OpTee);
-        Task<XtestRun> linux = XtestRun.RunAsync(Machine.Console, TimeSpan.FromMinutes(2), "1004", "1006", "1016", "4001");
+        Task<XtestRun> linux =
+            XtestRun.RunAsync(Machine.Console, TimeSpan.FromMinutes(2), "1004", "1006", "1016", "4001");
         int rounds = 0;
         while (!linux.IsCompleted)
         {
             uint session = other.OpenEnumeration();
-            Assert.That(other.Driver.Register(other.Pages, 0, (ulong)other.Pages.Length * 4096, Cookie).ReturnCode, Is.Zero);
-            Assert.That(other.Driver.Invoke(session, 0, GuestParameter.RegisteredOut(0, 0x100, Cookie)).ReturnCode, Is.Zero);
+            Assert.That(
+                other.Driver.Register(other.Pages, 0, (ulong)other.Pages.Length * 4096, Cookie).ReturnCode, Is.Zero);
+            Assert.That(
+                other.Driver.Invoke(session, 0, GuestParameter.RegisteredOut(0, 0x100, Cookie)).ReturnCode, Is.Zero);
             Assert.That(other.Driver.Unregister(Cookie).ReturnCode, Is.Zero);
             Assert.That(other.Driver.CloseSession(session).ReturnCode, Is.Zero);
             rounds++;
@@ -154,15 +170,18 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         while (!linux.IsCompleted)
         {
             most = Math.Max(most, Forwarder.Status.Sessions);
-            Assert.That(other.Driver.Invoke(++session % 32, 0).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters), $"session {session % 32}");
+            Assert.That(other.Driver.Invoke(++session % 32, 0).ReturnCode,
+                Is.EqualTo((uint)TeeReturnCode.BadParameters), $"session {session % 32}");
         }
 
         TestContext.Out.WriteLine($"{session} calls of sessions that are another VM's");
         Assert.That(most, Is.Positive, "Linux had sessions meanwhile.");
         Assert.That((await linux).Failures, Is.Empty);
         uint own = other.OpenEnumeration();
-        Assert.That(other.Driver.Invoke(own, 0, GuestParameter.RegisteredOut(0, 0x100, Recording.MessageCookie)).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters));
-        Assert.That(other.Driver.Unregister(Recording.MessageCookie).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters));
+        Assert.That(other.Driver.Invoke(own, 0, GuestParameter.RegisteredOut(0, 0x100,
+            Recording.MessageCookie)).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters));
+        Assert.That(other.Driver.Unregister(Recording.MessageCookie).ReturnCode,
+            Is.EqualTo((uint)TeeReturnCode.BadParameters));
         await AssertThatLinuxIsServed();
     }
 
@@ -189,7 +208,8 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         for (int round = 0; round < 50; round++)
         {
             OtherVm other = new(Machine, OpTee);
-            Assert.That(other.Driver.Register(other.Pages, 0, (ulong)other.Pages.Length * 4096, Cookie).ReturnCode, Is.Zero);
+            Assert.That(
+                other.Driver.Register(other.Pages, 0, (ulong)other.Pages.Length * 4096, Cookie).ReturnCode, Is.Zero);
             _ = other.OpenEnumeration();
             if (round % 2 == 0)
             {
@@ -201,7 +221,8 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         }
 
         await using OtherVm last = new(Machine, OpTee);
-        Assert.That(() => new OtherVm(Machine, OpTee), Throws.InstanceOf<TeeUnavailableException>(), "OP-TEE has two places: Linux' and this one.");
+        Assert.That(() => new OtherVm(Machine, OpTee), Throws.InstanceOf<TeeUnavailableException>(),
+            "OP-TEE has two places: Linux' and this one.");
         await AssertThatLinuxIsServed();
     }
 
@@ -210,10 +231,12 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     {
         await using OtherVm other = new(Machine, OpTee);
         ulong linux = Machine.Memory.PhysicalOf(Machine.Memory.Range.Start);
-        foreach (ulong page in new[] { linux, PartitionedMachine.FirstShadow, 0x6000_0000ul, 0x4200_0000ul + (64 << 20), 0x0e10_0000ul, other.Memory.Range.End.Value })
+        foreach (ulong page in new[] { linux, PartitionedMachine.FirstShadow, 0x6000_0000ul, 0x4200_0000ul
+            + (64 << 20), 0x0e10_0000ul, other.Memory.Range.End.Value })
         {
             Assert.That(
-                other.Driver.Register([other.Driver.AllocatePage(), page], 0, 0x2000, Cookie).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters), $"0x{page:x}");
+                other.Driver.Register([other.Driver.AllocatePage(), page], 0, 0x2000, Cookie).ReturnCode,
+                Is.EqualTo((uint)TeeReturnCode.BadParameters), $"0x{page:x}");
         }
 
         Assert.That(other.Memory.Pins, Is.Zero);
@@ -226,14 +249,18 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         await using OtherVm other = new(Machine, OpTee);
         SmcRegisters suspended = other.StartUntilRpc();
 
-        foreach (ulong information in new ulong[] { 0, 1, 2, suspended.X3 + 1, suspended.X3 + 256, suspended.X3 - 1, uint.MaxValue })
+        foreach (ulong information in new ulong[] { 0, 1, 2, suspended.X3 + 1, suspended.X3
+            + 256, suspended.X3 - 1, uint.MaxValue })
         {
-            Assert.That(other.Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, information).X0, Is.EqualTo(OpTeeSmc.ReturnResume), $"{information:x}");
+            Assert.That(other.Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, information).X0,
+                Is.EqualTo(OpTeeSmc.ReturnResume), $"{information:x}");
         }
 
         Assert.That(other.Driver.Finish(suspended), Is.EqualTo(OpTeeSmc.ReturnOk), "It can still be resumed.");
-        Assert.That(other.Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, suspended.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume), "But once.");
-        Assert.That(other.Driver.Register([other.Driver.AllocatePage()], 0, 4096, 0).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters));
+        Assert.That(other.Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, suspended.X3).X0,
+            Is.EqualTo(OpTeeSmc.ReturnResume), "But once.");
+        Assert.That(other.Driver.Register([other.Driver.AllocatePage()], 0, 4096, 0).ReturnCode,
+            Is.EqualTo((uint)TeeReturnCode.BadParameters));
         await AssertThatLinuxIsServed();
     }
 
@@ -256,7 +283,8 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
                     other.Driver.Write<byte>(other.Driver.MessagePage, noise);
                 }
 
-                registers = other.Driver.Call(OpTeeSmc.ReturnFromRpc, (ulong)random.Next(), (ulong)random.Next(), registers.X3, (ulong)random.Next(), (ulong)random.Next());
+                registers = other.Driver.Call(OpTeeSmc.ReturnFromRpc, (ulong)random.Next(), (ulong)random.Next(),
+                    registers.X3, (ulong)random.Next(), (ulong)random.Next());
             }
 
             Assert.That(registers.X0, Is.Not.EqualTo((ulong)OpTeeSmc.ReturnResume));

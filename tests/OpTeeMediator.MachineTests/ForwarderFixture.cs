@@ -4,7 +4,8 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>Linux on a partitioned machine, its calls forwarded to the real OP-TEE built for virtualization; tee-supplicant runs in it.</summary>
+/// <summary>Linux on a partitioned machine, its calls forwarded to the real OP-TEE built for virtualization;
+/// tee-supplicant runs in it.</summary>
 public abstract class ForwarderFixture(PartitionedMachineOptions options) : PartitionedFixture(options)
 {
     private HostOpTee? _opTee;
@@ -16,7 +17,8 @@ public abstract class ForwarderFixture(PartitionedMachineOptions options) : Part
     protected OpTeeForwarder Forwarder => (OpTeeForwarder)Recording.Inner;
 
     /// <summary>What Linux' driver has said.</summary>
-    protected RecordingHandler Recording => (RecordingHandler)(Handler ?? throw new InvalidOperationException("The machine is not on."));
+    protected RecordingHandler Recording =>
+        (RecordingHandler)(Handler ?? throw new InvalidOperationException("The machine is not on."));
 
     /// <summary>All SMCs that the secure world has seen.</summary>
     protected RecordingMonitor? Monitor { get; private set; }

@@ -8,7 +8,8 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>A VM whose driver starts again and again, beside Linux in another one; OP-TEE is the real one built for virtualization.</summary>
+/// <summary>A VM whose driver starts again and again, beside Linux in another one; OP-TEE is the real one built
+/// for virtualization.</summary>
 /// <remarks>OP-TEE 4.10 halts after 37 to 50 destroyed VMs, because it never frees their translation tables.</remarks>
 [TestFixture]
 internal sealed class ForwarderRestartTests() : ForwarderFixture(new PartitionedMachineOptions { Cpus = 1 })
@@ -24,7 +25,8 @@ internal sealed class ForwarderRestartTests() : ForwarderFixture(new Partitioned
         await using OtherVm other = new(Machine, OpTee);
         ulong page = other.Driver.AllocatePage();
         ulong list = other.Driver.WritePageList([page]);
-        GuestMessage registration = new(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 4096, Cookie));
+        GuestMessage registration =
+            new(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 4096, Cookie));
 
         await RestartBesideLinuxAsync(other, _ => Assert.That(other.Driver.Send(registration).ReturnCode, Is.Zero));
     }
@@ -34,13 +36,15 @@ internal sealed class ForwarderRestartTests() : ForwarderFixture(new Partitioned
     {
         await using OtherVm other = new(Machine, OpTee);
         ulong list = other.Driver.WritePageList(other.Pages);
-        GuestMessage registration = new(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, (ulong)other.Pages.Length * 4096, Cookie));
+        GuestMessage registration = new(OpTeeMessage.CommandRegisterSharedMemory,
+            GuestParameter.PageList(list, (ulong)other.Pages.Length * 4096, Cookie));
 
         await RestartBesideLinuxAsync(other, round =>
         {
             Assert.That(other.Driver.Send(registration).ReturnCode, Is.Zero);
             uint session = other.OpenEnumeration();
-            Assert.That(other.Driver.Invoke(session, 0, GuestParameter.RegisteredOut(0, 0x100, Cookie)).ReturnCode, Is.Zero);
+            Assert.That(
+                other.Driver.Invoke(session, 0, GuestParameter.RegisteredOut(0, 0x100, Cookie)).ReturnCode, Is.Zero);
             other.Driver.Conduit = round % 2 == 0 ? OpTeeSmc.CallWithRpcArgument : OpTeeSmc.CallWithArgument;
             SmcRegisters suspended = other.Driver.Start(OtherVm.Opening);
             for (int step = 0; step < round % 4; step++)
@@ -63,7 +67,8 @@ internal sealed class ForwarderRestartTests() : ForwarderFixture(new Partitioned
             use(round);
             int interrupts = other.Driver.ForeignInterrupts;
             long start = Stopwatch.GetTimestamp();
-            Assert.That(other.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk), $"restart {round}");
+            Assert.That(other.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk),
+                $"restart {round}");
             Assert.That(other.OpenEnumeration(), Is.Not.Zero);
             milliseconds.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             delays += other.Driver.ForeignInterrupts - interrupts;

@@ -10,10 +10,11 @@ namespace OpTeeMediator.MachineTests;
 [Category(MachineFixture.Representative)]
 internal sealed class ForwarderXtestTests(int cpus) : ForwarderFixture(new PartitionedMachineOptions { Cpus = cpus })
 {
-    // Short ones of every group that differs in what it asks of a mediator: sessions, panics, buffers (registered, null, read-only, out of bounds),
-    // concurrency, cryptography, storage, large objects.
+    // Short ones of every group that differs in what it asks of a mediator: sessions, panics, buffers (registered,
+    // null, read-only, out of bounds), concurrency, cryptography, storage, large objects.
     private static readonly string[] Representatives =
-        ["1001", "1002", "1004", "1005", "1006", "1007", "1012", "1016", "1017", "1018", "1022", "1025", "1032", "4001", "6001", "6018"];
+        ["1001", "1002", "1004", "1005", "1006", "1007", "1012", "1016", "1017", "1018", "1022", "1025", "1032", "4001",
+            "6001", "6018"];
 
     [Test]
     public async Task Driver_AtBoot_IsInitialized()
@@ -22,7 +23,8 @@ internal sealed class ForwarderXtestTests(int cpus) : ForwarderFixture(new Parti
 
         string revision = (await MachinePackages.ReadAsync()).OpTeeRevision;
         Assert.That(log, Does.Match($@"optee: revision {revision}\D"));
-        Assert.That(log, Does.Contain("optee: dynamic shared memory is enabled").And.Contain("optee: initialized driver"));
+        Assert.That(log, Does.Contain("optee: dynamic shared memory is enabled")
+            .And.Contain("optee: initialized driver"));
         Assert.That(log, Does.EndWith($"\n{cpus}"));
     }
 

@@ -23,7 +23,8 @@ internal sealed class GuestLifeTests : MachineFixture
         await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = version });
 
         Assert.That((await guest.RunAsync("uname -r")).Succeeded(), Does.StartWith(version + "."));
-        Assert.That((await guest.RunAsync("dmesg | grep optee")).Succeeded(), Does.Contain("optee: initialized driver"));
+        Assert.That((await guest.RunAsync("dmesg | grep optee")).Succeeded(),
+            Does.Contain("optee: initialized driver"));
         await AssertThatTheTeeWorks(guest);
     }
 
@@ -46,7 +47,8 @@ internal sealed class GuestLifeTests : MachineFixture
     [Test]
     public async Task Kexec_WithoutUnloadingTheDriver_GivesAWorkingDriver()
     {
-        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = "kexec", Memory = 512 });
+        await using Guest guest =
+            await Guest.StartAsync(Machine, 1, new GuestOptions { Kernel = "kexec", Memory = 512 });
         string before = (await guest.RunAsync(BootId)).Succeeded();
         await AssertThatTheTeeWorks(guest);
         (await guest.RunAsync("kexec --load /boot/Image --initrd=/boot/initramfs.cpio --reuse-cmdline")).Succeeded();

@@ -9,20 +9,23 @@ namespace OpTeeMediator.MachineTests;
 [Category(MachineFixture.Representative)]
 internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "linux", Cpus = 2 })
 {
-    // Short ones of every group that differs in what it asks of a mediator: sessions, panics, buffers (registered, temporary, null, read-only,
-    // out of bounds), concurrency, cryptography, storage, large objects.
+    // Short ones of every group that differs in what it asks of a mediator: sessions, panics, buffers (registered,
+    // temporary, null, read-only, out of bounds), concurrency, cryptography, storage, large objects.
     private static readonly string[] Representatives =
-        ["1001", "1002", "1004", "1005", "1006", "1007", "1012", "1016", "1017", "1018", "1022", "1025", "1032", "4001", "6001", "6018"];
+        ["1001", "1002", "1004", "1005", "1006", "1007", "1012", "1016", "1017", "1018", "1022", "1025", "1032", "4001",
+            "6001", "6018"];
 
     protected override string Subject => "`LinuxTeeBackend`";
 
     [Test]
     public async Task Driver_AtBoot_IsInitialized() =>
-        Assert.That((await Guest.RunAsync("dmesg | grep optee")).Succeeded(), Does.Contain("optee: initialized driver"));
+        Assert.That((await Guest.RunAsync("dmesg | grep optee")).Succeeded(),
+            Does.Contain("optee: initialized driver"));
 
     [Test]
     public async Task Guest_AtBoot_HasTwoCpusAndNoSupplicant() =>
-        Assert.That((await Guest.RunAsync("nproc; pidof tee-supplicant || echo none")).Succeeded(), Is.EqualTo("2\nnone"));
+        Assert.That((await Guest.RunAsync("nproc; pidof tee-supplicant || echo none")).Succeeded(),
+            Is.EqualTo("2\nnone"));
 
     [Test]
     public async Task Xtest_RepresentativeCases_Pass()
@@ -76,7 +79,8 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
     {
         const string Devices = "ls /sys/bus/tee/devices";
 
-        Assert.That((await Guest.RunAsync(Devices)).Succeeded(), Is.EqualTo((await Machine.RunAsync(Devices)).Succeeded()));
+        Assert.That((await Guest.RunAsync(Devices)).Succeeded(),
+            Is.EqualTo((await Machine.RunAsync(Devices)).Succeeded()));
     }
 
     [Test]

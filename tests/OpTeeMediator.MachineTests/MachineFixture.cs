@@ -5,10 +5,12 @@ using OpTeeMediator.Machines.Compatibility;
 namespace OpTeeMediator.MachineTests;
 
 /// <summary>Boots the machine once for the tests of a fixture.</summary>
-/// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine and fail under CI.</remarks>
+/// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine
+/// and fail under CI.</remarks>
 public abstract class MachineFixture
 {
-    /// <summary>The category of tests that <c>tests/run --full</c> also runs with the newest Linux and OP-TEE.</summary>
+    /// <summary>The category of tests that <c>tests/run --full</c> also runs with the
+    /// newest Linux and OP-TEE.</summary>
     internal const string Representative = "Representative";
 
     private static readonly Lazy<Task<string>> Disk = new(MachineFiles.BuildAsync);
@@ -16,7 +18,8 @@ public abstract class MachineFixture
     private Machine? _machine;
 
     /// <summary>Whether what takes long is wanted too: <c>tests/run --full</c>.</summary>
-    internal static bool IsFull { get; } = !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL"));
+    internal static bool IsFull { get; } =
+        !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL"));
 
     /// <summary>Whether this fixture is for <c>tests/run --full</c> only.</summary>
     protected virtual bool IsOnlyForFull => false;
@@ -65,7 +68,8 @@ public abstract class MachineFixture
     /// <returns>A task.</returns>
     protected virtual Task StopAsync() => Task.CompletedTask;
 
-    /// <summary>What this fixture tests, for the table of what is known to work; <see langword="null"/> if it has no line in it.</summary>
+    /// <summary>What this fixture tests, for the table of what is known to work; <see langword="null"/> if it
+    /// has no line in it.</summary>
     protected virtual string? Subject => null;
 
     private async Task RecordAsync()

@@ -8,13 +8,15 @@ namespace OpTeeMediator.MachineTests;
 
 /// <summary>Boots the partitioned machine once for the tests of a fixture.</summary>
 /// <param name="options">How it is to be.</param>
-/// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine and fail under CI.</remarks>
+/// <remarks>Where the machine cannot be built, its tests are inconclusive on a developer's machine
+/// and fail under CI.</remarks>
 public abstract class PartitionedFixture(PartitionedMachineOptions options)
 {
     private PartitionedMachine? _machine;
 
     /// <summary>The machine.</summary>
-    protected PartitionedMachine Machine => _machine ?? throw new InvalidOperationException("The machine has not booted.");
+    protected PartitionedMachine Machine =>
+        _machine ?? throw new InvalidOperationException("The machine has not booted.");
 
     /// <summary>What answers the guest's calls.</summary>
     protected ISmcHandler? Handler { get; private set; }
@@ -67,7 +69,8 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
     /// <returns>A task.</returns>
     protected virtual Task StopAsync() => Task.CompletedTask;
 
-    /// <summary>What this fixture tests, for the table of what is known to work; <see langword="null"/> if it has no line in it.</summary>
+    /// <summary>What this fixture tests, for the table of what is known to work; <see langword="null"/> if it
+    /// has no line in it.</summary>
     protected virtual string? Subject => null;
 
     /// <summary>The version of the guest's kernel, for that table; empty if there is none.</summary>

@@ -5,16 +5,19 @@ using OpTeeMediator.Software;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>An application whose commands ask the guest for something and return what the guest answered in the second number of parameter 0.</summary>
+/// <summary>An application whose commands ask the guest for something and return what the guest answered in the second
+/// number of parameter 0.</summary>
 internal sealed class RpcApplication : TrustedApplication
 {
-    /// <summary>Copies parameter 1 through memory that the kernel allocates, and returns it with all bits inverted.</summary>
+    /// <summary>Copies parameter 1 through memory that the kernel allocates, and returns it with
+    /// all bits inverted.</summary>
     public const uint UseKernelMemory = 0;
 
     /// <summary>The same with the supplicant's memory.</summary>
     public const uint UseSupplicantMemory = 1;
 
-    /// <summary>Sends the supplicant a request for its RPMB, in shared memory; the first number of parameter 0 is the request's command.</summary>
+    /// <summary>Sends the supplicant a request for its RPMB, in shared memory; the first number of parameter 0 is the
+    /// request's command.</summary>
     public const uint RequestRpmb = 2;
 
     /// <summary>Asks for the time.</summary>
@@ -103,7 +106,8 @@ internal sealed class RpcApplication : TrustedApplication
         return request.TryWrite(0, bytes)
             ? guest.Call(
                 OpTeeRpc.Rpmb,
-                [request.AsParameter(TeeParameterKind.MemoryInput, 0, RpmbRequestSize), information.AsParameter(TeeParameterKind.MemoryOutput, 0, RpmbInformationSize)])
+                [request.AsParameter(TeeParameterKind.MemoryInput, 0, RpmbRequestSize),
+                    information.AsParameter(TeeParameterKind.MemoryOutput, 0, RpmbInformationSize)])
             : TeeReturnCode.AccessDenied;
     }
 }

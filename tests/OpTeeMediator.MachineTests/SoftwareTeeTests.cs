@@ -5,14 +5,16 @@ using OpTeeMediator.Machines.Measurements;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>A guest with a single vCPU whose TEE is in the VMM's process: applications that answer at once, that call their guest, that take long.</summary>
+/// <summary>A guest with a single vCPU whose TEE is in the VMM's process: applications that answer at once, that call
+/// their guest, that take long.</summary>
 [TestFixture]
 [Category(MachineFixture.Representative)]
 internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee = "software", Cpus = 1 })
 {
     private const string Driver = "/sys/bus/platform/drivers/optee";
     private const string StartSupplicant = "tee-supplicant -d";
-    private const string StopSupplicant = "killall -q tee-supplicant; while pidof tee-supplicant > /dev/null; do sleep 0.1; done";
+    private const string StopSupplicant =
+        "killall -q tee-supplicant; while pidof tee-supplicant > /dev/null; do sleep 0.1; done";
 
     // Where Debian's tee-supplicant keeps its files.
     private const string Files = "/var/lib/optee-client/data/tee";
@@ -27,12 +29,14 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
 
     [Test]
     public async Task Driver_AtBoot_IsInitializedWithNotifications() =>
-        Assert.That((await Guest.RunAsync("dmesg | grep optee")).Succeeded(), Does.Contain("optee: initialized driver").And.Contain("optee: Asynchronous notifications enabled"));
+        Assert.That((await Guest.RunAsync("dmesg | grep optee")).Succeeded(), Does.Contain("optee: initialized driver")
+            .And.Contain("optee: Asynchronous notifications enabled"));
 
     [Test]
     public async Task HardwareRandomNumberGenerator_Read_GivesBytes()
     {
-        string script = "modprobe optee-rng && dd if=/dev/hwrng bs=64 count=4 2> /dev/null | od -A n -t x1 -v | tr -d ' \\n'";
+        string script =
+            "modprobe optee-rng && dd if=/dev/hwrng bs=64 count=4 2> /dev/null | od -A n -t x1 -v | tr -d ' \\n'";
 
         string bytes = (await Guest.RunAsync(script)).Succeeded();
 
@@ -48,16 +52,19 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
     public async Task Time_AskedFor_IsTheGuests()
     {
         // Not the host's.
-        string output = (await Guest.RunAsync($"date -s @1234567890 > /dev/null; date +%s; {Client} time; date +%s")).Succeeded();
+        string output =
+            (await Guest.RunAsync($"date -s @1234567890 > /dev/null; date +%s; {Client} time; date +%s")).Succeeded();
 
         long[] seconds = [.. output.Split('\n').Select(line => long.Parse(line, CultureInfo.InvariantCulture))];
-        Assert.That(seconds, Has.Length.EqualTo(3).And.Ordered, "the guest's clock, the application's, the guest's again");
+        Assert.That(seconds, Has.Length.EqualTo(3)
+            .And.Ordered, "the guest's clock, the application's, the guest's again");
     }
 
     [Test]
     public async Task Memory_OfKernelAndSupplicant_IsShared()
     {
-        string output = (await Guest.RunAsync($"{Client} share 65536 1 && {StartSupplicant} && {Client} share 65536 0")).Succeeded();
+        string output = (await Guest.RunAsync($"{Client} share 65536 1 && {StartSupplicant} && {Client} share 65536 0"))
+            .Succeeded();
 
         Assert.That(output, Is.EqualTo("65536\n65536"));
     }
@@ -102,7 +109,8 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
         int before = await Guest.NotificationsAsync();
         SpeedRatios sleeping = await MeasureAsync(Guest, "5000 1000 1000 1000 1000");
         int after = await Guest.NotificationsAsync();
-        await using Guest other = await Guest.StartAsync(Machine, 2, new GuestOptions { Tee = "software", Cpus = 1, Notifications = false });
+        await using Guest other =
+            await Guest.StartAsync(Machine, 2, new GuestOptions { Tee = "software", Cpus = 1, Notifications = false });
         SpeedRatios interrupted = await MeasureAsync(other, "1000 1000 1000");
 
         TestContext.Out.WriteLine($"asleep:\n{sleeping.Report}\ninterrupted:\n{interrupted.Report}");
@@ -116,12 +124,14 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
         (await Guest.RunAsync($"{StartSupplicant} && {Client} wait 100 && {StopSupplicant}")).Succeeded();
 
         (await Guest.RunAsync($"echo firmware:optee > {Driver}/unbind && [ ! -e /dev/tee0 ]")).Succeeded();
-        (await Guest.RunAsync($"echo firmware:optee > {Driver}/bind && [ -e /dev/tee0 ] && {StartSupplicant}")).Succeeded();
+        (await Guest.RunAsync($"echo firmware:optee > {Driver}/bind && [ -e /dev/tee0 ] && {StartSupplicant}"))
+            .Succeeded();
 
         await AssertThatFilesWork("bound-again");
         (await Guest.RunAsync($"{Client} time && {Client} wait 100 && {OtherClient} 40 2 echo")).Succeeded();
         Assert.That(await Guest.NotificationsAsync(), Is.Positive, "the wait should end by an interrupt");
-        Assert.That((await Guest.RunAsync("dmesg | grep -A 50 'Call trace' || echo none")).Succeeded(), Is.EqualTo("none"));
+        Assert.That((await Guest.RunAsync("dmesg | grep -A 50 'Call trace' || echo none")).Succeeded(),
+            Is.EqualTo("none"));
     }
 
     private static async Task<SpeedRatios> MeasureAsync(Guest guest, string milliseconds) =>
@@ -129,7 +139,8 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
 
     private async Task AssertThatFilesWork(string name)
     {
-        string output = (await Guest.RunAsync($"{Client} write {name} 'a text' && {Client} read {name} && cat {Files}/{name}")).Succeeded();
+        string output = (await Guest.RunAsync(
+            $"{Client} write {name} 'a text' && {Client} read {name} && cat {Files}/{name}")).Succeeded();
 
         Assert.That(output, Is.EqualTo("a text\na text"), "what the application reads, and what is in the file");
     }

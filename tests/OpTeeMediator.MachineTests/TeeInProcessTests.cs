@@ -5,11 +5,13 @@ using OpTeeMediator.Software;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>Linux' driver on a partitioned machine without a secure world, its TEE in this process: the quickest check with a real driver.</summary>
+/// <summary>Linux' driver on a partitioned machine without a secure world, its TEE in this process: the quickest check
+/// with a real driver.</summary>
 [TestFixture(1)]
 [TestFixture(2)]
 [Category(MachineFixture.Representative)]
-internal sealed class TeeInProcessTests(int cpus) : PartitionedFixture(new PartitionedMachineOptions { Cpus = cpus, HasSecureWorld = false })
+internal sealed class TeeInProcessTests(int cpus)
+    : PartitionedFixture(new PartitionedMachineOptions { Cpus = cpus, HasSecureWorld = false })
 {
     private readonly SoftwareTee _tee = new(new SoftwareTeeOptions());
 
@@ -19,7 +21,8 @@ internal sealed class TeeInProcessTests(int cpus) : PartitionedFixture(new Parti
 
     [Test]
     public async Task Driver_AtBoot_IsInitialized() =>
-        Assert.That((await Machine.RunAsync("dmesg; nproc")).Succeeded(), Does.Contain("optee: initialized driver").And.EndWith($"\n{cpus}"));
+        Assert.That((await Machine.RunAsync("dmesg; nproc")).Succeeded(), Does.Contain("optee: initialized driver")
+            .And.EndWith($"\n{cpus}"));
 
     [Test]
     public async Task Agent_CommandsInARow_LosesNone()
@@ -27,7 +30,8 @@ internal sealed class TeeInProcessTests(int cpus) : PartitionedFixture(new Parti
         // A script long enough to reach the terminal in several pieces, while the command before it ends.
         for (int number = 0; number < 100; number++)
         {
-            Assert.That((await Machine.RunAsync($"echo {number} # {new string('.', 70)}")).Succeeded(), Is.EqualTo($"{number}"));
+            Assert.That((await Machine.RunAsync($"echo {number} # {new string('.', 70)}")).Succeeded(),
+                Is.EqualTo($"{number}"));
         }
     }
 

@@ -7,7 +7,8 @@ namespace OpTeeMediator.MachineTests;
 
 /// <summary>U-Boot on a partitioned machine: what its OP-TEE driver needs of any mediator.</summary>
 /// <param name="hasSecureWorld">Whether the machine has TF-A and OP-TEE.</param>
-public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFixture(new PartitionedMachineOptions { Guest = PartitionedGuest.UBoot, HasSecureWorld = hasSecureWorld })
+public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFixture(
+    new PartitionedMachineOptions { Guest = PartitionedGuest.UBoot, HasSecureWorld = hasSecureWorld })
 {
     /// <summary>An application that no TEE has.</summary>
     protected static readonly Guid Unknown = new("00000000-dead-4711-8111-000000000002");
@@ -20,7 +21,8 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
     protected abstract OpTeeGuestStatus Status { get; }
 
     /// <summary>The RPC commands that U-Boot was sent.</summary>
-    protected RpcRecordingHandler Recording => (RpcRecordingHandler)(Handler ?? throw new InvalidOperationException("The machine is not on."));
+    protected RpcRecordingHandler Recording =>
+        (RpcRecordingHandler)(Handler ?? throw new InvalidOperationException("The machine is not on."));
 
     protected sealed override ISmcHandler CreateHandler() => new RpcRecordingHandler(CreateMediator(), Machine.Memory);
 
@@ -31,7 +33,8 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
     [Test]
     public void Probe_AtBoot_PrintsTheRevision()
     {
-        TestContext.Out.WriteLine($"{Machine.UBoot.BootLog}\n(prompt after {Machine.UBoot.BootTime.TotalSeconds:0.00} s)");
+        TestContext.Out.WriteLine(
+            $"{Machine.UBoot.BootLog}\n(prompt after {Machine.UBoot.BootTime.TotalSeconds:0.00} s)");
         Assert.That(Machine.UBoot.BootLog, Does.Contain("U-Boot 20").And.Match(@"OP-TEE: revision \d+\.\d+"));
     }
 
@@ -42,13 +45,15 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
     [Test]
     public void Status_AtThePrompt_NothingIsHeld() => Assert.That(Status, Is.EqualTo(default(OpTeeGuestStatus)));
 
-    /// <summary>Has U-Boot call an application in a session of its own, and expects that nothing is held afterwards.</summary>
+    /// <summary>Has U-Boot call an application in a session of its own, and expects that nothing
+    /// is held afterwards.</summary>
     /// <param name="application">Its UUID.</param>
     /// <param name="function">The command.</param>
     /// <param name="number">The first number of parameter 0.</param>
     /// <param name="size">The size of parameter 1, a buffer; 0 for none.</param>
     /// <returns>What optee_call printed, and the RPC commands meanwhile.</returns>
-    protected async Task<(string Output, RecordedRpc[] Rpcs)> CallAsync(Guid application, uint function, uint number, int size)
+    protected async Task<(string Output, RecordedRpc[] Rpcs)> CallAsync(
+        Guid application, uint function, uint number, int size)
     {
         int before = Recording.Commands.Count;
         string output = await Machine.UBoot.RunAsync($"optee_call {application} {function:x} {number:x} {size:x}");
@@ -72,7 +77,8 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
         Assert.That(Status, Is.EqualTo(default(OpTeeGuestStatus)));
     }
 
-    /// <summary>What optee_call prints of its buffer if each bit of it has been inverted; the same as in steps/u-boot.files/optee_call.c.</summary>
+    /// <summary>What optee_call prints of its buffer if each bit of it has been inverted; the same as in
+    /// steps/u-boot.files/optee_call.c.</summary>
     /// <param name="size">The buffer's size.</param>
     /// <returns>The number.</returns>
     protected static uint DigestOfInvertedPattern(int size)
@@ -89,7 +95,8 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
     private async Task<byte[]> ReadRandomBytesAsync(int count)
     {
         string output = await Machine.UBoot.RunAsync($"rng 0 {count:x}");
-        string digits = string.Concat(DumpedBytes().Matches(output).Select(line => line.Groups[1].Value.Replace(" ", "", StringComparison.Ordinal)));
+        string digits = string.Concat(DumpedBytes().Matches(output)
+            .Select(line => line.Groups[1].Value.Replace(" ", "", StringComparison.Ordinal)));
         Assert.That(digits, Has.Length.EqualTo(2 * count), output);
         return Convert.FromHexString(digits);
     }

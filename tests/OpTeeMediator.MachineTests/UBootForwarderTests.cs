@@ -16,9 +16,11 @@ internal sealed class UBootForwarderTests() : UBootFixture(hasSecureWorld: true)
     protected override OpTeeGuestStatus Status => ((OpTeeForwarder)Recording.Inner).Status;
 
     protected override ISmcHandler CreateMediator() =>
-        new OpTeeForwarder(new HostOpTee(Machine.Monitor), Machine.Memory, Machine.Memory, new OpTeeForwarderOptions { Name = "u-boot" });
+        new OpTeeForwarder(new HostOpTee(Machine.Monitor), Machine.Memory, Machine.Memory,
+            new OpTeeForwarderOptions { Name = "u-boot" });
 
-    /// <summary>OP-TEE looks for an application that it does not have in its secure storage and then in the file system, both of which are the guest's.</summary>
+    /// <summary>OP-TEE looks for an application that it does not have in its secure storage and then in the file
+    /// system, both of which are the guest's.</summary>
     /// <returns>A task.</returns>
     [Test]
     public async Task OpenSession_ApplicationThatOpTeeLooksForInTheGuest_RpcsAreServed()
@@ -33,6 +35,7 @@ internal sealed class UBootForwarderTests() : UBootFixture(hasSecureWorld: true)
                 new(OpTeeRpc.LoadApplication, TeeReturnCode.NotImplemented),
                 new(OpTeeRpc.FreeSharedMemory, TeeReturnCode.Success),
             ]));
-        Assert.That(output, Does.Contain($"open: error 0, code {(uint)TeeReturnCode.NotImplemented:x}, origin 3"), "U-Boot's own answer, by way of OP-TEE.");
+        Assert.That(output, Does.Contain($"open: error 0, code {(uint)TeeReturnCode.NotImplemented:x}, origin 3"),
+            "U-Boot's own answer, by way of OP-TEE.");
     }
 }

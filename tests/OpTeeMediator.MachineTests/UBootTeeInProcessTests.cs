@@ -7,7 +7,8 @@ using OpTeeMediator.Software;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>U-Boot with a TEE in this process: its random number generator, and an application that makes RPCs.</summary>
+/// <summary>U-Boot with a TEE in this process: its random number generator, and an
+/// application that makes RPCs.</summary>
 [TestFixture]
 internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: false)
 {
@@ -22,7 +23,8 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     protected override OpTeeGuestStatus Status => ((OpTeeGuest)Recording.Inner).Status;
 
     protected override ISmcHandler CreateMediator() =>
-        new OpTeeGuest(Machine.Memory, new SoftwareTee(new SoftwareTeeOptions().Add(RpcApplication.Manifest, () => new RpcApplication())));
+        new OpTeeGuest(Machine.Memory,
+            new SoftwareTee(new SoftwareTeeOptions().Add(RpcApplication.Manifest, () => new RpcApplication())));
 
     [Test]
     public async Task Rng_ReadSeveralTimes_PrintsDifferentBytes() => await AssertThatRngPrintsOtherBytesEachTimeAsync();
@@ -39,12 +41,14 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
         Assert.That(rpcs, Is.EqualTo([Allocated, Freed]));
     }
 
-    // U-Boot has no MMC: it reads the request in the memory that it shares, and refuses each one for a reason of its own.
+    // U-Boot has no MMC: it reads the request in the memory that it shares, and refuses each
+    // one for a reason of its own.
     [TestCase(RpmbGetDeviceInformation, TeeReturnCode.ItemNotFound)]
     [TestCase(RpmbUnknownRequest, TeeReturnCode.BadParameters)]
     public async Task RpcRpmb_RequestInSharedMemory_IsReadAndRefused(uint request, TeeReturnCode answer)
     {
-        (string output, RecordedRpc[] rpcs) = await CallAsync(RpcApplication.Manifest.Uuid, RpcApplication.RequestRpmb, request, 0);
+        (string output, RecordedRpc[] rpcs) =
+            await CallAsync(RpcApplication.Manifest.Uuid, RpcApplication.RequestRpmb, request, 0);
 
         Assert.That(output, Does.Contain($"value: {request:x} {(uint)answer:x}"));
         Assert.That(rpcs, Is.EqualTo([Allocated, Allocated, new(OpTeeRpc.Rpmb, answer), Freed, Freed]));
@@ -53,7 +57,8 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     [Test]
     public async Task RpcGetTime_UnknownToUBoot_ReturnsNotImplemented()
     {
-        (string output, RecordedRpc[] rpcs) = await CallAsync(RpcApplication.Manifest.Uuid, RpcApplication.GetTime, 0, 0);
+        (string output, RecordedRpc[] rpcs) =
+            await CallAsync(RpcApplication.Manifest.Uuid, RpcApplication.GetTime, 0, 0);
 
         Assert.That(output, Does.Contain($"value: 0 {(uint)TeeReturnCode.NotImplemented:x}"));
         Assert.That(rpcs, Is.EqualTo([new RecordedRpc(OpTeeRpc.GetTime, TeeReturnCode.NotImplemented)]));

@@ -22,12 +22,14 @@ internal sealed class XtestRunTests
 
     private static readonly string[] Ids = ["1020", "1027", "4007_rsa"];
 
-    private static readonly XtestOutcome[] Outcomes = [XtestOutcome.Passed, XtestOutcome.Failed, XtestOutcome.Unfinished];
+    private static readonly XtestOutcome[] Outcomes =
+        [XtestOutcome.Passed, XtestOutcome.Failed, XtestOutcome.Unfinished];
 
     [Test]
     public void Read_OutputOfAnInterruptedRun_FindsCasesAndTheirOutcome()
     {
-        var run = XtestRun.Read([.. Output.Select((text, second) => new OutputLine(TimeSpan.FromSeconds(second), text))], "too late");
+        var run = XtestRun.Read(
+            [.. Output.Select((text, second) => new OutputLine(TimeSpan.FromSeconds(second), text))], "too late");
 
         Assert.That(run.Interruption, Is.EqualTo("too late"));
         Assert.That(run.Cases.Select(one => one.Id), Is.EqualTo(Ids));

@@ -48,7 +48,8 @@ public sealed class Guest : IAsyncDisposable
             Task first = await Task.WhenAny(ready, exit, Task.Delay(Deadlines.Scale(Boots)));
             if (first == exit)
             {
-                throw new MachineFailedException($"the VMM ended before the guest was there: {await exit}\n{machine.Logs()}");
+                throw new MachineFailedException(
+                    $"the VMM ended before the guest was there: {await exit}\n{machine.Logs()}");
             }
 
             await console.WaitForAsync(ready, TimeSpan.Zero);
@@ -66,7 +67,8 @@ public sealed class Guest : IAsyncDisposable
     /// <summary>The command that runs the VMM.</summary>
     /// <param name="number">Which of the machine's lines the console has.</param>
     /// <param name="options">How the guest is to be.</param>
-    /// <returns>A command of the host's shell, which ends with the VMM and has its exit status and its messages.</returns>
+    /// <returns>A command of the host's shell, which ends with the VMM and has its exit
+    /// status and its messages.</returns>
     public static string CommandOf(int number, GuestOptions options) => $"""
         on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {options.Wrapper} {MachineFiles.Vmm} \
           --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {MachineFiles.Initramfs(options.Kernel)} \
@@ -87,7 +89,8 @@ public sealed class Guest : IAsyncDisposable
     /// <param name="script">The script.</param>
     /// <param name="seconds">How long it may take on an idle computer.</param>
     /// <returns>How it ended.</returns>
-    public Task<CommandResult> RunAsync(string script, int seconds = 60) => Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
+    public Task<CommandResult> RunAsync(string script, int seconds = 60) =>
+        Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
     /// <summary>Does something that makes the guest start anew, and waits until it has.</summary>
     /// <param name="script">What it does, such as <c>reboot -f</c>.</param>
@@ -141,7 +144,8 @@ public sealed class Guest : IAsyncDisposable
         }
         catch (TimeoutException exception)
         {
-            throw new MachineFailedException($"the VMM did not end within {Deadlines.Scale(Ends).TotalSeconds:0} s\n{_machine.Logs()}", exception);
+            throw new MachineFailedException(
+                $"the VMM did not end within {Deadlines.Scale(Ends).TotalSeconds:0} s\n{_machine.Logs()}", exception);
         }
     }
 

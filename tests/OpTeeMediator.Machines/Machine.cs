@@ -5,7 +5,8 @@ using OpTeeMediator.Machines.Agents;
 
 namespace OpTeeMediator.Machines;
 
-/// <summary>The emulated arm64 machine with KVM, and with TrustZone unless told otherwise: booted, asked to run commands, and switched off.</summary>
+/// <summary>The emulated arm64 machine with KVM, and with TrustZone unless told otherwise: booted, asked to run
+/// commands, and switched off.</summary>
 public sealed class Machine : IAsyncDisposable
 {
     private const int TailLength = 4000;
@@ -88,7 +89,8 @@ public sealed class Machine : IAsyncDisposable
     /// <param name="script">The script.</param>
     /// <param name="seconds">How long it may take on an idle computer.</param>
     /// <returns>How it ended.</returns>
-    public Task<CommandResult> RunAsync(string script, int seconds = 60) => Host.RunAsync(script, TimeSpan.FromSeconds(seconds));
+    public Task<CommandResult> RunAsync(string script, int seconds = 60) =>
+        Host.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
     /// <summary>Notes the version of a guest's Linux.</summary>
     /// <param name="console">The guest's console.</param>
@@ -152,7 +154,8 @@ public sealed class Machine : IAsyncDisposable
         await _host.WaitForAsync(ready, TimeSpan.Zero);
     }
 
-    private Task<AgentLine> ConnectAsync(string name) => AgentLine.ConnectAsync(Path.Combine(_folder, name + ".sock"), _process, Logs);
+    private Task<AgentLine> ConnectAsync(string name) =>
+        AgentLine.ConnectAsync(Path.Combine(_folder, name + ".sock"), _process, Logs);
 
     private string Tail(string name)
     {
@@ -162,7 +165,8 @@ public sealed class Machine : IAsyncDisposable
             return "";
         }
 
-        using var reader = new StreamReader(new FileStream(file.FullName, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        using var reader =
+            new StreamReader(new FileStream(file.FullName, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
         reader.BaseStream.Seek(-Math.Min(TailLength, file.Length), SeekOrigin.End);
         return $"--- {name}.log\n{reader.ReadToEnd()}";
     }

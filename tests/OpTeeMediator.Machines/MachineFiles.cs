@@ -9,7 +9,8 @@ public static class MachineFiles
     // Publishing the VMM takes most of it.
     private static readonly TimeSpan Builds = TimeSpan.FromMinutes(5);
 
-    /// <summary>Makes the disk, and before it the images of the machines. Does nothing if <c>tests/run</c> has done so.</summary>
+    /// <summary>Makes the disk, and before it the images of the machines. Does nothing if
+    /// <c>tests/run</c> has done so.</summary>
     /// <returns>The disk, for <see cref="MachineOptions.Disk"/>.</returns>
     public static async Task<string> BuildAsync()
     {
@@ -18,7 +19,8 @@ public static class MachineFiles
             return disk;
         }
 
-        string image = Path.Combine(MachineScripts.Repository, "artifacts", "machine-files", MachineScripts.Suite + ".img");
+        string image =
+            Path.Combine(MachineScripts.Repository, "artifacts", "machine-files", MachineScripts.Suite + ".img");
         await MachineScripts.BuildAsync();
         await MachineScripts.RunAsync(Deadlines.Scale(Builds), "files", image);
         return image;

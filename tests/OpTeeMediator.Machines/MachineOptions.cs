@@ -3,7 +3,8 @@ namespace OpTeeMediator.Machines;
 /// <summary>How the machine is to be.</summary>
 public sealed record MachineOptions
 {
-    /// <summary>The disk that the machine has on /files, from <see cref="MachineFiles"/>; none by default. What the machine writes is lost with it.</summary>
+    /// <summary>The disk that the machine has on /files, from <see cref="MachineFiles"/>; none by default. What the
+    /// machine writes is lost with it.</summary>
     public string? Disk { get; init; }
 
     /// <summary>Whether it has TrustZone and a real OP-TEE in it; a machine without has no EL3.</summary>

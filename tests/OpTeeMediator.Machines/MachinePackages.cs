@@ -27,7 +27,8 @@ public sealed partial class MachinePackages
     {
         string[] folders = await MachineScripts.BuildAsync("packages");
         string[] lines = await File.ReadAllLinesAsync(Path.Combine(folders[0], "versions"));
-        return new MachinePackages(lines.Select(line => line.Split(' ')).ToDictionary(words => words[0], words => words[1]));
+        return new MachinePackages(lines.Select(line => line.Split(' '))
+            .ToDictionary(words => words[0], words => words[1]));
     }
 
     /// <summary>The upstream part of a package's version.</summary>

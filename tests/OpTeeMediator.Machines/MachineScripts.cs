@@ -16,7 +16,8 @@ public static class MachineScripts
     public static string Repository => Path.GetFullPath(Path.Combine(Folder, "..", ".."));
 
     /// <summary>The Debian suite that Linux, OP-TEE and what belongs to it come from: OPTEE_MEDIATOR_SUITE.</summary>
-    public static string Suite { get; } = Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_SUITE") is { Length: > 0 } suite ? suite : "trixie";
+    public static string Suite { get; } =
+        Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_SUITE") is { Length: > 0 } suite ? suite : "trixie";
 
     /// <summary>Builds images of the machines, or finds them in the cache.</summary>
     /// <param name="artefacts">What <c>build</c> calls them; all if none.</param>
@@ -57,12 +58,14 @@ public static class MachineScripts
         catch (OperationCanceledException exception)
         {
             process.Kill(entireProcessTree: true);
-            throw new MachineFailedException($"{program} {string.Join(' ', arguments)} did not end within {timeout.TotalSeconds} s", exception);
+            throw new MachineFailedException(
+                $"{program} {string.Join(' ', arguments)} did not end within {timeout.TotalSeconds} s", exception);
         }
 
         return process.ExitCode == 0
             ? (await output).Split('\n', StringSplitOptions.RemoveEmptyEntries)
-            : throw new MachineFailedException($"{program} {string.Join(' ', arguments)}: exit status {process.ExitCode}\n{await error}");
+            : throw new MachineFailedException(
+                $"{program} {string.Join(' ', arguments)}: exit status {process.ExitCode}\n{await error}");
     }
 
     private static string FindRepository()

@@ -41,7 +41,8 @@ await using (Machine machine = await Machine.BootAsync(new MachineOptions { Disk
 async Task AddAsync(string name, AgentLine line, IReadOnlyDictionary<string, string> expected)
 {
     Console.Error.WriteLine($"--- {name}");
-    columns.Add(new ParityColumn(name, await XtestRun.RunAsync(line, limit, text => Console.Error.WriteLine(text.Text), args), expected));
+    columns.Add(new ParityColumn(name,
+        await XtestRun.RunAsync(line, limit, text => Console.Error.WriteLine(text.Text), args), expected));
 }
 
 var report = new ParityReport(columns);
@@ -53,7 +54,8 @@ foreach (ParityColumn column in columns.Where(column => column.Run.Interruption 
 
 if (output is not null)
 {
-    string cases = args.Length == 0 ? "The whole regression suite" : $"Cases {string.Join(", ", args)} of the regression suite";
+    string cases = args.Length == 0 ? "The whole regression suite"
+        : $"Cases {string.Join(", ", args)} of the regression suite";
     MachinePackages packages = await MachinePackages.ReadAsync();
     string introduction = $"""
         {cases} of OP-TEE's xtest {packages.Xtest} at level 0, on emulated machines (`tests/machines/parity`, which wrote this file), {DateTime.UtcNow:yyyy-MM-dd}: first on

@@ -33,10 +33,12 @@ public sealed class FakeDriver
 
     public IGuestMemory Memory { get; }
 
-    /// <summary>The call by which messages are sent; CALL_WITH_REGD_ARG needs <see cref="RegisterMessagePage"/> first.</summary>
+    /// <summary>The call by which messages are sent; CALL_WITH_REGD_ARG needs
+    /// <see cref="RegisterMessagePage"/> first.</summary>
     public uint Conduit { get; set; } = OpTeeSmc.CallWithRpcArgument;
 
-    /// <summary>The cookie of the one page for RPC messages; <see langword="null"/> for a new page each time, with a cookie that follows from its address.</summary>
+    /// <summary>The cookie of the one page for RPC messages; <see langword="null"/> for a new page each time, with a
+    /// cookie that follows from its address.</summary>
     public ulong? RpcCookie { get; set; }
 
     /// <summary>How many times a call came back with FOREIGN_INTR and was resumed.</summary>
@@ -95,7 +97,8 @@ public sealed class FakeDriver
         }
     }
 
-    /// <summary>Registers the page of messages, as the driver does with RPC_ARG, and sends by CALL_WITH_REGD_ARG from then on.</summary>
+    /// <summary>Registers the page of messages, as the driver does with RPC_ARG, and sends by
+    /// CALL_WITH_REGD_ARG from then on.</summary>
     public uint RegisterMessagePage()
     {
         ulong page = MessagePage;
@@ -106,18 +109,21 @@ public sealed class FakeDriver
 
     /// <summary>REGISTER_SHM.</summary>
     public GuestMessage Register(ReadOnlySpan<ulong> pages, ulong pageOffset, ulong size, ulong cookie) =>
-        SendPrivately(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(WritePageList(pages) | pageOffset, size, cookie)));
+        SendPrivately(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+            GuestParameter.PageList(WritePageList(pages) | pageOffset, size, cookie)));
 
     /// <summary>UNREGISTER_SHM.</summary>
     public GuestMessage Unregister(ulong cookie) =>
-        SendPrivately(new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, cookie)));
+        SendPrivately(
+            new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, cookie)));
 
     /// <summary>OPEN_SESSION with public login.</summary>
     public GuestMessage OpenSession(Guid application, params ReadOnlySpan<GuestParameter> parameters) =>
         Send(Opening(application, default, 0, parameters));
 
     /// <summary>The message of an OPEN_SESSION.</summary>
-    public static GuestMessage Opening(Guid application, Guid client, uint login, params ReadOnlySpan<GuestParameter> parameters)
+    public static GuestMessage Opening(
+        Guid application, Guid client, uint login, params ReadOnlySpan<GuestParameter> parameters)
     {
         Span<byte> uuid = stackalloc byte[16];
         Span<byte> clientUuid = stackalloc byte[16];
@@ -126,8 +132,10 @@ public sealed class FakeDriver
         return new GuestMessage(
             OpTeeMessage.CommandOpenSession,
             [
-                GuestParameter.Meta(BinaryPrimitives.ReadUInt64LittleEndian(uuid), BinaryPrimitives.ReadUInt64LittleEndian(uuid[8..]), 0),
-                GuestParameter.Meta(BinaryPrimitives.ReadUInt64LittleEndian(clientUuid), BinaryPrimitives.ReadUInt64LittleEndian(clientUuid[8..]), login),
+                GuestParameter.Meta(BinaryPrimitives.ReadUInt64LittleEndian(uuid),
+                    BinaryPrimitives.ReadUInt64LittleEndian(uuid[8..]), 0),
+                GuestParameter.Meta(BinaryPrimitives.ReadUInt64LittleEndian(clientUuid),
+                    BinaryPrimitives.ReadUInt64LittleEndian(clientUuid[8..]), login),
                 .. parameters,
             ]);
     }
@@ -137,7 +145,8 @@ public sealed class FakeDriver
         Send(new GuestMessage(OpTeeMessage.CommandInvoke, [.. parameters]) { Session = session, Function = function });
 
     /// <summary>CLOSE_SESSION.</summary>
-    public GuestMessage CloseSession(uint session) => Send(new GuestMessage(OpTeeMessage.CommandCloseSession) { Session = session });
+    public GuestMessage CloseSession(uint session) =>
+        Send(new GuestMessage(OpTeeMessage.CommandCloseSession) { Session = session });
 
     /// <summary>CANCEL.</summary>
     public GuestMessage Cancel(uint session, uint cancelId) =>
@@ -158,7 +167,8 @@ public sealed class FakeDriver
         return Finish(Start(message));
     }
 
-    /// <summary>Starts a call for a message in the message page and does not resume it; its RPC messages are found.</summary>
+    /// <summary>Starts a call for a message in the message page and does not resume it; its RPC
+    /// messages are found.</summary>
     public SmcRegisters Start(GuestMessage message)
     {
         WriteMessage(MessagePage, message);
@@ -166,8 +176,10 @@ public sealed class FakeDriver
         return Start(MessagePage, MessageCookie, 0);
     }
 
-    /// <summary>Starts a call for the message at an address (or, in registered memory, at an offset) and does not resume it.</summary>
-    public SmcRegisters Start(ulong address, ulong cookie, ulong offset) => Conduit == OpTeeSmc.CallWithRegisteredArgument
+    /// <summary>Starts a call for the message at an address (or, in registered memory, at an offset) and
+    /// does not resume it.</summary>
+    public SmcRegisters Start(ulong address, ulong cookie, ulong offset) =>
+        Conduit == OpTeeSmc.CallWithRegisteredArgument
         ? Call(Conduit, cookie >> 32, (uint)cookie, offset)
         : Call(Conduit, address >> 32, (uint)address);
 
@@ -224,7 +236,8 @@ public sealed class FakeDriver
     /// <summary>Memory for RPC messages that the TEE has, by cookie.</summary>
     public Dictionary<ulong, ulong> RpcMemory { get; } = [];
 
-    /// <summary>Where the RPC message of a return lies: behind the call's message, or in memory that the TEE asked for.</summary>
+    /// <summary>Where the RPC message of a return lies: behind the call's message, or in memory that
+    /// the TEE asked for.</summary>
     public ulong RpcPlace(in SmcRegisters registers) =>
         Conduit == OpTeeSmc.CallWithArgument ? RpcMemory[registers.Pair(1, 2)] : _rpcPlace;
 
@@ -233,7 +246,8 @@ public sealed class FakeDriver
     {
         ReadOnlySpan<uint> header =
         [
-            message.Command, message.Function, message.Session, message.CancelId, 0, message.ReturnCode, message.ReturnOrigin, (uint)message.Parameters.Length,
+            message.Command, message.Function, message.Session, message.CancelId, 0, message.ReturnCode,
+            message.ReturnOrigin, (uint)message.Parameters.Length,
         ];
         Write(address, header);
         Write<GuestParameter>(address + OpTeeMessage.HeaderSize, message.Parameters);

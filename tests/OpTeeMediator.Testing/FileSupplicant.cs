@@ -4,7 +4,8 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Testing;
 
-/// <summary>The file system of a guest's tee-supplicant, with the checks and answers of the real one: for <see cref="RpcServices.OnSupplicant"/>.</summary>
+/// <summary>The file system of a guest's tee-supplicant, with the checks and answers of the real one: for
+/// <see cref="RpcServices.OnSupplicant"/>.</summary>
 public sealed class FileSupplicant(RpcServices services, IGuestMemory memory)
 {
     private const uint Success = 0;
@@ -25,12 +26,14 @@ public sealed class FileSupplicant(RpcServices services, IGuestMemory memory)
     public GuestMessage Serve(GuestMessage message)
     {
         GuestParameter[] parameters = [.. message.Parameters];
-        return message with { ReturnCode = message.Command == OpTeeRpc.FileSystem ? Perform(parameters) : BadParameters, Parameters = parameters };
+        return message with { ReturnCode = message.Command == OpTeeRpc.FileSystem ? Perform(parameters)
+            : BadParameters, Parameters = parameters };
     }
 
     private uint Perform(GuestParameter[] parameters) => ((uint)parameters[0].A, parameters.Length) switch
     {
-        (OpTeeRpc.FileOpen, 3) => Files.TryGetValue(Name(parameters[1]), out List<byte>? file) ? Return(ref parameters[2], _descriptors, file) : ItemNotFound,
+        (OpTeeRpc.FileOpen, 3) => Files.TryGetValue(Name(parameters[1]), out List<byte>? file)
+            ? Return(ref parameters[2], _descriptors, file) : ItemNotFound,
         (OpTeeRpc.FileCreate, 3) => Return(ref parameters[2], _descriptors, Files[Name(parameters[1])] = []),
         (OpTeeRpc.FileClose, 1) => _descriptors.Remove(parameters[0].B) ? Success : BadParameters,
         (OpTeeRpc.FileRead, 2) => Read(parameters),
@@ -121,7 +124,8 @@ public sealed class FileSupplicant(RpcServices services, IGuestMemory memory)
     private uint OpenDirectory(GuestParameter[] parameters)
     {
         string prefix = Name(parameters[1]) + "/";
-        Queue<string> names = new(Files.Keys.Where(name => name.StartsWith(prefix, StringComparison.Ordinal)).Select(name => name[prefix.Length..]));
+        Queue<string> names = new(Files.Keys.Where(name => name.StartsWith(prefix, StringComparison.Ordinal))
+            .Select(name => name[prefix.Length..]));
         return names.Count == 0 ? ItemNotFound : Return(ref parameters[2], _directories, names);
     }
 

@@ -13,16 +13,21 @@ public readonly record struct GuestParameter(ulong Attributes, ulong A = 0, ulon
 
     public static GuestParameter ValueInOut(ulong a, ulong b) => new(OpTeeMessage.TypeValueInOut, a, b);
 
-    public static GuestParameter RegisteredIn(ulong offset, ulong size, ulong cookie) => new(OpTeeMessage.TypeRegisteredInput, offset, size, cookie);
+    public static GuestParameter RegisteredIn(ulong offset, ulong size, ulong cookie) =>
+        new(OpTeeMessage.TypeRegisteredInput, offset, size, cookie);
 
-    public static GuestParameter RegisteredOut(ulong offset, ulong size, ulong cookie) => new(OpTeeMessage.TypeRegisteredOutput, offset, size, cookie);
+    public static GuestParameter RegisteredOut(ulong offset, ulong size, ulong cookie) =>
+        new(OpTeeMessage.TypeRegisteredOutput, offset, size, cookie);
 
-    public static GuestParameter RegisteredInOut(ulong offset, ulong size, ulong cookie) => new(OpTeeMessage.TypeRegisteredInOut, offset, size, cookie);
+    public static GuestParameter RegisteredInOut(ulong offset, ulong size, ulong cookie) =>
+        new(OpTeeMessage.TypeRegisteredInOut, offset, size, cookie);
 
-    public static GuestParameter Temporary(uint type, ulong pointer, ulong size, ulong cookie) => new(type, pointer, size, cookie);
+    public static GuestParameter Temporary(uint type, ulong pointer, ulong size, ulong cookie) =>
+        new(type, pointer, size, cookie);
 
     public static GuestParameter PageList(ulong pointer, ulong size, ulong cookie) =>
         new(OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous, pointer, size, cookie);
 
-    public static GuestParameter Meta(ulong a, ulong b, ulong c) => new(OpTeeMessage.TypeValueInput | OpTeeMessage.AttributeMeta, a, b, c);
+    public static GuestParameter Meta(ulong a, ulong b, ulong c) =>
+        new(OpTeeMessage.TypeValueInput | OpTeeMessage.AttributeMeta, a, b, c);
 }

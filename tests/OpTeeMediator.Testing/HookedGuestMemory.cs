@@ -2,7 +2,8 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Testing;
 
-/// <summary>Guest memory that lets a test act before and after each access: another vCPU that writes meanwhile, or a VMM that fails.</summary>
+/// <summary>Guest memory that lets a test act before and after each access: another vCPU that writes meanwhile,
+/// or a VMM that fails.</summary>
 public sealed class HookedGuestMemory(IMappedGuestMemory inner) : IMappedGuestMemory
 {
     private int _accesses;

@@ -2,7 +2,8 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Testing;
 
-/// <summary>What a guest's kernel and supplicant answer to RPCs: memory, time, and a record of what was asked.</summary>
+/// <summary>What a guest's kernel and supplicant answer to RPCs: memory, time, and a record
+/// of what was asked.</summary>
 public sealed class RpcServices(FakeDriver driver)
 {
     private const uint Success = 0;
@@ -26,8 +27,10 @@ public sealed class RpcServices(FakeDriver driver)
         return message.Command switch
         {
             OpTeeRpc.AllocateSharedMemory => Allocate(message),
-            OpTeeRpc.FreeSharedMemory => Memory.Remove(message.Parameters[0].B) ? message with { ReturnCode = Success } : message with { ReturnCode = NotSupported },
-            OpTeeRpc.GetTime => message with { ReturnCode = Success, Parameters = [message.Parameters[0] with { A = 1_000_000_000, B = 5_000_000 }] },
+            OpTeeRpc.FreeSharedMemory => Memory.Remove(message.Parameters[0].B) ? message with { ReturnCode = Success }
+                : message with { ReturnCode = NotSupported },
+            OpTeeRpc.GetTime => message with { ReturnCode = Success,
+                Parameters = [message.Parameters[0] with { A = 1_000_000_000, B = 5_000_000 }] },
             OpTeeRpc.Suspend or OpTeeRpc.Notification => message with { ReturnCode = Success },
             _ => OnSupplicant is null ? message with { ReturnCode = NotSupported } : OnSupplicant(message),
         };
@@ -39,6 +42,7 @@ public sealed class RpcServices(FakeDriver driver)
         ulong[] pages = driver.AllocatePages((size + OpTeeMessage.PageSize - 1) / OpTeeMessage.PageSize, 2);
         ulong cookie = FirstCookie + (ulong)Memory.Count;
         Memory.Add(cookie, pages);
-        return message with { ReturnCode = Success, Parameters = [GuestParameter.PageList(driver.WritePageList(pages), (ulong)size, cookie)] };
+        return message with { ReturnCode = Success,
+            Parameters = [GuestParameter.PageList(driver.WritePageList(pages), (ulong)size, cookie)] };
     }
 }

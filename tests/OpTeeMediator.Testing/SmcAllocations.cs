@@ -10,7 +10,8 @@ public static class SmcAllocations
     /// <summary>Makes calls 500 times over.</summary>
     /// <param name="handler">Who answers them.</param>
     /// <param name="calls">Identifier, X1 and X2 of each.</param>
-    /// <param name="x3">X3 of the first; each further call gets the one before's, so that a resume finds its call.</param>
+    /// <param name="x3">X3 of the first; each further call gets the one before's, so that a
+    /// resume finds its call.</param>
     /// <returns>The bytes that were allocated.</returns>
     public static long Measure(ISmcHandler handler, ulong[] calls, ulong x3)
     {

@@ -29,7 +29,8 @@ internal static class BudgetCheck
             using Scenario? own = subject.CreateReference?.Invoke();
             Scenario reference = own ?? floor;
             int referenceOperations = own is null ? Measurement.CopyOperations : subject.Operations;
-            Measurement measured = Measurement.Take(scenario, subject.Operations, reference, referenceOperations, Rounds);
+            Measurement measured =
+                Measurement.Take(scenario, subject.Operations, reference, referenceOperations, Rounds);
             if (IsBroken(measured, budget))
             {
                 measured = Measurement.Take(scenario, subject.Operations, reference, referenceOperations, MoreRounds);
@@ -48,17 +49,21 @@ internal static class BudgetCheck
         return broken;
     }
 
-    // The collector's and the compiler's own threads allocate a little now and then: less than a byte per operation is theirs.
+    // The collector's and the compiler's own threads allocate a little now and then: less than a
+    // byte per operation is theirs.
     private static bool IsBroken(Measurement measured, Budget budget) =>
         measured.BytesPerThousand / 1000 > budget.BytesPerOperation || measured.Ratio > budget.Ratio * Tolerance;
 
     private static void ReportFloor(TextWriter output, PageCopy floor)
     {
-        Measurement copy = Measurement.Take(floor, Measurement.CopyOperations, floor, Measurement.CopyOperations, Rounds);
-        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"floor: a copy of 4 KiB, {copy.Nanoseconds:f1} ns"));
+        Measurement copy =
+            Measurement.Take(floor, Measurement.CopyOperations, floor, Measurement.CopyOperations, Rounds);
+        output.WriteLine(
+            string.Create(CultureInfo.InvariantCulture, $"floor: a copy of 4 KiB, {copy.Nanoseconds:f1} ns"));
     }
 
-    /// <summary>A call to the guest and its answer alone: what a command costs more with one of them, and with each further.</summary>
+    /// <summary>A call to the guest and its answer alone: what a command costs more with one of them, and
+    /// with each further.</summary>
     private static void ReportRpc(TextWriter output, PageCopy floor)
     {
         const int Operations = 200;
@@ -106,6 +111,7 @@ internal static class BudgetCheck
         }
 
         output.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"two threads on one VM: {2 * Measurement.Median(single) / Measurement.Median(both):f2} times one"));
+            CultureInfo.InvariantCulture,
+            $"two threads on one VM: {2 * Measurement.Median(single) / Measurement.Median(both):f2} times one"));
     }
 }

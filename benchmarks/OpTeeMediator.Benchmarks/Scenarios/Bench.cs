@@ -22,7 +22,8 @@ public sealed class Bench : IDisposable
         Drivers = new FakeDriver[drivers];
         for (int index = 0; index < drivers; index++)
         {
-            Drivers[index] = new FakeDriver(Guest, _memory, new GuestRange(RamStart + ((ulong)index * DriverPages), DriverPages));
+            Drivers[index] =
+                new FakeDriver(Guest, _memory, new GuestRange(RamStart + ((ulong)index * DriverPages), DriverPages));
         }
     }
 

@@ -27,7 +27,8 @@ public sealed class Invoke : Scenario
             GuestMessage opened = driver.OpenSession(Application);
             Check(opened.ReturnCode);
             driver.WriteMessage(
-                driver.MessagePage, new GuestMessage(OpTeeMessage.CommandInvoke, parameters(driver, index)) { Session = opened.Session, Function = 7 });
+                driver.MessagePage, new GuestMessage(OpTeeMessage.CommandInvoke,
+                    parameters(driver, index)) { Session = opened.Session, Function = 7 });
             _calls[index] = Bench.Registers(OpTeeSmc.CallWithRegisteredArgument, cookie, 0);
         }
     }
@@ -36,14 +37,17 @@ public sealed class Invoke : Scenario
     public static Invoke WithValues(int threads) => new(new ScriptedBackend(), threads, (_, _) => Values);
 
     /// <summary>Four values to an application that runs on a prepared thread: the way there and back.</summary>
-    public static Invoke OnWorker() => new(new ScriptedBackend { Execution = TeeExecution.Worker }, 1, (_, _) => Values);
+    public static Invoke OnWorker() =>
+        new(new ScriptedBackend { Execution = TeeExecution.Worker }, 1, (_, _) => Values);
 
     /// <summary>No parameters, and an application that calls the guest a number of times.</summary>
     public static Invoke WithRpc(int times) =>
-        new(new ScriptedBackend { OnInvoke = times == 0 ? null : request => CallGuestAsync(request, times) }, 1, (_, _) => []);
+        new(new ScriptedBackend { OnInvoke = times == 0 ? null : request => CallGuestAsync(request, times) }, 1,
+            (_, _) => []);
 
     /// <summary>Four references to four of the registered buffers, four pages each; four buffers at least.</summary>
-    public static Invoke WithMemory(int registered) => new(new ScriptedBackend(), 1, (driver, _) => References(driver, registered));
+    public static Invoke WithMemory(int registered) =>
+        new(new ScriptedBackend(), 1, (driver, _) => References(driver, registered));
 
     public override void Run(int operations)
     {
@@ -75,7 +79,8 @@ public sealed class Invoke : Scenario
     }
 
     private static GuestParameter[] Values =>
-        [GuestParameter.ValueInOut(1, 2), GuestParameter.ValueInOut(3, 4), GuestParameter.ValueInOut(5, 6), GuestParameter.ValueInOut(7, 8)];
+        [GuestParameter.ValueInOut(1, 2), GuestParameter.ValueInOut(3, 4), GuestParameter.ValueInOut(5, 6),
+            GuestParameter.ValueInOut(7, 8)];
 
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     private static async ValueTask<TeeResult> CallGuestAsync(TeeRequest request, int times)

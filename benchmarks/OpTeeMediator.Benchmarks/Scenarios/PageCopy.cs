@@ -4,9 +4,8 @@ using System.Runtime.InteropServices;
 namespace OpTeeMediator.Benchmarks.Scenarios;
 
 /// <summary>The floor: a copy of 4 KiB, from one page to another.</summary>
-/// <remarks>
-/// Both pages begin at the same offset of their pages, at a distance of eight: a copy whose ends collide in the low 12 bits of their addresses is
-/// several times slower, and without control that would be decided by chance.
+/// <remarks> Both pages begin at the same offset of their pages, at a distance of eight: a copy whose ends collide in
+/// the low 12 bits of their addresses is several times slower, and without control that would be decided by chance.
 /// </remarks>
 public sealed unsafe class PageCopy : Scenario
 {
@@ -22,7 +21,8 @@ public sealed unsafe class PageCopy : Scenario
     {
         for (int count = 0; count < operations; count++)
         {
-            // The destination is 64 bytes off the source's offset, so that loads never wait for stores of the same low address bits.
+            // The destination is 64 bytes off the source's offset, so that loads never wait for stores
+            // of the same low address bits.
             new ReadOnlySpan<byte>(_pages, PageSize).CopyTo(new Span<byte>(_pages + Distance + 64, PageSize));
         }
     }

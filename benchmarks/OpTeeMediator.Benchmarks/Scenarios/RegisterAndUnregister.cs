@@ -18,18 +18,21 @@ public sealed class RegisterAndUnregister : Scenario
         FakeDriver driver = _bench.Drivers[0];
         for (int index = 0; index < others; index++)
         {
-            _ = driver.Register([driver.AllocatePage()], 0, OpTeeMessage.PageSize, 0xffff_0000_1000_0000 + ((ulong)index * 0x60));
+            _ = driver.Register([driver.AllocatePage()], 0, OpTeeMessage.PageSize,
+                0xffff_0000_1000_0000 + ((ulong)index * 0x60));
         }
 
         ulong list = driver.WritePageList(driver.AllocatePages(pages, 2));
         ulong message = driver.AllocatePage();
         driver.WriteMessage(
             message,
-            new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, (ulong)pages * OpTeeMessage.PageSize, Cookie)));
+            new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                GuestParameter.PageList(list, (ulong)pages * OpTeeMessage.PageSize, Cookie)));
         _register = Bench.Registers(OpTeeSmc.CallWithRpcArgument, message, 0);
         message = driver.AllocatePage();
         driver.WriteMessage(
-            message, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
+            message, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory,
+                GuestParameter.RegisteredIn(0, 0, Cookie)));
         _unregister = Bench.Registers(OpTeeSmc.CallWithRpcArgument, message, 0);
         Run(1);
         int held = _bench.Guest.Status.Buffers;

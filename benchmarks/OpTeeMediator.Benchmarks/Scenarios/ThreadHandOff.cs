@@ -1,6 +1,7 @@
 namespace OpTeeMediator.Benchmarks.Scenarios;
 
-/// <summary>A hand-off to another thread and back with events alone: what a hand-off costs at least on this computer, as busy as it is.</summary>
+/// <summary>A hand-off to another thread and back with events alone: what a hand-off costs at least on this
+/// computer, as busy as it is.</summary>
 public sealed class ThreadHandOff : Scenario
 {
     private readonly ManualResetEventSlim _asked = new(false);

@@ -5,7 +5,8 @@ using System.Text;
 
 namespace OpTeeMediator.Machines.Agents;
 
-/// <summary>A line to an agent, which runs commands on the host or in a guest. The protocol is described in tests/machines/README.md.</summary>
+/// <summary>A line to an agent, which runs commands on the host or in a guest. The protocol is described in
+/// tests/machines/README.md.</summary>
 /// <remarks>Thread-safe; commands run side by side.</remarks>
 public sealed class AgentLine : IAsyncDisposable
 {
@@ -56,7 +57,8 @@ public sealed class AgentLine : IAsyncDisposable
         }
         catch (TimeoutException exception)
         {
-            throw new MachineFailedException($"{Name}: no agent answered within {timeout.TotalSeconds:0} s\n{_logs()}", exception);
+            throw new MachineFailedException(
+                $"{Name}: no agent answered within {timeout.TotalSeconds:0} s\n{_logs()}", exception);
         }
     }
 
@@ -84,12 +86,14 @@ public sealed class AgentLine : IAsyncDisposable
         }
         catch (TimeoutException exception)
         {
-            string message = $"{Name}: not finished within {timeout.TotalSeconds:0} s: {script}\n{command.Tail()}\n{_logs()}";
+            string message =
+                $"{Name}: not finished within {timeout.TotalSeconds:0} s: {script}\n{command.Tail()}\n{_logs()}";
             throw new MachineFailedException(message, exception);
         }
         catch (IOException exception)
         {
-            throw new MachineFailedException($"{Name}: the machine went away during: {script}\n{command.Tail()}\n{_logs()}", exception);
+            throw new MachineFailedException(
+                $"{Name}: the machine went away during: {script}\n{command.Tail()}\n{_logs()}", exception);
         }
         finally
         {

@@ -36,7 +36,8 @@ internal static class LineSocket
 
                 if (Stopwatch.GetElapsedTime(start) > limit)
                 {
-                    throw new MachineFailedException($"cannot connect to {path} within {limit.TotalSeconds:0} s\n{logs()}", exception);
+                    throw new MachineFailedException(
+                        $"cannot connect to {path} within {limit.TotalSeconds:0} s\n{logs()}", exception);
                 }
             }
 

@@ -1,6 +1,7 @@
 namespace OpTeeMediator.Machines.Agents;
 
-/// <summary>A machine, or something on it, did not do in time what it was asked for. The message has the ends of the logs.</summary>
+/// <summary>A machine, or something on it, did not do in time what it was asked for. The message has
+/// the ends of the logs.</summary>
 public sealed class MachineFailedException : Exception
 {
     public MachineFailedException()

@@ -10,7 +10,8 @@ internal sealed class RunningCommand(Action<OutputLine> observe)
 
     private readonly Stopwatch _watch = Stopwatch.StartNew();
     private readonly List<OutputLine> _lines = [];
-    private readonly TaskCompletionSource<CommandResult> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<CommandResult> _result =
+        new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Completes when the command has ended, or fails with the machine.</summary>
     public Task<CommandResult> Result => _result.Task;
@@ -31,7 +32,8 @@ internal sealed class RunningCommand(Action<OutputLine> observe)
                 return false;
             }
 
-            int status = int.TryParse(text, out int number) ? number : throw new FormatException($"expected an exit status, found '{text}'");
+            int status = int.TryParse(text, out int number) ? number
+                : throw new FormatException($"expected an exit status, found '{text}'");
             return _result.TrySetResult(new CommandResult(status, [.. _lines], _watch.Elapsed));
         }
     }

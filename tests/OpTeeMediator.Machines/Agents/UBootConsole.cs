@@ -47,7 +47,8 @@ public sealed class UBootConsole : IDisposable
 
     /// <summary>Runs a command to its end.</summary>
     /// <param name="command">One line.</param>
-    /// <returns>What it printed, without the last end of line, or a failure with the ends of the logs if it takes too long.</returns>
+    /// <returns>What it printed, without the last end of line, or a failure with the ends of the logs if
+    /// it takes too long.</returns>
     public async Task<string> RunAsync(string command)
     {
         await SendAsync(command);
@@ -88,7 +89,8 @@ public sealed class UBootConsole : IDisposable
         }
         catch (OperationCanceledException exception)
         {
-            throw new MachineFailedException($"U-Boot printed no prompt within {timeout.TotalSeconds} s: {what}\n{text}\n{_logs()}", exception);
+            throw new MachineFailedException(
+                $"U-Boot printed no prompt within {timeout.TotalSeconds} s: {what}\n{text}\n{_logs()}", exception);
         }
     }
 }

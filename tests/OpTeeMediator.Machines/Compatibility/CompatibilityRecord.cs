@@ -16,7 +16,8 @@ public sealed record CompatibilityRecord(
     private const string Extension = ".json";
 
     /// <summary>Where a run of the tests collects records; <see langword="null"/> if it does not.</summary>
-    public static string? Folder { get; } = Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_RECORDS") is { Length: > 0 } folder ? folder : null;
+    public static string? Folder { get; } =
+        Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_RECORDS") is { Length: > 0 } folder ? folder : null;
 
     /// <summary>Keeps the record for the report.</summary>
     /// <returns>A task.</returns>
@@ -24,7 +25,8 @@ public sealed record CompatibilityRecord(
     {
         if (Folder is not null)
         {
-            await File.WriteAllTextAsync(Path.Combine(Folder, Guid.NewGuid().ToString("n") + Extension), JsonSerializer.Serialize(this));
+            await File.WriteAllTextAsync(Path.Combine(Folder, Guid.NewGuid().ToString("n") + Extension),
+                JsonSerializer.Serialize(this));
         }
     }
 
@@ -32,5 +34,6 @@ public sealed record CompatibilityRecord(
     /// <param name="folder">Where.</param>
     /// <returns>The records.</returns>
     public static IReadOnlyList<CompatibilityRecord> ReadAll(string folder) =>
-        [.. Directory.EnumerateFiles(folder, "*" + Extension).Select(path => JsonSerializer.Deserialize<CompatibilityRecord>(File.ReadAllText(path))!)];
+        [.. Directory.EnumerateFiles(folder, "*" + Extension)
+            .Select(path => JsonSerializer.Deserialize<CompatibilityRecord>(File.ReadAllText(path))!)];
 }

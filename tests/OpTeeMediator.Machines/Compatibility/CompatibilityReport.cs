@@ -23,7 +23,8 @@ public sealed class CompatibilityReport(IReadOnlyList<CompatibilityRecord> recor
             .OrderBy(group => group.Key.Subject, StringComparer.Ordinal)
             .ThenBy(group => group.Key.Clients, StringComparer.Ordinal))
         {
-            IEnumerable<string> guests = group.SelectMany(record => record.Guests).Distinct().Order(StringComparer.Ordinal);
+            IEnumerable<string> guests = group.SelectMany(record => record.Guests).Distinct()
+                .Order(StringComparer.Ordinal);
             text.AppendLine(CultureInfo.InvariantCulture,
                 $"| {group.Key.Subject} | {OrNone(group.Key.Host)} | {OrNone(string.Join(", ", guests))} | {OrNone(group.Key.OpTee)} | {OrNone(group.Key.Clients)} | {Result(group)} |");
         }

@@ -16,7 +16,8 @@ public sealed partial record RegisterAccesses(int Calls, double ReadsPerCall, do
     {
         Match match = Summary().Match(messages);
         return match.Success
-            ? new RegisterAccesses(int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture), Number(match.Groups[2]), Number(match.Groups[3]))
+            ? new RegisterAccesses(int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture),
+                Number(match.Groups[2]), Number(match.Groups[3]))
             : throw new FormatException($"expected the VMM's account of its guest's calls, found: {messages}");
     }
 

@@ -2,7 +2,8 @@ using System.Globalization;
 
 namespace OpTeeMediator.Machines.Measurements;
 
-/// <summary>What the program round-trips measured: for each kind of call its fastest and its median time in microseconds.</summary>
+/// <summary>What the program round-trips measured: for each kind of call its fastest and its median
+/// time in microseconds.</summary>
 public sealed class RoundTripTimes
 {
     private readonly Dictionary<string, (double Fastest, double Median)> _times;
@@ -22,7 +23,8 @@ public sealed class RoundTripTimes
     /// <returns>The lower times of both.</returns>
     public RoundTripTimes Best(RoundTripTimes other) => new(_times.ToDictionary(
         one => one.Key,
-        one => (Math.Min(one.Value.Fastest, other._times[one.Key].Fastest), Math.Min(one.Value.Median, other._times[one.Key].Median))));
+        one => (Math.Min(one.Value.Fastest, other._times[one.Key].Fastest),
+            Math.Min(one.Value.Median, other._times[one.Key].Median))));
 
     /// <summary>How many times as long as another's calls these take.</summary>
     /// <param name="other">The other's.</param>
@@ -34,7 +36,8 @@ public sealed class RoundTripTimes
     /// <param name="name">Where these were measured.</param>
     /// <param name="others">The others', by where they were measured.</param>
     /// <returns>A text, a line for each kind of call.</returns>
-    public string Beside(string name, params (string Name, RoundTripTimes Times)[] others) => string.Join('\n', _times.Keys.Select(kind =>
+    public string Beside(string name, params (string Name, RoundTripTimes Times)[] others) =>
+        string.Join('\n', _times.Keys.Select(kind =>
         $"{kind,-12}{string.Join(", ", others.Prepend((name, this)).Where(one => one.Item2._times.ContainsKey(kind)).Select(one => Cell(one.Item1, one.Item2, kind)))}"));
 
     private string Cell(string name, RoundTripTimes times, string kind) => string.Create(

@@ -3,8 +3,10 @@ namespace OpTeeMediator.Machines.Parity;
 /// <summary>Cases that cannot pass in a guest whose TEE is the host's, and why.</summary>
 public static class ExpectedDifferences
 {
-    private const string Login = "the mediator maps a guest's logins to PUBLIC: the host's kernel would vouch for the VMM's own user";
-    private const string Sockets = "the TEE's sockets end on the host, where its supplicant is; xtest listens in the guest";
+    private const string Login =
+        "the mediator maps a guest's logins to PUBLIC: the host's kernel would vouch for the VMM's own user";
+    private const string Sockets =
+        "the TEE's sockets end on the host, where its supplicant is; xtest listens in the guest";
 
     /// <summary>Where every case can pass.</summary>
     public static IReadOnlyDictionary<string, string> None { get; } = new Dictionary<string, string>();

@@ -8,20 +8,24 @@ namespace OpTeeMediator.Machines.Parity;
 /// <param name="columns">The places. The first is the reference.</param>
 public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
 {
-    private readonly IReadOnlyList<string> _ids = [.. columns.SelectMany(column => column.Run.Cases).Select(one => one.Id).Distinct()];
+    private readonly IReadOnlyList<string> _ids =
+        [.. columns.SelectMany(column => column.Run.Cases).Select(one => one.Id).Distinct()];
 
     /// <summary>The cases that pass in the first place and not in one of the others, unless that is expected.</summary>
-    public IEnumerable<string> Unexpected => _ids.Where(id => Differing(id).Any(column => !column.Expected.ContainsKey(id)));
+    public IEnumerable<string> Unexpected =>
+        _ids.Where(id => Differing(id).Any(column => !column.Expected.ContainsKey(id)));
 
     /// <summary>The report for a terminal.</summary>
     /// <returns>A text.</returns>
     public string ToText()
     {
         var text = new StringBuilder();
-        text.AppendLine(CultureInfo.InvariantCulture, $"{"case",-16}{string.Concat(columns.Select(column => $"{column.Name,-20}"))}");
+        text.AppendLine(CultureInfo.InvariantCulture,
+            $"{"case",-16}{string.Concat(columns.Select(column => $"{column.Name,-20}"))}");
         foreach (string id in _ids)
         {
-            text.AppendLine(CultureInfo.InvariantCulture, $"{id,-16}{string.Concat(columns.Select(column => $"{Result(column, id),-20}"))}{Remark(id)}");
+            text.AppendLine(CultureInfo.InvariantCulture,
+                $"{id,-16}{string.Concat(columns.Select(column => $"{Result(column, id),-20}"))}{Remark(id)}");
         }
 
         return text.AppendLine().Append(Summary()).ToString();
@@ -36,7 +40,8 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         text.AppendLine("# Parity with the host").AppendLine();
         text.AppendLine(introduction).AppendLine();
         text.AppendLine(Summary()).AppendLine();
-        text.AppendLine(CultureInfo.InvariantCulture, $"| case | {string.Join(" | ", columns.Select(column => column.Name))} | remark |");
+        text.AppendLine(CultureInfo.InvariantCulture,
+            $"| case | {string.Join(" | ", columns.Select(column => column.Name))} | remark |");
         text.AppendLine(CultureInfo.InvariantCulture, $"|---|{string.Concat(columns.Select(_ => "---|"))}---|");
         foreach (string id in _ids)
         {
@@ -50,12 +55,15 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
     private static string Result(ParityColumn column, string id) => column.Find(id) switch
     {
         null => "–",
-        { Outcome: XtestOutcome.Passed } passed => string.Create(CultureInfo.InvariantCulture, $"pass {passed.Duration.TotalSeconds:0.0} s"),
-        { Outcome: XtestOutcome.Failed } failed => string.Create(CultureInfo.InvariantCulture, $"FAIL {failed.Duration.TotalSeconds:0.0} s"),
+        { Outcome: XtestOutcome.Passed } passed =>
+            string.Create(CultureInfo.InvariantCulture, $"pass {passed.Duration.TotalSeconds:0.0} s"),
+        { Outcome: XtestOutcome.Failed } failed =>
+            string.Create(CultureInfo.InvariantCulture, $"FAIL {failed.Duration.TotalSeconds:0.0} s"),
         _ => "UNFINISHED",
     };
 
-    private IEnumerable<ParityColumn> Differing(string id) => columns[0].Passed(id) ? columns.Where(column => !column.Passed(id)) : [];
+    private IEnumerable<ParityColumn> Differing(string id) =>
+        columns[0].Passed(id) ? columns.Where(column => !column.Passed(id)) : [];
 
     private string Remark(string id)
     {
@@ -68,7 +76,8 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         }
 
         foreach (IGrouping<string, string> skip in columns
-            .SelectMany(column => (column.Find(id)?.Skips ?? []).Distinct().Select(skipped => (Skipped: skipped, column.Name)))
+            .SelectMany(column => (column.Find(id)?.Skips ?? []).Distinct()
+                .Select(skipped => (Skipped: skipped, column.Name)))
             .GroupBy(one => one.Skipped, one => one.Name))
         {
             remarks.Add($"skipped, or partly skipped ({string.Join(", ", skip)}): {skip.Key}");

@@ -13,7 +13,8 @@ internal static class GuestDeviceTree
     private const uint PrivateInterrupt = 1;
     private const uint LevelHigh = 4;
 
-    public static byte[] Write(GuestRange ram, int cpus, string commandLine, GuestRange initrd, OpTeeDeviceTreeNode optee)
+    public static byte[] Write(
+        GuestRange ram, int cpus, string commandLine, GuestRange initrd, OpTeeDeviceTreeNode optee)
     {
         DeviceTreeWriter tree = new();
         using (tree.Node(""))
@@ -62,7 +63,8 @@ internal static class GuestDeviceTree
             using (tree.Node("timer"))
             {
                 tree.Text("compatible", "arm,armv8-timer");
-                tree.Cells("interrupts", PrivateInterrupt, 13, LevelHigh, PrivateInterrupt, 14, LevelHigh, PrivateInterrupt, 11, LevelHigh, PrivateInterrupt, 10, LevelHigh);
+                tree.Cells("interrupts", PrivateInterrupt, 13, LevelHigh, PrivateInterrupt, 14, LevelHigh,
+                    PrivateInterrupt, 11, LevelHigh, PrivateInterrupt, 10, LevelHigh);
                 tree.Flag("always-on");
             }
 

@@ -22,7 +22,8 @@ public sealed class OtherVm : IAsyncDisposable
     {
         Memory = machine.CreateOtherMemory();
         Forwarder = new OpTeeForwarder(opTee, Memory, Memory, new OpTeeForwarderOptions { Name = "other" });
-        Driver = new FakeDriver(Forwarder, Memory, new GuestRange(Memory.Range.Start, Memory.Range.Length - (FreeBlocks * BlockSize)))
+        Driver = new FakeDriver(Forwarder, Memory,
+            new GuestRange(Memory.Range.Start, Memory.Range.Length - (FreeBlocks * BlockSize)))
         {
             Conduit = OpTeeSmc.CallWithRpcArgument,
         };
@@ -52,10 +53,12 @@ public sealed class OtherVm : IAsyncDisposable
     public uint OpenEnumeration()
     {
         GuestMessage answer = Driver.OpenSession(Enumeration);
-        return answer.ReturnCode == 0 ? answer.Session : throw new InvalidOperationException($"OP-TEE answered 0x{answer.ReturnCode:x} to OPEN_SESSION.");
+        return answer.ReturnCode == 0 ? answer.Session
+            : throw new InvalidOperationException($"OP-TEE answered 0x{answer.ReturnCode:x} to OPEN_SESSION.");
     }
 
-    /// <summary>Starts a call that asks the guest for an application, and leaves it at the first RPC that is no interrupt.</summary>
+    /// <summary>Starts a call that asks the guest for an application, and leaves it at the first RPC
+    /// that is no interrupt.</summary>
     public SmcRegisters StartUntilRpc()
     {
         SmcRegisters registers = Driver.Start(Opening);
@@ -64,7 +67,8 @@ public sealed class OtherVm : IAsyncDisposable
             registers = Driver.Step(registers);
         }
 
-        return (uint)registers.X0 == OpTeeSmc.ReturnRpcCommand ? registers : throw new InvalidOperationException($"OP-TEE answered 0x{registers.X0:x}.");
+        return (uint)registers.X0 == OpTeeSmc.ReturnRpcCommand ? registers
+            : throw new InvalidOperationException($"OP-TEE answered 0x{registers.X0:x}.");
     }
 
     public ValueTask DisposeAsync() => Forwarder.DisposeAsync();

@@ -9,10 +9,11 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Machines.Partitioned;
 
-/// <summary>An emulated machine that a small hypervisor divides among VMs; this process answers the SMCs of the one that runs Linux or U-Boot.</summary>
-/// <remarks>
-/// Where the guest sees its memory and where it lies differ by blocks of 2 MiB. With the secure world it has the OP-TEE that serves several VMs, and a further CPU that
-/// makes SMCs for threads other than those of the guest's CPUs.
+/// <summary>An emulated machine that a small hypervisor divides among VMs; this process answers the SMCs of the one
+/// that runs Linux or U-Boot.</summary>
+/// <remarks> Where the guest sees its memory and where it lies differ by blocks of 2 MiB. With the secure
+/// world it has the OP-TEE that serves several VMs, and a further CPU that makes SMCs for threads other
+/// than those of the guest's CPUs.
 /// <code>
 /// 0x40000000  qemu's device tree                  0x5e000000  shadow pages of the mediator, 4 MiB
 /// 0x42000000  OP-TEE's reserved shared memory     0x60000000  the stub
@@ -81,7 +82,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
         Monitor = new StubMonitor(_ram, Mailbox);
 
         // Neighbours for the guest lie far apart: 77 has no divisor in common with the number of blocks.
-        ulong[] blocks = [.. Enumerable.Range(0, LinuxBlocks).Select(block => LinuxMemory + ((ulong)((block * 77) % LinuxBlocks) * BlockSize))];
+        ulong[] blocks = [.. Enumerable.Range(0, LinuxBlocks)
+            .Select(block => LinuxMemory + ((ulong)((block * 77) % LinuxBlocks) * BlockSize))];
         Memory = new PartitionedMemory(_ram, GuestStart, BlockSize, blocks, Shadow, ShadowLength / GuestPages.PageSize);
         Blocks = blocks;
     }
@@ -115,13 +117,15 @@ public sealed class PartitionedMachine : IAsyncDisposable
 
     private ulong[] Blocks { get; }
 
-    /// <summary>Prepares a machine; <see cref="BootAsync"/> boots it. It has its memory and its monitor already.</summary>
+    /// <summary>Prepares a machine; <see cref="BootAsync"/> boots it. It has its memory and
+    /// its monitor already.</summary>
     /// <param name="options">How it is to be.</param>
     /// <returns>The machine.</returns>
     public static async Task<PartitionedMachine> CreateAsync(PartitionedMachineOptions options)
     {
         string guest = options.Guest == PartitionedGuest.UBoot ? "u-boot" : "guest";
-        string[] built = await MachineScripts.BuildAsync(options.HasSecureWorld ? ["el2-stub", guest, "firmware-virtualized"] : ["el2-stub", guest]);
+        string[] built = await MachineScripts.BuildAsync(options.HasSecureWorld
+            ? ["el2-stub", guest, "firmware-virtualized"] : ["el2-stub", guest]);
         string folder = Directory.CreateDirectory(Path.Combine("/dev/shm", $"optee-{Guid.NewGuid():n}"[..14])).FullName;
         var machine = new PartitionedMachine(folder, options);
         try
@@ -129,7 +133,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
             machine.Load(built[0], built[1]);
             for (int cpu = 0; cpu < options.Cpus; cpu++)
             {
-                await MachineScripts.RunAsync(Deadlines.Scale(Ends), "mkfifo", Path.Combine(folder, $"cpu{cpu}.out"), Path.Combine(folder, $"cpu{cpu}.in"));
+                await MachineScripts.RunAsync(Deadlines.Scale(Ends), "mkfifo", Path.Combine(folder, $"cpu{cpu}.out"),
+                    Path.Combine(folder, $"cpu{cpu}.in"));
             }
 
             return machine;
@@ -197,7 +202,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <param name="script">The script.</param>
     /// <param name="seconds">How long it may take on an idle computer.</param>
     /// <returns>How it ended.</returns>
-    public Task<CommandResult> RunAsync(string script, int seconds = 60) => Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
+    public Task<CommandResult> RunAsync(string script, int seconds = 60) =>
+        Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
     /// <summary>Has the guest switch itself off; the machine stays, for calls of others.</summary>
     public async Task PowerOffGuestAsync()
@@ -217,13 +223,16 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <summary>The memory of a second VM, which has no CPU: whoever has it plays its part.</summary>
     public PartitionedMemory CreateOtherMemory()
     {
-        ulong[] blocks = [.. Enumerable.Range(0, OtherBlocks).Select(block => OtherMemory + ((ulong)(OtherBlocks - 1 - block) * BlockSize))];
-        return new PartitionedMemory(_ram, GuestStart, BlockSize, blocks, Shadow + ShadowLength, ShadowLength / GuestPages.PageSize);
+        ulong[] blocks = [.. Enumerable.Range(0, OtherBlocks)
+            .Select(block => OtherMemory + ((ulong)(OtherBlocks - 1 - block) * BlockSize))];
+        return new PartitionedMemory(_ram, GuestStart, BlockSize, blocks, Shadow + ShadowLength,
+            ShadowLength / GuestPages.PageSize);
     }
 
     /// <summary>The ends of the machine's logs.</summary>
     /// <returns>A text for a message.</returns>
-    public string Logs() => string.Join('\n', LogNames.Select(Tail).Where(tail => tail.Length > 0).Append(_off.Task.Exception?.ToString()));
+    public string Logs() =>
+        string.Join('\n', LogNames.Select(Tail).Where(tail => tail.Length > 0).Append(_off.Task.Exception?.ToString()));
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
@@ -263,10 +272,12 @@ public sealed class PartitionedMachine : IAsyncDisposable
     {
         for (int number = 0; number < _options.Cpus; number++)
         {
-            _cpus.Add(new StubCpu(_folder, number, handler, () => _off.TrySetResult(), exception => _off.TrySetException(exception)));
+            _cpus.Add(new StubCpu(_folder, number, handler, () => _off.TrySetResult(),
+                exception => _off.TrySetException(exception)));
         }
 
-        Volatile.Write(ref MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters + (Go * sizeof(ulong)), sizeof(ulong)))[0], 1);
+        Volatile.Write(
+            ref MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters + (Go * sizeof(ulong)), sizeof(ulong)))[0], 1);
     }
 
     private void Load(string stub, string guest)
@@ -274,7 +285,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
         byte[] image = File.ReadAllBytes(Path.Combine(stub, "stub.bin"));
         image.CopyTo(_ram.At(Stub, image.Length));
 
-        Span<ulong> parameters = MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters, (FirstBlock + LinuxBlocks) * sizeof(ulong)));
+        Span<ulong> parameters =
+            MemoryMarshal.Cast<byte, ulong>(_ram.At(Parameters, (FirstBlock + LinuxBlocks) * sizeof(ulong)));
         parameters[0] = ParametersMagic;
         parameters[1] = Kernel;
         parameters[2] = _options.Guest == PartitionedGuest.UBoot ? UBootDeviceTree : DeviceTree;
@@ -294,7 +306,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
         byte[] initramfs = File.ReadAllBytes(Path.Combine(guest, "initramfs.cpio"));
         Put(Initramfs, initramfs);
         GuestRange initrd = new(Initramfs, (ulong)initramfs.Length);
-        Put(DeviceTree, GuestDeviceTree.Write(Memory.Range, _options.Cpus, "console=ttyAMA0 quiet guest_mode=agent nokaslr", initrd, optee));
+        Put(DeviceTree, GuestDeviceTree.Write(Memory.Range, _options.Cpus,
+            "console=ttyAMA0 quiet guest_mode=agent nokaslr", initrd, optee));
     }
 
     private void Put(ulong address, byte[] bytes)
@@ -313,7 +326,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
             return "";
         }
 
-        using var reader = new StreamReader(new FileStream(file.FullName, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        using var reader =
+            new StreamReader(new FileStream(file.FullName, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
         reader.BaseStream.Seek(-Math.Min(TailLength, file.Length), SeekOrigin.End);
         return $"--- {name}.log\n{reader.ReadToEnd()}";
     }

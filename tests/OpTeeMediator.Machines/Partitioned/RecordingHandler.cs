@@ -27,5 +27,6 @@ public sealed class RecordingHandler(ISmcHandler inner) : ISmcHandler, IAsyncDis
         return inner.Handle(ref registers, loaded);
     }
 
-    public ValueTask DisposeAsync() => inner is IAsyncDisposable disposable ? disposable.DisposeAsync() : ValueTask.CompletedTask;
+    public ValueTask DisposeAsync() =>
+        inner is IAsyncDisposable disposable ? disposable.DisposeAsync() : ValueTask.CompletedTask;
 }

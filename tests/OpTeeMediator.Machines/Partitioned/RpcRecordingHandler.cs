@@ -11,7 +11,8 @@ namespace OpTeeMediator.Machines.Partitioned;
 /// <summary>Records the RPC commands that a guest with one CPU is sent, and what it answers.</summary>
 /// <param name="inner">Who answers the guest.</param>
 /// <param name="memory">The guest's memory.</param>
-/// <remarks>For a driver without OPTEE_SMC_SEC_CAP_RPC_ARG, whose RPC messages are in memory from an RPC ALLOC. The recorded commands may be read by any thread.</remarks>
+/// <remarks>For a driver without OPTEE_SMC_SEC_CAP_RPC_ARG, whose RPC messages are in memory from an RPC ALLOC. The
+/// recorded commands may be read by any thread.</remarks>
 public sealed class RpcRecordingHandler(ISmcHandler inner, IGuestMemory memory) : ISmcHandler, IAsyncDisposable
 {
     private const int CommandOffset = 0;
@@ -48,7 +49,8 @@ public sealed class RpcRecordingHandler(ISmcHandler inner, IGuestMemory memory) 
         return outcome;
     }
 
-    public ValueTask DisposeAsync() => inner is IAsyncDisposable disposable ? disposable.DisposeAsync() : ValueTask.CompletedTask;
+    public ValueTask DisposeAsync() =>
+        inner is IAsyncDisposable disposable ? disposable.DisposeAsync() : ValueTask.CompletedTask;
 
     private void RecordAnswer(in SmcRegisters registers)
     {
@@ -65,8 +67,10 @@ public sealed class RpcRecordingHandler(ISmcHandler inner, IGuestMemory memory) 
     private uint ReadNumber(int offset)
     {
         Span<byte> bytes = stackalloc byte[sizeof(uint)];
-        return _messages.TryGetValue(_cookie, out GuestAddress message) && memory.TryRead(message.Value + (ulong)offset, bytes)
+        return _messages.TryGetValue(_cookie, out GuestAddress message)
+            && memory.TryRead(message.Value + (ulong)offset, bytes)
             ? BinaryPrimitives.ReadUInt32LittleEndian(bytes)
-            : throw new InvalidOperationException($"The RPC message with cookie 0x{_cookie:x} is not where the guest allocated it.");
+            : throw new InvalidOperationException(
+                $"The RPC message with cookie 0x{_cookie:x} is not where the guest allocated it.");
     }
 }

@@ -64,7 +64,8 @@ internal sealed class StubCpu : IDisposable
         _in.Dispose();
     }
 
-    private static FileStream Open(string path) => new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+    private static FileStream Open(string path) =>
+        new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
 
     private void Run()
     {

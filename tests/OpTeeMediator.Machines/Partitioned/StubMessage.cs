@@ -4,7 +4,8 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Machines.Partitioned;
 
-/// <summary>A message between the stub and this program: <c>struct message</c> of tests/machines/steps/el2-stub.files/protocol.h.</summary>
+/// <summary>A message between the stub and this program: <c>struct message</c> of
+/// tests/machines/steps/el2-stub.files/protocol.h.</summary>
 [InlineArray(Numbers)]
 internal struct StubMessage
 {
@@ -41,5 +42,6 @@ internal struct StubMessage
 
     public static Span<byte> BytesOf(ref StubMessage message) => MemoryMarshal.AsBytes((Span<ulong>)message);
 
-    public readonly void CopyTo(ref SmcRegisters registers) => ((ReadOnlySpan<ulong>)this)[FirstRegister..].CopyTo(registers[..Registers]);
+    public readonly void CopyTo(ref SmcRegisters registers) =>
+        ((ReadOnlySpan<ulong>)this)[FirstRegister..].CopyTo(registers[..Registers]);
 }

@@ -5,7 +5,8 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Machines.Partitioned;
 
-/// <summary>Makes SMCs in the machine: on the CPU whose call this thread answers, or on the one that is there for others.</summary>
+/// <summary>Makes SMCs in the machine: on the CPU whose call this thread answers, or on the one that
+/// is there for others.</summary>
 /// <remarks>Thread-safe.</remarks>
 public sealed class StubMonitor : ISecureMonitor
 {
@@ -48,7 +49,8 @@ public sealed class StubMonitor : ISecureMonitor
                 wait.SpinOnce();
                 if (Stopwatch.GetElapsedTime(start) > Deadlines.Scale(Patience))
                 {
-                    throw new TimeoutException($"The service CPU did not answer SMC 0x{registers.X0:x} within {Deadlines.Scale(Patience)}.");
+                    throw new TimeoutException(
+                        $"The service CPU did not answer SMC 0x{registers.X0:x} within {Deadlines.Scale(Patience)}.");
                 }
             }
 

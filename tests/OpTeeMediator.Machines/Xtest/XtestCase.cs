@@ -8,4 +8,5 @@ namespace OpTeeMediator.Machines.Xtest;
 /// <param name="Skips">What it said of parts that it left out.</param>
 /// <param name="Errors">What it said of its failures.</param>
 public sealed record XtestCase(
-    string Id, string Title, XtestOutcome Outcome, TimeSpan Duration, IReadOnlyList<string> Skips, IReadOnlyList<string> Errors);
+    string Id, string Title, XtestOutcome Outcome, TimeSpan Duration, IReadOnlyList<string> Skips,
+    IReadOnlyList<string> Errors);

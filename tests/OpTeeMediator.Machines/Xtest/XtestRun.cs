@@ -27,17 +27,21 @@ public sealed partial class XtestRun
     /// <summary>Runs cases.</summary>
     /// <param name="line">Where.</param>
     /// <param name="timeout">How long all of them may take.</param>
-    /// <param name="cases">Their numbers, all of the suite if none; a number means all cases whose name contains it.</param>
+    /// <param name="cases">Their numbers, all of the suite if none; a number means all cases
+    /// whose name contains it.</param>
     /// <returns>What came of it; what came until then, if it does not end in time.</returns>
-    public static Task<XtestRun> RunAsync(AgentLine line, TimeSpan timeout, params string[] cases) => RunAsync(line, timeout, _ => { }, cases);
+    public static Task<XtestRun> RunAsync(AgentLine line, TimeSpan timeout, params string[] cases) =>
+        RunAsync(line, timeout, _ => { }, cases);
 
     /// <summary>Runs cases.</summary>
     /// <param name="line">Where.</param>
     /// <param name="timeout">How long all of them may take.</param>
     /// <param name="observe">Gets each line of the output when it comes.</param>
-    /// <param name="cases">Their numbers, all of the suite if none; a number means all cases whose name contains it.</param>
+    /// <param name="cases">Their numbers, all of the suite if none; a number means all cases
+    /// whose name contains it.</param>
     /// <returns>What came of it; what came until then, if it does not end in time.</returns>
-    public static async Task<XtestRun> RunAsync(AgentLine line, TimeSpan timeout, Action<OutputLine> observe, params string[] cases)
+    public static async Task<XtestRun> RunAsync(
+        AgentLine line, TimeSpan timeout, Action<OutputLine> observe, params string[] cases)
     {
         var output = new List<OutputLine>();
         try
@@ -78,10 +82,12 @@ public sealed partial class XtestRun
         {
             if (CaseBegins().Match(text) is { Success: true } begins)
             {
-                cases.Add(new XtestCase(begins.Groups[1].Value, begins.Groups[2].Value, XtestOutcome.Unfinished, default, skips = [], errors = []));
+                cases.Add(new XtestCase(begins.Groups[1].Value, begins.Groups[2].Value, XtestOutcome.Unfinished,
+                    default, skips = [], errors = []));
                 started = after;
             }
-            else if (cases.Count > 0 && CaseEnds().Match(text) is { Success: true } ends && ends.Groups[1].Value == cases[^1].Id)
+            else if (cases.Count > 0 && CaseEnds().Match(text) is { Success: true } ends
+                && ends.Groups[1].Value == cases[^1].Id)
             {
                 XtestOutcome outcome = ends.Groups[2].Value == "OK" ? XtestOutcome.Passed : XtestOutcome.Failed;
                 cases[^1] = cases[^1] with { Outcome = outcome, Duration = after - started };
@@ -98,12 +104,14 @@ public sealed partial class XtestRun
         }
 
         bool isFinished = output.Any(line => line.Text == Finished);
-        return new XtestRun(cases, isFinished ? null : interruption ?? $"xtest ended early: {string.Join('\n', output.TakeLast(TailLength).Select(line => line.Text))}");
+        return new XtestRun(cases, isFinished ? null : interruption
+            ?? $"xtest ended early: {string.Join('\n', output.TakeLast(TailLength).Select(line => line.Text))}");
     }
 
     /// <inheritdoc/>
     public override string ToString() => string.Join('\n', Cases.Select(one =>
-        $"{one.Id} {one.Outcome} {one.Duration.TotalSeconds:0.0} s {string.Join("; ", one.Errors)}")) + "\n" + Interruption;
+        $"{one.Id} {one.Outcome} {one.Duration.TotalSeconds:0.0} s {string.Join("; ", one.Errors)}")) + "\n"
+            + Interruption;
 
     [GeneratedRegex(@"^\* regression_(\S+) (.*)$")]
     private static partial Regex CaseBegins();

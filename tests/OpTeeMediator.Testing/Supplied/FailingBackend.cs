@@ -3,7 +3,8 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Testing.Supplied;
 
-/// <summary>A TEE of which one call fails. It counts what it keeps for its VMs, and what it was asked against its contract.</summary>
+/// <summary>A TEE of which one call fails. It counts what it keeps for its VMs, and what it was asked
+/// against its contract.</summary>
 /// <remarks>Thread-safe.</remarks>
 /// <param name="plan">Which call fails.</param>
 /// <param name="execution">Where all operations run.</param>

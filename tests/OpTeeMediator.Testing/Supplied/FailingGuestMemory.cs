@@ -4,7 +4,8 @@ using OpTeeMediator.Memory;
 namespace OpTeeMediator.Testing.Supplied;
 
 /// <summary>Guest memory of which one call fails, before it has done anything.</summary>
-public sealed class FailingGuestMemory(IGuestMemory inner, FailurePlan plan) : IMappedGuestMemory, IFileBackedGuestMemory
+public sealed class FailingGuestMemory(IGuestMemory inner, FailurePlan plan) : IMappedGuestMemory,
+IFileBackedGuestMemory
 {
     public int MappingGranule
     {

@@ -33,7 +33,8 @@ public sealed class FailingLoggerFactory(FailurePlan plan) : ILoggerFactory
         }
 
         public void Log<TState>(
-            LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+            LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter)
         {
             plan.Enter(nameof(Log));
             _ = formatter(state, exception);

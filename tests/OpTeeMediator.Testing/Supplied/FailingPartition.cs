@@ -2,7 +2,8 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Testing.Supplied;
 
-/// <summary>What a <see cref="FailingBackend"/> keeps for one VM. A call that ends something has ended it when it fails.</summary>
+/// <summary>What a <see cref="FailingBackend"/> keeps for one VM. A call that ends something has
+/// ended it when it fails.</summary>
 internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
 {
     public bool UsesWorkers
@@ -51,7 +52,8 @@ internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
             return new(failed);
         }
 
-        return memory.Size == FailingBackend.SizeThatPends ? new(backend.PendAsync(null).AsTask()) : ValueTask.CompletedTask;
+        return memory.Size == FailingBackend.SizeThatPends ? new(backend.PendAsync(null).AsTask())
+            : ValueTask.CompletedTask;
     }
 
     public void Cancel(TeeRequest request)
@@ -66,7 +68,8 @@ internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
     public ValueTask DisposeAsync()
     {
         backend.Release(this);
-        return backend.Plan.EnterAsync<bool>(nameof(DisposeAsync)) is { } failed ? new(failed) : ValueTask.CompletedTask;
+        return backend.Plan.EnterAsync<bool>(nameof(DisposeAsync)) is { } failed ? new(failed)
+            : ValueTask.CompletedTask;
     }
 
     private async ValueTask<TeeResult> OpenAsync(TeeRequest request)

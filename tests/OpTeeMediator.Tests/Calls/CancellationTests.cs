@@ -4,7 +4,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>A backend hears of a cancellation only while the operation runs; one that comes before is found when the operation begins.</summary>
+/// <summary>A backend hears of a cancellation only while the operation runs; one that comes before is found when
+/// the operation begins.</summary>
 internal sealed class CancellationTests
 {
     private const uint Id = 77;
@@ -54,7 +55,8 @@ internal sealed class CancellationTests
         await using GuestBench bench = new();
         FakeDriver other = new(bench.Guest, bench.Ram, new(GuestBench.FreePages, 1 << 20));
         uint session = bench.Open();
-        bench.Backend.OnCancel = request => end.TrySetResult(TeeResult.FromTee(request.IsCancellationRequested ? TeeReturnCode.Cancel : TeeReturnCode.Generic));
+        bench.Backend.OnCancel = request => end.TrySetResult(
+            TeeResult.FromTee(request.IsCancellationRequested ? TeeReturnCode.Cancel : TeeReturnCode.Generic));
         bench.Backend.OnInvoke = request =>
         {
             GuestMessage cancelled = other.Cancel(session, Id);

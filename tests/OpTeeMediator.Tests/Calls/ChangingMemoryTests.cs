@@ -6,7 +6,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>Another vCPU changes everything after the mediator's every access: it must go on with what it read first.</summary>
+/// <summary>Another vCPU changes everything after the mediator's every access: it must go on with
+/// what it read first.</summary>
 [TestFixture(true)]
 [TestFixture(false)]
 [Parallelizable(ParallelScope.All)]
@@ -24,23 +25,28 @@ internal sealed class ChangingMemoryTests(bool isMapped)
         _ = bench.Share(Cookie, 2);
         ulong page = bench.Driver.MessagePage;
         hooks.After = _ => Scribble(bench, page, new GuestMessage(
-            OpTeeMessage.CommandCloseSession, [.. Enumerable.Repeat(GuestParameter.RegisteredInOut(0, ulong.MaxValue, Cookie + 1), 6)]) { Session = other });
+            OpTeeMessage.CommandCloseSession, [.. Enumerable.Repeat(
+                GuestParameter.RegisteredInOut(0, ulong.MaxValue, Cookie + 1), 6)]) { Session = other });
         List<(TeeParameterKind, ulong, ulong, ulong)> seen = [];
         bench.Backend.OnInvoke = request =>
         {
-            seen.AddRange(request.Parameters.ToArray().Select(parameter => (parameter.Kind, parameter.A, parameter.B, parameter.Capacity)));
+            seen.AddRange(request.Parameters.ToArray()
+                .Select(parameter => (parameter.Kind, parameter.A, parameter.B, parameter.Capacity)));
             request.Parameters[0].Size = 5;
             return new(TeeResult.Success);
         };
 
         GuestMessage answer = bench.Driver.Invoke(
-            session, 7, GuestParameter.RegisteredOut(0x10, 0x20, Cookie), GuestParameter.ValueInOut(3, 4), GuestParameter.None, GuestParameter.ValueIn(1, 2));
+            session, 7, GuestParameter.RegisteredOut(0x10, 0x20, Cookie), GuestParameter.ValueInOut(3, 4),
+            GuestParameter.None, GuestParameter.ValueIn(1, 2));
 
         hooks.After = null;
         Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo((0u, 4u)));
-        Assert.That(seen.Select(parameter => (parameter.Item1, parameter.Item2, parameter.Item3)), Is.EqualTo(((TeeParameterKind, ulong, ulong)[])
+        Assert.That(seen.Select(parameter => (parameter.Item1, parameter.Item2, parameter.Item3)),
+            Is.EqualTo(((TeeParameterKind, ulong, ulong)[])
         [
-            (TeeParameterKind.MemoryOutput, 0x10, 0x20), (TeeParameterKind.ValueInOut, 3, 4), (TeeParameterKind.None, 0, 0), (TeeParameterKind.ValueInput, 1, 2),
+            (TeeParameterKind.MemoryOutput, 0x10, 0x20), (TeeParameterKind.ValueInOut, 3, 4),
+            (TeeParameterKind.None, 0, 0), (TeeParameterKind.ValueInput, 1, 2),
         ]));
         Assert.That(seen[0].Item4, Is.EqualTo(0x20));
         Assert.That(bench.Driver.Invoke(other, 0).ReturnCode, Is.Zero, "The other session should still be open.");
@@ -57,11 +63,14 @@ internal sealed class ChangingMemoryTests(bool isMapped)
             seen = (request.Application, request.Client);
             return new(TeeResult.Success);
         };
-        hooks.After = _ => Scribble(bench, page, FakeDriver.Opening(Guid.NewGuid(), Guid.NewGuid(), 0x8000_0000) with { Command = OpTeeMessage.CommandInvoke });
+        hooks.After = _ => Scribble(bench, page, FakeDriver.Opening(Guid.NewGuid(), Guid.NewGuid(), 0x8000_0000)
+            with { Command = OpTeeMessage.CommandInvoke });
 
-        GuestMessage answer = bench.Driver.Send(FakeDriver.Opening(GuestBench.Application, GuestBench.Application, (uint)TeeLogin.User));
+        GuestMessage answer =
+            bench.Driver.Send(FakeDriver.Opening(GuestBench.Application, GuestBench.Application, (uint)TeeLogin.User));
 
-        Assert.That(seen, Is.EqualTo((GuestBench.Application, new ClientIdentity(TeeLogin.User, GuestBench.Application))));
+        Assert.That(seen,
+            Is.EqualTo((GuestBench.Application, new ClientIdentity(TeeLogin.User, GuestBench.Application))));
         Assert.That((answer.ReturnCode, bench.Guest.Status.Sessions), Is.EqualTo((0u, 1)));
     }
 
@@ -77,13 +86,16 @@ internal sealed class ChangingMemoryTests(bool isMapped)
         ulong page = bench.Driver.MessagePage;
         bench.Driver.Write<byte>(pages[^1] + 0xfff, [0x77]);
         byte[] last = new byte[1];
-        bench.Backend.OnRegister = memory => memory.TryRead(memory.Size - 1, last) ? TeeReturnCode.Success : TeeReturnCode.Generic;
+        bench.Backend.OnRegister = memory =>
+            memory.TryRead(memory.Size - 1, last) ? TeeReturnCode.Success : TeeReturnCode.Generic;
 
-        // After the n-th access (the message is the first, and the very first of all) the first n − 1 pages of the list have been read.
+        // After the n-th access (the message is the first, and the very first of all) the first n − 1
+        // pages of the list have been read.
         ulong[] parts = [list, .. Enumerable.Range(1, count / 511).Select(index => list + ((ulong)index * 0x1000))];
         hooks.After = number =>
         {
-            Scribble(bench, page, new GuestMessage(OpTeeMessage.CommandOpenSession, GuestParameter.PageList(0x1000, ulong.MaxValue, OtherCookie)));
+            Scribble(bench, page, new GuestMessage(OpTeeMessage.CommandOpenSession,
+                GuestParameter.PageList(0x1000, ulong.MaxValue, OtherCookie)));
             foreach (ulong part in parts.Take(number - 1))
             {
                 bench.Driver.Write<ulong>(part, [.. Enumerable.Repeat(0x1000_0000ul, 512)]);
@@ -95,8 +107,10 @@ internal sealed class ChangingMemoryTests(bool isMapped)
 
         hooks.After = null;
         Assert.That((answer.ReturnCode, bench.Guest.Status.SharedPages, last[0]), Is.EqualTo((0u, count, (byte)0x77)));
-        Assert.That(bench.Driver.Unregister(Cookie).ReturnCode, Is.Zero, "It should be registered by the first cookie.");
-        Assert.That(bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)), "Just the pages that were pinned should be unpinned.");
+        Assert.That(bench.Driver.Unregister(Cookie).ReturnCode, Is.Zero,
+            "It should be registered by the first cookie.");
+        Assert.That(bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)),
+            "Just the pages that were pinned should be unpinned.");
     }
 
     [Test]
@@ -109,7 +123,8 @@ internal sealed class ChangingMemoryTests(bool isMapped)
         ulong list = bench.Driver.WritePageList(pages);
         bench.Driver.Write<byte>(pages[1], [0x66]);
         byte[] read = new byte[1];
-        bench.Backend.OnInvoke = request => new(request.Parameters[0].TryRead(0x1000, read) ? TeeResult.Success : TeeResult.CommunicationFailure);
+        bench.Backend.OnInvoke = request =>
+            new(request.Parameters[0].TryRead(0x1000, read) ? TeeResult.Success : TeeResult.CommunicationFailure);
         int before = hooks.Accesses;
         hooks.After = number =>
         {
@@ -120,7 +135,8 @@ internal sealed class ChangingMemoryTests(bool isMapped)
         };
 
         GuestMessage answer = bench.Driver.Invoke(
-            session, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput | OpTeeMessage.AttributeNonContiguous, list, 0x2000, 0));
+            session, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput | OpTeeMessage.AttributeNonContiguous,
+                list, 0x2000, 0));
 
         hooks.After = null;
         Assert.That((answer.ReturnCode, read[0], bench.Guest.Status.Buffers), Is.EqualTo((0u, (byte)0x66, 0)));

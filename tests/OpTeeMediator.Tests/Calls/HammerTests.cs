@@ -24,16 +24,20 @@ internal sealed class HammerTests
     [TestCase(true, 1, false)]
     [TestCase(false, 1, false)]
     [TestCase(false, 1, true)]
-    public async Task Handle_MessagesChangeAllTheTime_OnlyLegalAnswersAndNothingIsLeft(bool onWorkers, int calls, bool restarts)
+    public async Task Handle_MessagesChangeAllTheTime_OnlyLegalAnswersAndNothingIsLeft(
+        bool onWorkers, int calls, bool restarts)
     {
         ScriptedBackend backend = onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend();
         backend.OnInvoke = UseEverything;
-        await using GuestBench bench = new(new OpTeeGuestOptions { Limits = new OpTeeLimits { Calls = calls }, ShutdownDeadline = TimeSpan.FromSeconds(20) }, backend);
+        await using GuestBench bench = new(new OpTeeGuestOptions { Limits = new OpTeeLimits { Calls = calls },
+            ShutdownDeadline = TimeSpan.FromSeconds(20) }, backend);
         Arena arena = new(bench);
         using CancellationTokenSource end = new(Duration);
 
-        Task<HashSet<ulong>>[] vcpus = [.. Enumerable.Range(1, 2).Select(seed => Task.Factory.StartNew(() => Call(bench, arena, seed, restarts, end.Token), TaskCreationOptions.LongRunning))];
-        Task scribbler = Task.Factory.StartNew(() => Scribble(bench, arena, end.Token), TaskCreationOptions.LongRunning);
+        Task<HashSet<ulong>>[] vcpus = [.. Enumerable.Range(1, 2).Select(seed => Task.Factory.StartNew(
+            () => Call(bench, arena, seed, restarts, end.Token), TaskCreationOptions.LongRunning))];
+        Task scribbler =
+            Task.Factory.StartNew(() => Scribble(bench, arena, end.Token), TaskCreationOptions.LongRunning);
         await scribbler;
         HashSet<ulong> answers = [.. (await Task.WhenAll(vcpus)).SelectMany(set => set)];
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
@@ -41,9 +45,12 @@ internal sealed class HammerTests
         Assert.That(answers, Is.SubsetOf(restarts ? LegalAnswersWithRestarts : LegalAnswers));
         Assert.That(answers, Does.Contain(0ul), "Some calls should succeed, or the test shows nothing.");
         Assert.That(left, Is.EqualTo(GuestBench.Nothing));
-        Assert.That((backend.OpenSessions, backend.RegisteredBuffers, backend.Partitions, backend.Disposals), Is.EqualTo((0, 0, 1, 1)));
-        Assert.That(bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty, "Nothing should fail on the host's side.");
-        Assert.That(bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)), "Everything should be unpinned.");
+        Assert.That((backend.OpenSessions, backend.RegisteredBuffers, backend.Partitions, backend.Disposals),
+            Is.EqualTo((0, 0, 1, 1)));
+        Assert.That(bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty,
+            "Nothing should fail on the host's side.");
+        Assert.That(bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)),
+            "Everything should be unpinned.");
     }
 
     private static ValueTask<TeeResult> UseEverything(TeeRequest request)
@@ -78,7 +85,8 @@ internal sealed class HammerTests
                 0 when restarts => (OpTeeSmc.ExchangeCapabilities, 0ul, 0ul, 0ul),
                 1 => (OpTeeSmc.ReturnFromRpc, 0ul, 0ul, (ulong)random.Next(0x1000)),
                 2 => (OpTeeSmc.DisableShmCache, 0ul, 0ul, 0ul),
-                < 10 => (OpTeeSmc.CallWithRegisteredArgument, 0ul, (ulong)random.Next(Arena.Cookies), (ulong)random.Next(16) * 0x80),
+                < 10 => (OpTeeSmc.CallWithRegisteredArgument, 0ul, (ulong)random.Next(Arena.Cookies),
+                    (ulong)random.Next(16) * 0x80),
                 < 20 => (OpTeeSmc.CallWithArgument, page >> 32, page, 0ul),
                 _ => (OpTeeSmc.CallWithRpcArgument, page >> 32, page, 0ul),
             };
@@ -112,7 +120,8 @@ internal sealed class HammerTests
                     break;
 
                 default:
-                    bench.Driver.Write<ulong>(arena.Lists[random.Next(arena.Lists.Length)] + (8 * (ulong)random.Next(512)), [arena.Page(random)]);
+                    bench.Driver.Write<ulong>(arena.Lists[random.Next(arena.Lists.Length)]
+                        + (8 * (ulong)random.Next(512)), [arena.Page(random)]);
                     break;
             }
         }
@@ -129,7 +138,8 @@ internal sealed class HammerTests
         {
             Messages = bench.Driver.AllocatePages(4, 1);
             _pages = bench.Driver.AllocatePages(64, 2);
-            Lists = [.. Enumerable.Range(0, 4).Select(index => bench.Driver.WritePageList([.. _pages[..(index + 1)], .. Enumerable.Repeat(_pages[0], 600)]))];
+            Lists = [.. Enumerable.Range(0, 4).Select(
+                index => bench.Driver.WritePageList([.. _pages[..(index + 1)], .. Enumerable.Repeat(_pages[0], 600)]))];
             Random random = new(7);
             foreach (ulong page in Messages)
             {
@@ -155,25 +165,31 @@ internal sealed class HammerTests
             uint session = (uint)random.Next(4) + ((uint)random.Next(2) << 16);
             GuestMessage message = random.Next(12) switch
             {
-                0 or 1 => FakeDriver.Opening(GuestBench.Application, default, 0, [.. Parameters(random, random.Next(3))]),
+                0 or 1 => FakeDriver.Opening(GuestBench.Application, default, 0,
+                    [.. Parameters(random, random.Next(3))]),
                 2 => GuestBench.Closing(session),
                 3 => new GuestMessage(OpTeeMessage.CommandCancel) { Session = session },
                 4 or 5 => new GuestMessage(
                     OpTeeMessage.CommandRegisterSharedMemory,
-                    GuestParameter.PageList(Lists[random.Next(Lists.Length)] + (ulong)random.Next(2), (ulong)random.Next(1, 520 * 0x1000), (ulong)random.Next(Cookies))),
+                    GuestParameter.PageList(Lists[random.Next(Lists.Length)] + (ulong)random.Next(2),
+                        (ulong)random.Next(1, 520 * 0x1000), (ulong)random.Next(Cookies))),
                 6 => GuestBench.Unregistering((ulong)random.Next(Cookies)),
                 _ => GuestBench.Invocation(session, 0, [.. Parameters(random, random.Next(5))]),
             };
             bench.Driver.WriteMessage(page, message);
         }
 
-        private IEnumerable<GuestParameter> Parameters(Random random, int count) => Enumerable.Range(0, count).Select(_ => random.Next(6) switch
+        private IEnumerable<GuestParameter> Parameters(Random random, int count) =>
+            Enumerable.Range(0, count).Select(_ => random.Next(6) switch
         {
             0 => GuestParameter.ValueInOut(1, 2),
             1 => GuestParameter.None,
-            2 => GuestParameter.Temporary((uint)random.Next(9, 12), Page(random) + (ulong)random.Next(0x1000), (ulong)random.Next(0x3000), 0),
-            3 => GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut | OpTeeMessage.AttributeNonContiguous, Lists[random.Next(Lists.Length)], (ulong)random.Next(1, 0x5000), 0),
-            _ => GuestParameter.RegisteredInOut((ulong)random.Next(0x1800), (ulong)random.Next(0x1800), (ulong)random.Next(Cookies)),
+            2 => GuestParameter.Temporary((uint)random.Next(9, 12), Page(random) + (ulong)random.Next(0x1000),
+                (ulong)random.Next(0x3000), 0),
+            3 => GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut | OpTeeMessage.AttributeNonContiguous,
+                Lists[random.Next(Lists.Length)], (ulong)random.Next(1, 0x5000), 0),
+            _ => GuestParameter.RegisteredInOut((ulong)random.Next(0x1800), (ulong)random.Next(0x1800),
+                (ulong)random.Next(Cookies)),
         });
     }
 }

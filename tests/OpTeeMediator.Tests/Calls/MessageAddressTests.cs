@@ -7,7 +7,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>Where a message may lie, and how long it may be. Real OP-TEE answers EBADADDR to all that is wrong here.</summary>
+/// <summary>Where a message may lie, and how long it may be. Real OP-TEE answers EBADADDR to all
+/// that is wrong here.</summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class MessageAddressTests
 {
@@ -22,11 +23,13 @@ internal sealed class MessageAddressTests
         // 0; not aligned; before, behind and far from RAM; where an addition would wrap.
         ulong[] addresses =
         [
-            0, GuestBench.RamStart + 8, GuestBench.RamStart + 0xfff, GuestBench.RamStart - 0x1000, GuestBench.SecondRegion + GuestBench.SecondLength,
+            0, GuestBench.RamStart + 8, GuestBench.RamStart + 0xfff, GuestBench.RamStart - 0x1000,
+            GuestBench.SecondRegion + GuestBench.SecondLength,
             0x8000_0000_0000_0000, 0xffff_ffff_ffff_f000, 0xffff_ffff_ffff_ffff, GuestBench.RamStart | 0x1_0000_0000,
         ];
 
-        Assert.That(addresses.Select(address => bench.Driver.Call(functionId, address >> 32, address).X0), Is.All.EqualTo(OpTeeSmc.ReturnBadAddress));
+        Assert.That(addresses.Select(address => bench.Driver.Call(functionId, address >> 32, address).X0),
+            Is.All.EqualTo(OpTeeSmc.ReturnBadAddress));
         Assert.That(await bench.DisposeGuestAsync(), Is.EqualTo(GuestBench.Nothing));
     }
 
@@ -93,7 +96,8 @@ internal sealed class MessageAddressTests
         _ = bench.Driver.Register([page], 0, 191, Cookie);
         bench.Driver.WriteMessage(page, GuestBench.Invocation(session, 0));
 
-        Assert.That(bench.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, Cookie >> 32, Cookie, 0).X0, Is.EqualTo(OpTeeSmc.ReturnBadAddress));
+        Assert.That(bench.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, Cookie >> 32, Cookie, 0).X0,
+            Is.EqualTo(OpTeeSmc.ReturnBadAddress));
     }
 
     [TestCase(false)]
@@ -113,7 +117,8 @@ internal sealed class MessageAddressTests
         // The header ends where the region ends.
         bench.Driver.WriteMessage(last + 0xfe0, GuestBench.Invocation(session, 0, GuestParameter.ValueInOut(1, 2)));
 
-        Assert.That(bench.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, Cookie >> 32, Cookie, 0xfe0).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(bench.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, Cookie >> 32, Cookie, 0xfe0).X0,
+            Is.EqualTo(OpTeeSmc.ReturnOk));
         GuestMessage answer = bench.Driver.ReadMessage(last + 0xfe0, 1);
         Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Parameters[0].A), Is.EqualTo((0u, 4u, 2ul)));
     }
@@ -125,7 +130,8 @@ internal sealed class MessageAddressTests
         _ = bench.Driver.RegisterMessagePage();
         _ = bench.Driver.Unregister(FakeDriver.MessageCookie);
 
-        Assert.That(bench.Driver.TrySend(new GuestMessage(OpTeeMessage.CommandCancel)), Is.EqualTo(OpTeeSmc.ReturnBadAddress));
+        Assert.That(bench.Driver.TrySend(new GuestMessage(OpTeeMessage.CommandCancel)),
+            Is.EqualTo(OpTeeSmc.ReturnBadAddress));
     }
 
     [TestCase(8ul, 0u)]
@@ -149,7 +155,8 @@ internal sealed class MessageAddressTests
     public async Task Call_UnknownCommand_BadCommandAndMessageUntouched(uint command)
     {
         await using GuestBench bench = new();
-        byte[] before = MessageBytes.Write(bench.Driver, bench.Driver.MessagePage, new GuestMessage(command, GuestParameter.ValueInOut(1, 2)));
+        byte[] before = MessageBytes.Write(bench.Driver, bench.Driver.MessagePage,
+            new GuestMessage(command, GuestParameter.ValueInOut(1, 2)));
 
         SmcRegisters registers = bench.Driver.Start(bench.Driver.MessagePage, 0, 0);
 

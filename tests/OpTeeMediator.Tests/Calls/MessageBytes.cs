@@ -17,7 +17,8 @@ internal static class MessageBytes
 
     public static int B(int parameter) => 32 + (32 * parameter) + 16;
 
-    /// <summary>Writes a message into a page that is full of a sentinel, so that no byte of it is 0 by chance.</summary>
+    /// <summary>Writes a message into a page that is full of a sentinel, so that no byte of
+    /// it is 0 by chance.</summary>
     public static byte[] Write(FakeDriver driver, ulong page, GuestMessage message)
     {
         driver.Write<byte>(page, Enumerable.Repeat((byte)0xa5, OpTeeMessage.PageSize).ToArray());
@@ -48,5 +49,6 @@ internal static class MessageBytes
     }
 
     /// <summary>The bytes with the result of a call.</summary>
-    public static byte[] WithResult(this byte[] bytes, uint code, uint origin) => bytes.With32(ReturnCode, code).With32(ReturnOrigin, origin);
+    public static byte[] WithResult(this byte[] bytes, uint code, uint origin) =>
+        bytes.With32(ReturnCode, code).With32(ReturnOrigin, origin);
 }

@@ -6,7 +6,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>Messages that are refused in their return code, as real OP-TEE 4.5 does; nothing is kept, and only the result is written.</summary>
+/// <summary>Messages that are refused in their return code, as real OP-TEE 4.5 does; nothing is kept, and only the
+/// result is written.</summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class MessageRefusalTests
 {
@@ -48,7 +49,8 @@ internal sealed class MessageRefusalTests
         await using GuestBench bench = new();
         uint session = bench.Open();
 
-        Assert.That(Refusal(bench, GuestBench.Invocation(unchecked((session + difference) | (difference == 0 ? 0x8000_0000 : 0)), 0)), Is.EqualTo(BadParameters));
+        Assert.That(Refusal(bench, GuestBench.Invocation(
+            unchecked((session + difference) | (difference == 0 ? 0x8000_0000 : 0)), 0)), Is.EqualTo(BadParameters));
     }
 
     [TestCase(OpTeeMessage.CommandCloseSession)]
@@ -60,13 +62,15 @@ internal sealed class MessageRefusalTests
 
         Assert.That(Refusal(bench, new GuestMessage(command) { Session = session + 1 }), Is.EqualTo(BadParameters));
         Assert.That(Refusal(bench, new GuestMessage(command) { Session = 0 }), Is.EqualTo(BadParameters));
-        Assert.That(Refusal(bench, new GuestMessage(command, default(GuestParameter)) { Session = session }), Is.EqualTo(BadParameters));
+        Assert.That(Refusal(bench, new GuestMessage(command, default(GuestParameter)) { Session = session }),
+            Is.EqualTo(BadParameters));
         Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.Zero, "The session should be untouched.");
     }
 
     private static IEnumerable<TestCaseData> Invocations()
     {
-        yield return Invocation("five parameters", BadParameters, [.. Enumerable.Repeat(GuestParameter.ValueIn(1, 2), 5)]);
+        yield return Invocation("five parameters", BadParameters,
+            [.. Enumerable.Repeat(GuestParameter.ValueIn(1, 2), 5)]);
         yield return Invocation("six parameters", BadParameters, [.. Enumerable.Repeat(GuestParameter.None, 6)]);
         foreach (uint type in (uint[])[0x4, 0x8, 0xc, 0xd, 0xe, 0xf, 0x10, 0x80, 0xff])
         {
@@ -75,31 +79,44 @@ internal sealed class MessageRefusalTests
 
         foreach (uint type in (uint[])[0x0, 0x1, 0x3, 0x5, 0x9])
         {
-            yield return Invocation($"META on type {type:x}", BadParameters, new GuestParameter(type | OpTeeMessage.AttributeMeta, 0, 1, Cookie));
+            yield return Invocation($"META on type {type:x}", BadParameters,
+                new GuestParameter(type | OpTeeMessage.AttributeMeta, 0, 1, Cookie));
         }
 
         yield return Invocation("unknown cookie", BadParameters, GuestParameter.RegisteredIn(0, 1, Cookie + 1));
         yield return Invocation("cookie 0", BadParameters, GuestParameter.RegisteredIn(0, 1, 0));
         yield return Invocation("size beyond the buffer", Security, GuestParameter.RegisteredIn(0, Size + 1, Cookie));
-        yield return Invocation("offset and size beyond the buffer", Security, GuestParameter.RegisteredIn(Size, 1, Cookie));
+        yield return Invocation("offset and size beyond the buffer", Security,
+            GuestParameter.RegisteredIn(Size, 1, Cookie));
         yield return Invocation("offset beyond the buffer", Security, GuestParameter.RegisteredIn(Size + 1, 0, Cookie));
-        yield return Invocation("offset and size overflow", Security, GuestParameter.RegisteredInOut(0x1000, ulong.MaxValue - 0xfff, Cookie));
+        yield return Invocation("offset and size overflow", Security,
+            GuestParameter.RegisteredInOut(0x1000, ulong.MaxValue - 0xfff, Cookie));
         yield return Invocation("offset overflows", Security, GuestParameter.RegisteredOut(ulong.MaxValue, 1, Cookie));
         yield return Invocation("size overflows", Security, GuestParameter.RegisteredOut(1, ulong.MaxValue, Cookie));
-        yield return Invocation("good before bad", Security, GuestParameter.RegisteredIn(0, 1, Cookie), GuestParameter.RegisteredIn(Size, 1, Cookie));
+        yield return Invocation("good before bad", Security, GuestParameter.RegisteredIn(0, 1, Cookie),
+            GuestParameter.RegisteredIn(Size, 1, Cookie));
 
         const uint Input = OpTeeMessage.TypeTemporaryInput;
-        yield return Invocation("temporary memory outside RAM", BadParameters, GuestParameter.Temporary(Input, 0x1000_0000, 0x1000, 0));
-        yield return Invocation("temporary memory that leaves RAM", BadParameters, GuestParameter.Temporary(Input, GuestBench.SecondRegion + GuestBench.SecondLength - 1, 2, 0));
-        yield return Invocation("temporary memory that wraps", BadParameters, GuestParameter.Temporary(Input, GuestBench.RamStart, ulong.MaxValue, 0));
-        yield return Invocation("temporary memory in the last page of all", BadParameters, GuestParameter.Temporary(Input, 0xffff_ffff_ffff_f000, 8, 0));
-        yield return Invocation("temporary memory at the last byte of all", BadParameters, GuestParameter.Temporary(Input, ulong.MaxValue, ulong.MaxValue, 0));
-        yield return Invocation("temporary memory in the last page but one", BadParameters, GuestParameter.Temporary(Input, 0xffff_ffff_ffff_efff, 1, 0));
-        yield return Invocation("temporary memory of huge size", OutOfMemory, GuestParameter.Temporary(Input, GuestBench.RamStart, 1UL << 40, 0));
+        yield return Invocation("temporary memory outside RAM", BadParameters,
+            GuestParameter.Temporary(Input, 0x1000_0000, 0x1000, 0));
+        yield return Invocation("temporary memory that leaves RAM", BadParameters,
+            GuestParameter.Temporary(Input, GuestBench.SecondRegion + GuestBench.SecondLength - 1, 2, 0));
+        yield return Invocation("temporary memory that wraps", BadParameters,
+            GuestParameter.Temporary(Input, GuestBench.RamStart, ulong.MaxValue, 0));
+        yield return Invocation("temporary memory in the last page of all", BadParameters,
+            GuestParameter.Temporary(Input, 0xffff_ffff_ffff_f000, 8, 0));
+        yield return Invocation("temporary memory at the last byte of all", BadParameters,
+            GuestParameter.Temporary(Input, ulong.MaxValue, ulong.MaxValue, 0));
+        yield return Invocation("temporary memory in the last page but one", BadParameters,
+            GuestParameter.Temporary(Input, 0xffff_ffff_ffff_efff, 1, 0));
+        yield return Invocation("temporary memory of huge size", OutOfMemory,
+            GuestParameter.Temporary(Input, GuestBench.RamStart, 1UL << 40, 0));
         yield return Invocation(
-            "temporary page list outside RAM", BadParameters, GuestParameter.Temporary(Input | OpTeeMessage.AttributeNonContiguous, 0x1000_0000, 0x1000, 0));
+            "temporary page list outside RAM", BadParameters,
+            GuestParameter.Temporary(Input | OpTeeMessage.AttributeNonContiguous, 0x1000_0000, 0x1000, 0));
         yield return Invocation(
-            "temporary page list in the last page of all", BadParameters, GuestParameter.Temporary(Input | OpTeeMessage.AttributeNonContiguous, ulong.MaxValue, ulong.MaxValue, 0));
+            "temporary page list in the last page of all", BadParameters,
+            GuestParameter.Temporary(Input | OpTeeMessage.AttributeNonContiguous, ulong.MaxValue, ulong.MaxValue, 0));
         yield return Invocation(
             "good temporary before bad",
             BadParameters,
@@ -123,14 +140,17 @@ internal sealed class MessageRefusalTests
         yield return Opening("second with more attributes", BadParameters, meta, meta with { Attributes = 0x301 });
         yield return Opening("attribute above 32 bits", BadParameters, meta with { Attributes = 0x1_0000_0101 }, meta);
         yield return Opening("third with META", BadParameters, meta, meta, meta);
-        yield return Opening("five of the application's own", BadParameters, meta, meta, default, default, default, default, default);
+        yield return Opening("five of the application's own", BadParameters, meta, meta, default, default, default,
+            default, default);
         foreach (uint login in (uint[])[3, 7, 0x100, 0x8000_0001, 0xf000_0000, 0xffff_ffff])
         {
             yield return Opening($"login {login:x}", BadParameters, meta, GuestParameter.Meta(1, 2, login));
         }
 
-        yield return Opening("reference beyond memory", BadParameters, meta, meta, GuestParameter.RegisteredIn(0, 1, Cookie));
-        yield return Opening("temporary memory outside RAM", BadParameters, meta, meta, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, 0x1000, 1, 0));
+        yield return Opening("reference beyond memory", BadParameters, meta, meta,
+            GuestParameter.RegisteredIn(0, 1, Cookie));
+        yield return Opening("temporary memory outside RAM", BadParameters, meta, meta,
+            GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, 0x1000, 1, 0));
     }
 
     private static TestCaseData Invocation(string name, uint code, params GuestParameter[] parameters) =>
@@ -139,7 +159,8 @@ internal sealed class MessageRefusalTests
     private static TestCaseData Opening(string name, uint code, params GuestParameter[] parameters) =>
         new TestCaseData(new GuestMessage(OpTeeMessage.CommandOpenSession, parameters), code).SetArgDisplayNames(name);
 
-    /// <summary>Sends a message that is refused, shows that nothing but the result changed, and gives the code.</summary>
+    /// <summary>Sends a message that is refused, shows that nothing but the result changed,
+    /// and gives the code.</summary>
     private static uint Refusal(GuestBench bench, GuestMessage message)
     {
         OpTeeGuestStatus status = bench.Guest.Status;
@@ -151,9 +172,11 @@ internal sealed class MessageRefusalTests
         byte[] after = MessageBytes.Read(bench.Driver, page);
         uint code = BitConverter.ToUInt32(after, MessageBytes.ReturnCode);
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(after, Is.EqualTo(before.WithResult(code, (uint)TeeOrigin.Tee)), "Only the result should be written.");
+        Assert.That(after, Is.EqualTo(before.WithResult(code, (uint)TeeOrigin.Tee)),
+            "Only the result should be written.");
         Assert.That(bench.Guest.Status, Is.EqualTo(status), "Nothing should be kept.");
-        Assert.That(bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty, "A guest's fault should be no host fault.");
+        Assert.That(bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty,
+            "A guest's fault should be no host fault.");
         return code;
     }
 }

@@ -6,7 +6,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>What a backend sees of a message and what the guest gets back, by each of the three calls and with both kinds of guest memory.</summary>
+/// <summary>What a backend sees of a message and what the guest gets back, by each of the three calls and with both
+/// kinds of guest memory.</summary>
 [TestFixture(0x3200_0004u, true)]
 [TestFixture(0x3200_0004u, false)]
 [TestFixture(0x3200_0012u, true)]
@@ -36,7 +37,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
 
         Assert.That(seen, Is.EqualTo(((TeeParameterKind, ulong, ulong)[])
         [
-            (TeeParameterKind.ValueInput, 11, 12), (TeeParameterKind.ValueOutput, 21, 22), (TeeParameterKind.ValueInOut, 31, 32), (TeeParameterKind.None, 41, 42),
+            (TeeParameterKind.ValueInput, 11, 12), (TeeParameterKind.ValueOutput, 21, 22),
+            (TeeParameterKind.ValueInOut, 31, 32), (TeeParameterKind.None, 41, 42),
         ]));
         Assert.That(after, Is.EqualTo(before
             .WithResult(0x1234_5678, 4)
@@ -78,7 +80,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
             return new(TeeResult.Success);
         };
 
-        GuestMessage answer = bench.Driver.Invoke(session, 0, [.. Enumerable.Repeat(GuestParameter.ValueInOut(1, 2), parameters)]);
+        GuestMessage answer =
+            bench.Driver.Invoke(session, 0, [.. Enumerable.Repeat(GuestParameter.ValueInOut(1, 2), parameters)]);
 
         Assert.That((answer.ReturnCode, kinds), Is.EqualTo((0u, (int)count)));
     }
@@ -102,7 +105,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
             seen.AddRange(References(request));
             Span<TeeParameter> parameters = request.Parameters;
             Assert.That(parameters[0].TryRead(0, read));
-            written = [parameters[0].TryWrite(0, read), parameters[1].TryWrite(0, [0xee, 0xff]), parameters[2].TryWrite(15, [0xdd])];
+            written = [parameters[0].TryWrite(0, read), parameters[1].TryWrite(0, [0xee, 0xff]),
+                parameters[2].TryWrite(15, [0xdd])];
             parameters[0].Size = 1;
             parameters[1].Size = 2;
             parameters[2].Size = 16;
@@ -118,13 +122,16 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
 
         Assert.That(seen, Is.EqualTo(((TeeParameterKind, ulong, ulong)[])
         [
-            (TeeParameterKind.MemoryInput, 0xf5f, 8), (TeeParameterKind.MemoryOutput, 0x1f62, 0x10), (TeeParameterKind.MemoryInOut, 0xff0, 0x10), (TeeParameterKind.None, 0, 0),
+            (TeeParameterKind.MemoryInput, 0xf5f, 8), (TeeParameterKind.MemoryOutput, 0x1f62, 0x10),
+            (TeeParameterKind.MemoryInOut, 0xff0, 0x10), (TeeParameterKind.None, 0, 0),
         ]));
         Assert.That(read, Is.EqualTo((byte[])[1, 2, 3, 4, 5, 6, 7, 8]));
         Assert.That(written, Is.EqualTo((bool[])[false, true, true]));
-        Assert.That(Bytes(bench, first[1] + 0xfff, 1).Concat(Bytes(bench, first[2], 1)), Is.EqualTo((byte[])[0xee, 0xff]));
+        Assert.That(Bytes(bench, first[1] + 0xfff, 1).Concat(Bytes(bench, first[2], 1)),
+            Is.EqualTo((byte[])[0xee, 0xff]));
         Assert.That(Bytes(bench, second[0] + 0xfff, 1), Is.EqualTo((byte[])[0xdd]));
-        Assert.That(after, Is.EqualTo(before.WithResult(0, 4).With64(MessageBytes.B(1), 2).With64(MessageBytes.B(2), 16)));
+        Assert.That(after,
+            Is.EqualTo(before.WithResult(0, 4).With64(MessageBytes.B(1), 2).With64(MessageBytes.B(2), 16)));
     }
 
     [TestCase(0xffff_0010u, 0x2000ul)]
@@ -141,7 +148,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
             return new(new TeeResult((TeeReturnCode)code, TeeOrigin.Tee));
         };
 
-        (byte[] before, byte[] after) = Send(bench, GuestBench.Invocation(session, 0, GuestParameter.RegisteredOut(0, 0x1000, Cookie)));
+        (byte[] before, byte[] after) =
+            Send(bench, GuestBench.Invocation(session, 0, GuestParameter.RegisteredOut(0, 0x1000, Cookie)));
 
         Assert.That(after, Is.EqualTo(before.WithResult(code, 3).With64(MessageBytes.B(0), size)));
     }
@@ -158,21 +166,25 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         // The last byte of one page and all of the next but one byte.
         ulong[] pages = bench.Driver.AllocatePages(2, 1);
         bench.Driver.Write<byte>(pages[1], [0x42]);
-        (TeeParameterKind Kind, ulong Size, ulong Capacity, ulong Whole, bool IsTemporary, byte Second, int Pages) seen = default;
+        (TeeParameterKind Kind, ulong Size, ulong Capacity, ulong Whole, bool IsTemporary, byte Second,
+            int Pages) seen = default;
         bench.Backend.OnInvoke = request =>
         {
             ref TeeParameter parameter = ref request.Parameters[0];
             Span<byte> two = stackalloc byte[2];
             Assert.That(parameter.TryRead(0, two));
-            seen = (parameter.Kind, parameter.Size, parameter.Capacity, parameter.Memory!.Size, parameter.Memory.IsTemporary, two[1], bench.Guest.Status.SharedPages - idle.SharedPages);
+            seen = (parameter.Kind, parameter.Size, parameter.Capacity, parameter.Memory!.Size,
+                parameter.Memory.IsTemporary, two[1], bench.Guest.Status.SharedPages - idle.SharedPages);
             parameter.Size = 5;
             return new(TeeResult.Success);
         };
 
-        (byte[] before, byte[] after) = Send(bench, GuestBench.Invocation(session, 0, GuestParameter.Temporary(type, pages[0] + 0xfff, 0x1000, 99)));
+        (byte[] before, byte[] after) = Send(bench,
+            GuestBench.Invocation(session, 0, GuestParameter.Temporary(type, pages[0] + 0xfff, 0x1000, 99)));
 
         Assert.That(seen, Is.EqualTo((kind, 0x1000ul, 0x1000ul, 0x1000ul, true, (byte)0x42, 2)));
-        Assert.That(after, Is.EqualTo(kind == TeeParameterKind.MemoryInput ? before.WithResult(0, 4) : before.WithResult(0, 4).With64(MessageBytes.B(0), 5)));
+        Assert.That(after, Is.EqualTo(kind == TeeParameterKind.MemoryInput ? before.WithResult(0, 4)
+            : before.WithResult(0, 4).With64(MessageBytes.B(0), 5)));
         Assert.That(bench.Guest.Status, Is.EqualTo(idle));
         Assert.That(bench.Ram.TryDiscard(new GuestRange(pages[0], 0x2000)), "The pages should be unpinned.");
     }
@@ -187,10 +199,12 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         ulong list = bench.Driver.WritePageList(pages);
         bench.Driver.Write<byte>(pages[2], [0x43]);
         byte[] read = new byte[1];
-        bench.Backend.OnInvoke = request => new(request.Parameters[3].TryRead(0x2000 - 0x10, read) ? TeeResult.Success : TeeResult.CommunicationFailure);
+        bench.Backend.OnInvoke = request => new(request.Parameters[3].TryRead(0x2000 - 0x10, read) ? TeeResult.Success
+            : TeeResult.CommunicationFailure);
 
         (byte[] before, byte[] after) = Send(bench, GuestBench.Invocation(
-            session, 0, default, default, default, GuestParameter.Temporary(0x9 | OpTeeMessage.AttributeNonContiguous, list + 0x10, 0x2100, 99)));
+            session, 0, default, default, default,
+            GuestParameter.Temporary(0x9 | OpTeeMessage.AttributeNonContiguous, list + 0x10, 0x2100, 99)));
 
         Assert.That(after, Is.EqualTo(before.WithResult(0, 4)));
         Assert.That(read, Is.EqualTo((byte[])[0x43]));
@@ -204,7 +218,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
     [TestCase(0x20au, true, 0ul)]
     public async Task Invoke_NullReference_IsUnderstoodWhetherAgreedOrNot(uint attributes, bool isAgreed, ulong size)
     {
-        await using GuestBench bench = Create(isAgreed ? OpTeeCapabilities.NullMemoryReference : OpTeeCapabilities.None);
+        await using GuestBench bench =
+            Create(isAgreed ? OpTeeCapabilities.NullMemoryReference : OpTeeCapabilities.None);
         uint session = bench.Open();
         (bool IsMemory, TeeSharedMemory? Memory, ulong Size, ulong Capacity) seen = default;
         bool reads = true;
@@ -217,7 +232,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
             return new(new TeeResult(TeeReturnCode.ShortBuffer, TeeOrigin.TrustedApplication));
         };
 
-        (byte[] before, byte[] after) = Send(bench, GuestBench.Invocation(session, 0, new GuestParameter(attributes, 0, size, 0)));
+        (byte[] before, byte[] after) =
+            Send(bench, GuestBench.Invocation(session, 0, new GuestParameter(attributes, 0, size, 0)));
 
         Assert.That(seen, Is.EqualTo((true, (TeeSharedMemory?)null, 0ul, 0ul)));
         Assert.That(reads, Is.False);
@@ -237,11 +253,13 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         bench.Backend.OnInvoke = request =>
         {
             bool isRead = request.Parameters[0].TryRead(0xffe, read) && request.Parameters[1].TryRead(0, read);
-            return new(isRead && request.Parameters[0].TryWrite(0xfff, [8, 9]) ? TeeResult.Success : TeeResult.CommunicationFailure);
+            return new(isRead && request.Parameters[0].TryWrite(0xfff, [8, 9]) ? TeeResult.Success
+                : TeeResult.CommunicationFailure);
         };
 
         GuestMessage answer = bench.Driver.Invoke(
-            session, 0, GuestParameter.RegisteredInOut(0, 0x2000, Cookie), GuestParameter.Temporary(0x9, GuestBench.SecondRegion - 2, 4, 0));
+            session, 0, GuestParameter.RegisteredInOut(0, 0x2000, Cookie),
+            GuestParameter.Temporary(0x9, GuestBench.SecondRegion - 2, 4, 0));
 
         Assert.That(answer.ReturnCode, Is.Zero);
         Assert.That(read, Is.EqualTo((byte[])[1, 2, 3, 4]));
@@ -260,13 +278,15 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
             return new(TeeResult.Success);
         };
 
-        (byte[] before, byte[] after) = Send(bench, FakeDriver.Opening(GuestBench.Application, default, 0, default, GuestParameter.ValueInOut(1, 2)));
+        (byte[] before, byte[] after) = Send(bench,
+            FakeDriver.Opening(GuestBench.Application, default, 0, default, GuestParameter.ValueInOut(1, 2)));
 
         uint session = BitConverter.ToUInt32(after, MessageBytes.Session);
         Assert.That(seen, Is.EqualTo((TeeParameterKind[])[0, TeeParameterKind.ValueInOut, 0, 0]));
         Assert.That(session, Is.Not.Zero);
         Assert.That(after, Is.EqualTo(before
-            .WithResult(0, 4).With32(MessageBytes.Session, session).With64(MessageBytes.A(3), 5).With64(MessageBytes.B(3), 6)));
+            .WithResult(0, 4).With32(MessageBytes.Session, session).With64(MessageBytes.A(3), 5)
+            .With64(MessageBytes.B(3), 6)));
         Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.Zero);
     }
 
@@ -281,10 +301,12 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
             return new(new TeeResult(TeeReturnCode.AccessDenied, TeeOrigin.TrustedApplication));
         };
 
-        (byte[] before, byte[] after) = Send(bench, FakeDriver.Opening(GuestBench.Application, default, 0, GuestParameter.ValueOut()) with { Session = 0x7777 });
+        (byte[] before, byte[] after) = Send(bench, FakeDriver.Opening(GuestBench.Application, default, 0,
+            GuestParameter.ValueOut()) with { Session = 0x7777 });
 
         Assert.That(after, Is.EqualTo(before
-            .WithResult(0xffff_0001, 4).With32(MessageBytes.Session, 0).With64(MessageBytes.A(2), 5).With64(MessageBytes.B(2), 6)));
+            .WithResult(0xffff_0001, 4).With32(MessageBytes.Session, 0).With64(MessageBytes.A(2), 5)
+            .With64(MessageBytes.B(2), 6)));
         Assert.That(bench.Guest.Status, Is.EqualTo(idle));
     }
 
@@ -309,7 +331,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         await using GuestBench bench = Create();
         uint session = bench.Open();
 
-        (byte[] before, byte[] after) = Send(bench, new GuestMessage(OpTeeMessage.CommandCancel) { Session = session, CancelId = 3 });
+        (byte[] before, byte[] after) =
+            Send(bench, new GuestMessage(OpTeeMessage.CommandCancel) { Session = session, CancelId = 3 });
 
         Assert.That(after, Is.EqualTo(before.WithResult(0, 3)));
         Assert.That(bench.Backend.Cancellations, Is.Zero, "There was no call to cancel.");
@@ -340,7 +363,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         [.. request.Parameters.ToArray().Select(parameter => (parameter.Kind, parameter.A, parameter.B))];
 
     private static (TeeParameterKind, ulong, ulong)[] References(TeeRequest request) =>
-        [.. request.Parameters.ToArray().Select(parameter => (parameter.Kind, parameter.Offset, parameter.IsMemory ? parameter.Size : 0))];
+        [.. request.Parameters.ToArray()
+            .Select(parameter => (parameter.Kind, parameter.Offset, parameter.IsMemory ? parameter.Size : 0))];
 
     private static byte[] Bytes(GuestBench bench, ulong address, int count)
     {
@@ -351,7 +375,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
 
     private GuestBench Create(OpTeeCapabilities capabilities = OpTeeCapabilities.None)
     {
-        GuestBench bench = new(new() { Capabilities = OpTeeCapabilities.DynamicSharedMemory | capabilities }, wrap: memory => isMapped ? memory : new PlainGuestMemory(memory));
+        GuestBench bench = new(new() { Capabilities = OpTeeCapabilities.DynamicSharedMemory | capabilities },
+            wrap: memory => isMapped ? memory : new PlainGuestMemory(memory));
         if (conduit == OpTeeSmc.CallWithRegisteredArgument)
         {
             _ = bench.Driver.RegisterMessagePage();
@@ -366,7 +391,8 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
     {
         ulong page = bench.Driver.MessagePage;
         byte[] before = MessageBytes.Write(bench.Driver, page, message);
-        Assert.That(bench.Driver.Finish(bench.Driver.Start(page, FakeDriver.MessageCookie, 0)), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(bench.Driver.Finish(bench.Driver.Start(page, FakeDriver.MessageCookie, 0)),
+            Is.EqualTo(OpTeeSmc.ReturnOk));
         return (before, MessageBytes.Read(bench.Driver, page));
     }
 }

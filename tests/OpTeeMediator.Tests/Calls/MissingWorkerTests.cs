@@ -4,7 +4,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>A backend that says that it uses no workers and asks for one: nothing that may block runs on a vCPU's thread.</summary>
+/// <summary>A backend that says that it uses no workers and asks for one: nothing that may block runs
+/// on a vCPU's thread.</summary>
 internal sealed class MissingWorkerTests
 {
     private const int WorkerMissing = 1104;
@@ -42,7 +43,8 @@ internal sealed class MissingWorkerTests
     {
         GuestMessage answer = _bench.Driver.Invoke(_session, 0);
 
-        Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo(((uint)TeeReturnCode.Communication, (uint)TeeOrigin.Communication)));
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin),
+            Is.EqualTo(((uint)TeeReturnCode.Communication, (uint)TeeOrigin.Communication)));
         Assert.That(_hasRun, Is.False);
     }
 

@@ -6,7 +6,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>References to no memory: NULL in every form that drivers use, and buffers of no bytes, as OP-TEE takes them.</summary>
+/// <summary>References to no memory: NULL in every form that drivers use, and buffers of no bytes, as
+/// OP-TEE takes them.</summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class NullAndEmptyReferenceTests
 {
@@ -22,7 +23,8 @@ internal sealed class NullAndEmptyReferenceTests
     [TestCase(OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous)]
     public async Task DeviceEnumeration_NullReference_AnswersTheSizeNeeded(uint attributes)
     {
-        await using GuestBench bench = new(backend: new ScriptedBackend { Devices = [new TeeDevice(Guid.NewGuid(), TeeDeviceDependency.None)] });
+        await using GuestBench bench =
+            new(backend: new ScriptedBackend { Devices = [new TeeDevice(Guid.NewGuid(), TeeDeviceDependency.None)] });
         bench.Driver.Conduit = OpTeeSmc.CallWithArgument;
         uint session = bench.Driver.OpenSession(Enumeration).Session;
 
@@ -46,7 +48,8 @@ internal sealed class NullAndEmptyReferenceTests
         GuestMessage answer = bench.Driver.Invoke(bench.Open(), 0, new GuestParameter(attributes, 0, 0, 0));
 
         Assert.That(answer.ReturnCode, Is.Zero);
-        Assert.That(seen, Is.EqualTo(((TeeParameterKind)(((attributes & 3) - 1) + (uint)TeeParameterKind.MemoryInput), (TeeSharedMemory?)null, 0ul)));
+        Assert.That(seen, Is.EqualTo(((TeeParameterKind)(((attributes & 3) - 1) + (uint)TeeParameterKind.MemoryInput),
+            (TeeSharedMemory?)null, 0ul)));
     }
 
     [TestCase(0ul, 1ul)]
@@ -104,7 +107,8 @@ internal sealed class NullAndEmptyReferenceTests
     [TestCase(OpTeeMessage.TypeTemporaryInput, 0x1000_0000ul)]
     [TestCase(OpTeeMessage.TypeTemporaryInput, 0xffff_ffff_ffff_f000ul)]
     [TestCase(OpTeeMessage.TypeTemporaryInput | OpTeeMessage.AttributeNonContiguous, 0x1000_0040ul)]
-    [TestCase(OpTeeMessage.TypeTemporaryInput | OpTeeMessage.AttributeNonContiguous, GuestBench.FreePages, Description = "size 0 at offset 0 is no page")]
+    [TestCase(OpTeeMessage.TypeTemporaryInput | OpTeeMessage.AttributeNonContiguous, GuestBench.FreePages,
+        Description = "size 0 at offset 0 is no page")]
     public async Task Invoke_TemporaryReferenceOfSize0OutsideRam_BadParameters(uint attributes, ulong address)
     {
         await using GuestBench bench = new();
@@ -124,7 +128,8 @@ internal sealed class NullAndEmptyReferenceTests
         Assert.That(bench.Driver.Register([bench.Driver.AllocatePage()], offset, 0, Cookie).ReturnCode, Is.Zero);
 
         Assert.That(bench.Guest.Status, Is.EqualTo(new OpTeeGuestStatus(0, 0, 1, 1)));
-        Assert.That(bench.Driver.Invoke(bench.Open(), 0, GuestParameter.RegisteredIn(0, 0, Cookie)).ReturnCode, Is.Zero);
+        Assert.That(
+            bench.Driver.Invoke(bench.Open(), 0, GuestParameter.RegisteredIn(0, 0, Cookie)).ReturnCode, Is.Zero);
         Assert.That(bench.Driver.Unregister(Cookie).ReturnCode, Is.Zero);
     }
 
@@ -134,6 +139,7 @@ internal sealed class NullAndEmptyReferenceTests
         await using GuestBench bench = new();
         _ = bench.Driver.Register([bench.Driver.AllocatePage()], 0x40, 0, Cookie);
 
-        Assert.That(bench.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, Cookie >> 32, Cookie, 0).X0, Is.EqualTo(OpTeeSmc.ReturnBadAddress));
+        Assert.That(bench.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, Cookie >> 32, Cookie, 0).X0,
+            Is.EqualTo(OpTeeSmc.ReturnBadAddress));
     }
 }

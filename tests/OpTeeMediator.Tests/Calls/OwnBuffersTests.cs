@@ -5,7 +5,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>What a call holds is the mediator's own list: nothing that a backend does to its request can lose a buffer.</summary>
+/// <summary>What a call holds is the mediator's own list: nothing that a backend does to its request
+/// can lose a buffer.</summary>
 internal sealed class OwnBuffersTests
 {
     private const ulong Cookie = 0xffff_0000_0938_5a80;
@@ -105,7 +106,8 @@ internal sealed class OwnBuffersTests
 
         GuestMessage answer = _bench.Driver.Invoke(_session, 0, sent);
 
-        Assert.That(answer.Parameters, Is.EqualTo(new[] { sent[0], memory with { B = 8 }, sent[2] with { A = 7, B = 8 } }));
+        Assert.That(answer.Parameters,
+            Is.EqualTo(new[] { sent[0], memory with { B = 8 }, sent[2] with { A = 7, B = 8 } }));
     }
 
     [TestCase(TeeExecution.Inline)]
@@ -125,8 +127,10 @@ internal sealed class OwnBuffersTests
         Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
     }
 
-    private static void Replace(TeeRequest request) => request.Parameters.Fill(TeeParameter.Value(TeeParameterKind.ValueOutput, 1, 2));
+    private static void Replace(TeeRequest request) =>
+        request.Parameters.Fill(TeeParameter.Value(TeeParameterKind.ValueOutput, 1, 2));
 
     private GuestParameter Temporary() =>
-        GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, _bench.Driver.AllocatePage(), OpTeeMessage.PageSize, Cookie);
+        GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, _bench.Driver.AllocatePage(),
+            OpTeeMessage.PageSize, Cookie);
 }

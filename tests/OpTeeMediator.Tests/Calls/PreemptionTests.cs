@@ -25,10 +25,12 @@ internal sealed class PreemptionTests
 
         SmcRegisters again = await Task.Factory.StartNew(() => bench.Resume(call), TaskCreationOptions.LongRunning);
         gate.Set();
-        GuestMessage answer = await Task.Factory.StartNew(() => bench.Finish(call with { Registers = again }), TaskCreationOptions.LongRunning);
+        GuestMessage answer = await Task.Factory.StartNew(() => bench.Finish(call with { Registers = again }),
+            TaskCreationOptions.LongRunning);
 
         Assert.That(call.Registers.X3, Is.Not.Zero.And.LessThanOrEqualTo(uint.MaxValue));
-        Assert.That((again.X0, again.X3), Is.EqualTo((0xffff_0004ul, again.X3)).And.Not.EqualTo((0xffff_0004ul, call.Registers.X3)));
+        Assert.That((again.X0, again.X3), Is.EqualTo((0xffff_0004ul, again.X3))
+            .And.Not.EqualTo((0xffff_0004ul, call.Registers.X3)));
         Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Parameters[0].A), Is.EqualTo((0u, 4u, 42ul)));
         Assert.That(bench.Guest.Status.CallsInFlight, Is.Zero);
     }
@@ -44,7 +46,8 @@ internal sealed class PreemptionTests
         ulong good = again.X3;
 
         // Stale; another slot; no slot; another generation; slot 0 does not exist.
-        ulong[] forged = [call.Registers.X3, good + 1, good | 0xff, good ^ 0x100, good & ~0xfful, 0, ulong.MaxValue, 1, 0x101];
+        ulong[] forged =
+            [call.Registers.X3, good + 1, good | 0xff, good ^ 0x100, good & ~0xfful, 0, ulong.MaxValue, 1, 0x101];
         ulong[] answers = [.. forged.Select(resume => bench.Resume(resume).X0)];
         gate.Set();
         GuestMessage answer = bench.Finish(call with { Registers = again });
@@ -133,8 +136,10 @@ internal sealed class PreemptionTests
         uint invoked = bench.Finish(call).ReturnCode;
         uint unregistered = bench.Finish(unregistering with { Registers = still }).ReturnCode;
 
-        Assert.That((unregistering.Registers.X0, still.X0, isPinned, registered), Is.EqualTo((0xffff_0004ul, 0xffff_0004ul, true, 1)));
-        Assert.That((refused, twice), Is.EqualTo((0xffff_0006u, 0xffff_0006u)), "The buffer is not to be used any more.");
+        Assert.That((unregistering.Registers.X0, still.X0, isPinned, registered),
+            Is.EqualTo((0xffff_0004ul, 0xffff_0004ul, true, 1)));
+        Assert.That((refused, twice), Is.EqualTo((0xffff_0006u, 0xffff_0006u)),
+            "The buffer is not to be used any more.");
         Assert.That((invoked, unregistered, bench.Backend.RegisteredBuffers), Is.EqualTo((0u, 0u, 0)));
         Assert.That(bench.Ram.TryDiscard(new GuestRange(pages[0], 0x1000)));
     }
@@ -158,7 +163,8 @@ internal sealed class PreemptionTests
 
         Assert.That((closing.Registers.X0, open, cancelled), Is.EqualTo((0xffff_0004ul, 1, 0u)));
         Assert.That((refused, twice), Is.EqualTo((0xffff_0006u, 0xffff_0006u)));
-        Assert.That((invoked, closed, bench.Backend.OpenSessions, bench.Guest.Status.Sessions), Is.EqualTo((0u, 0u, 0, 0)));
+        Assert.That((invoked, closed, bench.Backend.OpenSessions, bench.Guest.Status.Sessions),
+            Is.EqualTo((0u, 0u, 0, 0)));
     }
 
     [TestCase(0u, 0u, 1)]
@@ -186,7 +192,8 @@ internal sealed class PreemptionTests
         _ = bench.Finish(call);
         _ = bench.Driver.Cancel(session, cancelled);
 
-        Assert.That((heard, isRequested, bench.Backend.Cancellations), Is.EqualTo((cancellations, cancellations == 1, cancellations)), "Once a call, and while it runs.");
+        Assert.That((heard, isRequested, bench.Backend.Cancellations),
+            Is.EqualTo((cancellations, cancellations == 1, cancellations)), "Once a call, and while it runs.");
         Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.Zero);
     }
 
@@ -194,7 +201,8 @@ internal sealed class PreemptionTests
     public async Task Invoke_AfterACancelledOne_IsNotCancelled()
     {
         using ManualResetEventSlim gate = new(false);
-        await using GuestBench bench = new(new OpTeeGuestOptions { Limits = GuestBench.OneCall }, GuestBench.OnWorkers());
+        await using GuestBench bench =
+            new(new OpTeeGuestOptions { Limits = GuestBench.OneCall }, GuestBench.OnWorkers());
         List<bool> seen = [];
         bench.Backend.OnInvoke = request =>
         {
@@ -216,7 +224,8 @@ internal sealed class PreemptionTests
     private static GuestBench Create(bool onWorkers, ManualResetEventSlim gate)
     {
         GuestBench bench = new(
-            new OpTeeGuestOptions { Quantum = TimeSpan.FromMilliseconds(1), ShutdownDeadline = TimeSpan.FromSeconds(20) },
+            new OpTeeGuestOptions { Quantum = TimeSpan.FromMilliseconds(1),
+                ShutdownDeadline = TimeSpan.FromSeconds(20) },
             onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
         bench.Backend.OnInvoke = request => End(gate, onWorkers, request);
         return bench;

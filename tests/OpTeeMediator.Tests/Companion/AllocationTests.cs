@@ -61,7 +61,8 @@ internal sealed class AllocationTests
         }
     }
 
-    /// <summary>Answers every entry with what belongs to it: a yielding call with the end of its quantum, in thread 0.</summary>
+    /// <summary>Answers every entry with what belongs to it: a yielding call with the end of its
+    /// quantum, in thread 0.</summary>
     private sealed class PlainCpu : ICompanionCpu
     {
         public const ulong FrequencyCode = 0x1000;
@@ -70,7 +71,8 @@ internal sealed class AllocationTests
 
         public KvmMmioExit Mmio => default;
 
-        public KvmHypercallExit Hypercall => new(_entry switch { 0 or 4 => 0xbe00_0005, 8 => 0xbe00_0001, FrequencyCode => 0xbe00_ffff, _ => 0xbe00_0000 }, 1);
+        public KvmHypercallExit Hypercall => new(_entry switch { 0 or 4 => 0xbe00_0005, 8 =>
+            0xbe00_0001, FrequencyCode => 0xbe00_ffff, _ => 0xbe00_0000 }, 1);
 
         public ulong Get(Arm64Register register) => register != Arm64Register.X(1) ? 0 : _entry switch
         {

@@ -50,7 +50,8 @@ internal sealed class CallTests
     [Test]
     public void Ranges_AreThoseOfTheMediator()
     {
-        SmcFunctionRange[] expected = [new(new(0x3200_0000), 0x2_0000), new(new(0xb200_0000), 0x2_0000), new(new(0xbf00_0000), 0x2_0000)];
+        SmcFunctionRange[] expected =
+            [new(new(0x3200_0000), 0x2_0000), new(new(0xb200_0000), 0x2_0000), new(new(0xbf00_0000), 0x2_0000)];
 
         Assert.That(_bench.Companion.Ranges, Is.EqualTo(expected));
     }
@@ -73,7 +74,8 @@ internal sealed class CallTests
 
         // A fast call's answer is X0–X3, so none of these stays what OP-TEE has left.
         int written = new SmcFunctionId(functionId).IsFast ? int.Max(arguments, 3) : arguments;
-        Assert.That(_bench[1].Written.Count(register => register.Id <= Arm64Register.X(30).Id), Is.EqualTo(written + 1));
+        Assert.That(_bench[1].Written.Count(register => register.Id <= Arm64Register.X(30).Id),
+            Is.EqualTo(written + 1));
     }
 
     [TestCase(OpTeeSmc.CallsCount, 0ul, 0ul, 0ul)]
@@ -88,16 +90,19 @@ internal sealed class CallTests
         }
 
         // As OP-TEE's entry for fast calls does: what the call has no value for goes back as it came.
-        _bench[1].Program = cpu => cpu.Call(0xbe00_0005, 7, cpu[Arm64Register.X(1)], cpu[Arm64Register.X(2)], cpu[Arm64Register.X(3)]);
+        _bench[1].Program = cpu =>
+            cpu.Call(0xbe00_0005, 7, cpu[Arm64Register.X(1)], cpu[Arm64Register.X(2)], cpu[Arm64Register.X(3)]);
 
         // Notifications (bit 5 of the capabilities) are not offered here.
-        SmcRegisters registers = _bench.Call(functionId, functionId == OpTeeSmc.ExchangeCapabilities ? 0x81ul : 0xa1, 0xa2, 0xa3);
+        SmcRegisters registers =
+            _bench.Call(functionId, functionId == OpTeeSmc.ExchangeCapabilities ? 0x81ul : 0xa1, 0xa2, 0xa3);
 
         Assert.That(registers.X0, Is.EqualTo(7));
         Assert.That(new[] { registers.X1, registers.X2, registers.X3 }, Is.EqualTo(expected));
     }
 
-    // OP-TEE's dispatcher expects what a monitor leaves: TF-A takes the hint out of the identifier, and OP-TEE reads whole registers in fast calls.
+    // OP-TEE's dispatcher expects what a monitor leaves: TF-A takes the hint out of the identifier, and OP-TEE reads
+    // whole registers in fast calls.
     [TestCase(OpTeeSmc.CallsUid, 0, 1u)]
     [TestCase(OpTeeSmc.ExchangeCapabilities, 1, 3u)]
     [TestCase(OpTeeSmc.CallWithRpcArgument, 2, 7u)]
@@ -112,7 +117,8 @@ internal sealed class CallTests
             return FakeCpu.Serve(cpu);
         };
 
-        _ = _bench.Call(functionId | (1 << 16), out SmcRegisterSet loaded, out SmcOutcome outcome, UpperHalf | 1, UpperHalf | 2, UpperHalf | 8);
+        _ = _bench.Call(functionId | (1 << 16), out SmcRegisterSet loaded, out SmcOutcome outcome, UpperHalf | 1,
+            UpperHalf | 2, UpperHalf | 8);
 
         Assert.That((outcome.Kind, loaded), Is.EqualTo((SmcOutcomeKind.Handled, new SmcRegisterSet(expected))));
         Assert.That(seen, Is.EqualTo(new ulong[] { functionId, 1, 2, 8 }[..(arguments + 1)]));
@@ -163,7 +169,8 @@ internal sealed class CallTests
         SmcRegisters registers = _bench.Call(OpTeeSmc.CallWithArgument, out _, out SmcOutcome outcome, 0xa1, 0xa2);
 
         Assert.That(outcome.Registers, Is.EqualTo(SmcRegisterSet.X0));
-        Assert.That((registers.X0, registers.X1, registers.X2, registers.X3), Is.EqualTo(((ulong)answer, 0xa1ul, 0xa2ul, 0ul)));
+        Assert.That((registers.X0, registers.X1, registers.X2, registers.X3),
+            Is.EqualTo(((ulong)answer, 0xa1ul, 0xa2ul, 0ul)));
     }
 
     [TestCase(OpTeeSmc.ReturnRpcForeignInterrupt, 0b1001u)]
@@ -201,7 +208,8 @@ internal sealed class CallTests
     [TestCase(0xffff_ffff_0000_0007ul)]
     public void Handle_ResumptionOfWhatNeverWasSuspended_IsRefused(ulong resumeInformation)
     {
-        SmcRegisters registers = _bench.Call(OpTeeSmc.ReturnFromRpc, out _, out SmcOutcome outcome, 1, 2, resumeInformation);
+        SmcRegisters registers =
+            _bench.Call(OpTeeSmc.ReturnFromRpc, out _, out SmcOutcome outcome, 1, 2, resumeInformation);
 
         Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnResume));
         Assert.That(outcome.Registers, Is.EqualTo(SmcRegisterSet.X0));
@@ -230,7 +238,8 @@ internal sealed class CallTests
     {
         _bench[1].Answer[0] = OpTeeSmc.ReturnResume;
 
-        SmcRegisters registers = _bench.Call(OpTeeSmc.ReturnFromRpc, out SmcRegisterSet loaded, out _, 1, 2, resumeInformation);
+        SmcRegisters registers =
+            _bench.Call(OpTeeSmc.ReturnFromRpc, out SmcRegisterSet loaded, out _, 1, 2, resumeInformation);
 
         Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnResume));
         Assert.That(loaded, Is.EqualTo(SmcRegisterSet.Range(0, 5)));
@@ -284,7 +293,8 @@ internal sealed class CallTests
             cpu.Program = core =>
             {
                 // Passes only if the other core is in a call too.
-                Assert.That(core[Arm64Register.Pc] != FakeCpu.Vectors + 4 || both.SignalAndWait(TimeSpan.FromSeconds(20)), Is.True);
+                Assert.That(core[Arm64Register.Pc] != FakeCpu.Vectors + 4
+                    || both.SignalAndWait(TimeSpan.FromSeconds(20)), Is.True);
                 return FakeCpu.Serve(core);
             };
         }

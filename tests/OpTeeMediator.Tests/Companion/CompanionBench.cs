@@ -35,13 +35,15 @@ internal sealed class CompanionBench : IAsyncDisposable
     public FakeCpu this[int core] => Vms[^1].Fakes[core];
 
     /// <summary>Options with an image that nobody looks at.</summary>
-    public static OpTeeCompanionOptions Options() => new() { Image = ImageFiles.Raw(new byte[64]), AnswerDeadline = TimeSpan.FromMilliseconds(500) };
+    public static OpTeeCompanionOptions Options() =>
+        new() { Image = ImageFiles.Raw(new byte[64]), AnswerDeadline = TimeSpan.FromMilliseconds(500) };
 
     /// <summary>Makes a call, loading registers only as they are asked for.</summary>
     public SmcRegisters Call(uint functionId, params ulong[] arguments) => Call(functionId, out _, out _, arguments);
 
     /// <summary>Makes a call, loading registers only as they are asked for.</summary>
-    public SmcRegisters Call(uint functionId, out SmcRegisterSet loaded, out SmcOutcome outcome, params ulong[] arguments)
+    public SmcRegisters Call(
+        uint functionId, out SmcRegisterSet loaded, out SmcOutcome outcome, params ulong[] arguments)
     {
         SmcRegisters registers = default;
         registers.X0 = functionId;

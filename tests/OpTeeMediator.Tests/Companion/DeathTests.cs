@@ -44,7 +44,8 @@ internal sealed class DeathTests
         Assert.That(_bench.Call(OpTeeSmc.ReturnFromRpc, 0, 0, 1).X0, Is.EqualTo(SmcccReturn.NotSupported));
         Assert.That(_bench.Call(OpTeeSmc.CallWithArgument, 0, 0x1000).X0, Is.EqualTo(SmcccReturn.NotSupported));
         Assert.That(_bench.Call(OpTeeSmc.GetAsyncNotificationValue).X0, Is.EqualTo(SmcccReturn.NotSupported));
-        Assert.That(_bench.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable), "Linux asks until it hears that");
+        Assert.That(_bench.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable),
+            "Linux asks until it hears that");
         Assert.That(_bench.Companion.Status.IsAlive, Is.False);
         Assert.That(_bench.Companion.Status.Statistics.YieldingCalls, Is.Zero);
     }
@@ -85,7 +86,8 @@ internal sealed class DeathTests
             cpu.Program = FakeCpu.Hang;
         }
 
-        Thread[] threads = [.. Enumerable.Range(0, 5).Select(_ => new Thread(() => _bench.Call(OpTeeSmc.CallWithArgument)))];
+        Thread[] threads =
+            [.. Enumerable.Range(0, 5).Select(_ => new Thread(() => _bench.Call(OpTeeSmc.CallWithArgument)))];
         Array.ForEach(threads, thread => thread.Start());
 
         Assert.That(threads.All(thread => thread.Join(LongEnough)), Is.True);
@@ -103,7 +105,8 @@ internal sealed class DeathTests
     [Test]
     public void Call_UnexpectedSmc_IsRefusedAtOnce()
     {
-        _bench[1].Program = cpu => cpu[Arm64Register.Pc] == FakeCpu.Vectors + 8 ? FakeCpu.Serve(cpu) : cpu.Call(0xbe00_0007);
+        _bench[1].Program = cpu =>
+            cpu[Arm64Register.Pc] == FakeCpu.Vectors + 8 ? FakeCpu.Serve(cpu) : cpu.Call(0xbe00_0007);
 
         Assert.That(_bench.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
         Assert.That(_bench.Log.Messages, Has.Some.Contains("0xbe000007"));
@@ -146,7 +149,8 @@ internal sealed class DeathTests
         {
             cpu[Arm64Register.PhysicalTimerControl] = 1;
             cpu[Arm64Register.PhysicalTimerCompare] = cpu[Arm64Register.PhysicalCounter] + 20_000;
-            return cpu[Arm64Register.Pc] == FakeCpu.Vectors + 24 ? throw new SystemCallException("KVM_RUN is broken.") : FakeCpu.Serve(cpu);
+            return cpu[Arm64Register.Pc] == FakeCpu.Vectors + 24 ? throw new SystemCallException("KVM_RUN is broken.")
+                : FakeCpu.Serve(cpu);
         };
 
         _ = _bench.Call(OpTeeSmc.CallsUid);
@@ -160,7 +164,8 @@ internal sealed class DeathTests
         FakeVm vm = new(1);
         vm.Fakes[0][Arm64Register.PhysicalTimerControl] = 1;
         vm.Fakes[0][Arm64Register.PhysicalTimerCompare] = 100_000_000_000_000_000;
-        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance, new LogRateLimit());
+        using CompanionTee tee =
+            new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance, new LogRateLimit());
 
         _ = tee.Start(0, 0);
 
@@ -171,21 +176,24 @@ internal sealed class DeathTests
     public void Start_GivenUpAsItAnswers_DoesNotCountAsStarted()
     {
         FakeVm vm = new(1);
-        using CompanionTee tee = new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance, new LogRateLimit());
+        using CompanionTee tee =
+            new(vm, TimeSpan.FromMilliseconds(4), new NoSupervisor(), "test", NullLogger.Instance, new LogRateLimit());
         vm.Fakes[0].Program = cpu =>
         {
             tee.Fail(new TeeFailure(0, TeeFailureCause.NoAnswer, 0, 0));
             return FakeCpu.Serve(cpu);
         };
 
-        Assert.That(() => tee.Start(0, 0), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("does not answer in time"));
+        Assert.That(() => tee.Start(0, 0), Throws.InstanceOf<TeeUnavailableException>()
+            .With.Message.Contains("does not answer in time"));
         Assert.That(tee.HasStarted, Is.False);
     }
 
     [Test]
     public async Task Death_AndNoOtherStarts_IsLoggedUntilAReset()
     {
-        await using CompanionBench bench = new(make: number => number == 1 ? throw new SystemCallException("no memory") : new FakeVm(1));
+        await using CompanionBench bench =
+            new(make: number => number == 1 ? throw new SystemCallException("no memory") : new FakeVm(1));
         bench[0].Program = FakeCpu.Hang;
         _ = bench.Call(OpTeeSmc.CallWithArgument);
 
@@ -249,7 +257,8 @@ internal sealed class DeathTests
         SmcRegisters registers = default;
         registers.X0 = OpTeeSmc.CallsUid;
 
-        SmcOutcome outcome = await Task.Run(() => bench.Companion.Handle(ref registers, SmcRegisterSet.X0)).WaitAsync(LongEnough);
+        SmcOutcome outcome = await Task.Run(() => bench.Companion.Handle(ref registers, SmcRegisterSet.X0))
+            .WaitAsync(LongEnough);
 
         Assert.That((outcome, registers.X0), Is.EqualTo((SmcOutcome.Retry, (ulong)OpTeeSmc.CallsUid)));
     }
@@ -279,11 +288,13 @@ internal sealed class DeathTests
         registers.X0 = functionId;
         registers.X1 = ulong.MaxValue;
 
-        SmcOutcome outcome = await Task.Run(() => bench.Companion.Handle(ref registers, SmcRegisterSet.All)).WaitAsync(LongEnough);
+        SmcOutcome outcome = await Task.Run(() => bench.Companion.Handle(ref registers, SmcRegisterSet.All))
+            .WaitAsync(LongEnough);
         isFree.Set();
         await Task.WhenAll(others);
 
-        Assert.That((outcome, registers.X0, registers.X1), Is.EqualTo((SmcOutcome.Retry, (ulong)functionId, ulong.MaxValue)));
+        Assert.That((outcome, registers.X0, registers.X1),
+            Is.EqualTo((SmcOutcome.Retry, (ulong)functionId, ulong.MaxValue)));
         Assert.That(bench.Call(OpTeeSmc.CallsCount).X0, Is.Zero);
     }
 
@@ -292,10 +303,12 @@ internal sealed class DeathTests
     {
         // As where an SMC of the VM is undefined, and its exception vectors lead nowhere.
         FakeVm vm = new(1);
-        vm.Fakes[0].Program = cpu => cpu[Arm64Register.Pc] == FakeCpu.FrequencyCode ? FakeCpu.Hang(cpu) : FakeCpu.Serve(cpu);
+        vm.Fakes[0].Program = cpu =>
+            cpu[Arm64Register.Pc] == FakeCpu.FrequencyCode ? FakeCpu.Hang(cpu) : FakeCpu.Serve(cpu);
 
         Assert.That(
-            () => new CompanionBench(CompanionBench.Options() with { StartDeadline = TimeSpan.FromSeconds(1) }, _ => vm),
+            () =>
+                new CompanionBench(CompanionBench.Options() with { StartDeadline = TimeSpan.FromSeconds(1) }, _ => vm),
             Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("EL3"));
         Assert.That(vm.IsDisposed, Is.True);
     }
@@ -304,9 +317,11 @@ internal sealed class DeathTests
     public void Start_CounterWithoutFrequency_SaysSo()
     {
         FakeVm vm = new(1);
-        vm.Fakes[0].Program = cpu => cpu[Arm64Register.Pc] == FakeCpu.FrequencyCode ? cpu.Call(0xbe00_ffff, 0) : FakeCpu.Serve(cpu);
+        vm.Fakes[0].Program = cpu =>
+            cpu[Arm64Register.Pc] == FakeCpu.FrequencyCode ? cpu.Call(0xbe00_ffff, 0) : FakeCpu.Serve(cpu);
 
-        Assert.That(() => new CompanionBench(make: _ => vm), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CNTFRQ_EL0"));
+        Assert.That(() => new CompanionBench(make: _ => vm), Throws.InstanceOf<TeeUnavailableException>()
+            .With.Message.Contains("CNTFRQ_EL0"));
     }
 
     [Test]
@@ -363,7 +378,8 @@ internal sealed class DeathTests
         vm.Fakes[0].Program = FakeCpu.Hang;
 
         Assert.That(
-            () => new CompanionBench(CompanionBench.Options() with { StartDeadline = TimeSpan.FromSeconds(1) }, _ => vm),
+            () =>
+                new CompanionBench(CompanionBench.Options() with { StartDeadline = TimeSpan.FromSeconds(1) }, _ => vm),
             Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("does not answer in time"));
         Assert.That(vm.IsDisposed, Is.True);
     }
@@ -389,7 +405,8 @@ internal sealed class DeathTests
 
         _ = _bench.Call(OpTeeSmc.CallsUid);
 
-        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Statistics.NativeInterrupts == 1, LongEnough), Is.True);
+        Assert.That(
+            SpinWait.SpinUntil(() => _bench.Companion.Status.Statistics.NativeInterrupts == 1, LongEnough), Is.True);
         Assert.That(isServed, Is.True);
     }
 

@@ -29,7 +29,8 @@ internal sealed class DeviceTreeTests
         byte[] tree = MemoryDeviceTree.Write([Ram, new GuestRange(0x1_0000_0000, 1 << 20)], []);
 
         Assert.That(Encoding.ASCII.GetString(tree), Does.Contain("memory@40000000").And.Contain("memory@100000000"));
-        Assert.That(tree.AsSpan().IndexOf((byte[])[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0]), Is.Positive, "address and size of the second");
+        Assert.That(tree.AsSpan().IndexOf((byte[])[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0]), Is.Positive,
+            "address and size of the second");
     }
 
     [Test]
@@ -65,7 +66,8 @@ internal sealed class DeviceTreeTests
     {
         byte[] tree = new TreeBuilder()
             .Begin("").Property("#address-cells", 1).Property("#size-cells", 1)
-            .Begin("reserved-memory").Begin("a").Property("reg", 0x4200_0000, 0x0020_0000, 0x5000_0000, 0x1000).End().End()
+            .Begin("reserved-memory").Begin("a")
+            .Property("reg", 0x4200_0000, 0x0020_0000, 0x5000_0000, 0x1000).End().End()
             .End().ToArray();
 
         Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
@@ -75,7 +77,8 @@ internal sealed class DeviceTreeTests
     [Test]
     public void Read_ANodeDeeperDown_IsNotTheReservedMemory()
     {
-        byte[] tree = new TreeBuilder().Begin("").Begin("soc").Begin("reserved-memory").Begin("a").Property("reg", 0, 1, 0, 1).End().End().End().End().ToArray();
+        byte[] tree = new TreeBuilder().Begin("").Begin("soc").Begin("reserved-memory").Begin("a")
+            .Property("reg", 0, 1, 0, 1).End().End().End().End().ToArray();
 
         Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
         Assert.That(ranges, Is.Empty);
@@ -84,7 +87,8 @@ internal sealed class DeviceTreeTests
     [Test]
     public void Read_ARangeThatWraps_IsLeftOut()
     {
-        byte[] tree = new TreeBuilder().Begin("").Begin("reserved-memory").Begin("a").Property("reg", uint.MaxValue, uint.MaxValue, 0, 2).End().End().End().ToArray();
+        byte[] tree = new TreeBuilder().Begin("").Begin("reserved-memory").Begin("a")
+            .Property("reg", uint.MaxValue, uint.MaxValue, 0, 2).End().End().End().ToArray();
 
         Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
         Assert.That(ranges, Is.Empty);
@@ -93,7 +97,8 @@ internal sealed class DeviceTreeTests
     [Test]
     public void Read_EveryBrokenVariant_NeverThrows()
     {
-        byte[] whole = new TreeBuilder().Begin("").Begin("reserved-memory").Begin("a").Property("reg", 0, 1, 0, 1).End().End().End().ToArray();
+        byte[] whole = new TreeBuilder().Begin("").Begin("reserved-memory").Begin("a").Property("reg", 0, 1, 0, 1).End()
+            .End().End().ToArray();
         Random random = new(1);
         for (int round = 0; round < 20_000; round++)
         {
@@ -101,7 +106,8 @@ internal sealed class DeviceTreeTests
             broken[random.Next(broken.Length)] = (byte)random.Next(256);
             broken[random.Next(broken.Length)] ^= (byte)(1 << random.Next(8));
 
-            Assert.That(() => ReservedMemoryReader.TryRead(broken.AsSpan(0, random.Next(broken.Length + 1)), out _), Throws.Nothing);
+            Assert.That(() => ReservedMemoryReader.TryRead(broken.AsSpan(0, random.Next(broken.Length + 1)), out _),
+                Throws.Nothing);
         }
     }
 

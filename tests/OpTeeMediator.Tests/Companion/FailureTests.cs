@@ -50,7 +50,8 @@ internal sealed class FailureTests
         List<FakeVm> vms = [];
 
         Assert.That(
-            () => OpTeeCompanion.Start(Make, CompanionBench.Options() with { NotificationInterrupt = new BrokenLine() }),
+            () => OpTeeCompanion.Start(Make,
+                CompanionBench.Options() with { NotificationInterrupt = new BrokenLine() }),
             Throws.InstanceOf<IOException>());
         Assert.That(vms, Is.Empty);
 
@@ -69,7 +70,8 @@ internal sealed class FailureTests
         OpTeeCompanion companion;
         try
         {
-            companion = OpTeeCompanion.Start(Make, CompanionBench.Options() with { LoggerFactory = log, AnswerDeadline = 2 * LongEnough });
+            companion = OpTeeCompanion.Start(Make,
+                CompanionBench.Options() with { LoggerFactory = log, AnswerDeadline = 2 * LongEnough });
         }
         catch (IOException)
         {
@@ -77,7 +79,8 @@ internal sealed class FailureTests
             return;
         }
 
-        uint[] calls = [OpTeeSmc.CallsUid, OpTeeSmc.ExchangeCapabilities, OpTeeSmc.CallWithArgument, OpTeeSmc.CallsCount];
+        uint[] calls =
+            [OpTeeSmc.CallsUid, OpTeeSmc.ExchangeCapabilities, OpTeeSmc.CallWithArgument, OpTeeSmc.CallsCount];
         Array.ForEach(calls, functionId => Call(companion, functionId, what));
 
         // Its OP-TEE dies.
@@ -106,7 +109,8 @@ internal sealed class FailureTests
         await companion.DisposeAsync().AsTask().WaitAsync(LongEnough);
         Assert.That(vms.Select(vm => vm.IsDisposed), Is.All.True, what);
 
-        bool IsServed() => Call(companion, OpTeeSmc.CallsUid, what) == 0 && Call(companion, OpTeeSmc.CallWithArgument, what) == 0;
+        bool IsServed() =>
+            Call(companion, OpTeeSmc.CallsUid, what) == 0 && Call(companion, OpTeeSmc.CallWithArgument, what) == 0;
 
         ICompanionVm Make()
         {

@@ -24,7 +24,8 @@ internal sealed class OpTeeImageTests
     [Test]
     public void Load_OneFileWithHeader_GivesTheImageBehindIt()
     {
-        OpTeeImage image = ImageFiles.Load(("tee.bin", [.. ImageFiles.Header(1, 1, (uint)Code.Length, 1, Low, 0x10_0000, 0), .. Code]));
+        OpTeeImage image = ImageFiles.Load(
+            ("tee.bin", [.. ImageFiles.Header(1, 1, (uint)Code.Length, 1, Low, 0x10_0000, 0), .. Code]));
 
         Assert.That(image.Address, Is.EqualTo(new GuestAddress(0x1_0e10_0000)));
         Assert.That(image.Content, Is.EqualTo(Code));
@@ -33,7 +34,8 @@ internal sealed class OpTeeImageTests
     [Test]
     public void Load_HeaderBesideImage_GivesTheImage()
     {
-        OpTeeImage image = ImageFiles.Load(("tee-header_v2.bin", ImageFiles.Header(2, 1, 1, High, Low, 0, (uint)Code.Length)), ("tee-pager_v2.bin", Code));
+        OpTeeImage image = ImageFiles.Load(("tee-header_v2.bin",
+            ImageFiles.Header(2, 1, 1, High, Low, 0, (uint)Code.Length)), ("tee-pager_v2.bin", Code));
 
         Assert.That(image.Address, Is.EqualTo(new GuestAddress(Low)));
         Assert.That(image.Content, Is.EqualTo(Code));
@@ -41,35 +43,44 @@ internal sealed class OpTeeImageTests
 
     [Test]
     public void Load_WithPageablePart_NamesTheBuildOption() =>
-        Refuses("CFG_WITH_PAGER=n", ("tee.bin", [.. ImageFiles.Header(1, 1, (uint)Code.Length, High, Low, 0, 4096), .. Code]));
+        Refuses("CFG_WITH_PAGER=n",
+            ("tee.bin", [.. ImageFiles.Header(1, 1, (uint)Code.Length, High, Low, 0, 4096), .. Code]));
 
     [Test]
     public void Load_HeaderOfTwoImages_NamesTheBuildOption() =>
-        Refuses("CFG_WITH_PAGER=n", ("tee-header_v2.bin", ImageFiles.Header(2, 1, 2, High, Low, 0, 40)), ("tee-pager_v2.bin", Code));
+        Refuses("CFG_WITH_PAGER=n", ("tee-header_v2.bin", ImageFiles.Header(2, 1, 2, High, Low, 0, 40)),
+            ("tee-pager_v2.bin", Code));
 
     [Test]
     public void Load_HeaderOfAnotherBuild_SaysSo() =>
-        Refuses("not of the same build", ("tee-header_v2.bin", ImageFiles.Header(2, 1, 1, High, Low, 0, 41)), ("tee-pager_v2.bin", Code));
+        Refuses("not of the same build", ("tee-header_v2.bin", ImageFiles.Header(2, 1, 1, High, Low, 0, 41)),
+            ("tee-pager_v2.bin", Code));
 
     [Test]
-    public void Load_Elf_NamesTheFilesToUse() => Refuses("tee.bin", ("tee.elf", [0x7f, (byte)'E', (byte)'L', (byte)'F', .. Code]));
+    public void Load_Elf_NamesTheFilesToUse() =>
+        Refuses("tee.bin", ("tee.elf", [0x7f, (byte)'E', (byte)'L', (byte)'F', .. Code]));
 
     [Test]
-    public void Load_Of32Bits_SaysSo() => Refuses("names architecture 0", ("tee.bin", [.. ImageFiles.Header(1, 0, 40, High, Low, 0, 0), .. Code]));
+    public void Load_Of32Bits_SaysSo() =>
+        Refuses("names architecture 0", ("tee.bin", [.. ImageFiles.Header(1, 0, 40, High, Low, 0, 0), .. Code]));
 
     [TestCase(0u)]
     [TestCase(41u)]
     [TestCase(uint.MaxValue)]
-    public void Load_SizeThatIsNotThere_SaysSo(uint size) => Refuses("promises", ("tee.bin", [.. ImageFiles.Header(1, 1, size, High, Low, 0, 0), .. Code]));
+    public void Load_SizeThatIsNotThere_SaysSo(uint size) =>
+        Refuses("promises", ("tee.bin", [.. ImageFiles.Header(1, 1, size, High, Low, 0, 0), .. Code]));
 
     [TestCase(0)]
     [TestCase(5)]
     [TestCase(27)]
-    public void Load_TooShort_SaysSo(int length) => Refuses($"{length} bytes", ("tee.bin", [.. ImageFiles.Header(1, 1, 40, High, Low, 0, 0).Take(length)]));
+    public void Load_TooShort_SaysSo(int length) =>
+        Refuses($"{length} bytes", ("tee.bin", [.. ImageFiles.Header(1, 1, 40, High, Low, 0, 0).Take(length)]));
 
     [Test]
-    public void Load_NoFile_Throws() => Assert.That(() => OpTeeImage.Load("/nowhere/tee.bin"), Throws.InstanceOf<IOException>());
+    public void Load_NoFile_Throws() =>
+        Assert.That(() => OpTeeImage.Load("/nowhere/tee.bin"), Throws.InstanceOf<IOException>());
 
     private static void Refuses(string reason, params (string Name, byte[] Content)[] files) =>
-        Assert.That(() => ImageFiles.Load(files), Throws.InstanceOf<InvalidDataException>().With.Message.Contains(reason));
+        Assert.That(() => ImageFiles.Load(files), Throws.InstanceOf<InvalidDataException>()
+            .With.Message.Contains(reason));
 }

@@ -24,7 +24,8 @@ internal sealed class SecureGicTests
     [TestCase(0x0084, uint.MaxValue, TestName = "Distributor_GroupOfSpis")]
     [TestCase(0x0080, 0u, TestName = "Distributor_GroupOfPrivateInterrupts")]
     [TestCase(0x2000, 0u, TestName = "Distributor_Reserved")]
-    public void Distributor_AtHandOver_Reads(int offset, uint expected) => Assert.That(ReadDistributor(offset), Is.EqualTo(expected));
+    public void Distributor_AtHandOver_Reads(int offset, uint expected) =>
+        Assert.That(ReadDistributor(offset), Is.EqualTo(expected));
 
     [TestCase(0x00008, 0x0000_0000_0000_0000ul, TestName = "Redistributor_FirstType")]
     [TestCase(0x20008, 0x0000_0001_0000_0110ul, TestName = "Redistributor_LastType")]
@@ -97,7 +98,8 @@ internal sealed class SecureGicTests
         Assert.That(_notified, Is.Empty);
     }
 
-    private void SetPending(int interrupt) => _gic.AccessDistributor(0x200 + (interrupt / 32 * 4), isWrite: true, BitConverter.GetBytes(1u << interrupt));
+    private void SetPending(int interrupt) =>
+        _gic.AccessDistributor(0x200 + (interrupt / 32 * 4), isWrite: true, BitConverter.GetBytes(1u << interrupt));
 
     private uint ReadDistributor(int offset)
     {

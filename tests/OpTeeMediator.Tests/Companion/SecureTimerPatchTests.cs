@@ -7,7 +7,8 @@ namespace OpTeeMediator.Tests.Companion;
 [TestFixture]
 internal sealed class SecureTimerPatchTests
 {
-    // Before and after: msr cntps_tval_el1, x0 · msr cntps_ctl_el1, x1 · mrs x2, cntps_ctl_el1 · msr cntps_cval_el1, x30.
+    // Before and after: msr cntps_tval_el1, x0 · msr cntps_ctl_el1, x1 · mrs x2,
+    // cntps_ctl_el1 · msr cntps_cval_el1, x30.
     [TestCase(0xd51f_e200u, 0xd51b_e200u)]
     [TestCase(0xd51f_e221u, 0xd51b_e221u)]
     [TestCase(0xd53f_e222u, 0xd53b_e222u)]
@@ -36,5 +37,6 @@ internal sealed class SecureTimerPatchTests
     }
 
     [Test]
-    public void Apply_ImageOfOddLength_LooksAtWholeInstructions() => Assert.That(SecureTimerPatch.Apply(new byte[7]), Is.Zero);
+    public void Apply_ImageOfOddLength_LooksAtWholeInstructions() =>
+        Assert.That(SecureTimerPatch.Apply(new byte[7]), Is.Zero);
 }

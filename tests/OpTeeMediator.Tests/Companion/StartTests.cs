@@ -15,7 +15,8 @@ internal sealed class StartTests
         using KvmSystem kvm = KvmHost.OpenX86();
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 1 << 20));
 
-        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options()), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("arm64"));
+        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options()),
+            Throws.InstanceOf<NotSupportedException>().With.Message.Contains("arm64"));
     }
 
     [Test]
@@ -29,7 +30,8 @@ internal sealed class StartTests
         ListLoggerFactory log = new() { OnMessage = RemoveSecond };
 
         // This host's KVM refuses in the middle of the start, after the image was loaded.
-        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options() with { LoggerFactory = log }), Throws.InstanceOf<NotSupportedException>());
+        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options() with { LoggerFactory = log }),
+            Throws.InstanceOf<NotSupportedException>());
 
         Assert.That(refusal, Is.InstanceOf<InvalidOperationException>());
         Assert.That(memory.RemoveRegion(second.Start), Is.True, "the companion is gone");
@@ -53,6 +55,7 @@ internal sealed class StartTests
         using KvmSystem kvm = KvmHost.OpenX86();
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(new GuestRange(0x0e00_0000, 2 << 20));
 
-        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options()), Throws.ArgumentException.With.Message.Contains("secure memory"));
+        Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options()),
+            Throws.ArgumentException.With.Message.Contains("secure memory"));
     }
 }

@@ -25,7 +25,8 @@ internal sealed class TreeBuilder
     public byte[] ToArray()
     {
         Word(9);
-        uint[] header = [0xd00d_feed, (uint)(40 + _structure.Count + _names.Count), 40, (uint)(40 + _structure.Count), 40, 17, 16, 0, (uint)_names.Count, (uint)_structure.Count];
+        uint[] header = [0xd00d_feed, (uint)(40 + _structure.Count + _names.Count), 40, (uint)(40 + _structure.Count),
+            40, 17, 16, 0, (uint)_names.Count, (uint)_structure.Count];
         return [.. header.SelectMany(Bytes), .. _structure, .. _names];
     }
 

@@ -9,9 +9,9 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Concurrency;
 
-/// <summary>
-/// Three vCPUs invoke with a buffer that a fourth registers and unregisters, while a fifth changes their messages: each call may find the buffer, lose
-/// it, and fail early. What the mediator recycles meanwhile becomes the temporary buffer of a call that the backend holds.
+/// <summary> Three vCPUs invoke with a buffer that a fourth registers and unregisters, while a fifth changes their
+/// messages: each call may find the buffer, lose it, and fail early. What the mediator recycles meanwhile becomes the
+/// temporary buffer of a call that the backend holds.
 /// </summary>
 internal sealed class BufferReuseTests
 {
@@ -40,7 +40,8 @@ internal sealed class BufferReuseTests
         uint quick = bench.Open();
         uint slow = bench.Open();
         FakeDriver[] attackers = [.. Enumerable.Range(1, Attackers).Select(index => Driver(bench, index))];
-        List<Task> threads = [.. attackers.Select(attacker => Run(() => Attack(attacker, quick))), Run(() => ChangeMessages(attackers))];
+        List<Task> threads =
+            [.. attackers.Select(attacker => Run(() => Attack(attacker, quick))), Run(() => ChangeMessages(attackers))];
 
         int rounds = 0;
         int unpinned = 0;
@@ -62,7 +63,8 @@ internal sealed class BufferReuseTests
             + $"{unpinned} times unpinned in use, {bench.Guest.Status} at the end");
         Assert.That(unpinned, Is.Zero, "The page of a call that is in the backend should be pinned.");
         Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
-        Assert.That(bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)), "No page should be pinned.");
+        Assert.That(bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)),
+            "No page should be pinned.");
     }
 
     /// <summary>Takes the attackers' buffer away, then has the backend hold a call with a temporary one.</summary>
@@ -74,7 +76,8 @@ internal sealed class BufferReuseTests
         FakeDriver driver = bench.Driver;
         driver.Write(page + (2 * OpTeeMessage.PageSize), [page]);
         ulong list = page + (2 * OpTeeMessage.PageSize);
-        _ = driver.Send(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, OpTeeMessage.PageSize, Cookie)));
+        _ = driver.Send(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+            GuestParameter.PageList(list, OpTeeMessage.PageSize, Cookie)));
         Thread.SpinWait(round % 64 * 500);
         _ = driver.Send(GuestBench.Unregistering(Cookie));
 
@@ -96,11 +99,13 @@ internal sealed class BufferReuseTests
 
     private void Attack(FakeDriver attacker, uint session)
     {
-        GuestParameter[] parameters = [.. Enumerable.Repeat(GuestParameter.RegisteredIn(0, OpTeeMessage.PageSize, Cookie), 4)];
+        GuestParameter[] parameters =
+            [.. Enumerable.Repeat(GuestParameter.RegisteredIn(0, OpTeeMessage.PageSize, Cookie), 4)];
         attacker.WriteMessage(attacker.MessagePage, GuestBench.Invocation(session, 0, parameters));
         while (!_isOver)
         {
-            SmcRegisters registers = attacker.Call(OpTeeSmc.CallWithArgument, attacker.MessagePage >> 32, (uint)attacker.MessagePage);
+            SmcRegisters registers =
+                attacker.Call(OpTeeSmc.CallWithArgument, attacker.MessagePage >> 32, (uint)attacker.MessagePage);
             while ((uint)registers.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
             {
                 registers = attacker.Step(registers);
@@ -110,7 +115,8 @@ internal sealed class BufferReuseTests
         }
     }
 
-    // Between an invocation and a CLOSE_SESSION with parameters, which is refused: what one attempt has found the next one does not look for.
+    // Between an invocation and a CLOSE_SESSION with parameters, which is refused: what one attempt has found
+    // the next one does not look for.
     private void ChangeMessages(FakeDriver[] attackers)
     {
         for (uint turn = 0; !_isOver; turn++)
@@ -130,7 +136,8 @@ internal sealed class BufferReuseTests
         int opened = 0;
         backend.OnOpen = request =>
         {
-            request.Session = Interlocked.Increment(ref opened) == 1 ? new Holder(TeeExecution.Inline, null) : new Holder(TeeExecution.Worker, _go);
+            request.Session = Interlocked.Increment(ref opened) == 1 ? new Holder(TeeExecution.Inline, null)
+                : new Holder(TeeExecution.Worker, _go);
             return ValueTask.FromResult(TeeResult.Success);
         };
     }

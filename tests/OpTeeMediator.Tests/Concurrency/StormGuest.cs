@@ -9,7 +9,8 @@ using OpTeeMediator.Tests.Rpc;
 
 namespace OpTeeMediator.Tests.Concurrency;
 
-/// <summary>A guest of several vCPUs that share sessions, buffers and suspended calls: whoever likes resumes, answers or cancels whatever there is.</summary>
+/// <summary>A guest of several vCPUs that share sessions, buffers and suspended calls: whoever likes resumes, answers
+/// or cancels whatever there is.</summary>
 /// <remarks>It knows of each call what may become of it; what may not is a fault.</remarks>
 internal sealed class StormGuest : IAsyncDisposable
 {
@@ -25,7 +26,8 @@ internal sealed class StormGuest : IAsyncDisposable
     private static readonly uint[] Codes = [0, (uint)TeeReturnCode.BadParameters, (uint)TeeReturnCode.OutOfMemory];
 
     // ENOMEM and ETHREAD_LIMIT without a slot, EBUSY while the driver's life is being replaced.
-    private static readonly uint[] Refusals = [OpTeeSmc.ReturnThreadLimit, OpTeeSmc.ReturnNoMemory, OpTeeSmc.ReturnBusy];
+    private static readonly uint[] Refusals =
+        [OpTeeSmc.ReturnThreadLimit, OpTeeSmc.ReturnNoMemory, OpTeeSmc.ReturnBusy];
 
     private readonly ConcurrentQueue<string> _faults;
     private readonly StormTee _tee;
@@ -51,7 +53,8 @@ internal sealed class StormGuest : IAsyncDisposable
         _bench = new GuestBench(
             new OpTeeGuestOptions
             {
-                // Long enough for a worker to get a processor beside the vCPUs, short enough for long commands to be interrupted, and sleeping.
+                // Long enough for a worker to get a processor beside the vCPUs, short enough for long commands to
+                // be interrupted, and sleeping.
                 Quantum = TimeSpan.FromMicroseconds(500),
                 SleepAfter = TimeSpan.FromMilliseconds(1),
                 NotificationInterrupt = new CountingLine(),
@@ -94,13 +97,15 @@ internal sealed class StormGuest : IAsyncDisposable
                 break;
             case < 36:
                 int cookie = random.Next(Cookies);
-                Start(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(_lists[cookie], 3 * OpTeeMessage.PageSize, 1 + (ulong)cookie)), 0, OpTeeSmc.CallWithRpcArgument);
+                Start(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(_lists[cookie],
+                    3 * OpTeeMessage.PageSize, 1 + (ulong)cookie)), 0, OpTeeSmc.CallWithRpcArgument);
                 break;
             case < 38:
                 Start(GuestBench.Unregistering(1 + (ulong)random.Next(Cookies)), 0, OpTeeSmc.CallWithRpcArgument);
                 break;
             case < 41:
-                Start(new GuestMessage(OpTeeMessage.CommandCancel) { Session = Session(random) }, 0, OpTeeSmc.CallWithRpcArgument);
+                Start(new GuestMessage(OpTeeMessage.CommandCancel) { Session = Session(random) }, 0,
+                    OpTeeSmc.CallWithRpcArgument);
                 break;
             case < 43:
                 ResumeForged(random);
@@ -155,7 +160,8 @@ internal sealed class StormGuest : IAsyncDisposable
 
     public ValueTask DisposeAsync() => _bench.DisposeAsync();
 
-    private void Open() => Start(FakeDriver.Opening(GuestBench.Application, default, 0), 0, OpTeeSmc.CallWithRpcArgument);
+    private void Open() =>
+        Start(FakeDriver.Opening(GuestBench.Application, default, 0), 0, OpTeeSmc.CallWithRpcArgument);
 
     private uint Session(Random random) => Volatile.Read(ref _sessions[random.Next(Sessions)]);
 
@@ -169,10 +175,13 @@ internal sealed class StormGuest : IAsyncDisposable
         }
 
         ulong ticket = (ulong)Interlocked.Increment(ref _tickets);
-        StormScript script = (StormScript)random.Next(16) | (random.Next(12) == 0 ? StormScript.Long : StormScript.None);
+        StormScript script =
+            (StormScript)random.Next(16) | (random.Next(12) == 0 ? StormScript.Long : StormScript.None);
         ulong cookie = 1 + (ulong)random.Next(Cookies);
-        GuestParameter buffer = random.Next(3) == 0 ? GuestParameter.None : GuestParameter.RegisteredInOut(0, 100, cookie);
-        GuestMessage message = GuestBench.Invocation(session, 0, GuestParameter.ValueInOut(ticket, (ulong)script), buffer, GuestParameter.ValueIn(0, cookie));
+        GuestParameter buffer = random.Next(3) == 0 ? GuestParameter.None
+            : GuestParameter.RegisteredInOut(0, 100, cookie);
+        GuestMessage message = GuestBench.Invocation(session, 0, GuestParameter.ValueInOut(ticket, (ulong)script),
+            buffer, GuestParameter.ValueIn(0, cookie));
         Start(message, ticket, random.Next(3) == 0 ? OpTeeSmc.CallWithArgument : OpTeeSmc.CallWithRpcArgument);
     }
 
@@ -215,7 +224,8 @@ internal sealed class StormGuest : IAsyncDisposable
         {
             FollowOnce(turn, registers);
         }
-        else if (turn.Call.Life == Volatile.Read(ref _life) && turn.Call.Life % 2 == 0 && !SpinWait.SpinUntil(() => turn.IsResumed, TimeSpan.FromSeconds(10)))
+        else if (turn.Call.Life == Volatile.Read(ref _life) && turn.Call.Life % 2 == 0
+            && !SpinWait.SpinUntil(() => turn.IsResumed, TimeSpan.FromSeconds(10)))
         {
             Fault("a suspended call could not be resumed");
         }
@@ -280,7 +290,8 @@ internal sealed class StormGuest : IAsyncDisposable
                 break;
 
             case OpTeeSmc.ReturnRpcAllocate or OpTeeSmc.ReturnRpcFree or OpTeeSmc.ReturnRpcCommand:
-                _turns.Enqueue(new StormTurn(call, registers.X3) { IsAsked = true, Registers = registers[..6].ToArray() });
+                _turns.Enqueue(
+                    new StormTurn(call, registers.X3) { IsAsked = true, Registers = registers[..6].ToArray() });
                 break;
 
             default:
@@ -335,7 +346,8 @@ internal sealed class StormGuest : IAsyncDisposable
         }
         else if (call.Message.Command == OpTeeMessage.CommandOpenSession && answer.ReturnCode == 0)
         {
-            uint former = Interlocked.Exchange(ref _sessions[call.Page / OpTeeMessage.PageSize % Sessions], answer.Session);
+            uint former = Interlocked.Exchange(ref _sessions[call.Page / OpTeeMessage.PageSize % Sessions],
+                answer.Session);
             Start(GuestBench.Closing(former), 0, OpTeeSmc.CallWithRpcArgument);
         }
     }
@@ -376,7 +388,8 @@ internal sealed class StormGuest : IAsyncDisposable
                 break;
 
             case OpTeeSmc.ReturnRpcCommand:
-                ulong place = turn.Call.Conduit == OpTeeSmc.CallWithArgument ? _rpcMemory.GetValueOrDefault(asked.Pair(1, 2)) : turn.Call.RpcPlace;
+                ulong place = turn.Call.Conduit == OpTeeSmc.CallWithArgument
+                    ? _rpcMemory.GetValueOrDefault(asked.Pair(1, 2)) : turn.Call.RpcPlace;
                 Serve(turn.Call, place, random);
                 break;
 

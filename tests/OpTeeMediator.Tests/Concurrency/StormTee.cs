@@ -6,8 +6,10 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Concurrency;
 
-/// <summary>A TEE whose commands do what their first parameter says, and that checks that everything it sees is of its own call.</summary>
-/// <remarks>Parameter 0: A the command's ticket, B its <see cref="StormScript"/>. Parameter 1: a buffer that begins with its own cookie; B of parameter 2.</remarks>
+/// <summary>A TEE whose commands do what their first parameter says, and that checks that everything it sees
+/// is of its own call.</summary>
+/// <remarks>Parameter 0: A the command's ticket, B its <see cref="StormScript"/>. Parameter 1: a buffer that begins
+/// with its own cookie; B of parameter 2.</remarks>
 internal sealed class StormTee
 {
     /// <summary>What the guest adds to a ticket in its answer.</summary>
@@ -99,7 +101,8 @@ internal sealed class StormTee
         }
 
         Span<byte> bytes = stackalloc byte[sizeof(ulong)];
-        Expect(memory.TryRead(0, bytes) && BinaryPrimitives.ReadUInt64LittleEndian(bytes) == request.Parameters[2].B, "a buffer was not the one that was named");
+        Expect(memory.TryRead(0, bytes) && BinaryPrimitives.ReadUInt64LittleEndian(bytes) == request.Parameters[2].B,
+            "a buffer was not the one that was named");
     }
 
     private void Expect(bool isSo, string fault)

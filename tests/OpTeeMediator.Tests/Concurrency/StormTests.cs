@@ -5,11 +5,12 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Concurrency;
 
-/// <summary>
-/// Four vCPUs at random, each with calls, sessions and buffers of all, while another thread pauses, resets and restarts the guest. What each call and each
-/// operation sees is checked, and in the end everything is accounted for.
+/// <summary> Four vCPUs at random, each with calls, sessions and buffers of all, while another thread pauses,
+/// resets and restarts the guest. What each call and each operation sees is checked, and in the end
+/// everything is accounted for.
 /// </summary>
-/// <remarks>Threads make no sequence come again; the seed tells which one it was, and how likely such a one is. Fewer steps than this show the usual mistakes.</remarks>
+/// <remarks>Threads make no sequence come again; the seed tells which one it was, and how likely such a one is. Fewer
+/// steps than this show the usual mistakes.</remarks>
 internal sealed class StormTests
 {
     private const int Vcpus = 4;
@@ -45,8 +46,10 @@ internal sealed class StormTests
         Assert.That(() => guest.Bench.Guest.Status, Is.EqualTo(GuestBench.Nothing).After(10_000, 5));
         Assert.That(() => guest.Tee.Backend.Disposals, Is.EqualTo(1).After(10_000, 5));
         Assert.That((guest.Tee.Backend.OpenSessions, guest.Tee.Backend.RegisteredBuffers), Is.EqualTo((0, 0)));
-        Assert.That(guest.Bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)), "No page should be pinned.");
-        Assert.That(guest.Bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty, "Nothing should fail on the host's side.");
+        Assert.That(guest.Bench.Ram.TryDiscard(new GuestRange(GuestBench.RamStart, GuestBench.RamLength)),
+            "No page should be pinned.");
+        Assert.That(guest.Bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty,
+            "Nothing should fail on the host's side.");
         Assert.That(guest.Tee.Rpcs, Is.GreaterThan(100), "Otherwise it shows nothing.");
     }
 
@@ -66,7 +69,8 @@ internal sealed class StormTests
     }
 
     /// <summary>Pauses, resets and restarts the guest until the vCPUs are done.</summary>
-    private static async Task ShakeAsync(StormGuest guest, Random random, ConcurrentQueue<string> faults, CancellationToken end)
+    private static async Task ShakeAsync(
+        StormGuest guest, Random random, ConcurrentQueue<string> faults, CancellationToken end)
     {
         await Task.Yield();
         try

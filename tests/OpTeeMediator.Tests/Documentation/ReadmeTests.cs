@@ -6,7 +6,8 @@ internal sealed class ReadmeTests
     public void CSharpSnippets_InReadme_AreThoseThatCompile()
     {
         string[] sources = ["Wiring.cs", "Forwarding.cs", "Companion.cs"];
-        string[][] compiled = [.. sources.Select(source => Blocks(Path.Combine("ReadmeSnippets", source), "// <README>", "// </README>").Single())];
+        string[][] compiled = [.. sources
+            .Select(source => Blocks(Path.Combine("ReadmeSnippets", source), "// <README>", "// </README>").Single())];
 
         Assert.That(Blocks("README.md", "```csharp", "```"), Is.EqualTo(compiled));
     }
@@ -15,7 +16,8 @@ internal sealed class ReadmeTests
     {
         List<string[]> blocks = [];
         List<string>? block = null;
-        foreach (string line in File.ReadLines(Path.Combine(AppContext.BaseDirectory, path)).Select(line => line.Trim()))
+        foreach (string line in File.ReadLines(Path.Combine(AppContext.BaseDirectory, path))
+            .Select(line => line.Trim()))
         {
             if (block is null)
             {

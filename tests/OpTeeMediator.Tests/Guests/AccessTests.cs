@@ -21,12 +21,14 @@ internal sealed class AccessTests
     public async Task OpenSession_ApplicationOutsideTheList_ItemNotFoundAndBackendNotAsked()
     {
         await using GuestBench bench = new(new OpTeeGuestOptions { Access = TeeAccess.Only(Rng) });
-        bench.Backend.OnOpen = request => request.Application == Rng ? new(TeeResult.Success) : throw new AssertionException("Not to be asked.");
+        bench.Backend.OnOpen = request =>
+            request.Application == Rng ? new(TeeResult.Success) : throw new AssertionException("Not to be asked.");
 
         GuestMessage refused = bench.Driver.OpenSession(Ftpm);
         GuestMessage opened = bench.Driver.OpenSession(Rng);
 
-        Assert.That((refused.ReturnCode, refused.ReturnOrigin, refused.Session), Is.EqualTo((ItemNotFound, (uint)TeeOrigin.Tee, 0u)));
+        Assert.That((refused.ReturnCode, refused.ReturnOrigin, refused.Session),
+            Is.EqualTo((ItemNotFound, (uint)TeeOrigin.Tee, 0u)));
         Assert.That(opened.ReturnCode, Is.Zero);
     }
 
@@ -43,7 +45,8 @@ internal sealed class AccessTests
     {
         TeeVirtualMachine? told = null;
         ScriptedBackend backend = new() { DefaultAccess = TeeAccess.None, OnCreate = machine => told = machine };
-        await using GuestBench bench = new(new OpTeeGuestOptions { Name = "vm 7", Access = TeeAccess.All, Limits = new OpTeeLimits { Calls = 3 } }, backend);
+        await using GuestBench bench = new(new OpTeeGuestOptions { Name = "vm 7", Access = TeeAccess.All,
+            Limits = new OpTeeLimits { Calls = 3 } }, backend);
 
         Assert.That(bench.Driver.OpenSession(Rng).ReturnCode, Is.Zero);
         Assert.That((told!.Name, told.Access, told.ConcurrentCalls), Is.EqualTo(("vm 7", TeeAccess.All, 3)));
@@ -53,7 +56,8 @@ internal sealed class AccessTests
     public void Allows_EachKind_IsItsList()
     {
         Assert.That((TeeAccess.All.Allows(Rng), TeeAccess.None.Allows(Rng)), Is.EqualTo((true, false)));
-        Assert.That((TeeAccess.Only(Rng).Allows(Rng), TeeAccess.Only(Rng).Allows(Ftpm), TeeAccess.Only().Allows(Rng)), Is.EqualTo((true, false, false)));
+        Assert.That((TeeAccess.Only(Rng).Allows(Rng), TeeAccess.Only(Rng).Allows(Ftpm), TeeAccess.Only().Allows(Rng)),
+            Is.EqualTo((true, false, false)));
         Assert.That(() => TeeAccess.Only((IEnumerable<Guid>)null!), Throws.ArgumentNullException);
     }
 
@@ -76,11 +80,14 @@ internal sealed class AccessTests
         GuestMessage opened = bench.Driver.OpenSession(Enumeration);
         ulong[] page = bench.Share(1, 1);
 
-        GuestMessage size = bench.Driver.Invoke(opened.Session, function, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, 0, 0, 0));
-        GuestMessage answer = bench.Driver.Invoke(opened.Session, function, GuestParameter.RegisteredOut(0, size.Parameters[0].B, 1));
+        GuestMessage size = bench.Driver.Invoke(opened.Session, function,
+            GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, 0, 0, 0));
+        GuestMessage answer =
+            bench.Driver.Invoke(opened.Session, function, GuestParameter.RegisteredOut(0, size.Parameters[0].B, 1));
 
         Assert.That((opened.ReturnCode, opened.ReturnOrigin), Is.EqualTo((0u, (uint)TeeOrigin.TrustedApplication)));
-        Assert.That((size.ReturnCode, size.Parameters[0].B), Is.EqualTo((count == 0 ? 0u : ShortBuffer, (ulong)count * 16)));
+        Assert.That((size.ReturnCode, size.Parameters[0].B),
+            Is.EqualTo((count == 0 ? 0u : ShortBuffer, (ulong)count * 16)));
         Assert.That((answer.ReturnCode, answer.Parameters[0].B), Is.EqualTo((0u, (ulong)count * 16)));
         Assert.That(Uuids(bench, page[0], count), Is.EqualTo(Expected(function, allowsAll)));
         Assert.That(bench.Backend.OpenSessions, Is.Zero, "The backend has no such application.");
@@ -95,7 +102,8 @@ internal sealed class AccessTests
         uint session = bench.Driver.OpenSession(Enumeration).Session;
 
         Assert.That(bench.Driver.Invoke(session, function, new GuestParameter(type)).ReturnCode, Is.EqualTo(code));
-        Assert.That(bench.Driver.Invoke(session, function, new GuestParameter(type), GuestParameter.ValueIn(0, 0)).ReturnCode, Is.Not.Zero);
+        Assert.That(bench.Driver.Invoke(session, function, new GuestParameter(type),
+            GuestParameter.ValueIn(0, 0)).ReturnCode, Is.Not.Zero);
         Assert.That(bench.Driver.CloseSession(session).ReturnCode, Is.Zero);
     }
 
@@ -139,7 +147,8 @@ internal sealed class AccessTests
 
     private static GuestBench Enumerating(TeeAccess access) => new(
         new OpTeeGuestOptions { Access = access },
-        new ScriptedBackend { Devices = [new TeeDevice(Rng), new TeeDevice(Ftpm, TeeDeviceDependency.Supplicant), new TeeDevice(Rpmb)] });
+        new ScriptedBackend { Devices =
+            [new TeeDevice(Rng), new TeeDevice(Ftpm, TeeDeviceDependency.Supplicant), new TeeDevice(Rpmb)] });
 
     private static Guid[] Expected(uint function, bool allowsAll) => (function, allowsAll) switch
     {

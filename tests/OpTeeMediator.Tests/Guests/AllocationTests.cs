@@ -7,7 +7,8 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>The steady state allocates nothing. The counter is that of the thread, so other tests do not disturb it.</summary>
+/// <summary>The steady state allocates nothing. The counter is that of the thread, so other tests
+/// do not disturb it.</summary>
 internal sealed class AllocationTests
 {
     private const ulong Cookie = 0xffff_0000_0938_5a80;
@@ -61,7 +62,8 @@ internal sealed class AllocationTests
     public void Handle_InvokeWithRegisteredMemory_AllocatesNothing()
     {
         Register(Cookie, 3);
-        Write(GuestBench.Invocation(_session, 0, [.. Enumerable.Repeat(GuestParameter.RegisteredInOut(0x800, 0x1000, Cookie), 4)]));
+        Write(GuestBench.Invocation(_session, 0,
+            [.. Enumerable.Repeat(GuestParameter.RegisteredInOut(0x800, 0x1000, Cookie), 4)]));
 
         AssertNoAllocation(OpTeeSmc.CallWithRpcArgument);
     }
@@ -72,7 +74,8 @@ internal sealed class AllocationTests
         _ = _driver.RegisterMessagePage();
         Write(GuestBench.Invocation(_session, 0, GuestParameter.ValueInOut(1, 2)));
 
-        AssertNoAllocation(0, OpTeeSmc.CallWithRegisteredArgument, FakeDriver.MessageCookie >> 32, FakeDriver.MessageCookie);
+        AssertNoAllocation(0, OpTeeSmc.CallWithRegisteredArgument, FakeDriver.MessageCookie >> 32,
+            FakeDriver.MessageCookie);
     }
 
     [TestCase(false)]
@@ -81,7 +84,8 @@ internal sealed class AllocationTests
     {
         ulong[] pages = _driver.AllocatePages(4, 2);
         Write(GuestBench.Invocation(_session, 0, isScattered
-            ? GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut | OpTeeMessage.AttributeNonContiguous, _driver.WritePageList(pages), 0x4000, 0)
+            ? GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut | OpTeeMessage.AttributeNonContiguous,
+                _driver.WritePageList(pages), 0x4000, 0)
             : GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, pages[0], 0x1000, 0)));
 
         AssertNoAllocation(OpTeeSmc.CallWithRpcArgument);
@@ -94,7 +98,8 @@ internal sealed class AllocationTests
     {
         Register(OtherCookie, 1);
         ulong list = _driver.WritePageList(_driver.AllocatePages(pages, 2));
-        Write(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, (ulong)pages * 0x1000, Cookie)));
+        Write(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+            GuestParameter.PageList(list, (ulong)pages * 0x1000, Cookie)));
         ulong unregistering = _driver.AllocatePage();
         _driver.WriteMessage(unregistering, GuestBench.Unregistering(Cookie));
 
@@ -117,9 +122,11 @@ internal sealed class AllocationTests
         Write(GuestBench.Invocation(_session, 0, GuestParameter.RegisteredIn(0, 1, Cookie)));
         ulong registering = _driver.AllocatePage();
         ulong list = _driver.WritePageList([_driver.AllocatePage(), 0x1000_0000, 8]);
-        _driver.WriteMessage(registering, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, Cookie)));
+        _driver.WriteMessage(registering,
+            new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, Cookie)));
 
-        AssertNoAllocation(0, OpTeeSmc.CallWithRpcArgument, 0, _page, OpTeeSmc.CallWithRpcArgument, 0, registering, OpTeeSmc.CallWithArgument, 0, 8);
+        AssertNoAllocation(0, OpTeeSmc.CallWithRpcArgument, 0, _page, OpTeeSmc.CallWithRpcArgument, 0, registering,
+            OpTeeSmc.CallWithArgument, 0, 8);
     }
 
     [Test]
@@ -138,7 +145,8 @@ internal sealed class AllocationTests
     private void Write(GuestMessage message) => _driver.WriteMessage(_page, message);
 
     private void Register(ulong cookie, int pages) =>
-        Assert.That(_driver.Register(_driver.AllocatePages(pages, 2), 0, (ulong)pages * 0x1000, cookie).ReturnCode, Is.Zero);
+        Assert.That(
+            _driver.Register(_driver.AllocatePages(pages, 2), 0, (ulong)pages * 0x1000, cookie).ReturnCode, Is.Zero);
 
     private void AssertNoAllocation(uint functionId) => AssertNoAllocation(0, functionId, _page >> 32, _page);
 

@@ -6,7 +6,8 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>A guest that dies, or starts anew, at each point of a call: nothing leaks, the backend is told once, and another VM goes on.</summary>
+/// <summary>A guest that dies, or starts anew, at each point of a call: nothing leaks, the backend is told once, and
+/// another VM goes on.</summary>
 [TestFixture(TeeExecution.Inline)]
 [TestFixture(TeeExecution.Worker)]
 [Parallelizable(ParallelScope.All)]
@@ -79,7 +80,8 @@ internal sealed class DeathTests(TeeExecution execution)
         _ = bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
         uint session = bench.Open();
         _ = bench.Share(DyingCall.Cookie, 1);
-        SmcRegisters sleeping = bench.Start(GuestBench.Invocation(session, 0, GuestParameter.RegisteredInOut(0, 1, DyingCall.Cookie))).Registers;
+        SmcRegisters sleeping = bench.Start(
+            GuestBench.Invocation(session, 0, GuestParameter.RegisteredInOut(0, 1, DyingCall.Cookie))).Registers;
         while (sleeping.X0 == OpTeeSmc.ReturnRpcForeignInterrupt)
         {
             await Task.Delay(1);
@@ -96,7 +98,8 @@ internal sealed class DeathTests(TeeExecution execution)
     /// <summary>The other VM's call is where it was, and ends as if nothing had happened.</summary>
     private static void AssertOtherGoesOn(DyingCall other)
     {
-        Assert.That((other.Bench.Guest.Status.CallsInFlight, other.Bench.Guest.Status.Sessions, other.Bench.Guest.Status.Buffers), Is.EqualTo((1, 1, 1)));
+        Assert.That((other.Bench.Guest.Status.CallsInFlight, other.Bench.Guest.Status.Sessions,
+            other.Bench.Guest.Status.Buffers), Is.EqualTo((1, 1, 1)));
         other.Bench.Backend.OnClose = null;
         other.Bench.Backend.OnUnregister = null;
         other.End();

@@ -5,14 +5,16 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>A guest that starts its driver again and again decides how often drivers are torn down, and nothing else.</summary>
+/// <summary>A guest that starts its driver again and again decides how often drivers are torn
+/// down, and nothing else.</summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class DriverRestartTests
 {
     private const ulong Cookie = 0xffff_0000_0938_5a80;
     private const int Rounds = 1000;
 
-    /// <summary>The two threads that take part are measured, the guest's and the one that tears down; others do not disturb it.</summary>
+    /// <summary>The two threads that take part are measured, the guest's and the one that tears down; others
+    /// do not disturb it.</summary>
     [Test]
     public async Task ExchangeCapabilities_AgainAndAgainWithABufferRegistered_OneThreadAndNoGarbage()
     {
@@ -33,7 +35,8 @@ internal sealed class DriverRestartTests
         ulong list = bench.Driver.WritePageList([bench.Driver.AllocatePage()]);
         ulong page = bench.Driver.AllocatePage();
         bench.Driver.WriteMessage(
-            page, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x1000, Cookie)));
+            page, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                GuestParameter.PageList(list, 0x1000, Cookie)));
         for (int warmUp = 0; warmUp < 20; warmUp++)
         {
             Restart(bench, page);
@@ -72,7 +75,8 @@ internal sealed class DriverRestartTests
 
         uint own = bench.Open();
         uint[] codes = [.. sessions.Select(session => bench.Driver.Invoke(session, 0).ReturnCode)];
-        uint[] unregistered = [.. sessions.Select((_, round) => bench.Driver.Unregister(Cookie + (ulong)round).ReturnCode)];
+        uint[] unregistered =
+            [.. sessions.Select((_, round) => bench.Driver.Unregister(Cookie + (ulong)round).ReturnCode)];
 
         Assert.That(sessions, Does.Not.Contain(own));
         Assert.That(codes, Is.All.EqualTo(0xffff_0006u));
@@ -80,7 +84,8 @@ internal sealed class DriverRestartTests
         Assert.That(bench.Driver.Invoke(own, 0).ReturnCode, Is.Zero);
     }
 
-    /// <summary>A driver whose calls have ended is torn down though an earlier one's call is with the backend still.</summary>
+    /// <summary>A driver whose calls have ended is torn down though an earlier one's call is with
+    /// the backend still.</summary>
     [Test]
     public async Task ExchangeCapabilities_EarlierDriversCallDoesNotEnd_LaterDriverIsTornDown()
     {
@@ -124,7 +129,8 @@ internal sealed class DriverRestartTests
         uint exchanged = (uint)bench.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0;
         if (registered != OpTeeSmc.ReturnOk || exchanged != OpTeeSmc.ReturnOk)
         {
-            throw new InvalidOperationException($"REGISTER_SHM was answered {registered}, EXCHANGE_CAPABILITIES {exchanged}.");
+            throw new InvalidOperationException(
+                $"REGISTER_SHM was answered {registered}, EXCHANGE_CAPABILITIES {exchanged}.");
         }
     }
 }

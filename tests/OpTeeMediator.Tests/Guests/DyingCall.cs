@@ -21,7 +21,8 @@ internal sealed class DyingCall : IAsyncDisposable
 
     /// <summary>Creates the VM.</summary>
     /// <param name="point">Where the call is to die.</param>
-    /// <param name="backend">The TEE, which other VMs may share; its script is this call's for as long as it is being brought to the point.</param>
+    /// <param name="backend">The TEE, which other VMs may share; its script is this call's for as long as it is being
+    /// brought to the point.</param>
     public DyingCall(DeathPoint point, ScriptedBackend backend)
     {
         _point = point;
@@ -60,7 +61,8 @@ internal sealed class DyingCall : IAsyncDisposable
             case DeathPoint.VcpuInside:
                 Call = new PendingCall(Bench.Driver.AllocatePage(), default, 1);
                 Bench.Driver.WriteMessage(Call.Page, Invocation);
-                Vcpu = Task.Factory.StartNew(() => Bench.Driver.Call(OpTeeSmc.CallWithRpcArgument, 0, Call.Page), TaskCreationOptions.LongRunning);
+                Vcpu = Task.Factory.StartNew(() => Bench.Driver.Call(OpTeeSmc.CallWithRpcArgument, 0, Call.Page),
+                    TaskCreationOptions.LongRunning);
                 await _begun.Task;
                 return;
 
@@ -92,7 +94,8 @@ internal sealed class DyingCall : IAsyncDisposable
 
             case DeathPoint.DrainingSession or DeathPoint.DrainingBuffer:
                 await StartAsync(Invocation);
-                Call = Bench.Start(_point == DeathPoint.DrainingSession ? GuestBench.Closing(_session) : GuestBench.Unregistering(Cookie));
+                Call = Bench.Start(_point == DeathPoint.DrainingSession ? GuestBench.Closing(_session)
+                    : GuestBench.Unregistering(Cookie));
                 return;
 
             case DeathPoint.DrainingNotifications:
@@ -118,7 +121,8 @@ internal sealed class DyingCall : IAsyncDisposable
 
             case DeathPoint.HeldRegister:
                 ulong list = Bench.Driver.WritePageList(Bench.Driver.AllocatePages(2, 2));
-                await HoldAsync(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x2000, Cookie + 1)));
+                await HoldAsync(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                    GuestParameter.PageList(list, 0x2000, Cookie + 1)));
                 return;
 
             case DeathPoint.HeldUnregister:
@@ -145,9 +149,11 @@ internal sealed class DyingCall : IAsyncDisposable
         await Bench.DisposeAsync();
     }
 
-    private GuestMessage Invocation => GuestBench.Invocation(_session, 0, GuestParameter.RegisteredInOut(0, 0x2000, Cookie));
+    private GuestMessage Invocation =>
+        GuestBench.Invocation(_session, 0, GuestParameter.RegisteredInOut(0, 0x2000, Cookie));
 
-    /// <summary>What the guest has been asked for when the call is where it is to die: the SMC's return and the RPC's command.</summary>
+    /// <summary>What the guest has been asked for when the call is where it is to die: the SMC's return and
+    /// the RPC's command.</summary>
     private (uint Return, uint Command) Asked => _point switch
     {
         DeathPoint.Allocating => (OpTeeSmc.ReturnRpcAllocate, 0),
@@ -212,7 +218,8 @@ internal sealed class DyingCall : IAsyncDisposable
         Assert.That(Call.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
     }
 
-    /// <summary>Pauses the VM, which waits until the backend has nothing to do: until it has ended, or asked the guest.</summary>
+    /// <summary>Pauses the VM, which waits until the backend has nothing to do: until it has ended,
+    /// or asked the guest.</summary>
     private async Task HaltAsync() => Assert.That(await Bench.Guest.PauseAsync());
 
     private void Park()
@@ -234,7 +241,8 @@ internal sealed class DyingCall : IAsyncDisposable
         GuestMessage invocation = Invocation;
         driver.WriteMessage(driver.MessagePage, invocation);
         SmcRegisters registers = driver.Start(driver.MessagePage, 0, 0);
-        while ((uint)registers.X0 != asked || (asked == OpTeeSmc.ReturnRpcCommand && driver.ReadMessage(RpcPlace, 0).Command != command))
+        while ((uint)registers.X0 != asked
+            || (asked == OpTeeSmc.ReturnRpcCommand && driver.ReadMessage(RpcPlace, 0).Command != command))
         {
             Assert.That(registers.X0, Is.Not.EqualTo(OpTeeSmc.ReturnOk), "It should not end before.");
             registers = (uint)registers.X0 == OpTeeSmc.ReturnRpcCommand ? Answer(registers) : driver.Step(registers);
@@ -244,7 +252,8 @@ internal sealed class DyingCall : IAsyncDisposable
     }
 
     // Behind a message of one parameter.
-    private ulong RpcPlace => AsksForMemory ? Bench.Driver.RpcMemory.Values.Single() : Bench.Driver.MessagePage + (ulong)OpTeeMessage.Size(1);
+    private ulong RpcPlace =>
+        AsksForMemory ? Bench.Driver.RpcMemory.Values.Single() : Bench.Driver.MessagePage + (ulong)OpTeeMessage.Size(1);
 
     private SmcRegisters Answer(SmcRegisters registers)
     {

@@ -40,13 +40,15 @@ internal sealed class FailureTests
         GuestMessage answer = bench.Driver.Invoke(session, 0, GuestParameter.ValueInOut(1, 2));
         bench.Backend.OnInvoke = null;
 
-        Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin),
+            Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
         Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
         Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.Zero, "The session should be usable.");
     }
 
     [Test]
-    public async Task OpenSession_BackendFails_CommunicationAndNoSession([Values] Failure failure, [Values] bool onWorkers)
+    public async Task OpenSession_BackendFails_CommunicationAndNoSession(
+        [Values] Failure failure, [Values] bool onWorkers)
     {
         await using GuestBench bench = Create(onWorkers);
         bench.Backend.OnOpen = _ => Fail(failure);
@@ -54,7 +56,8 @@ internal sealed class FailureTests
         GuestMessage answer = bench.Driver.OpenSession(GuestBench.Application);
         bench.Backend.OnOpen = null;
 
-        Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Session), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Session),
+            Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
         Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
         Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
         Assert.That(bench.Open(), Is.Not.Zero);
@@ -64,12 +67,14 @@ internal sealed class FailureTests
     public async Task OpenSession_BackendSetsNoSession_CommunicationAndOneLogEntry()
     {
         await using GuestBench bench = new(backend: null, wrap: null);
-        await using OpTeeGuest guest = new(bench.Ram, new ForgetfulBackend(), new OpTeeGuestOptions { LoggerFactory = bench.Loggers });
+        await using OpTeeGuest guest =
+            new(bench.Ram, new ForgetfulBackend(), new OpTeeGuestOptions { LoggerFactory = bench.Loggers });
         FakeDriver driver = new(guest, bench.Ram, new GuestRange(GuestBench.FreePages, 0x4000));
 
         GuestMessage answer = driver.OpenSession(GuestBench.Application);
 
-        Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Session), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin, answer.Session),
+            Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
         Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
         Assert.That(guest.Status, Is.EqualTo(GuestBench.Nothing));
     }
@@ -83,7 +88,8 @@ internal sealed class FailureTests
 
         GuestMessage answer = bench.Driver.CloseSession(session);
 
-        Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin),
+            Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
         Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
     }
 
@@ -142,7 +148,8 @@ internal sealed class FailureTests
     public async Task Handle_GuestMemoryThrows_AnswersAndKeepsNoSlot(uint command)
     {
         HookedGuestMemory? hooks = null;
-        await using GuestBench bench = new(new OpTeeGuestOptions { Limits = GuestBench.OneCall }, wrap: memory => hooks = new HookedGuestMemory(memory));
+        await using GuestBench bench = new(new OpTeeGuestOptions { Limits = GuestBench.OneCall },
+            wrap: memory => hooks = new HookedGuestMemory(memory));
         for (int failing = 1; failing <= 8; failing++)
         {
             uint session = bench.Open();
@@ -151,7 +158,8 @@ internal sealed class FailureTests
             bench.Driver.WriteMessage(bench.Driver.MessagePage, message);
             int before = hooks!.Accesses;
             int fails = failing;
-            hooks.Before = number => _ = number - before == fails ? throw new InvalidOperationException("The VMM's memory fails.") : 0;
+            hooks.Before = number =>
+                _ = number - before == fails ? throw new InvalidOperationException("The VMM's memory fails.") : 0;
             SmcRegisters registers = default;
             registers.X0 = OpTeeSmc.CallWithRpcArgument;
             registers.X2 = bench.Driver.MessagePage;
@@ -174,7 +182,8 @@ internal sealed class FailureTests
         await using GuestBench bench = new(wrap: memory => hooks = new HookedGuestMemory(memory));
         ulong list = bench.Driver.WritePageList(bench.Driver.AllocatePages(2, 2));
         bench.Driver.WriteMessage(
-            bench.Driver.MessagePage, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x2000, Cookie)));
+            bench.Driver.MessagePage,
+            new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x2000, Cookie)));
 
         // The message, the list, the pin.
         hooks!.Before = number => _ = number == 3 ? throw new InvalidOperationException("The VMM's memory fails.") : 0;
@@ -182,14 +191,16 @@ internal sealed class FailureTests
 
         uint code = bench.Driver.ReadMessage(bench.Driver.MessagePage, 1).ReturnCode;
 
-        Assert.That((answer, code, bench.Guest.Status), Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, 0xffff_0006u, GuestBench.Nothing)));
+        Assert.That((answer, code, bench.Guest.Status),
+            Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, 0xffff_0006u, GuestBench.Nothing)));
     }
 
     [Test]
     public async Task ExecutionOf_Throws_CommunicationAndNothingIsKept([Values] bool onWorkers)
     {
         await using GuestBench bench = new(
-            new OpTeeGuestOptions { Limits = new OpTeeLimits { Sessions = 1, Buffers = 1 } }, onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
+            new OpTeeGuestOptions { Limits = new OpTeeLimits { Sessions = 1, Buffers = 1 } },
+            onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
         bench.Backend.OnExecutionOf = _ => throw new InvalidOperationException("where?");
         ulong page = bench.Driver.AllocatePage();
 
@@ -198,7 +209,8 @@ internal sealed class FailureTests
         OpTeeGuestStatus afterwards = bench.Guest.Status;
         bench.Backend.OnExecutionOf = null;
 
-        Assert.That((opened.ReturnCode, opened.ReturnOrigin, opened.Session), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
+        Assert.That((opened.ReturnCode, opened.ReturnOrigin, opened.Session),
+            Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
         Assert.That(registered, Is.EqualTo(0xffff_000eu));
         Assert.That(afterwards, Is.EqualTo(GuestBench.Nothing));
         Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(2));
@@ -215,16 +227,19 @@ internal sealed class FailureTests
 
         uint code = bench.Driver.Unregister(Cookie).ReturnCode;
 
-        Assert.That((code, bench.Backend.RegisteredBuffers, bench.Guest.Status), Is.EqualTo((0u, 0, GuestBench.Nothing)));
+        Assert.That((code, bench.Backend.RegisteredBuffers, bench.Guest.Status),
+            Is.EqualTo((0u, 0, GuestBench.Nothing)));
         Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
     }
 
-    /// <summary>Of the vCPU's own thread, of a worker whose guest is gone, and of the thread that tears down: where nobody would catch it.</summary>
+    /// <summary>Of the vCPU's own thread, of a worker whose guest is gone, and of the thread that tears down: where
+    /// nobody would catch it.</summary>
     [Test]
     public async Task Unpin_Throws_IsLoggedAndEverythingGoesOn([Values] bool onWorkers)
     {
         UnpinnableMemory? memory = null;
-        await using GuestBench bench = new(backend: onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend(), wrap: inner => memory = new UnpinnableMemory(inner));
+        await using GuestBench bench = new(backend: onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend(),
+            wrap: inner => memory = new UnpinnableMemory(inner));
         TaskCompletionSource<TeeResult> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         ulong[] pages = bench.Share(Cookie, 2);
         _ = bench.Share(Cookie + 1, 3);
@@ -240,7 +255,8 @@ internal sealed class FailureTests
         Assert.That(unregistered, Is.Zero);
         Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
         Assert.That(memory!.Failures, Is.EqualTo(3), "The unregistered buffer, the call's own, the one that was left.");
-        Assert.That(bench.Loggers.EventIds.Count(id => id == UnpinFailed), Is.EqualTo(1), "One entry for each interval.");
+        Assert.That(bench.Loggers.EventIds.Count(id => id == UnpinFailed), Is.EqualTo(1),
+            "One entry for each interval.");
         Assert.That(bench.Open(), Is.Not.Zero);
     }
 
@@ -268,8 +284,10 @@ internal sealed class FailureTests
         int calls = bench.Guest.Status.CallsInFlight;
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
 
-        Assert.That((answer.ReturnCode, answer.ReturnOrigin), Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
-        Assert.That((calls, left, bench.Backend.OpenSessions, bench.Backend.Disposals), Is.EqualTo((0, GuestBench.Nothing, 0, 1)));
+        Assert.That((answer.ReturnCode, answer.ReturnOrigin),
+            Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication)));
+        Assert.That((calls, left, bench.Backend.OpenSessions, bench.Backend.Disposals),
+            Is.EqualTo((0, GuestBench.Nothing, 0, 1)));
     }
 
     /// <summary>The memory that the application left in the guest cannot be given back.</summary>
@@ -277,7 +295,8 @@ internal sealed class FailureTests
     public async Task OpenSession_GuestMemoryThrowsAfterTheBackendSucceeded_SessionIsClosedOnce()
     {
         HookedGuestMemory? hooks = null;
-        await using GuestBench bench = new(backend: GuestBench.OnWorkers(), wrap: memory => hooks = new HookedGuestMemory(memory));
+        await using GuestBench bench =
+            new(backend: GuestBench.OnWorkers(), wrap: memory => hooks = new HookedGuestMemory(memory));
         bench.Driver.OnRpc = new RpcServices(bench.Driver).Serve;
         bench.Backend.OnOpen = request =>
         {
@@ -292,7 +311,8 @@ internal sealed class FailureTests
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
 
         Assert.That((answer, opened.Sessions, opened.Buffers), Is.EqualTo((OpTeeSmc.ReturnOk, 1, 0)));
-        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 1)));
+        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.Disposals),
+            Is.EqualTo((GuestBench.Nothing, 0, 1)));
     }
 
     [Test]
@@ -300,7 +320,8 @@ internal sealed class FailureTests
     {
         HookedGuestMemory? hooks = null;
         TaskCompletionSource end = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        OpTeeGuestOptions options = new() { NotificationInterrupt = new CountingLine(), SleepAfter = TimeSpan.FromMilliseconds(1) };
+        OpTeeGuestOptions options =
+            new() { NotificationInterrupt = new CountingLine(), SleepAfter = TimeSpan.FromMilliseconds(1) };
         await using GuestBench bench = new(options, wrap: memory => hooks = new HookedGuestMemory(memory));
         int unregistrations = 0;
         bench.Backend.OnUnregister = buffer =>
@@ -336,7 +357,8 @@ internal sealed class FailureTests
 
     /// <summary>The interrupt line is asked for its number as a guest is created.</summary>
     [Test]
-    public async Task Constructor_PartOfTheVmmThrows_PartitionIsDisposedOf([Values("Spi", "UsesWorkers", "Devices")] string method)
+    public async Task Constructor_PartOfTheVmmThrows_PartitionIsDisposedOf(
+        [Values("Spi", "UsesWorkers", "Devices")] string method)
     {
         await using GuestBench bench = new();
         FailurePlan plan = new(method, 1, Testing.Supplied.Failure.Throws);
@@ -361,10 +383,13 @@ internal sealed class FailureTests
     private static GuestMessage Message(GuestBench bench, uint command, uint session, ulong[] pages) => command switch
     {
         OpTeeMessage.CommandOpenSession => FakeDriver.Opening(
-            GuestBench.Application, default, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, pages[0], 1, 0), GuestParameter.ValueOut()),
+            GuestBench.Application, default, 0,
+            GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, pages[0], 1, 0), GuestParameter.ValueOut()),
         OpTeeMessage.CommandInvoke => GuestBench.Invocation(
-            session, 0, GuestParameter.RegisteredIn(0, 1, Cookie), GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, pages[0], 1, 0)),
-        OpTeeMessage.CommandRegisterSharedMemory => new GuestMessage(command, GuestParameter.PageList(bench.Driver.WritePageList(pages), 0x2000, Cookie + 1)),
+            session, 0, GuestParameter.RegisteredIn(0, 1, Cookie),
+            GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, pages[0], 1, 0)),
+        OpTeeMessage.CommandRegisterSharedMemory =>
+            new GuestMessage(command, GuestParameter.PageList(bench.Driver.WritePageList(pages), 0x2000, Cookie + 1)),
         OpTeeMessage.CommandUnregisterSharedMemory => GuestBench.Unregistering(Cookie),
         _ => new GuestMessage(command) { Session = session },
     };
@@ -386,7 +411,8 @@ internal sealed class FailureTests
         }
     }
 
-    private static GuestBench Create(bool onWorkers) => new(backend: onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
+    private static GuestBench Create(bool onWorkers) =>
+        new(backend: onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
 
     /// <summary>Reports success and sets no session.</summary>
     private sealed class ForgetfulBackend : ITeeBackend, ITeePartition

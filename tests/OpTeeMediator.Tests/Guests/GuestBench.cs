@@ -18,7 +18,8 @@ internal sealed class GuestBench : IAsyncDisposable
     /// <summary>Enough for the longest page lists of these tests.</summary>
     public const ulong RamLength = 32 << 20;
 
-    /// <summary>A second region right behind the first: one range of addresses for the guest, two mappings in the host.</summary>
+    /// <summary>A second region right behind the first: one range of addresses for the guest, two
+    /// mappings in the host.</summary>
     public const ulong SecondRegion = RamStart + RamLength;
 
     public const ulong SecondLength = 1 << 20;
@@ -28,11 +29,13 @@ internal sealed class GuestBench : IAsyncDisposable
 
     public static readonly Guid Application = new("5b9e0e40-2636-11e1-ad9e-0002a5d5c51b");
 
-    public GuestBench(OpTeeGuestOptions? options = null, ScriptedBackend? backend = null, Func<MemfdGuestMemory, IGuestMemory>? wrap = null)
+    public GuestBench(OpTeeGuestOptions? options = null, ScriptedBackend? backend = null,
+        Func<MemfdGuestMemory, IGuestMemory>? wrap = null)
     {
         Backend = backend ?? new ScriptedBackend();
         Ram = MemfdGuestMemory.Create(new GuestRange(RamStart, RamLength), new GuestRange(SecondRegion, SecondLength));
-        Guest = new OpTeeGuest(wrap is null ? Ram : wrap(Ram), Backend, (options ?? new OpTeeGuestOptions()) with { LoggerFactory = Loggers });
+        Guest = new OpTeeGuest(wrap is null ? Ram : wrap(Ram), Backend,
+            (options ?? new OpTeeGuestOptions()) with { LoggerFactory = Loggers });
         Driver = new FakeDriver(Guest, Ram, new GuestRange(RamStart, RamLength - (1 << 20)));
     }
 
@@ -52,7 +55,8 @@ internal sealed class GuestBench : IAsyncDisposable
     public static OpTeeLimits OneCall { get; } = new() { Calls = 1 };
 
     /// <summary>A backend whose operations run on the mediator's threads.</summary>
-    public static ScriptedBackend OnWorkers() => new() { Execution = TeeExecution.Worker, MemoryExecution = TeeExecution.Worker };
+    public static ScriptedBackend OnWorkers() =>
+        new() { Execution = TeeExecution.Worker, MemoryExecution = TeeExecution.Worker };
 
     /// <summary>Opens a session and returns its id.</summary>
     public uint Open()
@@ -66,7 +70,8 @@ internal sealed class GuestBench : IAsyncDisposable
     public ulong[] Share(ulong cookie, int pages, ulong pageOffset = 0)
     {
         ulong[] addresses = Driver.AllocatePages(pages, 2);
-        GuestMessage answer = Driver.Register(addresses, pageOffset, ((ulong)pages * OpTeeMessage.PageSize) - pageOffset, cookie);
+        GuestMessage answer =
+            Driver.Register(addresses, pageOffset, ((ulong)pages * OpTeeMessage.PageSize) - pageOffset, cookie);
         Assert.That(answer.ReturnCode, Is.Zero, "The registration should succeed.");
         return addresses;
     }
@@ -76,14 +81,16 @@ internal sealed class GuestBench : IAsyncDisposable
     {
         ulong page = Driver.AllocatePage();
         Driver.WriteMessage(page, message);
-        return new PendingCall(page, Driver.Call(OpTeeSmc.CallWithRpcArgument, page >> 32, page), message.Parameters.Length);
+        return new PendingCall(page, Driver.Call(OpTeeSmc.CallWithRpcArgument, page >> 32, page),
+            message.Parameters.Length);
     }
 
     /// <summary>Starts an invocation that the backend does not end yet.</summary>
     public PendingCall StartInvoke(uint session, params GuestParameter[] parameters)
     {
         PendingCall call = Start(Invocation(session, 0, parameters));
-        Assert.That((uint)call.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "The call should be suspended.");
+        Assert.That((uint)call.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt),
+            "The call should be suspended.");
         return call;
     }
 

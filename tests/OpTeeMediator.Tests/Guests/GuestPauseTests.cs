@@ -44,7 +44,8 @@ internal sealed class GuestPauseTests
         Assert.That((isPaused, isStillPaused, stepsWhilePaused), Is.EqualTo((true, true, 0)));
         Assert.That(answers, Has.All.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         Assert.That((end, steps), Is.EqualTo((OpTeeSmc.ReturnOk, 1)));
-        Assert.That(bench.Driver.ReadMessage(bench.Driver.MessagePage, 0).ReturnCode, Is.EqualTo((uint)TeeReturnCode.Success), "The guest's answer counts.");
+        Assert.That(bench.Driver.ReadMessage(bench.Driver.MessagePage, 0).ReturnCode,
+            Is.EqualTo((uint)TeeReturnCode.Success), "The guest's answer counts.");
     }
 
     [Test]
@@ -79,16 +80,19 @@ internal sealed class GuestPauseTests
         bool isPaused = await bench.Guest.PauseAsync();
         ulong exchanged = bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0).X0;
         bool isStillPaused = await bench.Guest.PauseAsync();
-        (int, int, int, int) whilePaused = (Volatile.Read(ref steps), bench.Backend.Cancellations, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers);
+        (int, int, int, int) whilePaused = (Volatile.Read(ref steps), bench.Backend.Cancellations,
+            bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers);
         bench.Guest.Resume();
 
-        Assert.That(() => (bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Guest.Status), Is.EqualTo((0, 0, GuestBench.Nothing)).After(30_000, 1));
+        Assert.That(() => (bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Guest.Status),
+            Is.EqualTo((0, 0, GuestBench.Nothing)).After(30_000, 1));
         Assert.That((isPaused, exchanged, isStillPaused, whilePaused), Is.EqualTo((true, 0UL, true, (0, 0, 1, 1))));
         Assert.That(steps, Is.EqualTo(1));
     }
 
     [Test]
-    public async Task ResetOrDispose_VmPaused_WhatTheDriverLeftEnds([Values] Waits waits, [Values] bool isReset, [Values] bool isRetiredBefore)
+    public async Task ResetOrDispose_VmPaused_WhatTheDriverLeftEnds(
+        [Values] Waits waits, [Values] bool isReset, [Values] bool isRetiredBefore)
     {
         int steps = 0;
         await using GuestBench bench = Create(waits, () => Interlocked.Increment(ref steps));
@@ -103,7 +107,8 @@ internal sealed class GuestPauseTests
 
         await (isReset ? bench.Guest.ResetAsync() : bench.Guest.DisposeAsync().AsTask());
 
-        Assert.That((bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Guest.Status, steps), Is.EqualTo((0, 0, GuestBench.Nothing, 1)));
+        Assert.That((bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Guest.Status, steps),
+            Is.EqualTo((0, 0, GuestBench.Nothing, 1)));
         Assert.That((bench.Backend.Resets, bench.Backend.Disposals), Is.EqualTo(isReset ? (1, 0) : (0, 1)));
     }
 
@@ -125,18 +130,21 @@ internal sealed class GuestPauseTests
     [Test]
     public async Task Cancel_VmPaused_BackendIsToldOnceAfterResume([Values] bool isSlotFree)
     {
-        await using GuestBench bench = Create(Waits.InlineByAwait, () => { }, isSlotFree ? null : new OpTeeGuestOptions { Limits = GuestBench.OneCall });
+        await using GuestBench bench = Create(Waits.InlineByAwait, () => { }, isSlotFree ? null
+            : new OpTeeGuestOptions { Limits = GuestBench.OneCall });
         uint session = bench.Open();
         SmcRegisters asked = StartUntilAsked(bench, session);
 
         _ = await bench.Guest.PauseAsync();
-        PendingCall cancelling = bench.Start(new GuestMessage(OpTeeMessage.CommandCancel) { Session = session, CancelId = CancelId });
+        PendingCall cancelling =
+            bench.Start(new GuestMessage(OpTeeMessage.CommandCancel) { Session = session, CancelId = CancelId });
         int before = bench.Backend.Cancellations;
         bench.Guest.Resume();
         int after = bench.Backend.Cancellations;
         bench.Guest.Resume();
 
-        Assert.That((cancelling.Registers.X0, before, after, bench.Backend.Cancellations), Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, 0, 1, 1)));
+        Assert.That((cancelling.Registers.X0, before, after, bench.Backend.Cancellations),
+            Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, 0, 1, 1)));
         _ = bench.Driver.Finish(Answer(bench, asked));
     }
 
@@ -166,7 +174,8 @@ internal sealed class GuestPauseTests
         int before = Volatile.Read(ref steps);
         bench.Guest.Resume();
 
-        Assert.That((isPaused, isStillPaused, before, held.X0), Is.EqualTo((true, true, 0, (ulong)OpTeeSmc.ReturnRpcForeignInterrupt)));
+        Assert.That((isPaused, isStillPaused, before, held.X0),
+            Is.EqualTo((true, true, 0, (ulong)OpTeeSmc.ReturnRpcForeignInterrupt)));
         Assert.That(bench.Finish(call with { Registers = held }).ReturnCode, Is.Zero);
         Assert.That(steps, Is.EqualTo(1));
     }
@@ -197,7 +206,8 @@ internal sealed class GuestPauseTests
     public async Task PauseAsync_OperationDoesNotEnd_SaysFalseAndHoldsNothing()
     {
         using ManualResetEventSlim mayEnd = new();
-        await using GuestBench bench = new(new OpTeeGuestOptions { ShutdownDeadline = TimeSpan.FromMilliseconds(1) }, GuestBench.OnWorkers());
+        await using GuestBench bench =
+            new(new OpTeeGuestOptions { ShutdownDeadline = TimeSpan.FromMilliseconds(1) }, GuestBench.OnWorkers());
         bench.Backend.OnInvoke = _ =>
         {
             mayEnd.Wait();

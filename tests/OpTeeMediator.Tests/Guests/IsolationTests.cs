@@ -27,7 +27,8 @@ internal sealed class IsolationTests
         Assert.That(second.Driver.CloseSession(later).ReturnCode, Is.EqualTo(BadParameters));
         Assert.That(second.Driver.Cancel(later, 0).ReturnCode, Is.EqualTo(BadParameters));
         Assert.That(second.Driver.Unregister(Cookie).ReturnCode, Is.EqualTo(BadParameters));
-        Assert.That(second.Driver.Invoke(own, 0, GuestParameter.RegisteredIn(0, 1, Cookie)).ReturnCode, Is.EqualTo(BadParameters));
+        Assert.That(second.Driver.Invoke(own, 0, GuestParameter.RegisteredIn(0, 1, Cookie)).ReturnCode,
+            Is.EqualTo(BadParameters));
         Assert.That(own, Is.EqualTo(session), "Ids are per VM: they tell nothing of others.");
         Assert.That(second.Driver.CloseSession(own).ReturnCode, Is.Zero);
         Assert.That(first.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 1, Cookie)).ReturnCode, Is.Zero);
@@ -64,8 +65,10 @@ internal sealed class IsolationTests
 
         await first.DisposeAsync();
 
-        Assert.That((backend.Partitions, backend.Disposals, backend.OpenSessions, backend.RegisteredBuffers), Is.EqualTo((2, 1, 1, 1)));
-        Assert.That(second.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 0x1000, Cookie)).ReturnCode, Is.Zero);
+        Assert.That((backend.Partitions, backend.Disposals, backend.OpenSessions, backend.RegisteredBuffers),
+            Is.EqualTo((2, 1, 1, 1)));
+        Assert.That(
+            second.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 0x1000, Cookie)).ReturnCode, Is.Zero);
         Assert.That(second.Guest.Status, Is.EqualTo(new OpTeeGuestStatus(0, 1, 1, 1)));
     }
 

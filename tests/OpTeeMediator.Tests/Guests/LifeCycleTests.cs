@@ -32,7 +32,8 @@ internal sealed class LifeCycleTests
         Assert.That((answer, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers), Is.EqualTo((0ul, 0, 0)));
         Assert.That(bench.Ram.TryDiscard(new GuestRange(pages[0], 0x1000)));
         Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.EqualTo(BadParameters));
-        Assert.That(bench.Driver.Register(pages, 0, 0x3000, Cookie).ReturnCode, Is.Zero, "The new driver may use the same cookie.");
+        Assert.That(bench.Driver.Register(pages, 0, 0x3000, Cookie).ReturnCode, Is.Zero,
+            "The new driver may use the same cookie.");
         Assert.That(bench.Backend.Disposals, Is.Zero);
     }
 
@@ -53,7 +54,8 @@ internal sealed class LifeCycleTests
     {
         await using GuestBench bench = Create();
 
-        Assert.That(Enumerable.Range(0, 100).Select(_ => bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 1).X0), Is.All.Zero);
+        Assert.That(Enumerable.Range(0, 100)
+            .Select(_ => bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 1).X0), Is.All.Zero);
         Assert.That(bench.Loggers.EventIds, Does.Not.Contain(1003), "There was no driver to end.");
     }
 
@@ -75,10 +77,13 @@ internal sealed class LifeCycleTests
         await Eventually(() => bench.Guest.Status == GuestBench.Nothing && bench.Backend.OpenSessions == 0);
 
         // ETHREAD_LIMIT would make the new driver wait for a call of its own, and it has none.
-        Assert.That((resumed, noSlot, cancellations), Is.EqualTo(((ulong)OpTeeSmc.ReturnResume, (ulong)OpTeeSmc.ReturnNoMemory, 1)));
-        Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnCode, Is.EqualTo(GuestMessage.Untouched), "That memory is the new kernel's.");
+        Assert.That((resumed, noSlot, cancellations),
+            Is.EqualTo(((ulong)OpTeeSmc.ReturnResume, (ulong)OpTeeSmc.ReturnNoMemory, 1)));
+        Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnCode, Is.EqualTo(GuestMessage.Untouched),
+            "That memory is the new kernel's.");
         Assert.That(bench.Driver.OpenSession(GuestBench.Application).ReturnCode, Is.Zero);
-        Assert.That(() => bench.Backend.OpenSessions, Is.EqualTo(1).After(10_000, 5), "The old one is closed by the teardown.");
+        Assert.That(() => bench.Backend.OpenSessions, Is.EqualTo(1).After(10_000, 5),
+            "The old one is closed by the teardown.");
     }
 
     [Test]
@@ -118,7 +123,8 @@ internal sealed class LifeCycleTests
         }
 
         Assert.That(await bench.DisposeGuestAsync(), Is.EqualTo(GuestBench.Nothing));
-        Assert.That((bench.Backend.RegisteredBuffers, bench.Backend.Partitions, bench.Backend.Disposals), Is.EqualTo((0, 1, 1)));
+        Assert.That((bench.Backend.RegisteredBuffers, bench.Backend.Partitions, bench.Backend.Disposals),
+            Is.EqualTo((0, 1, 1)));
     }
 
     [Test]
@@ -130,7 +136,8 @@ internal sealed class LifeCycleTests
 
         await bench.Guest.ResetAsync();
 
-        Assert.That((bench.Guest.Status, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers), Is.EqualTo((GuestBench.Nothing, 0, 0)));
+        Assert.That((bench.Guest.Status, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers),
+            Is.EqualTo((GuestBench.Nothing, 0, 0)));
         Assert.That(bench.Ram.TryDiscard(Ram));
         Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.EqualTo(BadParameters));
         Assert.That(bench.Driver.OpenSession(GuestBench.Application).ReturnCode, Is.Zero);
@@ -197,7 +204,8 @@ internal sealed class LifeCycleTests
 
         await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(async () => await bench.Guest.DisposeAsync())));
 
-        Assert.That((bench.Backend.Disposals, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers), Is.EqualTo((1, 0, 0)));
+        Assert.That((bench.Backend.Disposals, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers),
+            Is.EqualTo((1, 0, 0)));
         Assert.That(bench.Guest.Status, Is.EqualTo(GuestBench.Nothing));
         Assert.That(bench.Ram.TryDiscard(Ram));
     }
@@ -215,7 +223,8 @@ internal sealed class LifeCycleTests
 
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
 
-        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
+        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals),
+            Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
         Assert.That(bench.Resume(call).X0, Is.EqualTo(SmcccReturn.NotSupported));
         Assert.That(bench.Driver.ReadMessage(call.Page, 1).ReturnCode, Is.EqualTo(GuestMessage.Untouched));
         Assert.That(bench.Ram.TryDiscard(Ram));
@@ -234,7 +243,8 @@ internal sealed class LifeCycleTests
         };
         bench.Backend.OnCancel = _ => gate.Set();
         uint session = bench.Open();
-        Task<PendingCall> vcpu = Task.Factory.StartNew(() => bench.Start(GuestBench.Invocation(session, 0)), TaskCreationOptions.LongRunning);
+        Task<PendingCall> vcpu = Task.Factory.StartNew(() => bench.Start(GuestBench.Invocation(session, 0)),
+            TaskCreationOptions.LongRunning);
         begun.Wait();
 
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
@@ -242,7 +252,8 @@ internal sealed class LifeCycleTests
 
         Assert.That((left, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 1)));
         Assert.That(call.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnOk).Or.EqualTo(0xffff_0004));
-        Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnCode, Is.EqualTo(GuestMessage.Untouched), "That memory may be another's by now.");
+        Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnCode, Is.EqualTo(GuestMessage.Untouched),
+            "That memory may be another's by now.");
     }
 
     [TestCase(true)]
@@ -261,7 +272,8 @@ internal sealed class LifeCycleTests
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
 
         Assert.That(draining.Registers.X0, Is.EqualTo(0xffff_0004));
-        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
+        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals),
+            Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
         Assert.That(bench.Ram.TryDiscard(Ram));
     }
 
@@ -276,7 +288,8 @@ internal sealed class LifeCycleTests
 
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
 
-        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 1)));
+        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.Disposals),
+            Is.EqualTo((GuestBench.Nothing, 0, 1)));
     }
 
     [Test]
@@ -289,14 +302,16 @@ internal sealed class LifeCycleTests
         _ = bench.StartInvoke(bench.Open(), GuestParameter.RegisteredIn(0, 1, Cookie));
 
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
-        (int sessions, int disposals, bool isFree) early = (bench.Backend.OpenSessions, bench.Backend.Disposals, bench.Ram.TryDiscard(new GuestRange(pages[0], 0x1000)));
+        (int sessions, int disposals, bool isFree) early = (bench.Backend.OpenSessions, bench.Backend.Disposals,
+            bench.Ram.TryDiscard(new GuestRange(pages[0], 0x1000)));
         gate.Set();
         await Eventually(() => bench.Backend.Disposals == 1);
 
         Assert.That((left.CallsInFlight, left.Buffers), Is.EqualTo((1, 1)));
         Assert.That(early, Is.EqualTo((1, 0, false)), "Nothing is freed that the call still uses.");
         Assert.That(bench.Loggers.EventIds, Does.Contain(1200));
-        Assert.That((bench.Guest.Status, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers), Is.EqualTo((GuestBench.Nothing, 0, 0)));
+        Assert.That((bench.Guest.Status, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers),
+            Is.EqualTo((GuestBench.Nothing, 0, 0)));
         Assert.That(bench.Ram.TryDiscard(Ram));
     }
 
@@ -314,12 +329,14 @@ internal sealed class LifeCycleTests
 
         OpTeeGuestStatus left = await bench.DisposeGuestAsync();
 
-        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
+        Assert.That((left, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals),
+            Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
         Assert.That(bench.Loggers.EventIds.Count(id => id == 1201), Is.EqualTo(1));
         Assert.That(bench.Ram.TryDiscard(Ram));
     }
 
-    /// <summary>A vCPU that read the present driver instance just before it was replaced comes to it when it is torn down already.</summary>
+    /// <summary>A vCPU that read the present driver instance just before it was replaced comes to it when it is
+    /// torn down already.</summary>
     [TestCase(OpTeeMessage.CommandOpenSession)]
     [TestCase(OpTeeMessage.CommandRegisterSharedMemory)]
     public async Task Start_DriverInstanceRetiredWithoutSuccessor_AnsweredAsAfterDisposal(uint command)
@@ -343,10 +360,12 @@ internal sealed class LifeCycleTests
                 new PauseControl(),
                 bench.Loggers),
             driverInstance);
-        GuestParameter list = GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);
+        GuestParameter list =
+            GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);
         bench.Driver.WriteMessage(
             bench.Driver.MessagePage,
-            command == OpTeeMessage.CommandOpenSession ? FakeDriver.Opening(GuestBench.Application, default, 0) : new GuestMessage(command, list));
+            command == OpTeeMessage.CommandOpenSession ? FakeDriver.Opening(GuestBench.Application, default, 0)
+                : new GuestMessage(command, list));
         SmcRegisters registers = default;
         registers.X0 = OpTeeSmc.CallWithArgument;
         registers.X2 = bench.Driver.MessagePage;
@@ -356,7 +375,8 @@ internal sealed class LifeCycleTests
         _ = calls.Start(ref registers, ref held);
 
         Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnUnknownFunction));
-        Assert.That((bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, budget.Buffers, calls.Slots.CountOf(driverInstance)), Is.EqualTo((0, 0, 0, 0)));
+        Assert.That((bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, budget.Buffers, calls.Slots
+            .CountOf(driverInstance)), Is.EqualTo((0, 0, 0, 0)));
     }
 
     [Test]
@@ -366,7 +386,8 @@ internal sealed class LifeCycleTests
         {
             await using GuestBench bench = Create();
             using CancellationTokenSource end = new();
-            Task[] vcpus = [.. Enumerable.Range(0, 2).Select(index => Task.Factory.StartNew(() => OpenAndShare(bench, (ulong)index, end.Token), TaskCreationOptions.LongRunning))];
+            Task[] vcpus = [.. Enumerable.Range(0, 2).Select(index => Task.Factory.StartNew(
+                () => OpenAndShare(bench, (ulong)index, end.Token), TaskCreationOptions.LongRunning))];
             await Task.Delay(5);
             await bench.Guest.ResetAsync();
 
@@ -375,7 +396,8 @@ internal sealed class LifeCycleTests
             await Task.WhenAll(vcpus);
 
             // Not before the vCPUs have come to rest: one that is being refused holds a slot for that moment.
-            Assert.That((bench.Guest.Status, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers, bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
+            Assert.That((bench.Guest.Status, bench.Backend.OpenSessions, bench.Backend.RegisteredBuffers,
+                bench.Backend.Disposals), Is.EqualTo((GuestBench.Nothing, 0, 0, 1)));
             Assert.That(bench.Ram.TryDiscard(Ram));
         }
     }
@@ -389,7 +411,8 @@ internal sealed class LifeCycleTests
             bench.Driver.WriteMessage(page, FakeDriver.Opening(GuestBench.Application, default, 0));
             _ = bench.Driver.Call(OpTeeSmc.CallWithArgument, 0, page);
             bench.Driver.Write<ulong>(page + 0x1000, [page + 0x2000]);
-            bench.Driver.WriteMessage(page, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(page + 0x1000, 0x1000, ++cookie)));
+            bench.Driver.WriteMessage(page, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                GuestParameter.PageList(page + 0x1000, 0x1000, ++cookie)));
             _ = bench.Driver.Call(OpTeeSmc.CallWithArgument, 0, page);
         }
     }
@@ -421,7 +444,8 @@ internal sealed class LifeCycleTests
         }
     }
 
-    private static GuestBench Create(OpTeeLimits? limits = null, ScriptedBackend? backend = null, TimeSpan? deadline = null, TimeSpan? quantum = null) => new(
+    private static GuestBench Create(OpTeeLimits? limits = null, ScriptedBackend? backend = null,
+        TimeSpan? deadline = null, TimeSpan? quantum = null) => new(
         new OpTeeGuestOptions
         {
             Limits = limits ?? new OpTeeLimits(),

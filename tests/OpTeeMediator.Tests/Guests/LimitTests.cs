@@ -22,9 +22,11 @@ internal sealed class LimitTests
         _ = bench.Driver.CloseSession(sessions[1]);
         uint opened = bench.Open();
 
-        Assert.That((refused.ReturnCode, refused.ReturnOrigin, refused.Session), Is.EqualTo((OutOfMemory, (uint)TeeOrigin.Tee, 0u)));
+        Assert.That((refused.ReturnCode, refused.ReturnOrigin, refused.Session),
+            Is.EqualTo((OutOfMemory, (uint)TeeOrigin.Tee, 0u)));
         Assert.That(sessions, Does.Not.Contain(opened), "An old id should not come back at once.");
-        Assert.That(((uint[])[sessions[0], sessions[2], opened]).Select(session => bench.Driver.Invoke(session, 0).ReturnCode), Is.All.Zero);
+        Assert.That(((uint[])[sessions[0], sessions[2], opened])
+            .Select(session => bench.Driver.Invoke(session, 0).ReturnCode), Is.All.Zero);
         Assert.That((bench.Guest.Status.Sessions, bench.Backend.OpenSessions), Is.EqualTo((3, 3)));
     }
 
@@ -67,7 +69,8 @@ internal sealed class LimitTests
     {
         await using GuestBench bench = Create(new OpTeeLimits { PagesPerBuffer = 128 });
 
-        Assert.That(bench.Driver.Register(bench.Driver.AllocatePages(pages, 2), 0, (ulong)pages * 0x1000, 1).ReturnCode, Is.EqualTo(code));
+        Assert.That(bench.Driver.Register(bench.Driver.AllocatePages(pages, 2), 0, (ulong)pages * 0x1000, 1).ReturnCode,
+            Is.EqualTo(code));
     }
 
     [Test]
@@ -81,7 +84,8 @@ internal sealed class LimitTests
         uint fits = bench.Driver.Register(pages.AsSpan(0, 72), 0, 72 * 0x1000, 3).ReturnCode;
         _ = bench.Driver.Unregister(1);
 
-        Assert.That((refused, fits, bench.Driver.Register(pages, 0, 73 * 0x1000, 2).ReturnCode), Is.EqualTo((OutOfMemory, 0u, 0u)));
+        Assert.That((refused, fits, bench.Driver.Register(pages, 0, 73 * 0x1000, 2).ReturnCode),
+            Is.EqualTo((OutOfMemory, 0u, 0u)));
         Assert.That(bench.Guest.Status.SharedPages, Is.EqualTo(145));
     }
 
@@ -106,7 +110,8 @@ internal sealed class LimitTests
     public async Task Call_NoSlotFree_ThreadLimitUntilACallEnds(bool onWorkers)
     {
         using ManualResetEventSlim gate = new(false);
-        await using GuestBench bench = Create(new OpTeeLimits { Calls = 2 }, onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
+        await using GuestBench bench =
+            Create(new OpTeeLimits { Calls = 2 }, onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
         uint session = bench.Open();
         TaskCompletionSource<TeeResult> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         bench.Backend.OnInvoke = _ => onWorkers ? Blocking(gate) : new ValueTask<TeeResult>(end.Task);
@@ -121,7 +126,8 @@ internal sealed class LimitTests
         GuestMessage[] answers = [.. calls.Select(bench.Finish)];
 
         Assert.That(refused, Is.EqualTo(OpTeeSmc.ReturnThreadLimit));
-        Assert.That((cancelled, unknown, cancellations), Is.EqualTo((0u, 0xffff_0006u, 2)), "CANCEL needs no slot, and reaches both calls.");
+        Assert.That((cancelled, unknown, cancellations), Is.EqualTo((0u, 0xffff_0006u, 2)),
+            "CANCEL needs no slot, and reaches both calls.");
         Assert.That(answers.Select(answer => answer.ReturnCode), Is.All.Zero);
         Assert.That(bench.Driver.Invoke(session, 0).ReturnCode, Is.Zero);
         Assert.That(bench.Guest.Status.CallsInFlight, Is.Zero);
@@ -136,9 +142,11 @@ internal sealed class LimitTests
     [TestCase(8, 256, 4096, 127, 16384)]
     [TestCase(8, 256, 4096, 1048577, 2000000)]
     [TestCase(8, 256, 4096, 4096, 4095)]
-    public void Constructor_LimitOutsideItsRange_Throws(int calls, int sessions, int buffers, int pagesPerBuffer, int pages)
+    public void Constructor_LimitOutsideItsRange_Throws(
+        int calls, int sessions, int buffers, int pagesPerBuffer, int pages)
     {
-        OpTeeLimits limits = new() { Calls = calls, Sessions = sessions, Buffers = buffers, PagesPerBuffer = pagesPerBuffer, Pages = pages };
+        OpTeeLimits limits = new() { Calls = calls, Sessions = sessions, Buffers = buffers,
+            PagesPerBuffer = pagesPerBuffer, Pages = pages };
         ScriptedBackend backend = new();
 
         Assert.That(
@@ -155,7 +163,8 @@ internal sealed class LimitTests
         () => new OpTeeGuest(
             new Memory.ArrayGuestMemory(0, 0),
             new ScriptedBackend(),
-            new OpTeeGuestOptions { Quantum = TimeSpan.FromMilliseconds(quantum), ShutdownDeadline = TimeSpan.FromMilliseconds(deadline) }),
+            new OpTeeGuestOptions { Quantum = TimeSpan.FromMilliseconds(quantum),
+                ShutdownDeadline = TimeSpan.FromMilliseconds(deadline) }),
         Throws.InstanceOf<ArgumentOutOfRangeException>());
 
     [TestCase(0x4000_0008ul, 0x1000ul)]
@@ -164,7 +173,8 @@ internal sealed class LimitTests
     [TestCase(0xffff_f000ul, 0x2000ul)]
     public void Constructor_ReservedMemoryNotWholePagesBelow4GiB_Throws(ulong start, ulong length) => Assert.That(
         () => new OpTeeGuest(
-            new Memory.ArrayGuestMemory(0, 0), new ScriptedBackend(), new OpTeeGuestOptions { ReservedSharedMemory = new GuestRange(start, length) }),
+            new Memory.ArrayGuestMemory(0, 0), new ScriptedBackend(),
+            new OpTeeGuestOptions { ReservedSharedMemory = new GuestRange(start, length) }),
         Throws.ArgumentException);
 
     [Test]
@@ -172,7 +182,8 @@ internal sealed class LimitTests
     {
         Assert.That(() => new OpTeeGuest(null!, new ScriptedBackend()), Throws.ArgumentNullException);
         Assert.That(() => new OpTeeGuest(new Memory.ArrayGuestMemory(0, 0), null!), Throws.ArgumentNullException);
-        Assert.That(() => new OpTeeGuest(new Memory.ArrayGuestMemory(0, 0), new ScriptedBackend(), null!), Throws.ArgumentNullException);
+        Assert.That(() => new OpTeeGuest(new Memory.ArrayGuestMemory(0, 0), new ScriptedBackend(), null!),
+            Throws.ArgumentNullException);
     }
 
     private static ValueTask<TeeResult> Blocking(ManualResetEventSlim gate)
@@ -181,5 +192,6 @@ internal sealed class LimitTests
         return new(TeeResult.Success);
     }
 
-    private static GuestBench Create(OpTeeLimits limits, ScriptedBackend? backend = null) => new(new OpTeeGuestOptions { Limits = limits }, backend);
+    private static GuestBench Create(OpTeeLimits limits, ScriptedBackend? backend = null) =>
+        new(new OpTeeGuestOptions { Limits = limits }, backend);
 }

@@ -9,7 +9,8 @@ using OpTeeMediator.Tests.Linux;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>What an operator sees of a guest's mistakes: one entry at Debug with the VM's name and the reason, the same words whether served or forwarded.</summary>
+/// <summary>What an operator sees of a guest's mistakes: one entry at Debug with the VM's name and the reason, the same
+/// words whether served or forwarded.</summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class RefusalLogTests
 {
@@ -119,7 +120,8 @@ internal sealed class RefusalLogTests
     [Test]
     public async Task Calls_AllSlotsTaken_OneDebugEntryWithTheReason()
     {
-        await using GuestBench bench = new(new OpTeeGuestOptions { Name = "tiny", Limits = GuestBench.OneCall, Quantum = TimeSpan.FromMilliseconds(1) });
+        await using GuestBench bench = new(new OpTeeGuestOptions { Name = "tiny", Limits = GuestBench.OneCall,
+            Quantum = TimeSpan.FromMilliseconds(1) });
         TaskCompletionSource<Backends.TeeResult> end = new();
         uint session = bench.Open();
         bench.Backend.OnInvoke = _ => new(end.Task);
@@ -172,21 +174,29 @@ internal sealed class RefusalLogTests
         yield return Case("register, no parameter", RefusalReason.NotOneParameter, Register);
         yield return Case("register, two parameters", RefusalReason.NotOneParameter, Register, value, value);
         yield return Case("register, no page list", RefusalReason.NotAPageList, Register, value);
-        yield return Case("register, list outside RAM", RefusalReason.UnusableMemory, Register, GuestParameter.PageList(0x1000, 0x1000, Cookie));
-        yield return Case("register, size 0", RefusalReason.UnusableMemory, Register, GuestParameter.PageList(GuestBench.RamStart, 0, Cookie));
-        yield return Case("register, too large", RefusalReason.BeyondLimits, Register, GuestParameter.PageList(GuestBench.RamStart, 1UL << 40, Cookie));
+        yield return Case("register, list outside RAM", RefusalReason.UnusableMemory, Register,
+            GuestParameter.PageList(0x1000, 0x1000, Cookie));
+        yield return Case("register, size 0", RefusalReason.UnusableMemory, Register,
+            GuestParameter.PageList(GuestBench.RamStart, 0, Cookie));
+        yield return Case("register, too large", RefusalReason.BeyondLimits, Register,
+            GuestParameter.PageList(GuestBench.RamStart, 1UL << 40, Cookie));
         yield return Case("unregister, no parameter", RefusalReason.NotOneParameter, Unregister);
-        yield return Case("unregister, unknown cookie", RefusalReason.UnknownCookie, Unregister, GuestParameter.RegisteredIn(0, 0, Cookie));
-        yield return Case("invoke, unknown cookie", RefusalReason.UnknownCookie, Invoke, GuestParameter.RegisteredIn(0, 1, Cookie));
-        yield return Case("invoke, five parameters", RefusalReason.TooManyParameters, Invoke, value, value, value, value, value);
+        yield return Case("unregister, unknown cookie", RefusalReason.UnknownCookie, Unregister,
+            GuestParameter.RegisteredIn(0, 0, Cookie));
+        yield return Case("invoke, unknown cookie", RefusalReason.UnknownCookie, Invoke,
+            GuestParameter.RegisteredIn(0, 1, Cookie));
+        yield return Case("invoke, five parameters", RefusalReason.TooManyParameters, Invoke, value, value, value,
+            value, value);
         yield return Case("invoke, META", RefusalReason.MetaAttribute, Invoke, GuestParameter.Meta(1, 2, 3));
         yield return Case("invoke, unknown type", RefusalReason.UnknownType, Invoke, new GuestParameter(8));
         yield return Case("open, no parameters", RefusalReason.MetaMissing, OpTeeMessage.CommandOpenSession);
         yield return Case("open, no meta", RefusalReason.MetaMissing, OpTeeMessage.CommandOpenSession, value, value);
-        yield return Case("close with parameters", RefusalReason.HasParameters, OpTeeMessage.CommandCloseSession, value);
+        yield return Case("close with parameters", RefusalReason.HasParameters,
+            OpTeeMessage.CommandCloseSession, value);
         yield return Case("cancel with parameters", RefusalReason.HasParameters, OpTeeMessage.CommandCancel, value);
         yield return Case("unknown command", RefusalReason.UnknownCommand, 0x99);
-        yield return Case("protected memory", RefusalReason.UnknownCommand, OpTeeMessage.CommandLendProtectedMemory, value);
+        yield return Case("protected memory", RefusalReason.UnknownCommand,
+            OpTeeMessage.CommandLendProtectedMemory, value);
     }
 
     private static TestCaseData Case(string name, string reason, uint command, params GuestParameter[] parameters) =>
@@ -208,7 +218,8 @@ internal sealed class RefusalLogTests
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter) =>
             Values = new((IReadOnlyList<KeyValuePair<string, object?>>)state!);
     }
 }

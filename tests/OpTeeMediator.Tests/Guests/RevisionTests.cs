@@ -13,17 +13,20 @@ internal sealed class RevisionTests
 
     [Test]
     public async Task GetOsRevision_TeeSaysOne_IsThatOfTheTee() =>
-        Assert.That(await RevisionOfAsync(new ScriptedBackend { Revision = Newer }, new OpTeeGuestOptions()), Is.EqualTo(Newer));
+        Assert.That(await RevisionOfAsync(new ScriptedBackend { Revision = Newer }, new OpTeeGuestOptions()),
+            Is.EqualTo(Newer));
 
     [Test]
     public async Task GetOsRevision_VmmSaysOne_IsThatOfTheVmm() =>
         Assert.That(
-            await RevisionOfAsync(new ScriptedBackend { Revision = Newer }, new OpTeeGuestOptions { Revision = new OpTeeRevision(3, 20, 7) }),
+            await RevisionOfAsync(new ScriptedBackend { Revision = Newer },
+                new OpTeeGuestOptions { Revision = new OpTeeRevision(3, 20, 7) }),
             Is.EqualTo(new OpTeeRevision(3, 20, 7)));
 
     [Test]
     public async Task GetOsRevision_NobodySaysOne_Is45() =>
-        Assert.That(await RevisionOfAsync(new ScriptedBackend(), new OpTeeGuestOptions()), Is.EqualTo(new OpTeeRevision(4, 5, 0)));
+        Assert.That(await RevisionOfAsync(new ScriptedBackend(), new OpTeeGuestOptions()),
+            Is.EqualTo(new OpTeeRevision(4, 5, 0)));
 
     private static async Task<OpTeeRevision> RevisionOfAsync(ScriptedBackend backend, OpTeeGuestOptions options)
     {

@@ -11,7 +11,8 @@ using OpTeeMediator.Testing.Supplied;
 namespace OpTeeMediator.Tests.Guests;
 
 /// <summary>A VM whose guest uses everything once, while one call of a part that the VMM supplies fails.</summary>
-/// <remarks>Every step works with whatever the steps before it have left: no answer of the TEE is required, except that there is one.</remarks>
+/// <remarks>Every step works with whatever the steps before it have left: no answer of the TEE is required, except
+/// that there is one.</remarks>
 internal sealed class SuppliedConversation : IDisposable
 {
     private const ulong RamStart = 0x4000_0000;
@@ -116,7 +117,8 @@ internal sealed class SuppliedConversation : IDisposable
         return driver;
     }
 
-    /// <summary>Everything once: the three ways to call, all operations, RPCs with and without RPC_ARG, a call that sleeps, a cancellation.</summary>
+    /// <summary>Everything once: the three ways to call, all operations, RPCs with and without RPC_ARG, a call that
+    /// sleeps, a cancellation.</summary>
     private void Use(FakeDriver driver)
     {
         ulong page = driver.AllocatePage();
@@ -124,18 +126,22 @@ internal sealed class SuppliedConversation : IDisposable
         _ = Send(driver, Registering(driver, pages, 0x2000, Cookie));
         _ = Send(driver, Registering(driver, pages, FailingBackend.SizeThatPends, Cookie + 1));
         uint session = Send(driver, FakeDriver.Opening(
-            Application, default, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, page, 64, 0), GuestParameter.ValueInOut(1, 2))).Session;
+            Application, default, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, page, 64, 0),
+            GuestParameter.ValueInOut(1, 2))).Session;
         _ = Send(driver, Invoking(
-            session, FailingBackend.UseMemory, GuestParameter.RegisteredInOut(0, 64, Cookie), GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, page, 64, 0)));
+            session, FailingBackend.UseMemory, GuestParameter.RegisteredInOut(0, 64, Cookie),
+            GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInput, page, 64, 0)));
         _ = Send(driver, Invoking(session, FailingBackend.AskGuest));
         driver.Conduit = OpTeeSmc.CallWithArgument;
         _ = Send(driver, Invoking(session, FailingBackend.AskGuest));
         driver.Conduit = OpTeeSmc.CallWithRpcArgument;
         _ = Send(driver, Invoking(session, FailingBackend.Pend));
         CancelOne(driver, session);
-        _ = Send(driver, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie + 1)));
+        _ = Send(driver, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory,
+            GuestParameter.RegisteredIn(0, 0, Cookie + 1)));
         _ = driver.Call(OpTeeSmc.GetAsyncNotificationValue);
-        _ = Send(driver, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
+        _ = Send(driver,
+            new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
         _ = Send(driver, Closing(session));
         _ = Send(driver, new GuestMessage(0xbad));
         _ = driver.Call(OpTeeSmc.CallWithArgument, 0, 1);
@@ -163,17 +169,21 @@ internal sealed class SuppliedConversation : IDisposable
         Use(driver);
         uint registered = Send(driver, Registering(driver, driver.AllocatePages(2, 2), 0x2000, Cookie)).ReturnCode;
         GuestMessage opened = Send(driver, FakeDriver.Opening(Application, default, 0));
-        uint invoked = Send(driver, Invoking(opened.Session, FailingBackend.UseMemory, GuestParameter.RegisteredInOut(0, 64, Cookie))).ReturnCode;
+        uint invoked = Send(driver, Invoking(opened.Session, FailingBackend.UseMemory,
+            GuestParameter.RegisteredInOut(0, 64, Cookie))).ReturnCode;
         uint unregistered =
-            Send(driver, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie))).ReturnCode;
+            Send(driver, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory,
+                GuestParameter.RegisteredIn(0, 0, Cookie))).ReturnCode;
         uint closed = Send(driver, Closing(opened.Session)).ReturnCode;
-        Assert.That((registered, opened.ReturnCode, invoked, unregistered, closed), Is.EqualTo((0u, 0u, 0u, 0u, 0u)), "The next driver works.");
+        Assert.That((registered, opened.ReturnCode, invoked, unregistered, closed), Is.EqualTo((0u, 0u, 0u, 0u, 0u)),
+            "The next driver works.");
     }
 
     private void CheckNothingIsLeft()
     {
         bool isPinLost = _plan.HasFailed && _plan.Method == nameof(IGuestMemory.Unpin);
-        Assert.That(_ram.TryDiscard(new GuestRange(RamStart, RamLength)), Is.Not.EqualTo(isPinLost), "No pin is left that the VMM did not lose.");
+        Assert.That(_ram.TryDiscard(new GuestRange(RamStart, RamLength)), Is.Not.EqualTo(isPinLost),
+            "No pin is left that the VMM did not lose.");
         Assert.That(Backend.Live, Is.Zero, "Partitions, sessions and buffers of the backend.");
         Assert.That(Backend.Violations, Is.Empty);
         Assert.That(() => ThreadNames.Count($"optee {_name}/"), Is.Zero.After(10_000, 1), "The threads end.");
@@ -188,9 +198,11 @@ internal sealed class SuppliedConversation : IDisposable
     }
 
     private GuestMessage Send(FakeDriver driver, GuestMessage message) =>
-        Finish(driver, driver.Start(message)) ? driver.ReadMessage(driver.MessagePage, message.Parameters.Length) : message;
+        Finish(driver, driver.Start(message))
+            ? driver.ReadMessage(driver.MessagePage, message.Parameters.Length) : message;
 
-    /// <summary>Resumes a call until it ends; operations that pend are ended as soon as the call sleeps or is suspended.</summary>
+    /// <summary>Resumes a call until it ends; operations that pend are ended as soon as the call
+    /// sleeps or is suspended.</summary>
     private bool Finish(FakeDriver driver, SmcRegisters registers)
     {
         const int MostSuspensions = 20;
@@ -213,7 +225,8 @@ internal sealed class SuppliedConversation : IDisposable
     }
 
     private static GuestMessage Registering(FakeDriver driver, ulong[] pages, ulong size, ulong cookie) =>
-        new(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(driver.WritePageList(pages), size, cookie));
+        new(OpTeeMessage.CommandRegisterSharedMemory,
+            GuestParameter.PageList(driver.WritePageList(pages), size, cookie));
 
     private static GuestMessage Invoking(uint session, uint command, params GuestParameter[] parameters) =>
         new(OpTeeMessage.CommandInvoke, parameters) { Session = session, Function = command };

@@ -5,7 +5,8 @@ using OpTeeMediator.Testing.Supplied;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>Each method that the VMM supplies fails at each of its calls: nothing is lost, and the next driver and the next guest work.</summary>
+/// <summary>Each method that the VMM supplies fails at each of its calls: nothing is lost, and the next driver and
+/// the next guest work.</summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class SuppliedPartTests
 {
@@ -14,21 +15,25 @@ internal sealed class SuppliedPartTests
     // Without them there is no guest: the VMM hears of it.
     private static readonly string[] s_needed =
     [
-        nameof(IInterruptLine.Spi), nameof(ITeeBackend.DefaultAccess), nameof(ITeeBackend.CreatePartition), nameof(ITeePartition.UsesWorkers),
+        nameof(IInterruptLine.Spi), nameof(ITeeBackend.DefaultAccess), nameof(ITeeBackend.CreatePartition),
+        nameof(ITeePartition.UsesWorkers),
         nameof(ITeePartition.Devices),
     ];
 
     private static readonly string[] s_methods =
     [
-        .. s_needed, nameof(IGuestMemory.TryRead), nameof(IGuestMemory.TryWrite), nameof(IGuestMemory.TryPin), nameof(IGuestMemory.Unpin),
-        nameof(IMappedGuestMemory.TryGetWindow), nameof(IMappedGuestMemory.TryGetHostAddress), nameof(IFileBackedGuestMemory.MappingGranule),
+        .. s_needed, nameof(IGuestMemory.TryRead), nameof(IGuestMemory.TryWrite), nameof(IGuestMemory.TryPin),
+        nameof(IGuestMemory.Unpin),
+        nameof(IMappedGuestMemory.TryGetWindow), nameof(IMappedGuestMemory.TryGetHostAddress),
+        nameof(IFileBackedGuestMemory.MappingGranule),
         nameof(IFileBackedGuestMemory.TryGetFile), "CreateLogger", "IsEnabled", "Log",
         nameof(ITeePartition.ExecutionOf), nameof(ITeePartition.Cancel), SessionExecution,
     ];
 
     private static readonly string[] s_asyncMethods =
     [
-        nameof(ITeePartition.OpenSessionAsync), nameof(ITeePartition.RegisterMemoryAsync), nameof(ITeePartition.UnregisterMemoryAsync),
+        nameof(ITeePartition.OpenSessionAsync), nameof(ITeePartition.RegisterMemoryAsync),
+        nameof(ITeePartition.UnregisterMemoryAsync),
         nameof(ITeePartition.ResetAsync), nameof(IAsyncDisposable.DisposeAsync), nameof(ITeeSession.InvokeCommandAsync),
         nameof(ITeeSession.CloseAsync),
     ];
@@ -43,7 +48,8 @@ internal sealed class SuppliedPartTests
         select new TestCaseData(method, failure, execution);
 
     [TestCaseSource(nameof(Cases))]
-    public async Task SuppliedMethod_FailsAtEachOfItsCalls_NothingIsLost(string method, Failure failure, TeeExecution execution)
+    public async Task SuppliedMethod_FailsAtEachOfItsCalls_NothingIsLost(
+        string method, Failure failure, TeeExecution execution)
     {
         int calls = (await CountCallsAsync(execution)).GetValueOrDefault(method);
         for (int number = 1; number <= calls; number++)
@@ -60,7 +66,8 @@ internal sealed class SuppliedPartTests
 
     [Test]
     public async Task Conversation_NothingFails_UsesNoOtherSuppliedMethod([Values] TeeExecution execution) =>
-        Assert.That((await CountCallsAsync(execution)).Keys, Is.SubsetOf(s_methods.Concat(s_asyncMethods).Concat(s_others)));
+        Assert.That((await CountCallsAsync(execution)).Keys,
+            Is.SubsetOf(s_methods.Concat(s_asyncMethods).Concat(s_others)));
 
     private static async Task<Dictionary<string, int>> CountCallsAsync(TeeExecution execution)
     {

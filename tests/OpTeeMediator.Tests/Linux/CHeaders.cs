@@ -5,7 +5,8 @@ using System.Text;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>Compares the product's constants and layouts with the kernel's real headers, by compiling C that asserts they are equal.</summary>
+/// <summary>Compares the product's constants and layouts with the kernel's real headers, by compiling C that
+/// asserts they are equal.</summary>
 internal sealed class CHeaders
 {
     private readonly string _compiler;
@@ -22,7 +23,8 @@ internal sealed class CHeaders
     /// <summary>The headers of this machine's architecture (Debian: linux-libc-dev).</summary>
     internal static CHeaders OfHost() => new(Existing("gcc"), []);
 
-    /// <summary>The newest arm64 headers around: those that the project's emulated machines keep in the cache, or the cross compiler's.</summary>
+    /// <summary>The newest arm64 headers around: those that the project's emulated machines keep in the cache, or
+    /// the cross compiler's.</summary>
     internal static CHeaders OfArm64()
     {
         string cache = Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } path
@@ -49,7 +51,8 @@ internal sealed class CHeaders
     /// <summary>Asserts that a C expression has the product's value.</summary>
     internal CHeaders Expect(string expression, ulong value)
     {
-        _ = _source.AppendLine(CultureInfo.InvariantCulture, $"_Static_assert((unsigned long long)({expression}) == {value}ull, \"{expression} is {value} in C#\");");
+        _ = _source.AppendLine(CultureInfo.InvariantCulture,
+            $"_Static_assert((unsigned long long)({expression}) == {value}ull, \"{expression} is {value} in C#\");");
         return this;
     }
 
@@ -67,12 +70,14 @@ internal sealed class CHeaders
         where T : unmanaged => Expect($"sizeof({structure})", (ulong)Unsafe.SizeOf<T>());
 
     /// <summary>Asserts that a member of a structure has the product's offset.</summary>
-    internal CHeaders ExpectOffset<TStructure, TField>(string structure, string member, ref readonly TStructure instance, ref readonly TField field)
+    internal CHeaders ExpectOffset<TStructure, TField>(
+        string structure, string member, ref readonly TStructure instance, ref readonly TField field)
         where TStructure : unmanaged
         where TField : unmanaged =>
         Expect(
             $"offsetof({structure}, {member})",
-            (ulong)Unsafe.ByteOffset(ref Unsafe.As<TStructure, byte>(ref Unsafe.AsRef(in instance)), ref Unsafe.As<TField, byte>(ref Unsafe.AsRef(in field))));
+            (ulong)Unsafe.ByteOffset(ref Unsafe.As<TStructure, byte>(ref Unsafe.AsRef(in instance)),
+                ref Unsafe.As<TField, byte>(ref Unsafe.AsRef(in field))));
 
     /// <summary>Compiles.</summary>
     /// <returns>What the compiler complains about; empty if everything is equal.</returns>
@@ -97,7 +102,8 @@ internal sealed class CHeaders
         string[] directories = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator);
         if (!directories.Any(directory => File.Exists(Path.Combine(directory, compiler))))
         {
-            Assert.Ignore($"{compiler} is not installed; layouts and constants are not compared with the kernel's headers.");
+            Assert.Ignore(
+                $"{compiler} is not installed; layouts and constants are not compared with the kernel's headers.");
         }
 
         return compiler;

@@ -8,7 +8,8 @@ internal sealed class CoarseGuestMemory(IFileBackedGuestMemory memory, int granu
 {
     public int MappingGranule => granule;
 
-    public bool TryGetFile(GuestRange range, out SafeHandle file, out long offset) => memory.TryGetFile(range, out file, out offset);
+    public bool TryGetFile(GuestRange range, out SafeHandle file, out long offset) =>
+        memory.TryGetFile(range, out file, out offset);
 
     public bool TryRead(GuestAddress address, Span<byte> destination) => memory.TryRead(address, destination);
 

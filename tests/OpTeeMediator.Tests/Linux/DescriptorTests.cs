@@ -19,7 +19,8 @@ internal sealed partial class DescriptorTests
         // Stands for the answer of TEE_IOC_SHM_REGISTER on newer kernels.
         using SafeFileHandle file = Descriptor.Own(CreateEventFile(0, 0));
 
-        using Process child = Process.Start(new ProcessStartInfo("/bin/sh", ["-c", $"readlink /proc/self/fd/{Number(file)}"]) { RedirectStandardOutput = true })!;
+        using Process child = Process.Start(new ProcessStartInfo("/bin/sh",
+            ["-c", $"readlink /proc/self/fd/{Number(file)}"]) { RedirectStandardOutput = true })!;
         string seen = await child.StandardOutput.ReadToEndAsync();
         await child.WaitForExitAsync();
 
@@ -48,7 +49,8 @@ internal sealed partial class DescriptorTests
     private static bool IsClosedOnExec(SafeHandle file)
     {
         // In octal: "flags:	02000002".
-        string flags = File.ReadLines($"/proc/self/fdinfo/{Number(file)}").First(line => line.StartsWith("flags:", StringComparison.Ordinal));
+        string flags = File.ReadLines($"/proc/self/fdinfo/{Number(file)}")
+            .First(line => line.StartsWith("flags:", StringComparison.Ordinal));
         return (Convert.ToInt64(flags["flags:".Length..].Trim(), 8) & LibC.O_CLOEXEC) != 0;
     }
 

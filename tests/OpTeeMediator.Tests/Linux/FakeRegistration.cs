@@ -3,7 +3,8 @@ using OpTeeMediator.Linux.Interop;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>Pages that <see cref="FakeTeeDevice"/> has "pinned": mapped a second time, so that they stay whatever becomes of the first mapping.</summary>
+/// <summary>Pages that <see cref="FakeTeeDevice"/> has "pinned": mapped a second time, so that they stay whatever
+/// becomes of the first mapping.</summary>
 internal sealed unsafe partial class FakeRegistration : SafeHandle
 {
     private const int MREMAP_MAYMOVE = 1;
@@ -37,7 +38,8 @@ internal sealed unsafe partial class FakeRegistration : SafeHandle
         for (nuint offset = 0; offset < mappedLength; offset += page)
         {
             // An old length of 0 makes mremap map shared pages again instead of moving them.
-            nint copy = Remap(address - (nint)lead + (nint)offset, 0, page, MREMAP_MAYMOVE | MREMAP_FIXED, target + (nint)offset);
+            nint copy = Remap(address - (nint)lead + (nint)offset, 0, page, MREMAP_MAYMOVE | MREMAP_FIXED,
+                target + (nint)offset);
             Assert.That(copy, Is.EqualTo(target + (nint)offset), "mremap of shared memory");
         }
 

@@ -5,7 +5,8 @@ using OpTeeMediator.Linux.LinuxTee;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>A TEE driver in place of the host's, with memory that it really shares: it keeps mappings of its own of the pages it is given.</summary>
+/// <summary>A TEE driver in place of the host's, with memory that it really shares: it keeps mappings of its own of the
+/// pages it is given.</summary>
 internal sealed class FakeTeeDevice : ITeeDevice
 {
     private readonly ConcurrentDictionary<int, FakeRegistration> _registrations = new();
@@ -17,13 +18,15 @@ internal sealed class FakeTeeDevice : ITeeDevice
     {
         ImplementationId = TeeIoctl.ImplementationOpTee,
         ImplementationCapabilities = 1,
-        GeneralCapabilities = TeeIoctl.GeneralGlobalPlatform | TeeIoctl.GeneralRegisterMemory | TeeIoctl.GeneralNullReference,
+        GeneralCapabilities =
+            TeeIoctl.GeneralGlobalPlatform | TeeIoctl.GeneralRegisterMemory | TeeIoctl.GeneralNullReference,
     };
 
     /// <summary>The text of the attribute "revision".</summary>
     internal string? Revision { get; set; }
 
-    /// <summary>The error number of TEE_IOC_VERSION, TEE_IOC_OPEN_SESSION, TEE_IOC_INVOKE, TEE_IOC_SHM_REGISTER.</summary>
+    /// <summary>The error number of TEE_IOC_VERSION, TEE_IOC_OPEN_SESSION, TEE_IOC_INVOKE,
+    /// TEE_IOC_SHM_REGISTER.</summary>
     internal int VersionError { get; set; }
 
     internal int OpenSessionError { get; set; }
@@ -118,7 +121,8 @@ internal sealed class FakeTeeDevice : ITeeDevice
         return 0;
     }
 
-    /// <summary>The bytes that a parameter refers to, as the TEE sees them: the very pages that were registered.</summary>
+    /// <summary>The bytes that a parameter refers to, as the TEE sees them: the very pages
+    /// that were registered.</summary>
     internal Span<byte> MemoryOf(in TeeIoctlParameter parameter) =>
         _registrations[(int)parameter.C].Bytes.Slice((int)parameter.A, (int)parameter.B);
 

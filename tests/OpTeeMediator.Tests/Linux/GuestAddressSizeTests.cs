@@ -3,7 +3,8 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>The size of a VM's guest addresses on hosts that have more or fewer than KVM's default of 40 bits.</summary>
+/// <summary>The size of a VM's guest addresses on hosts that have more or fewer than KVM's
+/// default of 40 bits.</summary>
 [TestFixture]
 internal sealed class GuestAddressSizeTests
 {
@@ -18,17 +19,20 @@ internal sealed class GuestAddressSizeTests
     [TestCase(48, 0x4000_0000ul, 1024ul, 41ul, TestName = "ChooseMachineType_RamAbove1TiB_IsWhatItNeeds")]
     [TestCase(52, 0x8000_0000_0000ul, 1ul, 48ul, TestName = "ChooseMachineType_RamAt128TiB_IsWhatItNeeds")]
     public void ChooseMachineType_RamFits(int hostBits, ulong start, ulong gibibytes, ulong expected) =>
-        Assert.That(GuestAddressSize.ChooseMachineType(hostBits, [new GuestRange(start, gibibytes * Gibibyte)]), Is.EqualTo(expected));
+        Assert.That(GuestAddressSize.ChooseMachineType(hostBits, [new GuestRange(start, gibibytes * Gibibyte)]),
+            Is.EqualTo(expected));
 
     [TestCase(0, 1024ul, "41 bits", "40")]
     [TestCase(36, 64ul, "37 bits", "36")]
     [TestCase(48, 1024ul * 256, "49 bits", "48")]
-    public void ChooseMachineType_RamDoesNotFit_SaysWhatTheHostHas(int hostBits, ulong gibibytes, string needed, string host)
+    public void ChooseMachineType_RamDoesNotFit_SaysWhatTheHostHas(
+        int hostBits, ulong gibibytes, string needed, string host)
     {
         GuestRange ram = new(0x4000_0000, gibibytes * Gibibyte);
 
         Assert.That(
             () => GuestAddressSize.ChooseMachineType(hostBits, [ram]),
-            Throws.InstanceOf<NotSupportedException>().With.Message.Contains(ram.ToString()).And.Message.Contains(needed).And.Message.Contains(host));
+            Throws.InstanceOf<NotSupportedException>().With.Message.Contains(ram.ToString())
+                .And.Message.Contains(needed).And.Message.Contains(host));
     }
 }

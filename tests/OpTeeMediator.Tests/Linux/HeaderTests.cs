@@ -17,7 +17,8 @@ public sealed class HeaderTests
     public void LibC_Constants_AreThoseOfTheHeaders([Values] bool arm64) =>
         Assert.That(
             (arm64 ? CHeaders.OfArm64() : CHeaders.OfHost())
-                .Include("fcntl.h").Include("sys/mman.h").Include("signal.h").Include("linux/falloc.h").Include("linux/memfd.h")
+                .Include("fcntl.h").Include("sys/mman.h").Include("signal.h").Include("linux/falloc.h")
+                .Include("linux/memfd.h")
                 .Expect("O_RDWR", LibC.O_RDWR)
                 .Expect("O_CLOEXEC", LibC.O_CLOEXEC)
                 .Expect("PROT_NONE", LibC.PROT_NONE)
@@ -122,9 +123,11 @@ public sealed class HeaderTests
                 .ExpectSize<KvmUserspaceMemoryRegion>("struct kvm_userspace_memory_region")
                 .ExpectOffset("struct kvm_userspace_memory_region", "slot", in region, in region.Slot)
                 .ExpectOffset("struct kvm_userspace_memory_region", "flags", in region, in region.Flags)
-                .ExpectOffset("struct kvm_userspace_memory_region", "guest_phys_addr", in region, in region.GuestPhysicalAddress)
+                .ExpectOffset("struct kvm_userspace_memory_region", "guest_phys_addr", in region,
+                    in region.GuestPhysicalAddress)
                 .ExpectOffset("struct kvm_userspace_memory_region", "memory_size", in region, in region.MemorySize)
-                .ExpectOffset("struct kvm_userspace_memory_region", "userspace_addr", in region, in region.UserspaceAddress)
+                .ExpectOffset("struct kvm_userspace_memory_region", "userspace_addr", in region,
+                    in region.UserspaceAddress)
                 .ExpectSize<KvmOneRegister>("struct kvm_one_reg")
                 .ExpectOffset("struct kvm_one_reg", "id", in register, in register.Id)
                 .ExpectSize<KvmIrqLevel>("struct kvm_irq_level")
@@ -139,7 +142,8 @@ public sealed class HeaderTests
                 .Expect("offsetof(struct kvm_run, immediate_exit)", KvmRunLayout.ImmediateExit)
                 .Expect("offsetof(struct kvm_run, exit_reason)", KvmRunLayout.ExitReason)
                 .Expect("offsetof(struct kvm_run, hw.hardware_exit_reason)", KvmRunLayout.UnknownHardwareReason)
-                .Expect("offsetof(struct kvm_run, fail_entry.hardware_entry_failure_reason)", KvmRunLayout.FailEntryReason)
+                .Expect("offsetof(struct kvm_run, fail_entry.hardware_entry_failure_reason)",
+                    KvmRunLayout.FailEntryReason)
                 .Expect("offsetof(struct kvm_run, fail_entry.cpu)", KvmRunLayout.FailEntryCpu)
                 .Expect("offsetof(struct kvm_run, io.direction)", KvmRunLayout.IoDirection)
                 .Expect("offsetof(struct kvm_run, io.size)", KvmRunLayout.IoSize)
@@ -286,16 +290,27 @@ public sealed class HeaderTests
                 .Expect("1 << KVM_ARM_VCPU_PSCI_0_2", (ulong)Arm64VcpuFeatures.Psci)
                 .Expect("1 << KVM_ARM_VCPU_PMU_V3", (ulong)Arm64VcpuFeatures.PerformanceMonitor)
                 .Expect("1 << KVM_ARM_VCPU_SVE", (ulong)Arm64VcpuFeatures.Sve)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[0])", Arm64Register.X(0).Id)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[30])", Arm64Register.X(30).Id)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.sp)", Arm64Register.Sp.Id)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc)", Arm64Register.Pc.Id)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pstate)", Arm64Register.Pstate.Id)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(sp_el1)", Arm64Register.SpEl1.Id)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(elr_el1)", Arm64Register.ElrEl1.Id)
-                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(spsr[KVM_SPSR_EL1])", Arm64Register.SpsrEl1.Id)
-                .ExpectIfDefined("KVM_REG_ARM_PTIMER_CTL", "KVM_REG_ARM_PTIMER_CTL", Arm64Register.PhysicalTimerControl.Id)
-                .ExpectIfDefined("KVM_REG_ARM_PTIMER_CVAL", "KVM_REG_ARM_PTIMER_CVAL", Arm64Register.PhysicalTimerCompare.Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[0])",
+                    Arm64Register.X(0).Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[30])",
+                    Arm64Register.X(30).Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.sp)",
+                    Arm64Register.Sp.Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc)",
+                    Arm64Register.Pc.Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pstate)",
+                    Arm64Register.Pstate.Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(sp_el1)",
+                    Arm64Register.SpEl1.Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(elr_el1)",
+                    Arm64Register.ElrEl1.Id)
+                .Expect(
+                    "KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(spsr[KVM_SPSR_EL1])",
+                    Arm64Register.SpsrEl1.Id)
+                .ExpectIfDefined("KVM_REG_ARM_PTIMER_CTL", "KVM_REG_ARM_PTIMER_CTL",
+                    Arm64Register.PhysicalTimerControl.Id)
+                .ExpectIfDefined("KVM_REG_ARM_PTIMER_CVAL", "KVM_REG_ARM_PTIMER_CVAL",
+                    Arm64Register.PhysicalTimerCompare.Id)
                 .ExpectIfDefined("KVM_REG_ARM_PTIMER_CNT", "KVM_REG_ARM_PTIMER_CNT", Arm64Register.PhysicalCounter.Id)
                 .Expect("ARM64_SYS_REG(3, 0, 12, 12, 7)", Arm64Register.OfSystem(3, 0, 12, 12, 7).Id)
                 .Expect("KVM_ARM_VCPU_TIMER_CTRL", 1)
@@ -315,11 +330,14 @@ public sealed class HeaderTests
 
                 // The SMCCC filter is of Linux 6.4; older headers do not have it.
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_ARM_VM_SMCCC_CTRL", SmcccFilter.KVM_ARM_VM_SMCCC_CTRL)
-                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_ARM_VM_SMCCC_FILTER", SmcccFilter.KVM_ARM_VM_SMCCC_FILTER)
+                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_ARM_VM_SMCCC_FILTER",
+                    SmcccFilter.KVM_ARM_VM_SMCCC_FILTER)
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_SMCCC_FILTER_FWD_TO_USER", KvmSmcccFilter.ForwardToUser)
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_HYPERCALL_EXIT_SMC", 1)
-                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "offsetof(struct kvm_run, hypercall.flags)", KvmRunLayout.HypercallFlags)
-                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "sizeof(struct kvm_smccc_filter)", (ulong)Unsafe.SizeOf<KvmSmcccFilter>())
+                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "offsetof(struct kvm_run, hypercall.flags)",
+                    KvmRunLayout.HypercallFlags)
+                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "sizeof(struct kvm_smccc_filter)",
+                    (ulong)Unsafe.SizeOf<KvmSmcccFilter>())
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "offsetof(struct kvm_smccc_filter, nr_functions)", 4)
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "offsetof(struct kvm_smccc_filter, action)", 8)
                 .Compile(),
@@ -356,7 +374,8 @@ public sealed class HeaderTests
                 .Expect("TEE_IOCTL_LOGIN_REE_KERNEL_MAX", LinuxTeePartition.LastKernelLogin)
                 .ExpectSize<TeeVersionData>("struct tee_ioctl_version_data")
                 .ExpectOffset("struct tee_ioctl_version_data", "impl_id", in version, in version.ImplementationId)
-                .ExpectOffset("struct tee_ioctl_version_data", "impl_caps", in version, in version.ImplementationCapabilities)
+                .ExpectOffset("struct tee_ioctl_version_data", "impl_caps", in version,
+                    in version.ImplementationCapabilities)
                 .ExpectOffset("struct tee_ioctl_version_data", "gen_caps", in version, in version.GeneralCapabilities)
                 .ExpectSize<TeeBufferData>("struct tee_ioctl_buf_data")
                 .ExpectSize<TeeIoctlParameter>("struct tee_ioctl_param")
@@ -364,7 +383,8 @@ public sealed class HeaderTests
                 .ExpectOffset("struct tee_ioctl_param", "a", in parameter, in parameter.A)
                 .ExpectOffset("struct tee_ioctl_param", "b", in parameter, in parameter.B)
                 .ExpectOffset("struct tee_ioctl_param", "c", in parameter, in parameter.C)
-                .ExpectSize<TeeOpenSessionArgument>("struct tee_ioctl_open_session_arg) + 4 * sizeof(struct tee_ioctl_param")
+                .ExpectSize<TeeOpenSessionArgument>(
+                    "struct tee_ioctl_open_session_arg) + 4 * sizeof(struct tee_ioctl_param")
                 .ExpectOffset("struct tee_ioctl_open_session_arg", "uuid", in open, in open.Application)
                 .ExpectOffset("struct tee_ioctl_open_session_arg", "clnt_uuid", in open, in open.Client)
                 .ExpectOffset("struct tee_ioctl_open_session_arg", "clnt_login", in open, in open.ClientLogin)
@@ -395,22 +415,26 @@ public sealed class HeaderTests
             Is.Empty);
     }
 
-    // For machines whose headers are older than Linux 6.4: Documentation/virt/kvm/devices/vm.rst and asm/kvm.h of arm64.
+    // For machines whose headers are older than Linux 6.4:
+    // Documentation/virt/kvm/devices/vm.rst and asm/kvm.h of arm64.
     [Test]
     public void SmcccFilter_Constants_AreTheDocumentedOnes()
     {
-        KvmSmcccFilter filter = new() { Base = 0x3200_0000, FunctionCount = 0x0d01_0000, Action = KvmSmcccFilter.ForwardToUser };
+        KvmSmcccFilter filter =
+            new() { Base = 0x3200_0000, FunctionCount = 0x0d01_0000, Action = KvmSmcccFilter.ForwardToUser };
         byte[] bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<KvmSmcccFilter>(in filter)).ToArray();
 
         using (Assert.EnterMultipleScope())
         {
             Assert.That(SmcccFilter.KVM_ARM_VM_SMCCC_CTRL, Is.Zero);
             Assert.That(SmcccFilter.KVM_ARM_VM_SMCCC_FILTER, Is.Zero);
-            Assert.That(bytes, Is.EqualTo((byte[])[0, 0, 0, 0x32, 0, 0, 1, 0x0d, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+            Assert.That(bytes,
+                Is.EqualTo((byte[])[0, 0, 0, 0x32, 0, 0, 1, 0x0d, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
         }
     }
 
     [Test]
     public void CHeaders_WrongValue_IsReported() =>
-        Assert.That(CHeaders.OfHost().Include("errno.h").Expect("EPERM", 2).Compile(), Does.Contain("EPERM is 2 in C#"));
+        Assert.That(CHeaders.OfHost().Include("errno.h").Expect("EPERM", 2).Compile(),
+            Does.Contain("EPERM is 2 in C#"));
 }

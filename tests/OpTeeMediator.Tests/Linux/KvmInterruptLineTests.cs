@@ -5,7 +5,8 @@ using OpTeeMediator.Linux.Kvm;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>The interrupt line as far as any machine's KVM goes: x86 takes KVM_IRQ_LINE too, but has no such input. That it reaches a guest, machine tests show.</summary>
+/// <summary>The interrupt line as far as any machine's KVM goes: x86 takes KVM_IRQ_LINE too, but has no such input.
+/// That it reaches a guest, machine tests show.</summary>
 [TestFixture]
 public sealed class KvmInterruptLineTests
 {
@@ -31,7 +32,8 @@ public sealed class KvmInterruptLineTests
 
     [Test]
     public void Pulse_NeverConnected_SaysWhatToDo() =>
-        Assert.That(new KvmInterruptLine(Spi).Pulse, Throws.InvalidOperationException.With.Message.Contains("SPI 2").And.Message.Contains("Connect"));
+        Assert.That(new KvmInterruptLine(Spi).Pulse, Throws.InvalidOperationException.With.Message.Contains("SPI 2")
+            .And.Message.Contains("Connect"));
 
     [Test]
     public void Pulse_VmWithoutInterruptController_SaysSo()
@@ -41,7 +43,8 @@ public sealed class KvmInterruptLineTests
         KvmInterruptLine line = new(Spi);
         line.Connect(vm);
 
-        Assert.That(line.Pulse, Throws.TypeOf<SystemCallException>().With.Message.Contains("KVM_IRQ_LINE 0x1000022").And.Message.Contains("no interrupt controller"));
+        Assert.That(line.Pulse, Throws.TypeOf<SystemCallException>().With.Message.Contains("KVM_IRQ_LINE 0x1000022")
+            .And.Message.Contains("no interrupt controller"));
     }
 
     [Test]
@@ -70,7 +73,8 @@ public sealed class KvmInterruptLineTests
 
         line.Connect(second);
 
-        Assert.That(line.Pulse, Throws.TypeOf<SystemCallException>(), "A VM that is there says that it has no interrupt controller.");
+        Assert.That(line.Pulse, Throws.TypeOf<SystemCallException>(),
+            "A VM that is there says that it has no interrupt controller.");
     }
 
     [Test]
@@ -116,7 +120,8 @@ public sealed class KvmInterruptLineTests
     private static KvmVm CreateVmWithInterruptController(KvmSystem system)
     {
         KvmVm vm = system.CreateVm();
-        Assert.That(LibC.Ioctl(vm.Handle, CreateInterruptController, (nuint)0), Is.Zero, () => Errno.TextOf(Errno.Last));
+        Assert.That(LibC.Ioctl(vm.Handle, CreateInterruptController, (nuint)0), Is.Zero,
+            () => Errno.TextOf(Errno.Last));
         return vm;
     }
 }

@@ -25,7 +25,8 @@ public sealed class KvmSmcccTests
             SmcOutcome.NeedsRegisters(SmcRegisterSet.Range(0, 3)),
             SmcOutcome.Handled(SmcRegisterSet.X0));
 
-        SmcccCallReport report = SmcccCall.Handle(ref file, new KvmHypercallExit(CallWithRegisteredArgument, SmcFlag), handler, SmcccConduit.Smc);
+        SmcccCallReport report = SmcccCall.Handle(ref file, new KvmHypercallExit(CallWithRegisteredArgument, SmcFlag),
+            handler, SmcccConduit.Smc);
 
         using (Assert.EnterMultipleScope())
         {
@@ -45,12 +46,14 @@ public sealed class KvmSmcccTests
             SmcOutcome.NeedsRegisters(SmcRegisterSet.Range(1, 5)),
             SmcOutcome.Handled(SmcRegisterSet.Range(0, 3)));
 
-        SmcccCallReport report = SmcccCall.Handle(ref file, new KvmHypercallExit(0x3200_0003, SmcFlag), handler, SmcccConduit.Smc);
+        SmcccCallReport report =
+            SmcccCall.Handle(ref file, new KvmHypercallExit(0x3200_0003, SmcFlag), handler, SmcccConduit.Smc);
 
         using (Assert.EnterMultipleScope())
         {
             Assert.That(report, Is.EqualTo(new SmcccCallReport(true, 5, 4)));
-            Assert.That(file.Trace, Is.EqualTo(["read X3", "read X1", "read X2", "read X4", "read X5", "write X0", "write X1", "write X2", "write X3"]));
+            Assert.That(file.Trace, Is.EqualTo(["read X3", "read X1", "read X2", "read X4", "read X5", "write X0",
+                "write X1", "write X2", "write X3"]));
             Assert.That(handler.Calls[2], Is.EqualTo((SmcRegisterSet.Range(0, 5), "32000003 1 2 3 4 5 0 0")));
         }
     }
@@ -62,7 +65,8 @@ public sealed class KvmSmcccTests
         FakeRegisterFile file = new([0xbf00_ff01, 1, 2, 3, 4, 5, 6, 7]);
         ScriptedHandler handler = new(SmcOutcome.Retry);
 
-        SmcccCallReport report = SmcccCall.Handle(ref file, new KvmHypercallExit(0xbf00_ff01, flags), handler, SmcccConduit.Smc);
+        SmcccCallReport report =
+            SmcccCall.Handle(ref file, new KvmHypercallExit(0xbf00_ff01, flags), handler, SmcccConduit.Smc);
 
         Assert.That(report, Is.EqualTo(new SmcccCallReport(true, 1, 1)));
         Assert.That(file.Trace, Is.EqualTo([$"move back {length}"]));
@@ -74,7 +78,8 @@ public sealed class KvmSmcccTests
         FakeRegisterFile file = new([0xbf00_ff01, 0, 0, 0]);
         ScriptedHandler handler = new(SmcOutcome.Handled(SmcRegisterSet.Range(0, 3)));
 
-        SmcccCallReport report = SmcccCall.Handle(ref file, new KvmHypercallExit(0xbf00_ff01, SmcFlag), handler, SmcccConduit.Smc);
+        SmcccCallReport report =
+            SmcccCall.Handle(ref file, new KvmHypercallExit(0xbf00_ff01, SmcFlag), handler, SmcccConduit.Smc);
 
         Assert.That(report, Is.EqualTo(new SmcccCallReport(true, 0, 4)));
     }
@@ -83,7 +88,8 @@ public sealed class KvmSmcccTests
     public void Handle_AnswerInRegisters_IsWrittenBack()
     {
         FakeRegisterFile file = new([0xbf00_ff01, 0, 0, 0]);
-        ScriptedHandler handler = new(SmcOutcome.Handled(SmcRegisterSet.Range(0, 1))) { Answer = [0x384f_b3e0, 0x7f8_1111] };
+        ScriptedHandler handler =
+            new(SmcOutcome.Handled(SmcRegisterSet.Range(0, 1))) { Answer = [0x384f_b3e0, 0x7f8_1111] };
 
         _ = SmcccCall.Handle(ref file, new KvmHypercallExit(0xbf00_ff01, SmcFlag), handler, SmcccConduit.Smc);
 
@@ -117,7 +123,8 @@ public sealed class KvmSmcccTests
         FakeRegisterFile file = new([0x3200_0004]);
         ScriptedHandler handler = new(SmcOutcome.Handled(SmcRegisterSet.X0));
 
-        Assert.That(SmcccCall.Handle(ref file, new KvmHypercallExit(0x3200_0004, HvcFlag), handler, SmcccConduit.Hvc).IsHandled, Is.True);
+        Assert.That(SmcccCall.Handle(ref file, new KvmHypercallExit(0x3200_0004, HvcFlag), handler,
+            SmcccConduit.Hvc).IsHandled, Is.True);
     }
 
     [Test]
@@ -126,7 +133,8 @@ public sealed class KvmSmcccTests
         FakeRegisterFile file = new([0xc400_0000]);
         ScriptedHandler handler = new(SmcOutcome.NotHandled);
 
-        SmcccCallReport report = SmcccCall.Handle(ref file, new KvmHypercallExit(0xc400_0000, SmcFlag), handler, SmcccConduit.Smc);
+        SmcccCallReport report =
+            SmcccCall.Handle(ref file, new KvmHypercallExit(0xc400_0000, SmcFlag), handler, SmcccConduit.Smc);
 
         using (Assert.EnterMultipleScope())
         {
@@ -153,7 +161,8 @@ public sealed class KvmSmcccTests
         new Span<byte>(run, 512).Clear();
         run[KvmRunLayout.ExitReason] = (byte)KvmExitReason.Mmio;
 
-        Assert.That(() => KvmSmccc.Handle(-1, (nint)run, new ScriptedHandler()), Throws.ArgumentException.With.Message.Contains("Mmio"));
+        Assert.That(() => KvmSmccc.Handle(-1, (nint)run, new ScriptedHandler()),
+            Throws.ArgumentException.With.Message.Contains("Mmio"));
     }
 
     [Test]
@@ -197,12 +206,14 @@ public sealed class KvmSmcccTests
 
         Assert.That(
             () => KvmSmccc.ForwardToUser(vm, new ScriptedHandler()),
-            Throws.InstanceOf<NotSupportedException>().With.Message.Contains("Linux 6.4").And.Message.Contains("arm64"));
+            Throws.InstanceOf<NotSupportedException>().With.Message.Contains("Linux 6.4")
+                .And.Message.Contains("arm64"));
     }
 
     [Test]
     public void ForwardToUser_DescriptorNotOpen_SaysSo() =>
-        Assert.That(() => KvmSmccc.ForwardToUser(-1, new ScriptedHandler()), Throws.InstanceOf<SystemCallException>().With.Message.Contains("not open"));
+        Assert.That(() => KvmSmccc.ForwardToUser(-1, new ScriptedHandler()), Throws.InstanceOf<SystemCallException>()
+            .With.Message.Contains("not open"));
 
     [TestCase(Errno.EEXIST, "filtered already")]
     [TestCase(Errno.EBUSY, "before the first KVM_RUN")]
@@ -213,19 +224,22 @@ public sealed class KvmSmcccTests
 
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(exception.Message, Does.Contain(remedy).And.Contain("0xb2000000").And.Contain(Errno.NameOf(error)));
+            Assert.That(exception.Message, Does.Contain(remedy).And.Contain("0xb2000000")
+                .And.Contain(Errno.NameOf(error)));
             Assert.That(exception.ErrorNumber, Is.EqualTo(error));
         }
     }
 
     [TestCase(32, 0x0100_0020u)]
     [TestCase(1019, 0x0100_03fbu)]
-    public void Spi_Number_HasKvmEncoding(int interrupt, uint expected) => Assert.That(Arm64Interrupt.Spi(interrupt), Is.EqualTo(expected));
+    public void Spi_Number_HasKvmEncoding(int interrupt, uint expected) =>
+        Assert.That(Arm64Interrupt.Spi(interrupt), Is.EqualTo(expected));
 
     [TestCase(0, 20, 0x0200_0014u)]
     [TestCase(255, 31, 0x02ff_001fu)]
     [TestCase(256, 16, 0x1200_0010u)]
-    public void Ppi_VcpuAndNumber_HaveKvmEncoding(int vcpu, int interrupt, uint expected) => Assert.That(Arm64Interrupt.Ppi(vcpu, interrupt), Is.EqualTo(expected));
+    public void Ppi_VcpuAndNumber_HaveKvmEncoding(int vcpu, int interrupt, uint expected) =>
+        Assert.That(Arm64Interrupt.Ppi(vcpu, interrupt), Is.EqualTo(expected));
 
     private static int HandleTimes(ref SilentRegisterFile file, KvmHypercallExit exit, InvokeHandler handler, int times)
     {

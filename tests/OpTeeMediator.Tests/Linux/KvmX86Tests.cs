@@ -78,7 +78,8 @@ public sealed class KvmX86Tests
     [Test]
     public void Run_WriteOutsideMemory_ExitsWithMmio()
     {
-        Load([0x66, 0xb8, 0x78, 0x56, 0x34, 0x12, 0xbb, 0x00, 0xf0, 0x8e, 0xdb, 0x66, 0xa3, 0x10, 0x10, 0xf4]); // mov eax, 0x12345678; mov bx, 0xf000; mov ds, bx; mov [0x1010], eax; hlt
+        // mov eax, 0x12345678; mov bx, 0xf000; mov ds, bx; mov [0x1010], eax; hlt
+        Load([0x66, 0xb8, 0x78, 0x56, 0x34, 0x12, 0xbb, 0x00, 0xf0, 0x8e, 0xdb, 0x66, 0xa3, 0x10, 0x10, 0xf4]);
 
         Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Mmio));
         KvmMmioExit mmio = Vcpu.Mmio;
@@ -117,7 +118,8 @@ public sealed class KvmX86Tests
     [Test]
     public void SharedRegisters_AtExit_HoldGuestRegisters()
     {
-        Load([0xba, 0xf8, 0x03, 0xb8, 0x34, 0x12, 0xee, 0xee, 0xf4]); // mov dx, 0x3f8; mov ax, 0x1234; out dx, al; out dx, al; hlt
+        // mov dx, 0x3f8; mov ax, 0x1234; out dx, al; out dx, al; hlt
+        Load([0xba, 0xf8, 0x03, 0xb8, 0x34, 0x12, 0xee, 0xee, 0xf4]);
         Vcpu.ShareRegisters(X86RegisterClasses.General | X86RegisterClasses.Special);
 
         Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Io));
@@ -244,7 +246,8 @@ public sealed class KvmX86Tests
     [Test]
     public void SetMemoryRegion_Overlapping_MessageSaysWhy() =>
         Assert.That(
-            () => _vm!.SetMemoryRegion(5, new GuestRange(0x1000, 0x1000), Memory.Regions[0].HostAddress, isReadOnly: false),
+            () => _vm!.SetMemoryRegion(5, new GuestRange(0x1000, 0x1000), Memory.Regions[0].HostAddress,
+                isReadOnly: false),
             Throws.InstanceOf<SystemCallException>().With.Message.Contains("EEXIST").And.Message.Contains("slot 5"));
 
     [Test]

@@ -2,7 +2,8 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>The host's TEE as a backend, over a driver that the tests provide. Cancellation, which blocks in the driver.</summary>
+/// <summary>The host's TEE as a backend, over a driver that the tests provide. Cancellation, which
+/// blocks in the driver.</summary>
 [TestFixture]
 internal sealed class LinuxTeeCancellationTests : LinuxTeeFixture
 {

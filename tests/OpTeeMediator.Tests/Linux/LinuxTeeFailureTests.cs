@@ -7,7 +7,8 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>The host's TEE as a backend, over a driver that the tests provide. What the VMM supplies throws, and what the host does not give.</summary>
+/// <summary>The host's TEE as a backend, over a driver that the tests provide. What the VMM supplies throws, and what
+/// the host does not give.</summary>
 [TestFixture]
 internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
 {
@@ -15,15 +16,18 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
     public async Task RegisterMemory_GuestMemoryThrows_BudgetIsReturned()
     {
         const int Limit = 4;
-        LinuxTeePartition partition = CreatePartition(new LinuxTeeOptions { MaximumRegistrations = Limit }, TeeAccess.All);
+        LinuxTeePartition partition =
+            CreatePartition(new LinuxTeeOptions { MaximumRegistrations = Limit }, TeeAccess.All);
         for (int index = 0; index < Limit; index++)
         {
             // The host address first, before anything is taken; then the granule, and a file for each piece.
-            FailingSharedMemory buffer = new(Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page)), new FailurePoint(failing: 4));
+            FailingSharedMemory buffer =
+                new(Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page)), new FailurePoint(failing: 4));
             Assert.That(() => partition.RegisterMemoryAsync(buffer), Throws.InstanceOf<IOException>());
         }
 
-        Assert.That(await partition.RegisterMemoryAsync(Buffer(Memory, 0, Page, Start)), Is.EqualTo(TeeReturnCode.Success));
+        Assert.That(await partition.RegisterMemoryAsync(Buffer(Memory, 0, Page, Start)),
+            Is.EqualTo(TeeReturnCode.Success));
         await partition.DisposeAsync();
     }
 
@@ -48,9 +52,11 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
     [Test]
     public void CreatePartition_ThreadCannotBeStarted_FailsAndClosesTheDevice()
     {
-        using LinuxTeeBackend backend = new(new LinuxTeeOptions(), _ => Device, _ => throw new ThreadStateException("no thread"), Environment.SystemPageSize);
+        using LinuxTeeBackend backend = new(new LinuxTeeOptions(), _ => Device,
+            _ => throw new ThreadStateException("no thread"), Environment.SystemPageSize);
 
-        Assert.That(() => backend.CreatePartition(VirtualMachine(TeeAccess.All)), Throws.InstanceOf<ThreadStateException>());
+        Assert.That(() => backend.CreatePartition(VirtualMachine(TeeAccess.All)),
+            Throws.InstanceOf<ThreadStateException>());
         Assert.That(Device.IsDisposed, Is.True);
     }
 
@@ -130,7 +136,8 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
         Device.InvokeError = Errno.EIO;
         for (int call = 0; call < 100; call++)
         {
-            Assert.That((await request.Session!.InvokeCommandAsync(request)).Code, Is.EqualTo(TeeReturnCode.Communication));
+            Assert.That((await request.Session!.InvokeCommandAsync(request)).Code,
+                Is.EqualTo(TeeReturnCode.Communication));
         }
 
         Assert.That(Log.EventIds.Count(id => id == 2208), Is.EqualTo(1));
@@ -142,7 +149,8 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
     public async Task RegisterMemory_HostHasLargerPages_BudgetCountsThem(int pageSize, int expected)
     {
         const int Budget = 0x1_0000;
-        using LinuxTeeBackend backend = new(new LinuxTeeOptions { MaximumSharedBytes = Budget }, _ => Device, thread => thread.Start(), pageSize);
+        using LinuxTeeBackend backend =
+            new(new LinuxTeeOptions { MaximumSharedBytes = Budget }, _ => Device, thread => thread.Start(), pageSize);
         ITeePartition partition = backend.CreatePartition(VirtualMachine(TeeAccess.All));
         int accepted = 0;
         for (int index = 0; index < 2 * Budget / (int)Page; index++)
@@ -158,11 +166,13 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
 
     [Test]
     public void Conversation_GuestMemoryThrowsAtEachCall_LeavesNothingBehind() =>
-        FailAtEachCall((point, options) => Converse(Device, buffer => new FailingSharedMemory(buffer, point), Log, options));
+        FailAtEachCall(
+            (point, options) => Converse(Device, buffer => new FailingSharedMemory(buffer, point), Log, options));
 
     [Test]
     public void Conversation_DeviceThrowsAtEachCall_LeavesNothingBehind() =>
-        FailAtEachCall((point, options) => Converse(new FailingTeeDevice(Device, point), buffer => buffer, Log, options), isCloseSafe: false);
+        FailAtEachCall((point, options) =>
+            Converse(new FailingTeeDevice(Device, point), buffer => buffer, Log, options), isCloseSafe: false);
 
     [Test]
     public void Conversation_LoggerThrowsAtEachCall_LeavesNothingBehind() =>
@@ -173,11 +183,14 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
         });
 
     private static long ReservedKibibytes() =>
-        long.Parse(File.ReadLines("/proc/self/status").First(line => line.StartsWith("VmSize", StringComparison.Ordinal)).Where(char.IsDigit).ToArray());
+        long.Parse(File.ReadLines("/proc/self/status")
+            .First(line => line.StartsWith("VmSize", StringComparison.Ordinal)).Where(char.IsDigit).ToArray());
 
-    /// <summary>Lets the same conversation fail at its first call of what the VMM supplies, then at its second, to its last.</summary>
+    /// <summary>Lets the same conversation fail at its first call of what the VMM supplies, then at its
+    /// second, to its last.</summary>
     /// <param name="converse">The conversation.</param>
-    /// <param name="isCloseSafe">Whether each session that is opened can be closed, because the device does not throw.</param>
+    /// <param name="isCloseSafe">Whether each session that is opened can be closed, because the
+    /// device does not throw.</param>
     private void FailAtEachCall(Func<FailurePoint, LinuxTeeOptions, Task> converse, bool isCloseSafe = true)
     {
         const int LongEnough = 1000;
@@ -187,12 +200,14 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
         {
             CreateDevice();
             point = new FailurePoint(++failing);
-            Assert.That(converse(point, new LinuxTeeOptions()).Wait(TimeSpan.FromSeconds(30)), Is.True, $"call {failing} throws");
+            Assert.That(converse(point, new LinuxTeeOptions()).Wait(TimeSpan.FromSeconds(30)), Is.True,
+                $"call {failing} throws");
             Assert.That((Device.LiveRegistrations, Device.IsDisposed), Is.EqualTo((0, true)), $"call {failing} throws");
             Assert.That(Log.EventIds, Does.Not.Contain(2209), $"call {failing} throws");
             if (point.HasThrown && isCloseSafe)
             {
-                Assert.That(Device.Closings, Has.Count.EqualTo(Device.Openings.Count(opening => !IsEnumeration(opening))), $"call {failing} throws");
+                Assert.That(Device.Closings, Has.Count.EqualTo(
+                    Device.Openings.Count(opening => !IsEnumeration(opening))), $"call {failing} throws");
             }
         }
         while (point.HasThrown && failing < LongEnough);
@@ -200,9 +215,11 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
         Assert.That(failing, Is.InRange(5, LongEnough - 1), "calls of what the VMM supplies");
     }
 
-    /// <summary>What a mediator does with a partition; an exception ends an operation, and the next one is made all the same.</summary>
+    /// <summary>What a mediator does with a partition; an exception ends an operation, and the next one is
+    /// made all the same.</summary>
     [SuppressMessage("Design", "CA1031:Do not catch general exception types", Justification = "As the mediator does.")]
-    private async Task Converse(ITeeDevice device, Func<TeeSharedMemory, TeeSharedMemory> wrap, ListLoggerFactory log, LinuxTeeOptions options)
+    private async Task Converse(
+        ITeeDevice device, Func<TeeSharedMemory, TeeSharedMemory> wrap, ListLoggerFactory log, LinuxTeeOptions options)
     {
         using LinuxTeeBackend backend = new(options, _ => device);
         ITeePartition partition;

@@ -40,7 +40,8 @@ internal abstract class LinuxTeeFixture
     /// <summary>A fresh driver, and an empty log.</summary>
     protected void CreateDevice()
     {
-        Device = new FakeTeeDevice { OnOpenSession = argument => IsEnumeration(argument) ? TeeReturnCode.ItemNotFound : TeeReturnCode.Success };
+        Device = new FakeTeeDevice { OnOpenSession = argument => IsEnumeration(argument) ? TeeReturnCode.ItemNotFound
+            : TeeReturnCode.Success };
         Log = new ListLoggerFactory();
     }
 
@@ -48,14 +49,16 @@ internal abstract class LinuxTeeFixture
     public async Task DestroyVm()
     {
         await _partition!.DisposeAsync();
-        Assert.That(Log.Messages.Where(message => !message.Contains("VM vm", StringComparison.Ordinal)), Is.Empty, "each entry names the VM");
+        Assert.That(Log.Messages.Where(message => !message.Contains("VM vm", StringComparison.Ordinal)), Is.Empty,
+            "each entry names the VM");
         _memory?.Dispose();
         Device.Dispose();
         Log.Dispose();
     }
 
     protected static TeeRequest OpenRequest(TeeLogin login) =>
-        new() { Operation = TeeOperation.OpenSession, Application = Application, Client = new ClientIdentity(login, Guid.NewGuid()) };
+        new() { Operation = TeeOperation.OpenSession, Application = Application,
+            Client = new ClientIdentity(login, Guid.NewGuid()) };
 
     protected static SharedBuffer Buffer(IGuestMemory memory, ulong pageOffset, ulong size, params ulong[] pages)
     {
@@ -67,7 +70,8 @@ internal abstract class LinuxTeeFixture
         return buffer;
     }
 
-    protected static TeeVirtualMachine VirtualMachine(TeeAccess access) => new("vm", access, 4, NullLoggerFactory.Instance);
+    protected static TeeVirtualMachine VirtualMachine(TeeAccess access) =>
+        new("vm", access, 4, NullLoggerFactory.Instance);
 
     protected LinuxTeePartition CreatePartition(LinuxTeeOptions options, TeeAccess access)
     {
@@ -92,5 +96,6 @@ internal abstract class LinuxTeeFixture
         return bytes;
     }
 
-    protected static bool IsEnumeration(in TeeOpenSessionArgument argument) => ((ReadOnlySpan<byte>)argument.Application).SequenceEqual(Enumeration.ToByteArray(bigEndian: true));
+    protected static bool IsEnumeration(in TeeOpenSessionArgument argument) =>
+        ((ReadOnlySpan<byte>)argument.Application).SequenceEqual(Enumeration.ToByteArray(bigEndian: true));
 }

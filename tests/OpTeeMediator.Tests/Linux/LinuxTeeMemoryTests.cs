@@ -7,7 +7,8 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>The host's TEE as a backend, over a driver that the tests provide. Memory references: registered, copied, temporary, NULL, and how much of them.</summary>
+/// <summary>The host's TEE as a backend, over a driver that the tests provide. Memory references: registered, copied,
+/// temporary, NULL, and how much of them.</summary>
 [TestFixture]
 internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
 {
@@ -39,7 +40,8 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     public async Task InvokeCommand_ScatteredBuffer_TeeWritesTheGuestsPages()
     {
         Device.OnInvoke = Device.FillFirst;
-        SharedBuffer buffer = Buffer(Memory, 0xffe, Page + 4, Start + (9 * Page), Start + (2 * Page), Start + (5 * Page));
+        SharedBuffer buffer =
+            Buffer(Memory, 0xffe, Page + 4, Start + (9 * Page), Start + (2 * Page), Start + (5 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, Page + 4);
@@ -113,7 +115,8 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     [TestCase(TeeParameterKind.MemoryInput, 0x11, 0x00)]
     [TestCase(TeeParameterKind.MemoryOutput, 0x00, 0xa5)]
     [TestCase(TeeParameterKind.MemoryInOut, 0x11, 0xa5)]
-    public async Task InvokeCommand_MemoryWithoutMappingOrFile_IsCopiedByDirection(TeeParameterKind kind, byte expectedInTee, byte expectedInGuest)
+    public async Task InvokeCommand_MemoryWithoutMappingOrFile_IsCopiedByDirection(
+        TeeParameterKind kind, byte expectedInTee, byte expectedInGuest)
     {
         byte seen = 0xff;
         Device.OnInvoke = (ref argument) =>
@@ -142,7 +145,8 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     public async Task InvokeCommand_PiecesSmallerThanGranule_AreCopied()
     {
         Device.OnInvoke = Device.FillFirst;
-        SharedBuffer buffer = Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
+        SharedBuffer buffer =
+            Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 2 * Page);
@@ -160,7 +164,8 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     [Test]
     public async Task RegisterMemory_OnePieceWithinCoarseGranules_IsNotCopied()
     {
-        SharedBuffer buffer = Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0x10, 2 * Page, Start + (15 * Page), Start + (16 * Page), Start + (17 * Page));
+        SharedBuffer buffer = Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0x10, 2 * Page, Start + (15 * Page),
+            Start + (16 * Page), Start + (17 * Page));
 
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(Log.EventIds, Does.Not.Contain(2206));
@@ -273,8 +278,10 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         int registrations = 0;
         Device.RegisterError = _ => registrations++ == 0 ? 0 : Errno.ENOMEM;
         TeeRequest request = await RequestAsync(1);
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, Buffer(Memory, 0, Page, Start), 0, 8);
-        request.Parameters[1] = TeeParameter.Reference(TeeParameterKind.MemoryInput, Buffer(Memory, 0, Page, Start), 0, 8);
+        request.Parameters[0] =
+            TeeParameter.Reference(TeeParameterKind.MemoryInput, Buffer(Memory, 0, Page, Start), 0, 8);
+        request.Parameters[1] =
+            TeeParameter.Reference(TeeParameterKind.MemoryInput, Buffer(Memory, 0, Page, Start), 0, 8);
 
         TeeResult result = await request.Session!.InvokeCommandAsync(request);
 
@@ -290,7 +297,8 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     public async Task RegisterMemory_BeyondTheNumber_IsRefusedUntilOneGoes()
     {
         LinuxTeePartition partition = CreatePartition(new LinuxTeeOptions { MaximumRegistrations = 2 }, TeeAccess.All);
-        SharedBuffer[] buffers = [.. Enumerable.Range(0, 3).Select(index => Buffer(Memory, 0, Page, Start + ((ulong)index * Page)))];
+        SharedBuffer[] buffers =
+            [.. Enumerable.Range(0, 3).Select(index => Buffer(Memory, 0, Page, Start + ((ulong)index * Page)))];
         TeeReturnCode first = await partition.RegisterMemoryAsync(buffers[0]);
         TeeReturnCode second = await partition.RegisterMemoryAsync(buffers[1]);
         TeeReturnCode third = await partition.RegisterMemoryAsync(buffers[2]);
@@ -310,11 +318,14 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     [TestCase(1UL, 2 * Page, TeeReturnCode.OutOfMemory)]
     [TestCase(1UL, (2 * Page) - 1, TeeReturnCode.Success)]
     [TestCase(0UL, (2 * Page) + 1, TeeReturnCode.OutOfMemory)]
-    public async Task RegisterMemory_BeyondTheBytes_IsRefusedCountingWholePages(ulong pageOffset, ulong size, TeeReturnCode expected)
+    public async Task RegisterMemory_BeyondTheBytes_IsRefusedCountingWholePages(
+        ulong pageOffset, ulong size, TeeReturnCode expected)
     {
-        LinuxTeePartition partition = CreatePartition(new LinuxTeeOptions { MaximumSharedBytes = 2 * (long)Page }, TeeAccess.All);
+        LinuxTeePartition partition =
+            CreatePartition(new LinuxTeeOptions { MaximumSharedBytes = 2 * (long)Page }, TeeAccess.All);
 
-        Assert.That(await partition.RegisterMemoryAsync(Buffer(Memory, pageOffset, size, Start, Start + Page, Start + (2 * Page))), Is.EqualTo(expected));
+        Assert.That(await partition.RegisterMemoryAsync(
+            Buffer(Memory, pageOffset, size, Start, Start + Page, Start + (2 * Page))), Is.EqualTo(expected));
     }
 
     [TestCase(Errno.ENOMEM)]
@@ -324,10 +335,12 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     {
         Device.RegisterError = _ => error;
 
-        Assert.That(await Partition.RegisterMemoryAsync(Buffer(Memory, 0, Page, Start)), Is.EqualTo(TeeReturnCode.OutOfMemory));
+        Assert.That(await Partition.RegisterMemoryAsync(Buffer(Memory, 0, Page, Start)),
+            Is.EqualTo(TeeReturnCode.OutOfMemory));
         await Partition.DisposeAsync();
         Assert.That(Log.EventIds, Does.Contain(2205).And.Not.Contain(2209));
     }
 
-    private static int CountMappings() => File.ReadLines("/proc/self/maps").Count(line => line.Contains("memfd:guest-ram", StringComparison.Ordinal));
+    private static int CountMappings() =>
+        File.ReadLines("/proc/self/maps").Count(line => line.Contains("memfd:guest-ram", StringComparison.Ordinal));
 }

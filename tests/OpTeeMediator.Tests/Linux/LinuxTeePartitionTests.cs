@@ -7,7 +7,8 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>The host's TEE as a backend, over a driver that the tests provide. What a VM gets when the host has a TEE, and what is said when it has none.</summary>
+/// <summary>The host's TEE as a backend, over a driver that the tests provide. What a VM gets when the host has a TEE,
+/// and what is said when it has none.</summary>
 [TestFixture]
 internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
 {
@@ -20,7 +21,8 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
 
         Assert.That(
             () => backend.CreatePartition(VirtualMachine(TeeAccess.All)),
-            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("/dev/no-tee-here").And.Message.Contains("ENOENT").And.Message.Contains("optee"));
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("/dev/no-tee-here")
+                .And.Message.Contains("ENOENT").And.Message.Contains("optee"));
     }
 
     [Test]
@@ -37,7 +39,8 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
     [TestCase(Errno.EBUSY, "tee-supplicant")]
     [TestCase(Errno.EMFILE, "RLIMIT_NOFILE")]
     public void OpenFailure_KnownError_SaysWhatToDo(int error, string remedy) =>
-        Assert.That(TeeSupport.OpenFailure("/dev/tee0", error).Message, Does.Contain(Errno.NameOf(error)).And.Contain(remedy));
+        Assert.That(TeeSupport.OpenFailure("/dev/tee0", error).Message, Does.Contain(Errno.NameOf(error))
+            .And.Contain(remedy));
 
     [TestCase(2u, 0xdu, "another TEE")]
     [TestCase(1u, 0xfu, "tee-supplicant")]
@@ -46,10 +49,12 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
     [TestCase(1u, 0xcu, "TEE_GEN_CAP_GP")]
     public void CreatePartition_UnfitTee_SaysWhyAndClosesIt(uint implementation, uint capabilities, string reason)
     {
-        using FakeTeeDevice device = new() { Version = new TeeVersionData { ImplementationId = implementation, GeneralCapabilities = capabilities } };
+        using FakeTeeDevice device = new() { Version =
+            new TeeVersionData { ImplementationId = implementation, GeneralCapabilities = capabilities } };
         using LinuxTeeBackend backend = new(new LinuxTeeOptions(), _ => device);
 
-        Assert.That(() => backend.CreatePartition(VirtualMachine(TeeAccess.All)), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains(reason));
+        Assert.That(() => backend.CreatePartition(VirtualMachine(TeeAccess.All)),
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains(reason));
         Assert.That(device.IsDisposed, Is.True);
     }
 
@@ -59,12 +64,14 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
         LinuxTeeBackend backend = new();
         backend.Dispose();
 
-        Assert.That(() => backend.CreatePartition(VirtualMachine(TeeAccess.All)), Throws.InstanceOf<ObjectDisposedException>());
+        Assert.That(() => backend.CreatePartition(VirtualMachine(TeeAccess.All)),
+            Throws.InstanceOf<ObjectDisposedException>());
     }
 
     [Test]
     public void Constructor_OptionOutOfRange_ThrowsWithWhatWasFound() =>
-        Assert.That(() => new LinuxTeeBackend(new LinuxTeeOptions { MaximumRegistrations = -3 }), Throws.ArgumentException.With.Message.Contains("-3"));
+        Assert.That(() => new LinuxTeeBackend(new LinuxTeeOptions { MaximumRegistrations = -3 }),
+            Throws.ArgumentException.With.Message.Contains("-3"));
 
     [TestCase("4.10 (0123456789abcdef)\n", 4u, 10u, 0x0123_4567_89ab_cdefUL)]
     [TestCase("4.5\n", 4u, 5u, 0UL)]
@@ -72,7 +79,8 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
     {
         Device.Revision = text;
 
-        Assert.That(CreatePartition(new LinuxTeeOptions(), TeeAccess.All).Revision, Is.EqualTo(new OpTeeRevision(major, minor, build)));
+        Assert.That(CreatePartition(new LinuxTeeOptions(), TeeAccess.All).Revision,
+            Is.EqualTo(new OpTeeRevision(major, minor, build)));
     }
 
     [TestCase(null)]
@@ -109,11 +117,13 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
         Device.OnOpenSession = _ => TeeReturnCode.Success;
         Device.OnInvoke = AnswerEnumeration;
 
-        LinuxTeePartition partition = CreatePartition(new LinuxTeeOptions(), TeeAccess.Only(RandomNumbers, Attestation));
+        LinuxTeePartition partition =
+            CreatePartition(new LinuxTeeOptions(), TeeAccess.Only(RandomNumbers, Attestation));
 
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(partition.Devices, Is.EqualTo([new TeeDevice(RandomNumbers), new TeeDevice(Attestation, TeeDeviceDependency.Supplicant)]));
+            Assert.That(partition.Devices,
+                Is.EqualTo([new TeeDevice(RandomNumbers), new TeeDevice(Attestation, TeeDeviceDependency.Supplicant)]));
             Assert.That(Device.Closings, Has.Count.EqualTo(1));
             Assert.That(Device.LiveRegistrations, Is.Zero);
         }
@@ -172,7 +182,8 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
         }
         else
         {
-            devices.SelectMany(device => device.ToByteArray(bigEndian: true)).ToArray().CopyTo(Device.MemoryOf(in parameter));
+            devices.SelectMany(device => device.ToByteArray(bigEndian: true)).ToArray()
+                .CopyTo(Device.MemoryOf(in parameter));
         }
 
         parameter.B = size;

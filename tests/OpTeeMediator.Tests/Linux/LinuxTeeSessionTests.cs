@@ -6,7 +6,8 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>The host's TEE as a backend, over a driver that the tests provide. Sessions and commands: who the client is, values, what the driver answers.</summary>
+/// <summary>The host's TEE as a backend, over a driver that the tests provide. Sessions and commands: who the client
+/// is, values, what the driver answers.</summary>
 [TestFixture]
 internal sealed class LinuxTeeSessionTests : LinuxTeeFixture
 {
@@ -31,7 +32,8 @@ internal sealed class LinuxTeeSessionTests : LinuxTeeFixture
     [TestCase(LinuxTeeLogin.PublicForKernelToo, TeeLogin.Kernel, TeeLogin.Public)]
     [TestCase(LinuxTeeLogin.VmmUser, TeeLogin.Public, TeeLogin.Public)]
     [TestCase(LinuxTeeLogin.VmmUser, TeeLogin.Application, TeeLogin.User)]
-    public async Task OpenSession_LoginPolicy_IsWhatTheHostSees(LinuxTeeLogin policy, TeeLogin claimed, TeeLogin expected)
+    public async Task OpenSession_LoginPolicy_IsWhatTheHostSees(
+        LinuxTeeLogin policy, TeeLogin claimed, TeeLogin expected)
     {
         LinuxTeePartition partition = CreatePartition(new LinuxTeeOptions { Login = policy }, TeeAccess.All);
 
@@ -122,8 +124,10 @@ internal sealed class LinuxTeeSessionTests : LinuxTeeFixture
         TeeResult result = await request.Session!.InvokeCommandAsync(request);
 
         TeeInvokeArgument there = Device.Invocations.Last();
-        (ulong, ulong)[] sent = [(there.Parameters[0].A, there.Parameters[0].B), (there.Parameters[1].A, there.Parameters[1].B), (there.Parameters[2].A, there.Parameters[2].B)];
-        (ulong, ulong)[] received = [.. request.Parameters.ToArray().Take(3).Select(parameter => (parameter.A, parameter.B))];
+        (ulong, ulong)[] sent = [(there.Parameters[0].A, there.Parameters[0].B),
+            (there.Parameters[1].A, there.Parameters[1].B), (there.Parameters[2].A, there.Parameters[2].B)];
+        (ulong, ulong)[] received =
+            [.. request.Parameters.ToArray().Take(3).Select(parameter => (parameter.A, parameter.B))];
         using (Assert.EnterMultipleScope())
         {
             Assert.That(result, Is.EqualTo(TeeResult.Success));
@@ -142,7 +146,8 @@ internal sealed class LinuxTeeSessionTests : LinuxTeeFixture
     [TestCase(Errno.EPERM, TeeReturnCode.AccessDenied, 2207)]
     [TestCase(Errno.EIO, TeeReturnCode.Communication, 2208)]
     [TestCase(Errno.EINTR, TeeReturnCode.Communication, 2208)]
-    public async Task InvokeCommand_DriverFails_BecomesACodeOfTheWayThere(int error, TeeReturnCode expected, int eventId)
+    public async Task InvokeCommand_DriverFails_BecomesACodeOfTheWayThere(
+        int error, TeeReturnCode expected, int eventId)
     {
         TeeRequest request = await RequestAsync(1);
         Device.InvokeError = error;

@@ -175,7 +175,8 @@ public sealed class MemfdGuestMemoryAccessTests
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
         Assert.That(memory.TryWrite(Next.Start.Value + 0x10, 0x5a5a5a5a), Is.True);
 
-        Assert.That(memory.TryGetFile(new GuestRange(Next.Start.Value + 0x10, 4), out SafeHandle file, out long offset), Is.True);
+        Assert.That(memory.TryGetFile(new GuestRange(Next.Start.Value + 0x10, 4), out SafeHandle file, out long offset),
+            Is.True);
         byte[] bytes = new byte[4];
         _ = RandomAccess.Read((SafeFileHandle)file, bytes, offset);
         using (Assert.EnterMultipleScope())
@@ -263,7 +264,8 @@ public sealed class MemfdGuestMemoryAccessTests
         while (!end.IsCancellationRequested)
         {
             _ = memory.TryWrite(Start, 0UL) && memory.TryWrite(Start + 8, 0U) && memory.TryWrite(Start + 12, (ushort)0);
-            _ = memory.TryWrite(Start, ulong.MaxValue) && memory.TryWrite(Start + 8, uint.MaxValue) && memory.TryWrite(Start + 12, ushort.MaxValue);
+            _ = memory.TryWrite(Start, ulong.MaxValue) && memory.TryWrite(Start + 8, uint.MaxValue)
+                && memory.TryWrite(Start + 12, ushort.MaxValue);
         }
     }
 

@@ -29,7 +29,8 @@ public sealed class MemfdGuestMemoryRegionTests
     [TestCase(Start, Size - 1)]
     [TestCase(0UL, MemfdGuestMemory.MaximumRegionLength + Size)]
     public void Create_RegionEmptyMisalignedOrHuge_Throws(ulong start, ulong length) =>
-        Assert.That(() => MemfdGuestMemory.Create(new GuestRange(start, length)), Throws.ArgumentException.With.Message.Contains(length.ToString(CultureInfo.InvariantCulture)));
+        Assert.That(() => MemfdGuestMemory.Create(new GuestRange(start, length)),
+            Throws.ArgumentException.With.Message.Contains(length.ToString(CultureInfo.InvariantCulture)));
 
     [Test]
     public void Create_Overlap_ThrowsAndNamesBoth() =>
@@ -40,29 +41,34 @@ public sealed class MemfdGuestMemoryRegionTests
     [Test]
     public void Create_TooManyRegions_Throws()
     {
-        GuestRange[] regions = [.. Enumerable.Range(0, MemfdGuestMemory.MaximumRegions + 1).Select(index => new GuestRange((ulong)index * Size, Size))];
+        GuestRange[] regions = [.. Enumerable.Range(0, MemfdGuestMemory.MaximumRegions + 1)
+            .Select(index => new GuestRange((ulong)index * Size, Size))];
 
         Assert.That(() => MemfdGuestMemory.Create(regions), Throws.ArgumentException.With.Message.Contains("64"));
     }
 
     [Test]
     public void Create_HugePageSizeNoPowerOfTwo_Throws() =>
-        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { HugePageSize = 3 << 20 }, First), Throws.ArgumentException.With.Message.Contains("power of two"));
+        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { HugePageSize = 3 << 20 }, First),
+            Throws.ArgumentException.With.Message.Contains("power of two"));
 
     [Test]
     public void Create_NameOf249Bytes_IsTaken() =>
-        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = new string('x', 249) }, First).Dispose(), Throws.Nothing);
+        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = new string('x', 249) }, First)
+            .Dispose(), Throws.Nothing);
 
     [Test]
     public void Create_NameTooLong_Throws() =>
         Assert.That(
-            () => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = new string('x', 248) + "\u00e4" }, First),
+            () =>
+                MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = new string('x', 248) + "\u00e4" }, First),
             Throws.ArgumentException.With.Message.Contains("250 bytes"));
 
     [TestCase(null)]
     [TestCase("guest\0ram")]
     public void Create_NameThatIsNone_Throws(string? name) =>
-        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = name! }, First), Throws.InstanceOf<ArgumentException>().With.Message.Contains("Name"));
+        Assert.That(() => MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = name! }, First),
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("Name"));
 
     [Test]
     public void Create_LoggerFactoryNull_Throws() =>
@@ -86,7 +92,8 @@ public sealed class MemfdGuestMemoryRegionTests
         }
 
         _ = memory.AddRegion(new GuestRange(1UL << 41, 1UL << 40));
-        Assert.That((memory.TryRead((1UL << 41) + (1UL << 40) - 8, out ulong value), value), Is.EqualTo((true, 0ul)), "an added region is all zero");
+        Assert.That((memory.TryRead((1UL << 41) + (1UL << 40) - 8, out ulong value), value), Is.EqualTo((true, 0ul)),
+            "an added region is all zero");
     }
 
     [Test]
@@ -96,7 +103,8 @@ public sealed class MemfdGuestMemoryRegionTests
         IDisposable hold = memory.Hold(out _);
         IDisposable second = memory.Hold(out _);
 
-        Assert.That(() => memory.RemoveRegion(Next.Start), Throws.InvalidOperationException.With.Message.Contains(Next.ToString()));
+        Assert.That(() => memory.RemoveRegion(Next.Start),
+            Throws.InvalidOperationException.With.Message.Contains(Next.ToString()));
         hold.Dispose();
         hold.Dispose();
         Assert.That(() => memory.RemoveRegion(Next.Start), Throws.InvalidOperationException);
@@ -231,7 +239,8 @@ public sealed class MemfdGuestMemoryRegionTests
     public void RemoveRegion_Pinned_MemoryStaysUntilLastUnpin()
     {
         ListLoggerFactory log = new();
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = log }, First, Next);
+        using MemfdGuestMemory memory =
+            MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = log }, First, Next);
         GuestPages one = new([Next.Start.Value]);
         GuestPages other = new([Next.Start.Value, Next.Start.Value + 0x2000]);
         Assert.That(memory.TryWrite(Next.Start, 0x77), Is.True);
@@ -271,7 +280,8 @@ public sealed class MemfdGuestMemoryRegionTests
     {
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
 
-        Assert.That(() => memory.RemoveRegion(Start + 0x1000), Throws.ArgumentException.With.Message.Contains("0x40001000"));
+        Assert.That(() => memory.RemoveRegion(Start + 0x1000),
+            Throws.ArgumentException.With.Message.Contains("0x40001000"));
     }
 
     [Test]
@@ -291,7 +301,8 @@ public sealed class MemfdGuestMemoryRegionTests
     public void Dispose_Pinned_UnmapsWithLastUnpinAndLogs()
     {
         ListLoggerFactory log = new();
-        MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = log, Name = "deferred-unmap" }, First, Next);
+        MemfdGuestMemory memory = MemfdGuestMemory.Create(
+            new MemfdGuestMemoryOptions { LoggerFactory = log, Name = "deferred-unmap" }, First, Next);
         GuestPages pages = new([Start]);
         Assert.That(memory.TryPin(pages), Is.True);
 
@@ -313,7 +324,8 @@ public sealed class MemfdGuestMemoryRegionTests
     [Test]
     public void Dispose_NotPinned_UnmapsEverything()
     {
-        MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "plain-unmap" }, First, Apart);
+        MemfdGuestMemory memory =
+            MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "plain-unmap" }, First, Apart);
         int before = CountMappings("plain-unmap");
         memory.Dispose();
         memory.Dispose();
@@ -344,7 +356,8 @@ public sealed class MemfdGuestMemoryRegionTests
         }
     }
 
-    private static int CountMappings(string name) => File.ReadLines("/proc/self/maps").Count(line => line.Contains(name, StringComparison.Ordinal));
+    private static int CountMappings(string name) =>
+        File.ReadLines("/proc/self/maps").Count(line => line.Contains(name, StringComparison.Ordinal));
 
     private static void PinUntil(MemfdGuestMemory memory, CancellationToken end)
     {
@@ -393,7 +406,8 @@ public sealed class MemfdGuestMemoryRegionTests
     {
         try
         {
-            return MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { HugePageSize = size }, new GuestRange(Start, (ulong)size));
+            return MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { HugePageSize = size },
+                new GuestRange(Start, (ulong)size));
         }
         catch (SystemCallException exception)
         {

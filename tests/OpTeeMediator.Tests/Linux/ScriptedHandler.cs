@@ -7,7 +7,8 @@ namespace OpTeeMediator.Tests.Linux;
 /// <summary>A handler that answers with one outcome after the other and notes what it saw.</summary>
 internal sealed class ScriptedHandler(params SmcOutcome[] outcomes) : ISmcHandler
 {
-    public ImmutableArray<SmcFunctionRange> Ranges { get; } = [SmcFunctionRange.OfOwner(isFast: false, 50), SmcFunctionRange.OfOwner(isFast: true, 50)];
+    public ImmutableArray<SmcFunctionRange> Ranges { get; } =
+        [SmcFunctionRange.OfOwner(isFast: false, 50), SmcFunctionRange.OfOwner(isFast: true, 50)];
 
     /// <summary>What it puts into X0 and up when it has handled a call.</summary>
     internal ulong[] Answer { get; init; } = [];
@@ -17,7 +18,8 @@ internal sealed class ScriptedHandler(params SmcOutcome[] outcomes) : ISmcHandle
 
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
-        Calls.Add((loaded, string.Join(' ', ((ReadOnlySpan<ulong>)registers)[..8].ToArray().Select(value => value.ToString("x", CultureInfo.InvariantCulture)))));
+        Calls.Add((loaded, string.Join(' ', ((ReadOnlySpan<ulong>)registers)[..8].ToArray()
+            .Select(value => value.ToString("x", CultureInfo.InvariantCulture)))));
         SmcOutcome outcome = outcomes[Calls.Count - 1];
         for (int index = 0; outcome.Kind == SmcOutcomeKind.Handled && index < Answer.Length; index++)
         {

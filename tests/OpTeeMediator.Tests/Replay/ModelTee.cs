@@ -4,8 +4,10 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Replay;
 
-/// <summary>The TEE of the recording: an echo application and a random number generator, which both treat their parameters the same way.</summary>
-/// <remarks>Memory gets an X as its first byte and a Y as its last; numbers grow by one. Any other application it looks for in the guest, as it did then.</remarks>
+/// <summary>The TEE of the recording: an echo application and a random number generator, which both treat their
+/// parameters the same way.</summary>
+/// <remarks>Memory gets an X as its first byte and a Y as its last; numbers grow by one. Any other application it looks
+/// for in the guest, as it did then.</remarks>
 internal sealed class ModelTee
 {
     private static readonly Guid Echo = new("ec0ec0ec-0001-0002-0102-030405060708");
@@ -29,7 +31,8 @@ internal sealed class ModelTee
     public Dictionary<int, byte> FirstBytes { get; } = [];
 
     private async ValueTask<TeeResult> OpenAsync(TeeRequest request) =>
-        request.Application == Echo || request.Application == Rng ? TeeResult.Success : TeeResult.FromTee(await AskAsync(request.Guest!, Requests));
+        request.Application == Echo || request.Application == Rng ? TeeResult.Success
+            : TeeResult.FromTee(await AskAsync(request.Guest!, Requests));
 
     /// <summary>Makes the recorded requests, in the memory that the guest gives.</summary>
     private static async ValueTask<TeeReturnCode> AskAsync(GuestServices guest, IReadOnlyList<TraceMessage> requests)
@@ -41,7 +44,8 @@ internal sealed class ModelTee
             switch (request.Command)
             {
                 case OpTeeRpc.AllocateSharedMemory:
-                    memory = await guest.AllocateAsync((GuestMemoryKind)request.Parameters[0].A, (int)request.Parameters[0].B);
+                    memory = await guest.AllocateAsync((GuestMemoryKind)request.Parameters[0].A,
+                        (int)request.Parameters[0].B);
                     break;
 
                 case OpTeeRpc.FreeSharedMemory:

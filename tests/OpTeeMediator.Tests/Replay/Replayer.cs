@@ -12,7 +12,8 @@ using OpTeeMediator.Tests.Rpc;
 
 namespace OpTeeMediator.Tests.Replay;
 
-/// <summary>Makes the recorded calls again: messages, page lists and RPC answers where they were, in the recorded order; compares what comes back.</summary>
+/// <summary>Makes the recorded calls again: messages, page lists and RPC answers where they were, in the recorded
+/// order; compares what comes back.</summary>
 /// <remarks>Sessions, resume information and the number of notifications are the mediator's own.</remarks>
 internal sealed class Replayer : IAsyncDisposable
 {
@@ -129,7 +130,8 @@ internal sealed class Replayer : IAsyncDisposable
     /// <summary>Writes what the guest answered to where it was asked, and resumes the call.</summary>
     private void ReplayReturn(TraceCall call)
     {
-        _ = _suspended.Remove(call.Arguments[ResumeArgument], out (TraceCall Call, TraceRequest Asked, ulong ResumeInformation) suspended);
+        _ = _suspended.Remove(call.Arguments[ResumeArgument],
+            out (TraceCall Call, TraceRequest Asked, ulong ResumeInformation) suspended);
         if (call.Answer is { } answer)
         {
             WritePages(answer);
@@ -171,8 +173,10 @@ internal sealed class Replayer : IAsyncDisposable
     {
         if (asked.Message is not { } message)
         {
-            // The recorded TEE asked for a whole page. The real OP-TEE asks for what a message of four parameters takes, as this mediator does.
-            Compare(call, "x0 and x1", Text([asked.Registers[0], (ulong)OpTeeMessage.Size(4)]), Text([registers.X0, registers.X1]));
+            // The recorded TEE asked for a whole page. The real OP-TEE asks for what a message of four parameters
+            // takes, as this mediator does.
+            Compare(call, "x0 and x1", Text([asked.Registers[0], (ulong)OpTeeMessage.Size(4)]),
+                Text([registers.X0, registers.X1]));
             return;
         }
 
@@ -184,7 +188,8 @@ internal sealed class Replayer : IAsyncDisposable
         _driver.Read(message.Address + OpTeeMessage.HeaderSize - sizeof(uint), count.AsSpan());
         Compare(call, "x0 to x2", Text(asked.Registers), Text(registers[..3].ToArray()));
         Compare(call, "parameters of what is asked", $"{expected.Parameters.Length}", $"{count[0]}");
-        Compare(call, "what is asked", Text(expected), Text(_driver.ReadMessage(message.Address, expected.Parameters.Length)));
+        Compare(call, "what is asked", Text(expected),
+            Text(_driver.ReadMessage(message.Address, expected.Parameters.Length)));
     }
 
     private void CompareEnd(TraceCall call, TraceMessage message)
@@ -243,7 +248,8 @@ internal sealed class Replayer : IAsyncDisposable
         }
     }
 
-    /// <summary>Posts the notifications that the guest is going to fetch; the driver must have been interrupted.</summary>
+    /// <summary>Posts the notifications that the guest is going to fetch; the driver must
+    /// have been interrupted.</summary>
     private void Notify(IEnumerable<TraceCall> following)
     {
         int before = _line.Pulses;
@@ -264,21 +270,24 @@ internal sealed class Replayer : IAsyncDisposable
 
     private void CompareOutputs(TraceCall call, TraceMessage message, GuestMessage answer)
     {
-        bool isEnumeration = _tee.FirstBytes.Count == 0 && message.Parameters[0].Attributes is OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeRegisteredOutput;
+        bool isEnumeration = _tee.FirstBytes.Count == 0 && message.Parameters[
+            0].Attributes is OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeRegisteredOutput;
         for (int index = 0; index < message.Parameters.Count; index++)
         {
             GuestParameter sent = message.Parameters[index];
             GuestParameter got = answer.Parameters[index];
             GuestParameter expected = sent.Attributes switch
             {
-                OpTeeMessage.TypeValueOutput or OpTeeMessage.TypeValueInOut => sent with { A = sent.A + 1, B = sent.B + 1 },
+                OpTeeMessage.TypeValueOutput or OpTeeMessage.TypeValueInOut =>
+                    sent with { A = sent.A + 1, B = sent.B + 1 },
                 _ when isEnumeration && index == 0 => sent with { B = message.Header["func"] == 0 ? 16u : 0u },
                 _ => sent,
             };
             Compare(call, $"parameter {index}", $"{expected}", $"{got}");
             if (call.FirstBytes.TryGetValue(index, out byte first))
             {
-                Compare(call, $"first byte of parameter {index}", $"{first}", $"{_tee.FirstBytes.GetValueOrDefault(index)}");
+                Compare(call, $"first byte of parameter {index}", $"{first}",
+                    $"{_tee.FirstBytes.GetValueOrDefault(index)}");
                 Compare(call, $"ends of parameter {index}", "XY", Ends(sent));
             }
         }
@@ -294,10 +303,12 @@ internal sealed class Replayer : IAsyncDisposable
                 // As the real OP-TEE: these have no result.
                 return GuestMessage.Untouched;
 
-            case OpTeeMessage.CommandOpenSession when message.Parameters[0].A == Enumeration && _tee.Backend.Devices is null:
+            case OpTeeMessage.CommandOpenSession when message.Parameters[0].A == Enumeration
+                && _tee.Backend.Devices is null:
                 return (uint)TeeReturnCode.ItemNotFound;
 
-            case OpTeeMessage.CommandInvoke when message.Parameters[0].Attributes == OpTeeMessage.TypeTemporaryOutput && message.Header["func"] == 0:
+            case OpTeeMessage.CommandInvoke when message.Parameters[0].Attributes == OpTeeMessage.TypeTemporaryOutput
+                && message.Header["func"] == 0:
                 return (uint)TeeReturnCode.ShortBuffer;
 
             default:
@@ -335,7 +346,8 @@ internal sealed class Replayer : IAsyncDisposable
         }
     }
 
-    private static string Text(IEnumerable<ulong> values) => string.Join(' ', values.Select(value => value.ToString("x", CultureInfo.InvariantCulture)));
+    private static string Text(IEnumerable<ulong> values) =>
+        string.Join(' ', values.Select(value => value.ToString("x", CultureInfo.InvariantCulture)));
 
     private static string Text(GuestMessage message) =>
         $"{message.Command} {message.Function} {message.Session} {message.CancelId} 0x{message.ReturnCode:x} {message.ReturnOrigin} ({string.Join(", ", message.Parameters)})";

@@ -17,7 +17,8 @@ internal static partial class Trace
         TraceMessage? message = null;
         bool isInVariant = false;
         int number = 0;
-        foreach (string line in File.ReadLines(Path.Combine(TestContext.CurrentContext.TestDirectory, "Replay", FileName)))
+        foreach (string line in File.ReadLines(
+            Path.Combine(TestContext.CurrentContext.TestDirectory, "Replay", FileName)))
         {
             number++;
             if (VariantLine().Match(line) is { Success: true } heading)
@@ -48,13 +49,15 @@ internal static partial class Trace
         Message = message,
     };
 
-    /// <summary>Reads a line that follows a call's; its header and parameter lines belong to the message that was named last.</summary>
+    /// <summary>Reads a line that follows a call's; its header and parameter lines belong to the message
+    /// that was named last.</summary>
     private static void Continue(List<TraceCall> calls, string line, ref TraceMessage? message)
     {
         TraceCall last = calls[^1];
         if (SeenLine().Match(line) is { Success: true } seen)
         {
-            // The program's line may come after the next call: it is of the last one of its kind that a client of its made (four parameters, or six).
+            // The program's line may come after the next call: it is of the last one of its kind that a client of its
+            // made (four parameters, or six).
             uint command = seen.Groups["what"].Value == "open" ? 0u : 1u;
             calls.FindLast(call => call.Message is { Parameters.Count: > 2 } sent && sent.Command == command)!.Seen =
                 ((uint)Hex(seen.Groups["code"].Value), (uint)Hex(seen.Groups["origin"].Value));
@@ -88,7 +91,8 @@ internal static partial class Trace
         else if (ParameterLine().Match(line) is { Success: true } parameter)
         {
             ulong[] words = Words(parameter.Groups["words"].Value.Replace(",", "", StringComparison.Ordinal));
-            message!.Parameters.Add(new GuestParameter(Hex(parameter.Groups["attributes"].Value), words[0], words[1], words[2]));
+            message!.Parameters.Add(
+                new GuestParameter(Hex(parameter.Groups["attributes"].Value), words[0], words[1], words[2]));
         }
         else if (PagesLine().Match(line) is { Success: true } pages)
         {
@@ -97,7 +101,8 @@ internal static partial class Trace
         else if (FirstByteLine().Match(line) is { Success: true } first)
         {
             string text = first.Groups["byte"].Value;
-            last.FirstBytes[first.Groups["index"].Value[0] - '0'] = text.Length == 1 ? (byte)text[0] : (byte)Hex(text[2..]);
+            last.FirstBytes[first.Groups["index"].Value[0] - '0'] = text.Length == 1 ? (byte)text[0]
+                : (byte)Hex(text[2..]);
         }
         else if (line.EndsWith("set pending)", StringComparison.Ordinal))
         {
@@ -115,7 +120,8 @@ internal static partial class Trace
 
     private static ulong Hex(string text) => ulong.Parse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
 
-    private static ulong[] Words(string text) => [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Hex)];
+    private static ulong[] Words(string text) =>
+        [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Hex)];
 
     [GeneratedRegex(@"^#+ VARIANT (\w)")]
     private static partial Regex VariantLine();
@@ -139,7 +145,8 @@ internal static partial class Trace
     [GeneratedRegex(@"  RPC arg@(?<address>[0-9a-f]+) cookie [0-9a-f]+: (?<header>cmd=.*)")]
     private static partial Regex AskedMessageLine();
 
-    [GeneratedRegex(@"  -> RPC (?<code>[0-9a-f]+) a1=(?<a1>[0-9a-f]+) a2=(?<a2>[0-9a-f]+) \(a3=tid (?<thread>[0-9a-f]+)\)")]
+    [GeneratedRegex(
+        @"  -> RPC (?<code>[0-9a-f]+) a1=(?<a1>[0-9a-f]+) a2=(?<a2>[0-9a-f]+) \(a3=tid (?<thread>[0-9a-f]+)\)")]
     private static partial Regex AskedLine();
 
     [GeneratedRegex(@"  (?:REGISTER_SHM cookie=.* pages\(1 list pages\)=|SHM_ALLOC page list \(1 list pages\): off=0 )([0-9a-f ]+)$")]

@@ -16,7 +16,8 @@ internal sealed class BlockingWorkerTests
         new(guest => guest.WaitForNotificationAsync(70).AsTask()) { TestName = "WaitForNotification" },
         new(guest => guest.CallAsync(OpTeeRpc.Suspend, 0).AsTask()) { TestName = "Call" },
         new(guest => guest.AllocateAsync(GuestMemoryKind.Kernel, 100).AsTask()) { TestName = "Allocate" },
-        new(guest => guest.FreeAsync(guest.AllocateAndBlock(GuestMemoryKind.Kernel, 100)!).AsTask()) { TestName = "Free" },
+        new(guest => guest.FreeAsync(guest.AllocateAndBlock(GuestMemoryKind.Kernel, 100)!)
+            .AsTask()) { TestName = "Free" },
     ];
 
     [TestCaseSource(nameof(Calls))]
@@ -44,7 +45,8 @@ internal sealed class BlockingWorkerTests
         bench.Backend.OnInvoke = async request =>
         {
             await Task.Yield();
-            return TeeResult.FromTee(await request.Guest!.GetTimeAsync() is null ? TeeReturnCode.Generic : TeeReturnCode.Success);
+            return TeeResult.FromTee(await request.Guest!.GetTimeAsync() is null ? TeeReturnCode.Generic
+                : TeeReturnCode.Success);
         };
 
         Assert.That(bench.Driver.Invoke(bench.Open(), 0).ReturnCode, Is.Zero);

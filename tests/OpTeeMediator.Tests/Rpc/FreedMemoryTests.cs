@@ -6,7 +6,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary>When the guest hears of a SHM_FREE the memory is its own again: not pinned, and not in the budget.</summary>
+/// <summary>When the guest hears of a SHM_FREE the memory is its own again: not pinned, and
+/// not in the budget.</summary>
 internal sealed class FreedMemoryTests
 {
     private readonly List<OpTeeGuestStatus> _held = [];
@@ -63,12 +64,14 @@ internal sealed class FreedMemoryTests
     {
         uint session = Create(execution);
         _bench.Backend.OnInvoke = static async request =>
-            TeeResult.FromTee(await request.Guest!.AllocateAsync(GuestMemoryKind.Supplicant, 5000) is null ? TeeReturnCode.Success : TeeReturnCode.Generic);
+            TeeResult.FromTee(await request.Guest!.AllocateAsync(GuestMemoryKind.Supplicant, 5000) is null
+                ? TeeReturnCode.Success : TeeReturnCode.Generic);
         Func<GuestMessage, GuestMessage> serve = _bench.Driver.OnRpc!;
         _bench.Driver.OnRpc = message =>
         {
             GuestMessage answer = serve(message);
-            return answer.Command == OpTeeRpc.AllocateSharedMemory ? answer with { Parameters = [answer.Parameters[0] with { B = 4999 }] } : answer;
+            return answer.Command == OpTeeRpc.AllocateSharedMemory
+                ? answer with { Parameters = [answer.Parameters[0] with { B = 4999 }] } : answer;
         };
 
         AssertReleasedWhenServed(session);

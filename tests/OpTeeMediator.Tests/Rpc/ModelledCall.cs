@@ -3,7 +3,8 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary>What the model of <see cref="StatefulTests"/> knows of one call, and the handle by which the test moves its backend.</summary>
+/// <summary>What the model of <see cref="StatefulTests"/> knows of one call, and the handle by which the test
+/// moves its backend.</summary>
 internal sealed class ModelledCall
 {
     private TaskCompletionSource<TeeReturnCode?> _next = new();
@@ -23,7 +24,8 @@ internal sealed class ModelledCall
     /// <summary>Whether the guest has the RPC.</summary>
     public bool IsWithGuest { get; set; }
 
-    /// <summary>Whether the guest has answered while the VM was paused, so that the operation learns it when the guest resumes the call afterwards.</summary>
+    /// <summary>Whether the guest has answered while the VM was paused, so that the operation learns it when the guest
+    /// resumes the call afterwards.</summary>
     public bool IsAnswerHeld { get; set; }
 
     /// <summary>Whether its operation is over.</summary>

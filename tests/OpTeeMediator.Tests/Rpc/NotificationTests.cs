@@ -67,8 +67,10 @@ internal sealed class NotificationTests
         _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize, asked with { ReturnCode = 0 });
         uint answer = _bench.Driver.Finish(_bench.Resume(sleeping.X3));
 
-        Assert.That((asked.Command, asked.Parameters[0].A), Is.EqualTo((OpTeeRpc.Notification, (ulong)OpTeeRpc.NotificationWait)));
-        Assert.That((taken.X1, taken.X2), Is.EqualTo((asked.Parameters[0].B, 1ul)), "The value that the call waits for, and no other.");
+        Assert.That((asked.Command, asked.Parameters[0].A),
+            Is.EqualTo((OpTeeRpc.Notification, (ulong)OpTeeRpc.NotificationWait)));
+        Assert.That((taken.X1, taken.X2), Is.EqualTo((asked.Parameters[0].B, 1ul)),
+            "The value that the call waits for, and no other.");
         Assert.That(nothing.X2, Is.Zero);
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(_line.Pulses, Is.EqualTo(pulsesBefore + 1));
@@ -107,7 +109,8 @@ internal sealed class NotificationTests
     {
         (ulong page, SmcRegisters sleeping) = Park();
         PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
-        Assert.That(_bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X2, Is.EqualTo(1), "The sleeping call should be woken.");
+        Assert.That(_bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X2, Is.EqualTo(1),
+            "The sleeping call should be woken.");
         Answer(page, 0);
 
         SmcRegisters back = _bench.Resume(sleeping.X3);
@@ -133,7 +136,8 @@ internal sealed class NotificationTests
         bool isFirst = true;
         _memory.Before = _ =>
         {
-            // The call that sleeps writes its RPC message: the only access of the guest's memory while it is suspended again and again.
+            // The call that sleeps writes its RPC message: the only access of the guest's memory while it
+            // is suspended again and again.
             if (isFirst)
             {
                 isFirst = false;
@@ -171,7 +175,8 @@ internal sealed class NotificationTests
         _ = Park();
         StartDriver();
 
-        uint answer = _bench.Driver.Finish(_bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification)).Registers);
+        uint answer = _bench.Driver.Finish(
+            _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification)).Registers);
 
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
     }
@@ -262,5 +267,6 @@ internal sealed class NotificationTests
 
     /// <summary>Writes the guest's answer to the RPC behind a message without parameters.</summary>
     private void Answer(ulong page, uint code) =>
-        _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize, new GuestMessage(OpTeeRpc.Notification, GuestParameter.ValueIn(0, 0)) { ReturnCode = code });
+        _bench.Driver.WriteMessage(page + OpTeeMessage.HeaderSize,
+            new GuestMessage(OpTeeRpc.Notification, GuestParameter.ValueIn(0, 0)) { ReturnCode = code });
 }

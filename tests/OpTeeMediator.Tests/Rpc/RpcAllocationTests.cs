@@ -8,7 +8,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary>The steady state of calls that yield allocates nothing, on the vCPU's thread and on the worker's. The counters are those of the two threads.</summary>
+/// <summary>The steady state of calls that yield allocates nothing, on the vCPU's thread and on the worker's. The
+/// counters are those of the two threads.</summary>
 [TestFixture(TeeExecution.Inline)]
 [TestFixture(TeeExecution.Worker)]
 internal sealed class RpcAllocationTests(TeeExecution execution)
@@ -25,7 +26,8 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
     public void CreateGuest()
     {
         _bench = new GuestBench(
-            new OpTeeGuestOptions { Limits = GuestBench.OneCall, NotificationInterrupt = new CountingLine(), SleepAfter = TimeSpan.FromMilliseconds(1) },
+            new OpTeeGuestOptions { Limits = GuestBench.OneCall, NotificationInterrupt = new CountingLine(),
+                SleepAfter = TimeSpan.FromMilliseconds(1) },
             new ScriptedBackend { Execution = execution });
         _message = GuestBench.Invocation(_bench.Open(), 0);
         _bench.Driver.WriteMessage(_bench.Driver.MessagePage, _message);
@@ -81,7 +83,8 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
     public void Handle_PreemptedOrSleepingAndResumed_AllocatesNothing(bool sleeps)
     {
         // In the background where it is inline; the counter is the vCPU's then, twice.
-        _bench.Backend.OnInvoke = request => execution == TeeExecution.Worker ? new(WaitForEnd()) : new(Task.Factory.StartNew(WaitForEnd, TaskCreationOptions.LongRunning));
+        _bench.Backend.OnInvoke = request => execution == TeeExecution.Worker ? new(WaitForEnd())
+            : new(Task.Factory.StartNew(WaitForEnd, TaskCreationOptions.LongRunning));
         _ = sleeps ? _bench.Driver.Call(OpTeeSmc.EnableAsyncNotification) : default;
         SmcRegisters registers = Start(OpTeeSmc.CallWithRpcArgument);
         int sleeping = 0;
@@ -125,13 +128,15 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
         return TeeResult.FromTee(memory is null ? TeeReturnCode.Generic : await request.Guest.FreeAsync(memory));
     }
 
-    /// <summary>Does something until it is compiled in full and nothing is allocated any more; code that is not yet boxes what is awaited.</summary>
+    /// <summary>Does something until it is compiled in full and nothing is allocated any more; code that is not yet
+    /// boxes what is awaited.</summary>
     private void AssertNoAllocation(Action action)
     {
         // The framework's own, to which the backend's awaits would post; a vCPU's thread has none.
         SynchronizationContext? context = SynchronizationContext.Current;
         SynchronizationContext.SetSynchronizationContext(null);
-        Assert.That(() => Measure(action), Is.EqualTo((0L, 0L)).After(20_000, 20), $"Bytes of the vCPU's thread and of the backend's in {Rounds} rounds.");
+        Assert.That(() => Measure(action), Is.EqualTo((0L, 0L)).After(20_000, 20),
+            $"Bytes of the vCPU's thread and of the backend's in {Rounds} rounds.");
         SynchronizationContext.SetSynchronizationContext(context);
     }
 
@@ -207,14 +212,16 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
         }
     }
 
-    private void AnswerSleep() => _bench.Driver.Write<uint>(_bench.Driver.MessagePage + OpTeeMessage.HeaderSize + 20, [0u]);
+    private void AnswerSleep() =>
+        _bench.Driver.Write<uint>(_bench.Driver.MessagePage + OpTeeMessage.HeaderSize + 20, [0u]);
 
     /// <summary>The bytes of an answer that offers two pages apart.</summary>
     private byte[] Offer()
     {
         ulong scratch = _bench.Driver.AllocatePage();
         ulong list = _bench.Driver.WritePageList(_bench.Driver.AllocatePages(2, 2));
-        _bench.Driver.WriteMessage(scratch, new GuestMessage(OpTeeRpc.AllocateSharedMemory, GuestParameter.PageList(list, 5000, 7)) { ReturnCode = 0 });
+        _bench.Driver.WriteMessage(scratch,
+            new GuestMessage(OpTeeRpc.AllocateSharedMemory, GuestParameter.PageList(list, 5000, 7)) { ReturnCode = 0 });
         byte[] bytes = new byte[OpTeeMessage.Size(1)];
         _bench.Driver.Read(scratch, bytes.AsSpan());
         return bytes;

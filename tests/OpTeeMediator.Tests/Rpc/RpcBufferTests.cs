@@ -18,7 +18,8 @@ internal sealed class RpcBufferTests
         _bench = new GuestBench();
         _bench.Driver.Conduit = OpTeeSmc.CallWithArgument;
         _bench.Driver.OnRpc = new RpcServices(_bench.Driver).Serve;
-        _bench.Backend.OnInvoke = static async request => TeeResult.FromTee(await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)));
+        _bench.Backend.OnInvoke = static async request =>
+            TeeResult.FromTee(await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)));
         _session = _bench.Open();
     }
 
@@ -36,7 +37,8 @@ internal sealed class RpcBufferTests
 
         SmcRegisters first = _bench.Driver.Call(OpTeeSmc.DisableShmCache);
         SmcRegisters second = _bench.Driver.Call(OpTeeSmc.DisableShmCache);
-        Assert.That(_bench.Driver.RpcMemory.Keys, Is.EqualTo(new[] { cookie }), "The second call should have used the same memory.");
+        Assert.That(_bench.Driver.RpcMemory.Keys, Is.EqualTo(new[] { cookie }),
+            "The second call should have used the same memory.");
         Assert.That((first.X0, first.Pair(1, 2)), Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, cookie)));
         Assert.That(second.X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
     }
@@ -59,7 +61,8 @@ internal sealed class RpcBufferTests
         // Held by a call that waits elsewhere: the next one takes another slot.
         _bench.Backend.OnInvoke = static _ => new ValueTask<TeeResult>(new TaskCompletionSource<TeeResult>().Task);
         _ = _bench.StartInvoke(_session);
-        _bench.Backend.OnInvoke = static async request => TeeResult.FromTee(await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)));
+        _bench.Backend.OnInvoke = static async request =>
+            TeeResult.FromTee(await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)));
         _ = _bench.Driver.Invoke(_session, 0);
 
         Assert.That(_bench.Driver.RpcMemory, Has.Count.EqualTo(1));
@@ -74,7 +77,8 @@ internal sealed class RpcBufferTests
 
         _ = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
 
-        Assert.That(_bench.Driver.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable), "That memory is the new kernel's.");
+        Assert.That(_bench.Driver.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable),
+            "That memory is the new kernel's.");
     }
 
     [TestCase(0ul, TestName = "NoMemory")]
@@ -130,7 +134,8 @@ internal sealed class RpcBufferTests
         _ = _bench.Driver.Finish(asked);
     }
 
-    private TeeReturnCode ReturnCode => (TeeReturnCode)_bench.Driver.ReadMessage(_bench.Driver.MessagePage, 0).ReturnCode;
+    private TeeReturnCode ReturnCode =>
+        (TeeReturnCode)_bench.Driver.ReadMessage(_bench.Driver.MessagePage, 0).ReturnCode;
 
     private SmcRegisters Start()
     {

@@ -6,7 +6,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary>Calls of the backend to the guest, with and without room for their messages, inline and from workers.</summary>
+/// <summary>Calls of the backend to the guest, with and without room for their messages,
+/// inline and from workers.</summary>
 [TestFixture(TeeExecution.Inline, OpTeeSmc.CallWithRpcArgument)]
 [TestFixture(TeeExecution.Worker, OpTeeSmc.CallWithRpcArgument)]
 [TestFixture(TeeExecution.Inline, OpTeeSmc.CallWithArgument)]
@@ -30,7 +31,8 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
     [TearDown]
     public async Task TearDown()
     {
-        Assert.That(await _bench.DisposeGuestAsync(), Is.EqualTo(GuestBench.Nothing with { }), "Everything should be given back.");
+        Assert.That(await _bench.DisposeGuestAsync(), Is.EqualTo(GuestBench.Nothing with { }),
+            "Everything should be given back.");
         await _bench.DisposeAsync();
     }
 
@@ -110,14 +112,16 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
         _bench.Driver.OnRpc = message =>
         {
             asked.Add(message);
-            return message.Command == OpTeeRpc.AllocateSharedMemory ? message with { ReturnCode = 0, Parameters = [offer] } : message with { ReturnCode = 0 };
+            return message.Command == OpTeeRpc.AllocateSharedMemory
+                ? message with { ReturnCode = 0, Parameters = [offer] } : message with { ReturnCode = 0 };
         };
 
         GuestMessage answer = _bench.Driver.Invoke(_session, 0);
 
         Assert.That(answer.ReturnCode, Is.Zero);
         Assert.That(memory, Is.Null);
-        Assert.That(asked.Select(message => message.Command), Is.EqualTo(new[] { OpTeeRpc.AllocateSharedMemory, OpTeeRpc.FreeSharedMemory }));
+        Assert.That(asked.Select(message => message.Command),
+            Is.EqualTo(new[] { OpTeeRpc.AllocateSharedMemory, OpTeeRpc.FreeSharedMemory }));
         Assert.That(asked[1].Parameters[0].B, Is.EqualTo(offer.C), "It should be told the cookie of its offer.");
     }
 
@@ -138,7 +142,8 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
         _services.OnSupplicant = message =>
         {
             asked = message;
-            return message with { ReturnCode = 0xffff_0008, Parameters = [message.Parameters[0], message.Parameters[1] with { B = 77 }, message.Parameters[2] with { A = 5, B = 6 }] };
+            return message with { ReturnCode = 0xffff_0008, Parameters = [message.Parameters[0],
+                message.Parameters[1] with { B = 77 }, message.Parameters[2] with { A = 5, B = 6 }] };
         };
         TeeReturnCode code = default;
         (ulong Size, ulong A, ulong B) outputs = default;
@@ -174,7 +179,8 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
         {
             for (int count = 0; count < Times; count++)
             {
-                answered += await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)) == TeeReturnCode.Success ? 1 : 0;
+                answered += await request.Guest!.SuspendAsync(
+                    TimeSpan.FromMilliseconds(1)) == TeeReturnCode.Success ? 1 : 0;
             }
 
             return TeeResult.Success;
@@ -230,7 +236,8 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
             told.SetResult(first == second ? first : TeeReturnCode.Generic);
             return TeeResult.Success;
         };
-        SmcRegisters registers = StartUntil(conduit == OpTeeSmc.CallWithArgument ? OpTeeSmc.ReturnRpcAllocate : OpTeeSmc.ReturnRpcCommand);
+        SmcRegisters registers =
+            StartUntil(conduit == OpTeeSmc.CallWithArgument ? OpTeeSmc.ReturnRpcAllocate : OpTeeSmc.ReturnRpcCommand);
 
         await _bench.Guest.DisposeAsync();
 
@@ -242,8 +249,10 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
     [Test]
     public void ExchangeCapabilities_WhileGuestHasTheCall_OldResumeIsRefused()
     {
-        _bench.Backend.OnInvoke = async request => TeeResult.FromTee(await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)));
-        SmcRegisters registers = StartUntil(conduit == OpTeeSmc.CallWithArgument ? OpTeeSmc.ReturnRpcAllocate : OpTeeSmc.ReturnRpcCommand);
+        _bench.Backend.OnInvoke = async request =>
+            TeeResult.FromTee(await request.Guest!.SuspendAsync(TimeSpan.FromMilliseconds(1)));
+        SmcRegisters registers =
+            StartUntil(conduit == OpTeeSmc.CallWithArgument ? OpTeeSmc.ReturnRpcAllocate : OpTeeSmc.ReturnRpcCommand);
 
         _ = _bench.Driver.Call(OpTeeSmc.ExchangeCapabilities, 0);
 

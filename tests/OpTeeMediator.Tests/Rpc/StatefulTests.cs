@@ -7,9 +7,9 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary>
-/// Random sequences of everything that can happen to calls, against a model that is simple enough to be believed: start, RPC, answer, preempt, resume,
-/// forged, stale and doubled resume, cancel, pause, reset, unregister while in use, dispose. In the end every slot, pin and buffer is accounted for.
+/// <summary> Random sequences of everything that can happen to calls, against a model that is simple enough to be
+/// believed: start, RPC, answer, preempt, resume, forged, stale and doubled resume, cancel, pause, reset, unregister
+/// while in use, dispose. In the end every slot, pin and buffer is accounted for.
 /// </summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class StatefulTests
@@ -76,10 +76,12 @@ internal sealed class StatefulTests
                     Start();
                     break;
                 case < 30:
-                    MoveBackend(call => !call.HasAskedGuest && !call.IsAnswerHeld && !call.IsFinished && !call.IsDraining, call => call.AskGuest());
+                    MoveBackend(call => !call.HasAskedGuest && !call.IsAnswerHeld && !call.IsFinished
+                        && !call.IsDraining, call => call.AskGuest());
                     break;
                 case < 45:
-                    MoveBackend(call => !call.HasAskedGuest && !call.IsAnswerHeld && !call.IsFinished && !call.IsDraining, call => call.Finish());
+                    MoveBackend(call => !call.HasAskedGuest && !call.IsAnswerHeld && !call.IsFinished
+                        && !call.IsDraining, call => call.Finish());
                     break;
                 case < 75:
                     Resume();
@@ -120,7 +122,8 @@ internal sealed class StatefulTests
             Assert.That(() => _bench.Guest.Status, Is.EqualTo(GuestBench.Nothing).After(10_000, 5));
             Assert.That(() => _bench.Backend.Disposals, Is.EqualTo(1).After(10_000, 5));
             Assert.That((_bench.Backend.OpenSessions, _bench.Backend.RegisteredBuffers), Is.EqualTo((0, 0)));
-            Assert.That(_bench.Ram.TryDiscard(new OpTeeMediator.Memory.GuestRange(GuestBench.RamStart, GuestBench.RamLength)), "No page should be pinned.");
+            Assert.That(_bench.Ram.TryDiscard(new OpTeeMediator.Memory.GuestRange(GuestBench.RamStart,
+                GuestBench.RamLength)), "No page should be pinned.");
         }
 
         public ValueTask DisposeAsync() => _bench.DisposeAsync();
@@ -137,7 +140,8 @@ internal sealed class StatefulTests
             if (HeldSlots == Slots)
             {
                 // Without a call of its own in flight the driver would sleep for ever on ETHREAD_LIMIT.
-                Assert.That(registers.X0, Is.EqualTo(_calls.Count > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory));
+                Assert.That(registers.X0,
+                    Is.EqualTo(_calls.Count > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory));
                 _pages.Push(call.Page);
                 return;
             }
@@ -145,7 +149,8 @@ internal sealed class StatefulTests
             Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
             call.Registers = registers;
             _calls.Add(call);
-            Assert.That(call.Request is null, Is.EqualTo(_isPaused), "An operation should begin unless the VM is paused.");
+            Assert.That(call.Request is null, Is.EqualTo(_isPaused),
+                "An operation should begin unless the VM is paused.");
         }
 
         private void MoveBackend(Func<ModelledCall, bool> which, Action<ModelledCall> move)
@@ -166,7 +171,8 @@ internal sealed class StatefulTests
             if (call.IsWithGuest)
             {
                 ulong place = call.Page + (ulong)OpTeeMessage.Size(call.Cookie == 0 ? 0 : 1);
-                _bench.Driver.WriteMessage(place, new GuestMessage(OpTeeRpc.Suspend, GuestParameter.ValueIn(1, 0)) { ReturnCode = 0 });
+                _bench.Driver.WriteMessage(place,
+                    new GuestMessage(OpTeeRpc.Suspend, GuestParameter.ValueIn(1, 0)) { ReturnCode = 0 });
                 call.IsWithGuest = false;
                 call.HasAskedGuest = false;
                 call.IsAnswerHeld = true;
@@ -187,7 +193,8 @@ internal sealed class StatefulTests
             if (call.IsDraining)
             {
                 bool isInUse = _calls.Any(other => other.Cookie == call.Cookie && other != call);
-                Assert.That(registers.X0, Is.EqualTo(isInUse || _isPaused ? OpTeeSmc.ReturnRpcForeignInterrupt : OpTeeSmc.ReturnOk));
+                Assert.That(registers.X0,
+                    Is.EqualTo(isInUse || _isPaused ? OpTeeSmc.ReturnRpcForeignInterrupt : OpTeeSmc.ReturnOk));
                 EndIf(registers, call, 0);
             }
             else if (call.HasAskedGuest)
@@ -254,7 +261,8 @@ internal sealed class StatefulTests
             ulong cookie = 1 + (ulong)_random.Next(Buffers);
             bool isTaken = _registered.Contains(cookie) || _calls.Any(call => call.IsDraining && call.Cookie == cookie);
             SendNow(
-                new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(_list[0], 3 * OpTeeMessage.PageSize, cookie)),
+                new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                    GuestParameter.PageList(_list[0], 3 * OpTeeMessage.PageSize, cookie)),
                 isTaken ? (uint)TeeReturnCode.BadParameters : 0,
                 () => _registered.Add(cookie));
         }
@@ -284,10 +292,12 @@ internal sealed class StatefulTests
                 return;
             }
 
-            bool isQuiet = _calls.All(call => call.Request is null || call.IsFinished || call.HasAskedGuest || call.IsAnswerHeld) && _abandoned.Count == 0;
+            bool isQuiet = _calls.All(call => call.Request is null || call.IsFinished || call.HasAskedGuest
+                || call.IsAnswerHeld) && _abandoned.Count == 0;
             bool isPaused = await _bench.Guest.PauseAsync();
 
-            // What an earlier reset has left may be being torn down still: nothing of the model's, and it comes to an end.
+            // What an earlier reset has left may be being torn down still: nothing of the
+            // model's, and it comes to an end.
             for (int attempt = 0; isQuiet && !isPaused && attempt < 10_000; attempt++)
             {
                 await Task.Delay(1);

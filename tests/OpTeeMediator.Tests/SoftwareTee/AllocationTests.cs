@@ -12,8 +12,10 @@ internal sealed class AllocationTests
     [TestCase(TeeExecution.Inline, true)]
     public async Task InvokeCommand_SynchronousApplication_AllocatesNothing(TeeExecution execution, bool concurrent)
     {
-        TrustedApplicationManifest manifest = SoftwareTeeBench.MultiSession with { Execution = execution, Concurrent = concurrent };
-        await using ITeePartition partition = new SoftwareTee(new SoftwareTeeOptions().Add(manifest, () => new SumApplication()))
+        TrustedApplicationManifest manifest =
+            SoftwareTeeBench.MultiSession with { Execution = execution, Concurrent = concurrent };
+        await using ITeePartition partition =
+            new SoftwareTee(new SoftwareTeeOptions().Add(manifest, () => new SumApplication()))
             .CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
         TeeRequest opening = new() { Application = manifest.Uuid };
         _ = await partition.OpenSessionAsync(opening);
@@ -46,14 +48,16 @@ internal sealed class AllocationTests
         return bytes;
     }
 
-    private static int CountSuccess(ValueTask<TeeResult> result) => result.IsCompletedSuccessfully && result.Result.IsSuccess ? 1 : 0;
+    private static int CountSuccess(ValueTask<TeeResult> result) =>
+        result.IsCompletedSuccessfully && result.Result.IsSuccess ? 1 : 0;
 
     private sealed class SumApplication : TrustedApplication
     {
         protected internal override TeeReturnCode InvokeCommand(ApplicationCall call)
         {
             Span<byte> buffer = stackalloc byte[64];
-            if (!call.HasParameters(TeeParameterKind.ValueInOut, TeeParameterKind.MemoryInput, TeeParameterKind.MemoryOutput)
+            if (!call.HasParameters(TeeParameterKind.ValueInOut, TeeParameterKind.MemoryInput,
+                TeeParameterKind.MemoryOutput)
                 || !call[1].TryReadAll(buffer, out ReadOnlySpan<byte> content))
             {
                 return TeeReturnCode.BadParameters;

@@ -30,7 +30,8 @@ internal sealed class CancellationTests
     public async Task CancellationToken_Cancel_EndsAWaitingApplication()
     {
         TeeRequest request = SoftwareTeeBench.Command(0);
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = async call =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = async call =>
         {
             _ = call.UnmaskCancellation();
             await Task.Delay(Timeout.Infinite, call.CancellationToken);
@@ -42,14 +43,16 @@ internal sealed class CancellationTests
 
         Cancel(bench, request);
 
-        Assert.That(await running.Result, Is.EqualTo(new TeeResult(TeeReturnCode.Cancel, TeeOrigin.TrustedApplication)));
+        Assert.That(await running.Result,
+            Is.EqualTo(new TeeResult(TeeReturnCode.Cancel, TeeOrigin.TrustedApplication)));
     }
 
     [Test]
     public async Task InvokeCommand_AfterACancelledOne_Runs()
     {
         TeeRequest request = SoftwareTeeBench.Command(0);
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
         {
             _ = call.UnmaskCancellation();
             call.CancellationToken.ThrowIfCancellationRequested();
@@ -71,7 +74,8 @@ internal sealed class CancellationTests
     public async Task CancellationToken_AskedTwice_IsTheSame()
     {
         List<CancellationToken> seen = [];
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
         {
             seen.Add(call.CancellationToken);
             seen.Add(call.CancellationToken);
@@ -87,7 +91,8 @@ internal sealed class CancellationTests
     [Test]
     public async Task InvokeCommand_OperationCanceledWithoutARequest_TargetDead()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => throw new OperationCanceledException());
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession,
+            application => application.WhenInvoked = _ => throw new OperationCanceledException());
 
         TeeResult result = await (await bench.OpenAsync()).InvokeCommandAsync(SoftwareTeeBench.Command(0));
 
@@ -98,7 +103,8 @@ internal sealed class CancellationTests
     public async Task Cancel_OperationWaitsForItsTurn_CancelFromTeeWithoutCallingTheApplication()
     {
         using ManualResetEventSlim mayLeave = new();
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ =>
         {
             mayLeave.Wait();
             return new(TeeReturnCode.Success);
@@ -168,7 +174,8 @@ internal sealed class CancellationTests
     public async Task InvokeCommand_AfterOneThatUnmasked_IsMasked()
     {
         List<bool> seen = [];
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
         {
             seen.Add(call.UnmaskCancellation());
             return new(TeeReturnCode.Success);

@@ -5,17 +5,20 @@ using OpTeeMediator.Software.Hosting;
 
 namespace OpTeeMediator.Tests.Software;
 
-/// <summary>What applications hold is released, however instances and sessions end; and what is logged when a guest makes them end.</summary>
+/// <summary>What applications hold is released, however instances and sessions end; and what is logged when a
+/// guest makes them end.</summary>
 internal sealed class DisposalTests
 {
     private const uint Panic = 0;
     private const uint Linger = 1;
 
     [Test]
-    public async Task InvokeCommand_Panics_ApplicationAndContextsOfItsSessionsAreDisposedOf([Values] bool isConcurrent, [Values] bool isAsynchronous, [Values] TeeExecution execution)
+    public async Task InvokeCommand_Panics_ApplicationAndContextsOfItsSessionsAreDisposedOf(
+        [Values] bool isConcurrent, [Values] bool isAsynchronous, [Values] TeeExecution execution)
     {
         Log log = new(isAsynchronous);
-        await using ITeePartition partition = Create(log, SoftwareTeeBench.MultiSession with { Concurrent = isConcurrent, Execution = execution });
+        await using ITeePartition partition =
+            Create(log, SoftwareTeeBench.MultiSession with { Concurrent = isConcurrent, Execution = execution });
         ITeeSession session = await OpenAsync(partition);
         ITeeSession other = await OpenAsync(partition);
 
@@ -25,7 +28,8 @@ internal sealed class DisposalTests
         await other.CloseAsync();
 
         Assert.That(result.Code, Is.EqualTo(TeeReturnCode.TargetDead));
-        Assert.That(atOnce, Is.EquivalentTo(["create 1", "open", "open", "dispose context", "dispose context", "dispose 1"]));
+        Assert.That(atOnce,
+            Is.EquivalentTo(["create 1", "open", "open", "dispose context", "dispose context", "dispose 1"]));
         Assert.That(log.Entries, Is.EqualTo(atOnce), "Once.");
     }
 
@@ -52,7 +56,8 @@ internal sealed class DisposalTests
     public async Task InvokeCommand_InlineEntryPointGoesOnAfterItsPanic_IsDisposedOfWhenItHasEnded()
     {
         Log log = new();
-        await using ITeePartition partition = Create(log, SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline });
+        await using ITeePartition partition =
+            Create(log, SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline });
         ITeeSession session = await OpenAsync(partition);
 
         TeeResult result = await session.InvokeCommandAsync(SoftwareTeeBench.Command(2));
@@ -61,7 +66,8 @@ internal sealed class DisposalTests
 
         Assert.That(result.Code, Is.EqualTo(TeeReturnCode.TargetDead));
         Assert.That(before, Is.EqualTo(["create 1", "open"]));
-        Assert.That(() => log.Entries, Is.EqualTo(["create 1", "open", "dispose context", "dispose 1"]).After(30_000, 1));
+        Assert.That(() => log.Entries,
+            Is.EqualTo(["create 1", "open", "dispose context", "dispose 1"]).After(30_000, 1));
     }
 
     [Test]
@@ -80,7 +86,8 @@ internal sealed class DisposalTests
     public async Task CloseAsync_Panics_AllIsDisposedOf(bool isConcurrent)
     {
         Log log = new() { ClosingPanics = true };
-        await using ITeePartition partition = Create(log, SoftwareTeeBench.MultiSession with { Concurrent = isConcurrent });
+        await using ITeePartition partition =
+            Create(log, SoftwareTeeBench.MultiSession with { Concurrent = isConcurrent });
 
         await (await OpenAsync(partition)).CloseAsync();
 
@@ -146,13 +153,15 @@ internal sealed class DisposalTests
         await (await OpenAsync(partition)).CloseAsync();
 
         Assert.That(log.Entries[^3..], Is.EqualTo(["dispose context", "destroy", "dispose 1"]));
-        Assert.That(loggers.Entries.Select(entry => (entry.Id.Id, entry.Level)), Is.EqualTo([(3002, LogLevel.Error), (3003, LogLevel.Debug)]));
+        Assert.That(loggers.Entries.Select(entry => (entry.Id.Id, entry.Level)),
+            Is.EqualTo([(3002, LogLevel.Error), (3003, LogLevel.Debug)]));
     }
 
     [Test]
     public async Task InvokeCommand_ManyPanics_AreOneErrorAndOthersForDebugging()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => throw new FormatException());
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => throw new FormatException());
         for (int round = 0; round < 5; round++)
         {
             ITeeSession session = await bench.OpenAsync();
@@ -180,9 +189,11 @@ internal sealed class DisposalTests
         (bool, int) Ask() => (log.IsError(out int quiet), quiet);
     }
 
-    private static TeeRequest Opening() => new() { Operation = TeeOperation.OpenSession, Application = SoftwareTeeBench.PerSession.Uuid };
+    private static TeeRequest Opening() =>
+        new() { Operation = TeeOperation.OpenSession, Application = SoftwareTeeBench.PerSession.Uuid };
 
-    private static ITeePartition Create(Log log, TrustedApplicationManifest manifest, RecordingLoggers? loggers = null) =>
+    private static ITeePartition Create(
+        Log log, TrustedApplicationManifest manifest, RecordingLoggers? loggers = null) =>
         new SoftwareTee(new SoftwareTeeOptions().Add<TrustedApplication>(
             manifest, () => log.IsAsynchronous ? new AsynchronouslyHolding(log) : new Holding(log)))
             .CreatePartition(SoftwareTeeBench.VirtualMachine("vm", loggers ?? new RecordingLoggers()));

@@ -20,18 +20,22 @@ internal sealed class GuestCallAllocationTests
     private const int Batches = 4;
 
     [Test]
-    public async Task GetTime_SteadyState_AllocatesNothing() => await AssertNoAllocation(call => call.Guest.GetTime(out _));
+    public async Task GetTime_SteadyState_AllocatesNothing() =>
+        await AssertNoAllocation(call => call.Guest.GetTime(out _));
 
     [Test]
     public async Task SuspendAndNotify_SteadyState_AllocatesNothing() => await AssertNoAllocation(
-        call => call.Guest.Suspend(TimeSpan.Zero) | call.Guest.SendNotification(70) | call.Guest.WaitForNotification(70));
+        call => call.Guest.Suspend(TimeSpan.Zero) | call.Guest.SendNotification(70)
+            | call.Guest.WaitForNotification(70));
 
     [Test]
-    public async Task Wait_SteadyState_AllocatesNothing() => await AssertNoAllocation(call => call.Wait(TimeSpan.FromTicks(1)));
+    public async Task Wait_SteadyState_AllocatesNothing() =>
+        await AssertNoAllocation(call => call.Wait(TimeSpan.FromTicks(1)));
 
     [Test]
     public async Task Call_SteadyState_AllocatesNothing() => await AssertNoAllocation(
-        call => call.Guest.Call(OpTeeRpc.Plugin, [TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2), TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2)]));
+        call => call.Guest.Call(OpTeeRpc.Plugin, [TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2),
+            TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2)]));
 
     private static async Task AssertNoAllocation(Func<ApplicationCall, TeeReturnCode> ask)
     {
@@ -77,7 +81,8 @@ internal sealed class GuestCallAllocationTests
         while (ResumeUnlessDone(ref registers));
 
         Assert.That(code, Is.EqualTo(TeeReturnCode.Success));
-        Assert.That((ofApplication.Min(), ofVcpu.Min()), Is.EqualTo((0L, 0L)), "The application's thread, the vCPU's thread.");
+        Assert.That((ofApplication.Min(), ofVcpu.Min()), Is.EqualTo((0L, 0L)),
+            "The application's thread, the vCPU's thread.");
     }
 
     private static TeeReturnCode AskRounds(ApplicationCall call, Func<ApplicationCall, TeeReturnCode> ask)
@@ -96,7 +101,8 @@ internal sealed class GuestCallAllocationTests
     {
         const ulong ReturnCodeOffset = 5 * sizeof(uint);
         uint success = 0;
-        _ = ram.TryWrite(page + OpTeeMessage.HeaderSize + ReturnCodeOffset, MemoryMarshal.AsBytes(new ReadOnlySpan<uint>(ref success)));
+        _ = ram.TryWrite(page + OpTeeMessage.HeaderSize + ReturnCodeOffset,
+            MemoryMarshal.AsBytes(new ReadOnlySpan<uint>(ref success)));
     }
 
     private static bool ResumeUnlessDone(ref SmcRegisters registers)

@@ -15,7 +15,8 @@ internal sealed class GuestCallBench : IAsyncDisposable
 {
     public static readonly Guid Other = new("4d5c9f6e-2f0b-4f6a-9a52-7f3f2d7c1a10");
 
-    private readonly MemfdGuestMemory _ram = MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, GuestBench.RamLength));
+    private readonly MemfdGuestMemory _ram =
+        MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, GuestBench.RamLength));
 
     public GuestCallBench(
         TrustedApplicationManifest manifest,
@@ -24,7 +25,8 @@ internal sealed class GuestCallBench : IAsyncDisposable
         Func<ScriptedApplication>? create = null)
     {
         SoftwareTee tee = new(new SoftwareTeeOptions()
-            .Add(manifest, () => Application = create is null ? new ScriptedApplication { WhenInvoked = whenInvoked } : create())
+            .Add(manifest,
+                () => Application = create is null ? new ScriptedApplication { WhenInvoked = whenInvoked } : create())
             .Add(new TrustedApplicationManifest(Other), () => new ScriptedApplication()));
         Guest = new OpTeeGuest(_ram, tee, (options ?? new OpTeeGuestOptions()) with { LoggerFactory = Loggers });
         Driver = new FakeDriver(Guest, _ram, new GuestRange(GuestBench.RamStart, GuestBench.RamLength));
@@ -52,7 +54,8 @@ internal sealed class GuestCallBench : IAsyncDisposable
     public uint Session { get; }
 
     /// <summary>The application's panics.</summary>
-    public IEnumerable<Exception> Panics => Loggers.Entries.Where(entry => entry.Id.Id == 3000).Select(entry => entry.Exception!);
+    public IEnumerable<Exception> Panics =>
+        Loggers.Entries.Where(entry => entry.Id.Id == 3000).Select(entry => entry.Exception!);
 
     public uint Open(Guid application)
     {
@@ -64,7 +67,8 @@ internal sealed class GuestCallBench : IAsyncDisposable
     /// <summary>Invokes a command; the guest serves what it is asked.</summary>
     public TeeReturnCode Invoke(uint command = 0) => (TeeReturnCode)Driver.Invoke(Session, command).ReturnCode;
 
-    /// <summary>Starts an invocation with a page of its own and goes on until it asks the guest for a command, which is not served yet.</summary>
+    /// <summary>Starts an invocation with a page of its own and goes on until it asks the guest for a command, which
+    /// is not served yet.</summary>
     public PendingCall StartUntilCommand(uint session, uint command = 0)
     {
         PendingCall call = Start(session, command);

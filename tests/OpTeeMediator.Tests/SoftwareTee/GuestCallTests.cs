@@ -18,7 +18,8 @@ internal sealed class GuestCallTests
 
         TeeReturnCode code = bench.Invoke();
 
-        Assert.That((code, time), Is.EqualTo((TeeReturnCode.Success, DateTimeOffset.FromUnixTimeMilliseconds(1_000_000_000_005))));
+        Assert.That((code, time),
+            Is.EqualTo((TeeReturnCode.Success, DateTimeOffset.FromUnixTimeMilliseconds(1_000_000_000_005))));
     }
 
     [TestCase(0u, 1ul << 36, 0ul, TeeReturnCode.BadFormat)]
@@ -26,10 +27,12 @@ internal sealed class GuestCallTests
     [TestCase(0u, 0ul, 1_000_000_000ul, TeeReturnCode.BadFormat)]
     [TestCase(0u, 1ul << 35, 999_999_999ul, TeeReturnCode.Success)]
     [TestCase(0xffff_000au, 1ul, 1ul, TeeReturnCode.NotSupported)]
-    public async Task GetTime_GuestAnswersAnything_IsChecked(uint returned, ulong seconds, ulong nanoseconds, TeeReturnCode expected)
+    public async Task GetTime_GuestAnswersAnything_IsChecked(
+        uint returned, ulong seconds, ulong nanoseconds, TeeReturnCode expected)
     {
         await using GuestCallBench bench = Create(call => call.Guest.GetTime(out _));
-        bench.Driver.OnRpc = message => message with { ReturnCode = returned, Parameters = [message.Parameters[0] with { A = seconds, B = nanoseconds }] };
+        bench.Driver.OnRpc = message => message
+            with { ReturnCode = returned, Parameters = [message.Parameters[0] with { A = seconds, B = nanoseconds }] };
 
         TeeReturnCode code = bench.Invoke();
 
@@ -68,7 +71,8 @@ internal sealed class GuestCallTests
         {
             using GuestBuffer buffer = call.Guest.Allocate(GuestMemoryKind.Supplicant, 6000)!;
             _ = buffer.TryWrite(4094, [1, 2, 3, 4]);
-            Span<TeeParameter> parameters = [TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2), buffer.AsParameter(TeeParameterKind.MemoryInOut, 4090, 100)];
+            Span<TeeParameter> parameters = [TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2),
+                buffer.AsParameter(TeeParameterKind.MemoryInOut, 4090, 100)];
             TeeReturnCode code = call.Guest.Call(OpTeeRpc.Plugin, parameters);
             answer = (parameters[1].Size + parameters[0].A, parameters[1].TryRead(6, read));
             return code;
@@ -77,13 +81,15 @@ internal sealed class GuestCallTests
         bench.Services.OnSupplicant = message =>
         {
             asked = message;
-            return message with { ReturnCode = 0, Parameters = [message.Parameters[0] with { A = 100 }, message.Parameters[1] with { B = 50 }] };
+            return message with { ReturnCode = 0,
+                Parameters = [message.Parameters[0] with { A = 100 }, message.Parameters[1] with { B = 50 }] };
         };
 
         TeeReturnCode code = bench.Invoke();
 
         Assert.That(code, Is.EqualTo(TeeReturnCode.Success));
-        Assert.That(asked.Parameters[1], Is.EqualTo(GuestParameter.RegisteredInOut(4090, 100, RpcServices.FirstCookie)));
+        Assert.That(asked.Parameters[1],
+            Is.EqualTo(GuestParameter.RegisteredInOut(4090, 100, RpcServices.FirstCookie)));
         Assert.That(answer, Is.EqualTo((150ul, true)));
         Assert.That(read, Is.EqualTo([3, 4]), "The second page, from its start.");
         Assert.That(bench.Services.Memory, Is.Empty);
@@ -93,14 +99,17 @@ internal sealed class GuestCallTests
     [TestCase(TeeReturnCode.Success, ulong.MaxValue, TeeReturnCode.Security)]
     [TestCase(TeeReturnCode.ShortBuffer, 101ul, TeeReturnCode.ShortBuffer)]
     [TestCase(TeeReturnCode.Success, 100ul, TeeReturnCode.Success)]
-    public async Task Call_GuestClaimsASize_MoreThanFitsIsNoSuccess(TeeReturnCode returned, ulong size, TeeReturnCode expected)
+    public async Task Call_GuestClaimsASize_MoreThanFitsIsNoSuccess(
+        TeeReturnCode returned, ulong size, TeeReturnCode expected)
     {
         await using GuestCallBench bench = Create(call =>
         {
             using GuestBuffer buffer = call.Guest.Allocate(GuestMemoryKind.Supplicant, 100)!;
-            return call.Guest.Call(OpTeeRpc.LoadApplication, [TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2), buffer.AsParameter(TeeParameterKind.MemoryOutput, 0, 100)]);
+            return call.Guest.Call(OpTeeRpc.LoadApplication, [TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2),
+                buffer.AsParameter(TeeParameterKind.MemoryOutput, 0, 100)]);
         });
-        bench.Services.OnSupplicant = message => message with { ReturnCode = (uint)returned, Parameters = [message.Parameters[0], message.Parameters[1] with { B = size }] };
+        bench.Services.OnSupplicant = message => message with { ReturnCode = (uint)returned,
+            Parameters = [message.Parameters[0], message.Parameters[1] with { B = size }] };
 
         Assert.That(bench.Invoke(), Is.EqualTo(expected));
     }
@@ -111,12 +120,14 @@ internal sealed class GuestCallTests
         ulong size = 0;
         await using GuestCallBench bench = Create(call =>
         {
-            Span<TeeParameter> parameters = [TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2), TeeParameter.Reference(TeeParameterKind.MemoryOutput, null, 0, 0)];
+            Span<TeeParameter> parameters = [TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2),
+                TeeParameter.Reference(TeeParameterKind.MemoryOutput, null, 0, 0)];
             TeeReturnCode code = call.Guest.Call(OpTeeRpc.LoadApplication, parameters);
             size = parameters[1].Size;
             return code;
         });
-        bench.Services.OnSupplicant = message => message with { ReturnCode = 0, Parameters = [message.Parameters[0], message.Parameters[1] with { B = 12345 }] };
+        bench.Services.OnSupplicant = message => message
+            with { ReturnCode = 0, Parameters = [message.Parameters[0], message.Parameters[1] with { B = 12345 }] };
 
         Assert.That((bench.Invoke(), size), Is.EqualTo((TeeReturnCode.Success, 12345ul)));
     }
@@ -127,13 +138,15 @@ internal sealed class GuestCallTests
         await using GuestCallBench bench = Create(call =>
         {
             _ = call.Guest.Allocate(GuestMemoryKind.Kernel, 5000);
-            return call.Guest.Allocate(GuestMemoryKind.Supplicant, 1) is null ? TeeReturnCode.OutOfMemory : TeeReturnCode.Success;
+            return call.Guest.Allocate(GuestMemoryKind.Supplicant, 1) is null ? TeeReturnCode.OutOfMemory
+                : TeeReturnCode.Success;
         });
 
         Assert.That(bench.Invoke(), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(bench.Services.Memory, Is.Empty);
         Assert.That(
-            bench.Services.Calls.Where(asked => asked.Command == OpTeeRpc.FreeSharedMemory).Select(asked => (GuestMemoryKind)asked.Parameters[0].A),
+            bench.Services.Calls.Where(asked => asked.Command == OpTeeRpc.FreeSharedMemory)
+                .Select(asked => (GuestMemoryKind)asked.Parameters[0].A),
             Is.EquivalentTo([GuestMemoryKind.Kernel, GuestMemoryKind.Supplicant]));
         Assert.That(bench.Guest.Status.Buffers, Is.Zero);
     }
@@ -181,24 +194,38 @@ internal sealed class GuestCallTests
 
     private static IEnumerable<TestCaseData<Func<ApplicationCall, TeeReturnCode>, Type>> Misuses() =>
     [
-        new(call => call.Guest.WaitForNotification(GuestServices.FirstNotification - 1), typeof(ArgumentOutOfRangeException)) { TestName = "NotificationOfTheMediator" },
-        new(call => call.Guest.SendNotification(GuestServices.LastNotification + 1), typeof(ArgumentOutOfRangeException)) { TestName = "NotificationTooHigh" },
-        new(call => call.Guest.Suspend(TimeSpan.FromTicks(-1)), typeof(ArgumentOutOfRangeException)) { TestName = "SuspendNegative" },
-        new(call => call.Guest.Suspend(TimeSpan.MaxValue), typeof(ArgumentOutOfRangeException)) { TestName = "SuspendTooLong" },
-        new(call => call.Wait(TimeSpan.FromSeconds(-2)), typeof(ArgumentOutOfRangeException)) { TestName = "WaitNegative" },
-        new(call => call.Guest.Call(OpTeeRpc.FreeSharedMemory, [TeeParameter.Value(TeeParameterKind.ValueInput, 0, 7)]), typeof(ArgumentException)) { TestName = "FreeByHand" },
-        new(call => call.Guest.Call(OpTeeRpc.AllocateSharedMemory, []), typeof(ArgumentException)) { TestName = "AllocateByHand" },
-        new(call => call.Guest.Call(OpTeeRpc.Plugin, new TeeParameter[5]), typeof(ArgumentException)) { TestName = "FiveParameters" },
-        new(call => call.Guest.Allocate(GuestMemoryKind.Kernel, 0) is null ? default : TeeReturnCode.Generic, typeof(ArgumentOutOfRangeException)) { TestName = "AllocateNothing" },
-        new(call => call.Guest.Allocate(GuestMemoryKind.Kernel, 10)!.AsParameter(TeeParameterKind.MemoryInput, 5, 6).IsMemory ? default : TeeReturnCode.Generic, typeof(ArgumentOutOfRangeException)) { TestName = "ReferenceTooLong" },
-        new(call => call.Guest.Allocate(GuestMemoryKind.Kernel, 10)!.AsParameter(TeeParameterKind.MemoryInput, -1, 1).IsMemory ? default : TeeReturnCode.Generic, typeof(ArgumentOutOfRangeException)) { TestName = "ReferenceBefore" },
+        new(call => call.Guest.WaitForNotification(GuestServices.FirstNotification - 1),
+            typeof(ArgumentOutOfRangeException)) { TestName = "NotificationOfTheMediator" },
+        new(call => call.Guest.SendNotification(GuestServices.LastNotification + 1),
+            typeof(ArgumentOutOfRangeException)) { TestName = "NotificationTooHigh" },
+        new(call => call.Guest.Suspend(TimeSpan.FromTicks(-1)),
+            typeof(ArgumentOutOfRangeException)) { TestName = "SuspendNegative" },
+        new(call => call.Guest.Suspend(TimeSpan.MaxValue),
+            typeof(ArgumentOutOfRangeException)) { TestName = "SuspendTooLong" },
+        new(call => call.Wait(TimeSpan.FromSeconds(-2)),
+            typeof(ArgumentOutOfRangeException)) { TestName = "WaitNegative" },
+        new(call => call.Guest.Call(OpTeeRpc.FreeSharedMemory, [TeeParameter.Value(TeeParameterKind.ValueInput, 0, 7)]),
+            typeof(ArgumentException)) { TestName = "FreeByHand" },
+        new(call => call.Guest.Call(OpTeeRpc.AllocateSharedMemory, []),
+            typeof(ArgumentException)) { TestName = "AllocateByHand" },
+        new(call => call.Guest.Call(OpTeeRpc.Plugin, new TeeParameter[5]),
+            typeof(ArgumentException)) { TestName = "FiveParameters" },
+        new(call => call.Guest.Allocate(GuestMemoryKind.Kernel, 0) is null ? default : TeeReturnCode.Generic,
+            typeof(ArgumentOutOfRangeException)) { TestName = "AllocateNothing" },
+        new(call => call.Guest
+            .Allocate(GuestMemoryKind.Kernel, 10)!.AsParameter(TeeParameterKind.MemoryInput, 5, 6).IsMemory ? default
+            : TeeReturnCode.Generic, typeof(ArgumentOutOfRangeException)) { TestName = "ReferenceTooLong" },
+        new(call => call.Guest
+            .Allocate(GuestMemoryKind.Kernel, 10)!.AsParameter(TeeParameterKind.MemoryInput, -1, 1).IsMemory ? default
+            : TeeReturnCode.Generic, typeof(ArgumentOutOfRangeException)) { TestName = "ReferenceBefore" },
     ];
 
     [Test]
     public async Task Guest_InlineApplication_PanicsAndSaysWhatToDo([Values] bool waits)
     {
         await using GuestCallBench bench = Create(
-            call => waits ? call.Wait(TimeSpan.FromSeconds(1)) : call.Guest.GetTime(out _), SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline });
+            call => waits ? call.Wait(TimeSpan.FromSeconds(1)) : call.Guest.GetTime(out _),
+            SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline });
 
         Assert.That(bench.Invoke(), Is.EqualTo(TeeReturnCode.TargetDead));
         Assert.That(bench.Panics.Single().Message, Does.Contain("declare Execution = Worker"));
@@ -282,10 +309,12 @@ internal sealed class GuestCallTests
         PendingCall waiting = bench.Start(second, command: 2);
         uint elsewhere = bench.Driver.Invoke(other, 0).ReturnCode;
 
-        Assert.That(waiting.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt), "It should not hold the vCPU.");
+        Assert.That(waiting.Registers.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt),
+            "It should not hold the vCPU.");
         Assert.That(elsewhere, Is.Zero);
         Assert.That(bench.Application!.Journal, Does.Not.Contain("InvokeCommand 2"));
-        Assert.That((bench.Finish(first), bench.Finish(waiting)), Is.EqualTo((TeeReturnCode.Success, TeeReturnCode.Success)));
+        Assert.That((bench.Finish(first), bench.Finish(waiting)),
+            Is.EqualTo((TeeReturnCode.Success, TeeReturnCode.Success)));
     }
 
     [Test]
@@ -324,7 +353,8 @@ internal sealed class GuestCallTests
 
         await bench.Guest.DisposeAsync();
 
-        Assert.That(told, Is.EqualTo([TeeReturnCode.Communication, TeeReturnCode.Communication, TeeReturnCode.OutOfMemory]));
+        Assert.That(told,
+            Is.EqualTo([TeeReturnCode.Communication, TeeReturnCode.Communication, TeeReturnCode.OutOfMemory]));
         Assert.That(bench.Application!.Journal, Does.Contain("CloseSession").And.Contain("Destroy"));
         Assert.That(bench.Panics, Is.Empty);
     }
@@ -350,6 +380,7 @@ internal sealed class GuestCallTests
     }
 
     private static GuestCallBench Create(
-        Func<ApplicationCall, TeeReturnCode> whenInvoked, TrustedApplicationManifest? manifest = null, Func<ScriptedApplication>? create = null) =>
+        Func<ApplicationCall, TeeReturnCode> whenInvoked, TrustedApplicationManifest? manifest = null,
+        Func<ScriptedApplication>? create = null) =>
         new(manifest ?? SoftwareTeeBench.PerSession, call => new(whenInvoked(call)), create: create);
 }

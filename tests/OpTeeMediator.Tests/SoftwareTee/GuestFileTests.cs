@@ -79,7 +79,8 @@ internal sealed class GuestFileTests
 
         Assert.That(bench.Invoke(), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(codes, Is.EqualTo([
-            TeeReturnCode.ItemNotFound, TeeReturnCode.ItemNotFound, TeeReturnCode.AccessConflict, TeeReturnCode.Success, TeeReturnCode.ItemNotFound]));
+            TeeReturnCode.ItemNotFound, TeeReturnCode.ItemNotFound, TeeReturnCode.AccessConflict, TeeReturnCode.Success,
+            TeeReturnCode.ItemNotFound]));
         Assert.That(bench.Supplicant.Files, Is.Empty);
     }
 
@@ -158,7 +159,8 @@ internal sealed class GuestFileTests
         });
 
         Assert.That(bench.Invoke(), Is.EqualTo(expected));
-        Assert.That(bench.Supplicant.Files.Keys, Is.EqualTo(expected == TeeReturnCode.Success ? [name] : Array.Empty<string>()));
+        Assert.That(bench.Supplicant.Files.Keys,
+            Is.EqualTo(expected == TeeReturnCode.Success ? [name] : Array.Empty<string>()));
     }
 
     [Test]
@@ -220,7 +222,8 @@ internal sealed class GuestFileTests
         bench.Services.OnSupplicant = message =>
         {
             asked.Add(message.Parameters[0]);
-            return message with { ReturnCode = 0, Parameters = [.. message.Parameters.Select(parameter => parameter.Attributes == OpTeeMessage.TypeValueOutput ? parameter with { A = number } : parameter)] };
+            return message with { ReturnCode = 0, Parameters = [.. message.Parameters.Select(parameter =>
+                parameter.Attributes == OpTeeMessage.TypeValueOutput ? parameter with { A = number } : parameter)] };
         };
 
         Assert.That(bench.Invoke(), Is.EqualTo(TeeReturnCode.Success));
@@ -243,7 +246,8 @@ internal sealed class GuestFileTests
             using GuestFile file = files.Open("name", out _)!;
             return file.Read(0, bytes, out length);
         });
-        bench.Services.OnSupplicant = message => message with { ReturnCode = 0, Parameters = [.. message.Parameters.Select(parameter => parameter with { B = size })] };
+        bench.Services.OnSupplicant = message => message with { ReturnCode = 0,
+            Parameters = [.. message.Parameters.Select(parameter => parameter with { B = size })] };
 
         Assert.That((bench.Invoke(), length), Is.EqualTo((TeeReturnCode.Security, 0)));
         Assert.That(bytes, Is.All.Zero);
@@ -265,8 +269,10 @@ internal sealed class GuestFileTests
                 return message with { ReturnCode = 0 };
             }
 
-            bench.Driver.Write<byte>(bench.Services.Memory.Values.Single()[0], [0xff, 0xfe, (byte)'a', 0, (byte)'b', 0]);
-            return message with { ReturnCode = 0, Parameters = [message.Parameters[0], message.Parameters[1] with { B = 6 }] };
+            bench.Driver.Write<byte>(bench.Services.Memory.Values.Single()[0],
+                [0xff, 0xfe, (byte)'a', 0, (byte)'b', 0]);
+            return message
+                with { ReturnCode = 0, Parameters = [message.Parameters[0], message.Parameters[1] with { B = 6 }] };
         };
 
         Assert.That((bench.Invoke(), name), Is.EqualTo((TeeReturnCode.Success, "\ufffd\ufffda")));
@@ -291,7 +297,8 @@ internal sealed class GuestFileTests
         });
 
         Assert.That((bench.Invoke(), bench.Invoke()), Is.EqualTo((TeeReturnCode.Success, TeeReturnCode.Success)));
-        Assert.That(bench.Services.Calls.Count(asked => asked.Command == OpTeeRpc.AllocateSharedMemory), Is.EqualTo(2), "One for each command.");
+        Assert.That(bench.Services.Calls.Count(asked => asked.Command == OpTeeRpc.AllocateSharedMemory), Is.EqualTo(2),
+            "One for each command.");
         Assert.That(bench.Services.Memory, Is.Empty);
     }
 

@@ -27,7 +27,8 @@ internal sealed class LifecycleTests
         await session.CloseAsync();
 
         Assert.That(result, Is.EqualTo(TeeResult.Success));
-        Assert.That(bench.Instances.Single().Journal, Is.EqualTo(["Create", "OpenSession", "InvokeCommand 7", "CloseSession", "Destroy"]));
+        Assert.That(bench.Instances.Single().Journal,
+            Is.EqualTo(["Create", "OpenSession", "InvokeCommand 7", "CloseSession", "Destroy"]));
     }
 
     [Test]
@@ -46,7 +47,8 @@ internal sealed class LifecycleTests
     {
         TrustedApplicationManifest manifest = SoftwareTeeBench.PerSession;
         SoftwareTee tee = new(new SoftwareTeeOptions().Add(manifest, () => new EmptyApplication()));
-        await using ITeePartition partition = tee.CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
+        await using ITeePartition partition =
+            tee.CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
         TeeRequest request = new() { Application = manifest.Uuid };
         _ = await partition.OpenSessionAsync(request);
 
@@ -159,7 +161,8 @@ internal sealed class LifecycleTests
         await (await bench.OpenAsync()).CloseAsync();
         _ = await bench.OpenAsync();
 
-        Assert.That(bench.Instances.Single().Journal, Is.EqualTo(["Create", "OpenSession", "CloseSession", "OpenSession"]));
+        Assert.That(bench.Instances.Single().Journal,
+            Is.EqualTo(["Create", "OpenSession", "CloseSession", "OpenSession"]));
     }
 
     [Test]
@@ -239,7 +242,8 @@ internal sealed class LifecycleTests
     public async Task Client_AnyLogin_IsTheGuestsClaim(TeeLogin login)
     {
         ClientIdentity seen = default;
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call =>
         {
             seen = call.Client;
             return new(TeeReturnCode.Success);
@@ -255,7 +259,8 @@ internal sealed class LifecycleTests
     public async Task CreatePartition_TwoVirtualMachines_ShareNothing()
     {
         await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession);
-        await using ITeePartition other = bench.Tee.CreatePartition(SoftwareTeeBench.VirtualMachine("other", bench.Loggers));
+        await using ITeePartition other =
+            bench.Tee.CreatePartition(SoftwareTeeBench.VirtualMachine("other", bench.Loggers));
         ITeeSession session = await bench.OpenAsync();
 
         TeeResult result = await other.OpenSessionAsync(bench.Opening());
@@ -289,7 +294,8 @@ internal sealed class LifecycleTests
             names.Add(virtualMachine.Name);
             return new EmptyApplication();
         }));
-        await using ITeePartition partition = tee.CreatePartition(SoftwareTeeBench.VirtualMachine("blue", new RecordingLoggers()));
+        await using ITeePartition partition =
+            tee.CreatePartition(SoftwareTeeBench.VirtualMachine("blue", new RecordingLoggers()));
 
         _ = await partition.OpenSessionAsync(new TeeRequest { Application = manifest.Uuid });
 

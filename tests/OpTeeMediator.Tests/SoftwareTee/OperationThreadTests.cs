@@ -115,7 +115,8 @@ internal sealed class OperationThreadTests
         Assert.That(bench.Panics.Single(), Is.InstanceOf<FormatException>());
     }
 
-    private static Task<TeeResult> OnThread(Func<ValueTask<TeeResult>> operation) => new ThreadRunner<TeeResult>(operation).Result;
+    private static Task<TeeResult> OnThread(Func<ValueTask<TeeResult>> operation) =>
+        new ThreadRunner<TeeResult>(operation).Result;
 
     private sealed class AwaitingApplication(Func<Task> work) : TrustedApplication
     {

@@ -27,7 +27,8 @@ internal sealed class OptionsTests
 
         Assert.That(
             () => options.Add(Manifest, () => new SecondApplication()),
-            Throws.ArgumentException.With.Message.Contains(nameof(FirstApplication)).And.Message.Contains(nameof(SecondApplication)).And.Message.Contains(Manifest.Uuid.ToString()));
+            Throws.ArgumentException.With.Message.Contains(nameof(FirstApplication))
+                .And.Message.Contains(nameof(SecondApplication)).And.Message.Contains(Manifest.Uuid.ToString()));
     }
 
     [TestCaseSource(nameof(Contradictions))]
@@ -38,16 +39,20 @@ internal sealed class OptionsTests
     [Test]
     public void Add_Null_Throws()
     {
-        Assert.That(() => new SoftwareTeeOptions().Add(null!, () => new FirstApplication()), Throws.ArgumentNullException);
-        Assert.That(() => new SoftwareTeeOptions().Add(Manifest, (Func<FirstApplication>)null!), Throws.ArgumentNullException);
+        Assert.That(() => new SoftwareTeeOptions().Add(null!, () => new FirstApplication()),
+            Throws.ArgumentNullException);
+        Assert.That(() => new SoftwareTeeOptions().Add(Manifest, (Func<FirstApplication>)null!),
+            Throws.ArgumentNullException);
     }
 
     [Test]
     public void SoftwareTee_ApplicationWithTheGeneratorsUuid_SaysHowToReplaceIt()
     {
-        SoftwareTeeOptions options = new SoftwareTeeOptions().Add(new(SoftwareTee.RandomNumberGeneratorUuid), () => new FirstApplication());
+        SoftwareTeeOptions options = new SoftwareTeeOptions()
+            .Add(new(SoftwareTee.RandomNumberGeneratorUuid), () => new FirstApplication());
 
-        Assert.That(() => new SoftwareTee(options), Throws.ArgumentException.With.Message.Contains(nameof(SoftwareTeeOptions.ProvideRandomNumberGenerator)));
+        Assert.That(() => new SoftwareTee(options),
+            Throws.ArgumentException.With.Message.Contains(nameof(SoftwareTeeOptions.ProvideRandomNumberGenerator)));
     }
 
     [Test]
@@ -97,7 +102,8 @@ internal sealed class OptionsTests
     [Test]
     public async Task RegisterMemory_Always_InlineAndNothingToDo()
     {
-        await using ITeePartition partition = Partition(new SoftwareTeeOptions().Add(Manifest, () => new FirstApplication()));
+        await using ITeePartition partition =
+            Partition(new SoftwareTeeOptions().Add(Manifest, () => new FirstApplication()));
         ArraySharedMemory memory = new(new byte[16]);
 
         Assert.That(partition.ExecutionOf(TeeOperation.RegisterMemory, Guid.Empty), Is.EqualTo(TeeExecution.Inline));
@@ -107,7 +113,8 @@ internal sealed class OptionsTests
     }
 
     [Test]
-    public void DefaultAccess_Always_Everything() => Assert.That(new SoftwareTee(new SoftwareTeeOptions()).DefaultAccess, Is.SameAs(TeeAccess.All));
+    public void DefaultAccess_Always_Everything() =>
+        Assert.That(new SoftwareTee(new SoftwareTeeOptions()).DefaultAccess, Is.SameAs(TeeAccess.All));
 
     private static ITeePartition Partition(SoftwareTeeOptions options) =>
         new SoftwareTee(options).CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));

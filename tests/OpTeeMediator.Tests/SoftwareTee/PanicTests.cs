@@ -14,7 +14,8 @@ internal sealed class PanicTests
     [Test]
     public async Task InvokeCommand_Throws_TargetDeadAndOneLogEntry()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => throw new FormatException());
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => throw new FormatException());
         ITeeSession session = await bench.OpenAsync();
 
         TeeResult result = await session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
@@ -31,7 +32,8 @@ internal sealed class PanicTests
     [Test]
     public async Task InvokeCommand_ThrowsAfterAnAwait_TargetDead()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = async _ =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = async _ =>
         {
             await Task.Yield();
             throw new FormatException();
@@ -45,7 +47,8 @@ internal sealed class PanicTests
     [Test]
     public async Task InvokeCommand_AfterAPanic_TargetDeadWithoutCallingTheApplication()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => throw new FormatException());
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => throw new FormatException());
         ITeeSession session = await bench.OpenAsync();
         _ = await session.InvokeCommandAsync(SoftwareTeeBench.Command(1));
 
@@ -59,7 +62,8 @@ internal sealed class PanicTests
     [Test]
     public async Task InvokeCommand_OtherSessionOfTheDeadInstance_TargetDead()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession, application => application.WhenInvoked = _ => throw new FormatException());
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession,
+            application => application.WhenInvoked = _ => throw new FormatException());
         ITeeSession session = await bench.OpenAsync();
         ITeeSession other = await bench.OpenAsync();
         _ = await session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
@@ -73,7 +77,8 @@ internal sealed class PanicTests
     public async Task InvokeCommand_OtherInstance_LivesOn()
     {
         await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application =>
-            application.WhenInvoked = call => call.CommandId == 0 ? throw new FormatException() : new(TeeReturnCode.Success));
+            application.WhenInvoked = call =>
+                call.CommandId == 0 ? throw new FormatException() : new(TeeReturnCode.Success));
         ITeeSession session = await bench.OpenAsync();
         ITeeSession other = await bench.OpenAsync();
         _ = await session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
@@ -86,7 +91,8 @@ internal sealed class PanicTests
     [Test]
     public async Task CloseSession_AfterAPanic_CallsNothingMore()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.KeepAlive, application => application.WhenInvoked = _ => throw new FormatException());
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.KeepAlive, application => application.WhenInvoked = _ => throw new FormatException());
         ITeeSession session = await bench.OpenAsync();
         _ = await session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
 
@@ -99,7 +105,8 @@ internal sealed class PanicTests
     [Test]
     public async Task OpenSession_AfterAPanicWithADeadSessionStillOpen_MakesANewInstance()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession, application => application.WhenInvoked = _ => throw new FormatException());
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession,
+            application => application.WhenInvoked = _ => throw new FormatException());
         ITeeSession dead = await bench.OpenAsync();
         _ = await dead.InvokeCommandAsync(SoftwareTeeBench.Command(0));
 
@@ -112,7 +119,8 @@ internal sealed class PanicTests
     public async Task CloseSession_OfADeadInstance_LeavesItsSuccessor()
     {
         await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession, application =>
-            application.WhenInvoked = call => call.CommandId == 0 ? throw new FormatException() : new(TeeReturnCode.Success));
+            application.WhenInvoked = call =>
+                call.CommandId == 0 ? throw new FormatException() : new(TeeReturnCode.Success));
         ITeeSession dead = await bench.OpenAsync();
         _ = await dead.InvokeCommandAsync(SoftwareTeeBench.Command(0));
         ITeeSession alive = await bench.OpenAsync();
@@ -126,7 +134,8 @@ internal sealed class PanicTests
     [Test]
     public async Task OpenSession_Throws_TargetDead()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenOpened = _ => throw new FormatException());
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenOpened = _ => throw new FormatException());
 
         Assert.That(await bench.TryOpenAsync(), Is.EqualTo(TargetDead));
         Assert.That(bench.Instances.Single().Journal, Is.EqualTo(["Create", "OpenSession"]));
@@ -136,7 +145,8 @@ internal sealed class PanicTests
     [Test]
     public async Task OpenSession_CreateThrows_TargetDeadAndTheNextTriesAgain()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession, application => application.WhenCreated = () => throw new FormatException());
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession,
+            application => application.WhenCreated = () => throw new FormatException());
 
         Assert.That(await bench.TryOpenAsync(), Is.EqualTo(TargetDead));
         Assert.That(await bench.TryOpenAsync(), Is.EqualTo(TargetDead));
@@ -173,7 +183,8 @@ internal sealed class PanicTests
     [Test]
     public async Task CloseSession_Throws_ClosesAndLogs()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession, application => application.WhenClosed = _ => throw new FormatException());
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession,
+            application => application.WhenClosed = _ => throw new FormatException());
         ITeeSession session = await bench.OpenAsync();
 
         await session.CloseAsync();
@@ -186,7 +197,8 @@ internal sealed class PanicTests
     [Test]
     public async Task DisposeAsync_DestroyThrows_Logs()
     {
-        SoftwareTeeBench bench = new(SoftwareTeeBench.KeepAlive, application => application.WhenDestroyed = () => throw new FormatException());
+        SoftwareTeeBench bench = new(SoftwareTeeBench.KeepAlive,
+            application => application.WhenDestroyed = () => throw new FormatException());
         await (await bench.OpenAsync()).CloseAsync();
 
         await bench.DisposeAsync();
@@ -197,14 +209,16 @@ internal sealed class PanicTests
     [Test]
     public async Task InvokeCommand_ApplicationAsksAValueForMemory_TargetDead()
     {
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call => new(call[0].Write([1])));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = call => new(call[0].Write([1])));
         ITeeSession session = await bench.OpenAsync();
 
         TeeResult result = await session.InvokeCommandAsync(
             SoftwareTeeBench.Command(0, TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2)));
 
         Assert.That(result, Is.EqualTo(TargetDead));
-        Assert.That(bench.Loggers.Entries.Single().Exception!.Message, Does.Contain("Parameter 0 is ValueInput, which is no memory reference"));
+        Assert.That(bench.Loggers.Entries.Single().Exception!.Message,
+            Does.Contain("Parameter 0 is ValueInput, which is no memory reference"));
     }
 
     [Test]
@@ -212,13 +226,15 @@ internal sealed class PanicTests
     {
         TaskCompletionSource<TeeReturnCode> never = new();
         await using SoftwareTeeBench bench = new(
-            SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline }, application => application.WhenInvoked = _ => new(never.Task));
+            SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline }, application =>
+                application.WhenInvoked = _ => new(never.Task));
         ITeeSession session = await bench.OpenAsync();
 
         ValueTask<TeeResult> result = session.InvokeCommandAsync(SoftwareTeeBench.Command(0));
 
         Assert.That(result.IsCompleted);
         Assert.That(await result, Is.EqualTo(TargetDead));
-        Assert.That(bench.Loggers.Entries.Single().Exception!.Message, Does.Contain("inline application must be complete"));
+        Assert.That(bench.Loggers.Entries.Single().Exception!.Message,
+            Does.Contain("inline application must be complete"));
     }
 }

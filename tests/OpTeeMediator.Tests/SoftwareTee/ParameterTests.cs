@@ -25,24 +25,28 @@ internal sealed class ParameterTests
     {
         TeeRequest request = Request(Value(TeeParameterKind.ValueInput), Memory(TeeParameterKind.MemoryOutput));
 
-        Assert.That(Ask(request, call => call.HasParameters(TeeParameterKind.ValueInput, TeeParameterKind.MemoryOutput)), Is.True);
+        Assert.That(Ask(request,
+            call => call.HasParameters(TeeParameterKind.ValueInput, TeeParameterKind.MemoryOutput)), Is.True);
     }
 
     [Test]
-    public void HasParameters_NoneSentNoneExpected_True() => Assert.That(Ask(Request(), call => call.HasParameters()), Is.True);
+    public void HasParameters_NoneSentNoneExpected_True() =>
+        Assert.That(Ask(Request(), call => call.HasParameters()), Is.True);
 
     [Test]
     public void HasParameters_NoneNamed_True()
     {
         TeeRequest request = Request(default, Value(TeeParameterKind.ValueInOut));
 
-        Assert.That(Ask(request, call => call.HasParameters(TeeParameterKind.None, TeeParameterKind.ValueInOut, TeeParameterKind.None, TeeParameterKind.None)), Is.True);
+        Assert.That(Ask(request, call => call.HasParameters(TeeParameterKind.None, TeeParameterKind.ValueInOut,
+            TeeParameterKind.None, TeeParameterKind.None)), Is.True);
     }
 
     [Test]
     public void HasParameters_OneMoreSent_False()
     {
-        TeeRequest request = Request(Value(TeeParameterKind.ValueInput), default, default, Value(TeeParameterKind.ValueInput));
+        TeeRequest request =
+            Request(Value(TeeParameterKind.ValueInput), default, default, Value(TeeParameterKind.ValueInput));
 
         Assert.That(Ask(request, call => call.HasParameters(TeeParameterKind.ValueInput)), Is.False);
     }
@@ -101,7 +105,8 @@ internal sealed class ParameterTests
     {
         byte[] copy = new byte[3];
 
-        Assert.That(Ask(Request(Memory(TeeParameterKind.MemoryInput)), call => call[0].TryRead(offset, copy)), Is.False);
+        Assert.That(
+            Ask(Request(Memory(TeeParameterKind.MemoryInput)), call => call[0].TryRead(offset, copy)), Is.False);
     }
 
     [Test]
@@ -115,7 +120,8 @@ internal sealed class ParameterTests
     [Test]
     public void TryReadAll_BufferTooShort_False()
     {
-        Assert.That(Ask(Request(Memory(TeeParameterKind.MemoryInput)), call => call[0].TryReadAll(new byte[3], out _)), Is.False);
+        Assert.That(Ask(Request(Memory(TeeParameterKind.MemoryInput)), call => call[0].TryReadAll(new byte[3], out _)),
+            Is.False);
     }
 
     [Test]
@@ -145,7 +151,8 @@ internal sealed class ParameterTests
     [TestCase(-1)]
     public void TryWrite_Beyond_FalseAndNothingWritten(int offset)
     {
-        Assert.That(Ask(Request(Memory(TeeParameterKind.MemoryOutput)), call => call[0].TryWrite(offset, [8, 9])), Is.False);
+        Assert.That(
+            Ask(Request(Memory(TeeParameterKind.MemoryOutput)), call => call[0].TryWrite(offset, [8, 9])), Is.False);
         Assert.That(_content, Is.EqualTo(new byte[] { 0, 1, 2, 3, 4, 5, 6, 7 }));
     }
 
@@ -248,7 +255,8 @@ internal sealed class ParameterTests
 
     private static TeeParameter Value(TeeParameterKind kind) => TeeParameter.Value(kind, 1, 2);
 
-    private static TeeRequest Request(params ReadOnlySpan<TeeParameter> parameters) => SoftwareTeeBench.Command(0, parameters);
+    private static TeeRequest Request(params ReadOnlySpan<TeeParameter> parameters) =>
+        SoftwareTeeBench.Command(0, parameters);
 
     private static byte[] ReadAll(ApplicationParameter parameter, int length)
     {
@@ -269,7 +277,8 @@ internal sealed class ParameterTests
         }
     }
 
-    private TeeParameter Memory(TeeParameterKind kind) => TeeParameter.Reference(kind, new ArraySharedMemory(_content), 2, 4);
+    private TeeParameter Memory(TeeParameterKind kind) =>
+        TeeParameter.Reference(kind, new ArraySharedMemory(_content), 2, 4);
 
     /// <summary>Asks the call from within the entry point.</summary>
     private T Ask<T>(TeeRequest request, Func<ApplicationCall, T> question)

@@ -16,7 +16,8 @@ internal sealed class RandomNumberGeneratorTests
     [SetUp]
     public async Task OpenAsync()
     {
-        _partition = new SoftwareTee(new SoftwareTeeOptions()).CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
+        _partition = new SoftwareTee(new SoftwareTeeOptions())
+            .CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
         TeeRequest request = new()
         {
             Operation = TeeOperation.OpenSession,
@@ -37,7 +38,8 @@ internal sealed class RandomNumberGeneratorTests
     [Test]
     public async Task GetInformation_AsTheDriverAsks_FullEntropyWithoutSleeping()
     {
-        TeeRequest request = SoftwareTeeBench.Command(GetInformation, TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0));
+        TeeRequest request =
+            SoftwareTeeBench.Command(GetInformation, TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0));
 
         Assert.That(await _session.InvokeCommandAsync(request), Is.EqualTo(TeeResult.Success));
 
@@ -74,7 +76,8 @@ internal sealed class RandomNumberGeneratorTests
     }
 
     [Test]
-    public async Task GetEntropy_Size0_Success() => Assert.That((await _session.InvokeCommandAsync(Entropy([]))).Code, Is.EqualTo(TeeReturnCode.Success));
+    public async Task GetEntropy_Size0_Success() =>
+        Assert.That((await _session.InvokeCommandAsync(Entropy([]))).Code, Is.EqualTo(TeeReturnCode.Success));
 
     // Six vCPUs may use the one session that Linux's driver has.
     [Test]
@@ -102,14 +105,16 @@ internal sealed class RandomNumberGeneratorTests
         TeeResult result = await _session.InvokeCommandAsync(Entropy(new byte[64]));
 
         mayGoOn.Set();
-        Assert.That((result.Code, (await other.Result).Code), Is.EqualTo((TeeReturnCode.Success, TeeReturnCode.Success)));
+        Assert.That((result.Code, (await other.Result).Code),
+            Is.EqualTo((TeeReturnCode.Success, TeeReturnCode.Success)));
     }
 
     [Test]
     public async Task GetEntropy_GuestMemoryGone_BadParameters()
     {
         TeeRequest request = SoftwareTeeBench.Command(
-            GetEntropy, TeeParameter.Reference(TeeParameterKind.MemoryInOut, new ArraySharedMemory(new byte[1 << 20]) { IsGone = true }, 0, 1 << 20));
+            GetEntropy, TeeParameter.Reference(TeeParameterKind.MemoryInOut,
+                new ArraySharedMemory(new byte[1 << 20]) { IsGone = true }, 0, 1 << 20));
 
         Assert.That((await _session.InvokeCommandAsync(request)).Code, Is.EqualTo(TeeReturnCode.BadParameters));
     }
@@ -118,7 +123,8 @@ internal sealed class RandomNumberGeneratorTests
     [TestCase(64ul)]
     public async Task GetEntropy_NullReference_BadParameters(ulong size)
     {
-        TeeRequest request = SoftwareTeeBench.Command(GetEntropy, TeeParameter.Reference(TeeParameterKind.MemoryInOut, null, 0, size));
+        TeeRequest request =
+            SoftwareTeeBench.Command(GetEntropy, TeeParameter.Reference(TeeParameterKind.MemoryInOut, null, 0, size));
 
         Assert.That((await _session.InvokeCommandAsync(request)).Code, Is.EqualTo(TeeReturnCode.BadParameters));
     }
@@ -127,7 +133,8 @@ internal sealed class RandomNumberGeneratorTests
     [TestCase(GetInformation, TeeParameterKind.MemoryInOut)]
     public async Task InvokeCommand_OtherKindOfMemory_BadParameters(uint command, TeeParameterKind kind)
     {
-        TeeRequest request = SoftwareTeeBench.Command(command, TeeParameter.Reference(kind, new ArraySharedMemory(new byte[64]), 0, 64));
+        TeeRequest request =
+            SoftwareTeeBench.Command(command, TeeParameter.Reference(kind, new ArraySharedMemory(new byte[64]), 0, 64));
 
         Assert.That((await _session.InvokeCommandAsync(request)).Code, Is.EqualTo(TeeReturnCode.BadParameters));
     }
@@ -135,11 +142,13 @@ internal sealed class RandomNumberGeneratorTests
     [TestCase(GetEntropy)]
     [TestCase(GetInformation)]
     public async Task InvokeCommand_NoParameters_BadParameters(uint command) =>
-        Assert.That((await _session.InvokeCommandAsync(SoftwareTeeBench.Command(command))).Code, Is.EqualTo(TeeReturnCode.BadParameters));
+        Assert.That((await _session.InvokeCommandAsync(SoftwareTeeBench.Command(command))).Code,
+            Is.EqualTo(TeeReturnCode.BadParameters));
 
     [Test]
     public async Task InvokeCommand_UnknownCommand_NotImplemented() =>
-        Assert.That((await _session.InvokeCommandAsync(SoftwareTeeBench.Command(2))).Code, Is.EqualTo(TeeReturnCode.NotImplemented));
+        Assert.That((await _session.InvokeCommandAsync(SoftwareTeeBench.Command(2))).Code,
+            Is.EqualTo(TeeReturnCode.NotImplemented));
 
     [Test]
     public void Devices_Default_AnnouncesIt() =>
@@ -153,5 +162,6 @@ internal sealed class RandomNumberGeneratorTests
     }
 
     private static TeeRequest Entropy(byte[] buffer) => SoftwareTeeBench.Command(
-        GetEntropy, TeeParameter.Reference(TeeParameterKind.MemoryInOut, new ArraySharedMemory(buffer), 0, (ulong)buffer.Length));
+        GetEntropy, TeeParameter.Reference(TeeParameterKind.MemoryInOut, new ArraySharedMemory(buffer), 0,
+            (ulong)buffer.Length));
 }

@@ -9,7 +9,8 @@ internal sealed class SerialisationTests
     public async Task InvokeCommand_SessionBusy_WaitsItsTurn()
     {
         using ManualResetEventSlim mayLeave = new();
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => Blocking(mayLeave));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => Blocking(mayLeave));
         ITeeSession session = await bench.OpenAsync();
 
         ThreadRunner<TeeResult> first = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(1)));
@@ -21,14 +22,16 @@ internal sealed class SerialisationTests
         mayLeave.Set();
         Assert.That(await first.Result, Is.EqualTo(TeeResult.Success));
         Assert.That(await second.Result, Is.EqualTo(TeeResult.Success));
-        Assert.That(bench.Instances.Single().Journal, Is.EqualTo(["Create", "OpenSession", "InvokeCommand 1", "InvokeCommand 2"]));
+        Assert.That(bench.Instances.Single().Journal,
+            Is.EqualTo(["Create", "OpenSession", "InvokeCommand 1", "InvokeCommand 2"]));
     }
 
     [Test]
     public async Task InvokeCommand_AsynchronousCommandRuns_WaitsItsTurn()
     {
         TaskCompletionSource<TeeReturnCode> command = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => new(command.Task));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => new(command.Task));
         ITeeSession session = await bench.OpenAsync();
         ThreadRunner<TeeResult> first = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(1)));
         first.WaitUntilBlocked();
@@ -46,7 +49,8 @@ internal sealed class SerialisationTests
     public async Task InvokeCommand_OtherSessionOfTheSingleInstanceBusy_WaitsItsTurn()
     {
         using ManualResetEventSlim mayLeave = new();
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession, application => application.WhenInvoked = _ => Blocking(mayLeave));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.MultiSession, application => application.WhenInvoked = _ => Blocking(mayLeave));
         ITeeSession session = await bench.OpenAsync();
         ITeeSession other = await bench.OpenAsync();
 
@@ -65,7 +69,8 @@ internal sealed class SerialisationTests
     public async Task OpenSession_SingleInstanceBusy_WaitsItsTurn()
     {
         using ManualResetEventSlim mayLeave = new();
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession, application => application.WhenInvoked = _ => Blocking(mayLeave));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.MultiSession, application => application.WhenInvoked = _ => Blocking(mayLeave));
         ITeeSession session = await bench.OpenAsync();
 
         ThreadRunner<TeeResult> command = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(1)));
@@ -83,7 +88,8 @@ internal sealed class SerialisationTests
     public async Task InvokeCommand_OtherInstanceBusy_RunsAtTheSameTime()
     {
         using Barrier together = new(2);
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => Meeting(together));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.PerSession, application => application.WhenInvoked = _ => Meeting(together));
         ITeeSession session = await bench.OpenAsync();
         ITeeSession other = await bench.OpenAsync();
 
@@ -98,7 +104,8 @@ internal sealed class SerialisationTests
     public async Task InvokeCommand_ConcurrentSessionsOfOneInstance_RunAtTheSameTime()
     {
         using Barrier together = new(2);
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.Concurrent, application => application.WhenInvoked = _ => Meeting(together));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.Concurrent, application => application.WhenInvoked = _ => Meeting(together));
         ITeeSession session = await bench.OpenAsync();
         ITeeSession other = await bench.OpenAsync();
 
@@ -114,7 +121,8 @@ internal sealed class SerialisationTests
     public async Task InvokeCommand_OneConcurrentSession_WaitsItsTurn()
     {
         using ManualResetEventSlim mayLeave = new();
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.Concurrent, application => application.WhenInvoked = _ => Blocking(mayLeave));
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.Concurrent, application => application.WhenInvoked = _ => Blocking(mayLeave));
         ITeeSession session = await bench.OpenAsync();
 
         ThreadRunner<TeeResult> first = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(1)));
@@ -148,7 +156,8 @@ internal sealed class SerialisationTests
     {
         using ManualResetEventSlim mayLeave = new();
         await using SoftwareTeeBench bench = new(
-            SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline }, application => application.WhenInvoked = _ => Blocking(mayLeave));
+            SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline }, application =>
+                application.WhenInvoked = _ => Blocking(mayLeave));
         ITeeSession session = await bench.OpenAsync();
         ThreadRunner<TeeResult> first = new(() => session.InvokeCommandAsync(SoftwareTeeBench.Command(1)));
         first.WaitUntilBlocked();
@@ -168,7 +177,8 @@ internal sealed class SerialisationTests
         int inside = 0;
         int collisions = 0;
         int total = 0;
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession with { Execution = execution }, application => application.WhenInvoked = call =>
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.MultiSession with { Execution = execution },
+            application => application.WhenInvoked = call =>
         {
             collisions += Interlocked.Increment(ref inside) - 1;
             total++;
@@ -178,7 +188,8 @@ internal sealed class SerialisationTests
         ITeeSession session = await bench.OpenAsync();
         ITeeSession other = await bench.OpenAsync();
 
-        ThreadRunner<int>[] threads = [new(() => Hammer(session)), new(() => Hammer(session)), new(() => Hammer(other)), new(() => Hammer(other))];
+        ThreadRunner<int>[] threads = [new(() => Hammer(session)), new(() => Hammer(session)), new(() => Hammer(other)),
+            new(() => Hammer(other))];
         int[] successes = await Task.WhenAll(threads.Select(thread => thread.Result));
 
         Assert.That(collisions, Is.Zero);
@@ -189,7 +200,8 @@ internal sealed class SerialisationTests
     public async Task InvokeCommand_InlineSessionBrieflyBusy_SpinsUntilItsTurn()
     {
         using Barrier together = new(2);
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline }, application => application.WhenInvoked = call =>
+        await using SoftwareTeeBench bench = new(SoftwareTeeBench.PerSession with { Execution = TeeExecution.Inline },
+            application => application.WhenInvoked = call =>
         {
             LingerIfFirst(call, together);
             return new(TeeReturnCode.Success);
@@ -197,7 +209,8 @@ internal sealed class SerialisationTests
         ITeeSession session = await bench.OpenAsync();
 
         // Twenty times, because the host may take the CPU from the one inside for longer than the other spins.
-        ThreadRunner<int> first = new(() => RepeatAsync(20, () => session.InvokeCommandAsync(SoftwareTeeBench.Command(1))));
+        ThreadRunner<int> first =
+            new(() => RepeatAsync(20, () => session.InvokeCommandAsync(SoftwareTeeBench.Command(1))));
         ThreadRunner<int> second = new(() => RepeatAsync(20, () =>
         {
             MeetBriefly(together);
@@ -212,7 +225,8 @@ internal sealed class SerialisationTests
     public async Task OpenSession_SingleSessionIsBeingOpened_BusyWhenItIsOpen()
     {
         using ManualResetEventSlim mayLeave = new();
-        await using SoftwareTeeBench bench = new(SoftwareTeeBench.SingleSession, application => application.WhenCreated = () =>
+        await using SoftwareTeeBench bench =
+            new(SoftwareTeeBench.SingleSession, application => application.WhenCreated = () =>
         {
             mayLeave.Wait();
             return TeeReturnCode.Success;
@@ -234,7 +248,8 @@ internal sealed class SerialisationTests
     {
         using ManualResetEventSlim mayLeave = new();
         await using SoftwareTeeBench bench = new(
-            SoftwareTeeBench.MultiSession with { Concurrent = concurrent }, application => application.WhenDestroyed = mayLeave.Wait);
+            SoftwareTeeBench.MultiSession with { Concurrent = concurrent }, application =>
+                application.WhenDestroyed = mayLeave.Wait);
         ITeeSession session = await bench.OpenAsync();
         ThreadRunner<bool> closing = new(async () =>
         {

@@ -6,5 +6,6 @@ namespace OpTeeMediator.Tests;
 internal static class SessionExtensions
 {
     /// <summary>Closes a session, with no guest to ask.</summary>
-    public static ValueTask CloseAsync(this ITeeSession session) => session.CloseAsync(new TeeRequest { Operation = TeeOperation.CloseSession });
+    public static ValueTask CloseAsync(this ITeeSession session) =>
+        session.CloseAsync(new TeeRequest { Operation = TeeOperation.CloseSession });
 }

@@ -6,7 +6,8 @@ namespace OpTeeMediator.Tests.Software;
 /// <summary>A software TEE with one scripted application and one VM, driven the way the mediator does.</summary>
 internal sealed class SoftwareTeeBench : IAsyncDisposable
 {
-    public static readonly TrustedApplicationManifest PerSession = new(new Guid("0f3c4e8e-64e7-4c5f-9f4f-6f2a4d1f9d10"));
+    public static readonly TrustedApplicationManifest PerSession =
+        new(new Guid("0f3c4e8e-64e7-4c5f-9f4f-6f2a4d1f9d10"));
 
     public static readonly TrustedApplicationManifest SingleSession = PerSession with { SingleInstance = true };
 
@@ -40,7 +41,8 @@ internal sealed class SoftwareTeeBench : IAsyncDisposable
     /// <summary>What the factory has made.</summary>
     public List<ScriptedApplication> Instances { get; } = [];
 
-    public static TeeVirtualMachine VirtualMachine(string name, RecordingLoggers loggers) => new(name, TeeAccess.All, 4, loggers);
+    public static TeeVirtualMachine VirtualMachine(string name, RecordingLoggers loggers) =>
+        new(name, TeeAccess.All, 4, loggers);
 
     public static TeeRequest Command(uint command, params ReadOnlySpan<TeeParameter> parameters)
     {
@@ -49,7 +51,8 @@ internal sealed class SoftwareTeeBench : IAsyncDisposable
         return request;
     }
 
-    public TeeRequest Opening(ClientIdentity client = default) => new() { Operation = TeeOperation.OpenSession, Application = _uuid, Client = client };
+    public TeeRequest Opening(ClientIdentity client = default) =>
+        new() { Operation = TeeOperation.OpenSession, Application = _uuid, Client = client };
 
     public Task<TeeResult> TryOpenAsync() => Partition.OpenSessionAsync(Opening()).AsTask();
 

@@ -19,7 +19,8 @@ internal sealed class ThreadRunner<T>
 
     /// <summary>Returns when the thread waits for something.</summary>
     public void WaitUntilBlocked() =>
-        Assert.That(SpinWait.SpinUntil(() => _thread.ThreadState.HasFlag(ThreadState.WaitSleepJoin), Patience), "The thread should wait.");
+        Assert.That(SpinWait.SpinUntil(() => _thread.ThreadState.HasFlag(ThreadState.WaitSleepJoin), Patience),
+            "The thread should wait.");
 
     private void Run(Func<ValueTask<T>> operation)
     {

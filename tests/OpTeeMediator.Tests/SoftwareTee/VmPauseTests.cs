@@ -19,7 +19,8 @@ internal sealed class VmPauseTests
     [TestCase(OpTeeMessage.CommandOpenSession)]
     public async Task PauseAsync_OperationWaitsForItsTurn_IsQuietAndHeld(uint command)
     {
-        await using GuestCallBench bench = new(SoftwareTeeBench.MultiSession, call => new(call.CommandId == 1 ? call.Guest.GetTime(out _) : TeeReturnCode.Success));
+        await using GuestCallBench bench = new(SoftwareTeeBench.MultiSession,
+            call => new(call.CommandId == 1 ? call.Guest.GetTime(out _) : TeeReturnCode.Success));
         uint other = bench.Open(SoftwareTeeBench.MultiSession.Uuid);
         PendingCall inside = bench.StartUntilCommand(bench.Session, command: 1);
         PendingCall waiting = command switch
@@ -37,7 +38,8 @@ internal sealed class VmPauseTests
         string[] after = [.. bench.Application.Journal];
         bench.Guest.Resume();
 
-        Assert.That((isPaused, isStillPaused, held.X0), Is.EqualTo((true, true, (ulong)OpTeeSmc.ReturnRpcForeignInterrupt)));
+        Assert.That((isPaused, isStillPaused, held.X0),
+            Is.EqualTo((true, true, (ulong)OpTeeSmc.ReturnRpcForeignInterrupt)));
         Assert.That(after, Is.EqualTo(before));
         Assert.That(bench.Finish(inside with { Registers = held }), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(bench.Driver.Finish(waiting.Registers), Is.EqualTo(OpTeeSmc.ReturnOk));
@@ -53,7 +55,8 @@ internal sealed class VmPauseTests
             _ = call.UnmaskCancellation();
             if (awaits)
             {
-                await Task.Delay(Timeout.InfiniteTimeSpan, call.CancellationToken).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(Timeout.InfiniteTimeSpan, call.CancellationToken).ConfigureAwait(
+                    ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
             }
             else
             {
@@ -66,7 +69,8 @@ internal sealed class VmPauseTests
         PendingCall call = bench.Start(bench.Session, CancelId);
 
         bool isPaused = await bench.Guest.PauseAsync();
-        PendingCall cancelling = Start(bench, new GuestMessage(OpTeeMessage.CommandCancel) { Session = bench.Session, CancelId = CancelId });
+        PendingCall cancelling =
+            Start(bench, new GuestMessage(OpTeeMessage.CommandCancel) { Session = bench.Session, CancelId = CancelId });
         bool isStillPaused = await bench.Guest.PauseAsync();
         int before = Volatile.Read(ref steps);
         bench.Guest.Resume();
@@ -132,7 +136,8 @@ internal sealed class VmPauseTests
     {
         ulong page = bench.Driver.AllocatePage();
         bench.Driver.WriteMessage(page, message);
-        return new PendingCall(page, bench.Driver.Call(OpTeeSmc.CallWithRpcArgument, page >> 32, page), message.Parameters.Length);
+        return new PendingCall(page, bench.Driver.Call(OpTeeSmc.CallWithRpcArgument, page >> 32, page),
+            message.Parameters.Length);
     }
 
     private sealed class ClosingApplication(Func<Task> work) : TrustedApplication

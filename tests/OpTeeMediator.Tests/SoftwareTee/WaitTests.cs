@@ -34,7 +34,8 @@ internal sealed class WaitTests
         _ = bench.Driver.Cancel(bench.Session, CancelId);
 
         Assert.That(bench.Finish(call), Is.EqualTo(TeeReturnCode.Cancel));
-        Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnOrigin, Is.EqualTo((uint)TeeOrigin.TrustedApplication));
+        Assert.That(bench.Driver.ReadMessage(call.Page, 0).ReturnOrigin,
+            Is.EqualTo((uint)TeeOrigin.TrustedApplication));
     }
 
     [Test]
@@ -69,7 +70,8 @@ internal sealed class WaitTests
     public async Task Wait_OthersComeAndGo_WaitsOn()
     {
         await using GuestCallBench bench = Create(
-            call => call.CommandId == CancelId ? WaitUnmasked(call, Timeout.InfiniteTimeSpan) : call.Wait(TimeSpan.FromMilliseconds(1)),
+            call => call.CommandId == CancelId ? WaitUnmasked(call, Timeout.InfiniteTimeSpan)
+                : call.Wait(TimeSpan.FromMilliseconds(1)),
             SoftwareTeeBench.Concurrent);
         uint other = bench.Open(SoftwareTeeBench.Concurrent.Uuid);
         PendingCall call = bench.Start(bench.Session, CancelId);
@@ -97,7 +99,8 @@ internal sealed class WaitTests
 
         _ = bench.Driver.Cancel(bench.Session, CancelId);
 
-        Assert.That((asked.Command, asked.Parameters[0].A), Is.EqualTo((OpTeeRpc.Notification, (ulong)OpTeeRpc.NotificationWait)));
+        Assert.That((asked.Command, asked.Parameters[0].A),
+            Is.EqualTo((OpTeeRpc.Notification, (ulong)OpTeeRpc.NotificationWait)));
         Assert.That(() => line.Pulses, Is.EqualTo(before + 1).After(30_000, 1));
         Assert.That(bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X1, Is.EqualTo(asked.Parameters[0].B));
         Assert.That(bench.Finish(sleeping), Is.EqualTo(TeeReturnCode.Cancel));
@@ -162,6 +165,7 @@ internal sealed class WaitTests
         return call.Wait(time);
     }
 
-    private static GuestCallBench Create(Func<ApplicationCall, TeeReturnCode> whenInvoked, TrustedApplicationManifest? manifest = null) =>
+    private static GuestCallBench Create(
+        Func<ApplicationCall, TeeReturnCode> whenInvoked, TrustedApplicationManifest? manifest = null) =>
         new(manifest ?? SoftwareTeeBench.PerSession, call => new(whenInvoked(call)));
 }

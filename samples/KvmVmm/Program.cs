@@ -4,7 +4,7 @@ using KvmVmm.Cpus;
 using KvmVmm.Machine;
 using KvmVmm.Tee;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace KvmVmm;
 

@@ -3,8 +3,8 @@ using KvmVmm.DeviceTree;
 using KvmVmm.Machine;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 
@@ -35,8 +35,8 @@ internal sealed class TeeWiring : IAsyncDisposable
     // When a VM is made: its calls of OP-TEE come to us, and our interrupt goes to it.
     public void Attach(KvmVm vm)
     {
-        KvmSmccc.ForwardToUser(vm, _smc);
-        _notifications?.Connect(vm);
+        KvmSmccc.ForwardToUser(vm.Handle, _smc);
+        _notifications?.Connect(vm.Handle);
     }
 
     // In the root of the device tree.
@@ -47,7 +47,8 @@ internal sealed class TeeWiring : IAsyncDisposable
     }
 
     // In each vCPU's thread, at KVM_EXIT_HYPERCALL.
-    public SmcccCallReport Handle(KvmVcpu vcpu) => KvmSmccc.Handle(vcpu, _smc);
+    public SmcccCallReport Handle(KvmVcpu vcpu) => 
+        KvmSmccc.Handle(vcpu.Handle, vcpu.RunAddress, _smc, SmcccConduit.Smc);
 
     // When the guest reboots, while no vCPU runs.
     public Task ResetAsync() => _tee.ResetAsync();

@@ -7,8 +7,8 @@ using KvmVmm.Logging;
 using KvmVmm.Machine;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
+using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
 
 namespace KvmVmm;

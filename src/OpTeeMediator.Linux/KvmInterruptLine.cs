@@ -1,8 +1,8 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux;
 
@@ -52,16 +52,6 @@ public sealed class KvmInterruptLine : IInterruptLine
     {
         ArgumentNullException.ThrowIfNull(vm);
         _vm = vm;
-    }
-
-    /// <summary>Lets the interrupt lead to a VM, and to no other any more.</summary>
-    /// <param name="vm">The VM.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
-    [Experimental("OPTEE001")]
-    public void Connect(KvmVm vm)
-    {
-        ArgumentNullException.ThrowIfNull(vm);
-        Connect(vm.Handle);
     }
 
     /// <inheritdoc/>

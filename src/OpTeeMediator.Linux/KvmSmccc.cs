@@ -1,8 +1,9 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Linux.Smccc;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux;
@@ -57,30 +58,8 @@ public static unsafe class KvmSmccc
         SmcccFilter.CheckSupport(vmFd);
         foreach (SmcFunctionRange range in handler.Ranges)
         {
-            SmcccFilter.Forward(vmFd, range);
+            SmcccFilter.Set(vmFd, range.First.Value, range.Count, Arm64SmcccAction.ForwardToUser);
         }
-    }
-
-    /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
-    /// <param name="vm">The VM.</param>
-    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC filter.</param>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
-    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.</exception>
-    [Experimental("OPTEE001")]
-    public static void ForwardToUser(KvmVm vm, ISmcHandler handler)
-    {
-        ArgumentNullException.ThrowIfNull(vm);
-        ForwardToUser(vm.Handle, handler);
-    }
-
-    /// <summary>Makes KVM forward the calls of one range to user space.</summary>
-    internal static void ForwardToUser(KvmVm vm, SmcFunctionRange range)
-    {
-        // The VM is this library's own and outlives the call.
-        int vmFd = (int)vm.Handle.DangerousGetHandle();
-        SmcccFilter.CheckSupport(vmFd);
-        SmcccFilter.Forward(vmFd, range);
     }
 
     /// <summary>Answers the call of a KVM_EXIT_HYPERCALL that the guest made with SMC.</summary>
@@ -127,17 +106,6 @@ public static unsafe class KvmSmccc
         return SmcccCall.Handle(ref registers, exit, handler, conduit);
     }
 
-    /// <summary>Answers the call of a KVM_EXIT_HYPERCALL that the guest made with SMC.</summary>
-    /// <param name="vcpu">The vCPU's file.</param>
-    /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
-    /// <param name="handler">The handler.</param>
-    /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
-    /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
-    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
-    /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
-    public static SmcccCallReport Handle(SafeHandle vcpu, nint run, ISmcHandler handler) => Handle(vcpu, run, handler, SmcccConduit.Smc);
-
     /// <summary>Answers the call of a KVM_EXIT_HYPERCALL.</summary>
     /// <param name="vcpu">The vCPU's file.</param>
     /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
@@ -164,20 +132,5 @@ public static unsafe class KvmSmccc
                 vcpu.DangerousRelease();
             }
         }
-    }
-
-    /// <summary>Answers the call of a <see cref="KvmExitReason.Hypercall"/> that the guest made with SMC.</summary>
-    /// <param name="vcpu">The vCPU.</param>
-    /// <param name="handler">The handler.</param>
-    /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">The vCPU's last exit is not <see cref="KvmExitReason.Hypercall"/>.</exception>
-    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
-    /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
-    [Experimental("OPTEE001")]
-    public static SmcccCallReport Handle(KvmVcpu vcpu, ISmcHandler handler)
-    {
-        ArgumentNullException.ThrowIfNull(vcpu);
-        return Handle(vcpu.Handle, vcpu.RunAddress, handler, SmcccConduit.Smc);
     }
 }

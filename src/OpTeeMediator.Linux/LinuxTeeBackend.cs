@@ -1,5 +1,6 @@
 using System.Globalization;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.LinuxTee;
 
 namespace OpTeeMediator.Linux;
@@ -47,7 +48,7 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     internal LinuxTeeBackend(LinuxTeeOptions options, Func<string, ITeeDevice> open, Action<Thread> startThread, int pageSize)
     {
         ArgumentNullException.ThrowIfNull(options);
-        Interop.DevicePath.Check(options.DevicePath, nameof(options));
+        DevicePath.Check(options.DevicePath, nameof(options));
         if (!Enum.IsDefined(options.Login) || options.MaximumSharedBytes < 0 || options.MaximumRegistrations < 0)
         {
             throw new ArgumentException(

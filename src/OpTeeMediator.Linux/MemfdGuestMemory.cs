@@ -5,8 +5,8 @@ using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Diagnostics;
-using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 

@@ -1,5 +1,5 @@
+using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 

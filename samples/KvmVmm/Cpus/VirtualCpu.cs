@@ -1,7 +1,7 @@
 using KvmVmm.Devices;
 using KvmVmm.Machine;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Memory;
 
 namespace KvmVmm.Cpus;

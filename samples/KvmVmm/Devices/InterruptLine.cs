@@ -1,5 +1,5 @@
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
 
 namespace KvmVmm.Devices;
 

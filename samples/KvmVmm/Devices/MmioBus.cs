@@ -1,5 +1,5 @@
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Kvm;
 
 namespace KvmVmm.Devices;
 
@@ -26,7 +26,7 @@ internal sealed class MmioBus(ILogger log, params IMmioDevice[] devices)
 
     private static void Reach(IMmioDevice device, KvmMmioExit access)
     {
-        ulong offset = access.Address.Value - device.Range.Start.Value;
+        ulong offset = access.Address - device.Range.Start.Value;
         if (access.IsWrite)
         {
             device.Write(offset, access.ReadValue());

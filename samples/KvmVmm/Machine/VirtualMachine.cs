@@ -2,9 +2,10 @@ using KvmVmm.Cpus;
 using KvmVmm.Devices;
 using KvmVmm.HostConsole;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
 
 namespace KvmVmm.Machine;
 
@@ -31,7 +32,7 @@ internal sealed class VirtualMachine : IDisposable
     /// <param name="log">Where to log.</param>
     public VirtualMachine(KvmSystem kvm, MemfdGuestMemory memory, BootImages images, int cpuCount, GuestConsole console, TeeWiring tee, ILogger log)
     {
-        _vm = kvm.CreateVm([.. memory.Regions.Select(region => region.Range)]);
+        _vm = kvm.CreateVmFor(memory.Regions.Max(region => region.Range.End.Value) - 1);
         _vm.MapMemory(memory);
         tee.Attach(_vm);
         _uart = new SbsaUart(MemoryMap.Uart, console, new InterruptLine(_vm, MemoryMap.UartInterrupt));
@@ -50,7 +51,11 @@ internal sealed class VirtualMachine : IDisposable
             }
         }
 
-        _gic = Arm64Gic.Create(_vm, MemoryMap.GicDistributor.Start, MemoryMap.GicRedistributors(cpuCount).Start, MemoryMap.InterruptCount);
+        _gic = Arm64Gic.Create(
+            _vm,
+            MemoryMap.GicDistributor.Start.Value,
+            MemoryMap.GicRedistributors(cpuCount).Start.Value,
+            MemoryMap.InterruptCount);
     }
 
     /// <summary>Runs the machine to its end; then no vCPU runs any more.</summary>

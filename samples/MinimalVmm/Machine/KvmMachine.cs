@@ -1,9 +1,10 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using MinimalVmm.X86;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.X86;
 using OpTeeMediator.Memory;
 
 namespace MinimalVmm.Machine;

@@ -1,6 +1,6 @@
 using System.Diagnostics;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Companion;

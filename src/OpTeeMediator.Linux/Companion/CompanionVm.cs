@@ -3,10 +3,10 @@ using System.Collections.Immutable;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Guests;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Diagnostics;
-using OpTeeMediator.Linux.Interop;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 
@@ -97,12 +97,13 @@ internal sealed class CompanionVm : ICompanionVm
             CheckLayout(guestRanges, options);
             memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "optee" }, [.. regions]);
             GuestRange roomForGic = FindRoom(guestRanges, options);
-            KvmVm vm = kvm.CreateVm([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]);
+            KvmVm vm = kvm.CreateVmFor(HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
             companion = new CompanionVm(vm, memory, hold, new SecureDevices(platform, gic, options.CoreCount, console, options.Name, log), platform);
             int free = 0;
             foreach (MemfdRegion region in guestRegions)
             {
-                companion._vm.SetMemoryRegion(free++, region.Range, region.HostAddress, isReadOnly: false);
+                vm.SetMemoryRegion(
+                    free++, region.Range.Start.Value, region.Range.Length, region.HostAddress, KvmMemoryFlags.None);
             }
 
             _ = companion._vm.MapMemory(memory, free);
@@ -170,6 +171,9 @@ internal sealed class CompanionVm : ICompanionVm
         return room;
     }
 
+    private static ulong HighestAddress(IEnumerable<GuestRange> ranges) =>
+        ranges.Max(range => range.Start.Value + (range.Length - 1));
+
     public void Access(int core, KvmMmioExit access) => _devices.Access(core, access);
 
     public byte[] ReadDeviceTree()
@@ -225,7 +229,8 @@ internal sealed class CompanionVm : ICompanionVm
 
     private void MakeCores(int count, GuestAddress gic)
     {
-        KvmSmccc.ForwardToUser(_vm, SmcFunctionRange.OfOwner(isFast: true, OpteedCall.Owner));
+        SmcFunctionRange calls = SmcFunctionRange.OfOwner(isFast: true, OpteedCall.Owner);
+        _vm.FilterCalls(calls.First.Value, calls.Count, Arm64SmcccAction.ForwardToUser);
         for (int index = 0; index < count; index++)
         {
             KvmVcpu vcpu = _vm.CreateVcpu(index);
@@ -233,7 +238,7 @@ internal sealed class CompanionVm : ICompanionVm
             vcpu.Initialize(Arm64VcpuFeatures.None);
         }
 
-        _gic = Arm64Gic.Create(_vm, gic, gic.Add(SecureGic.DistributorSize), SharedInterrupts);
+        _gic = Arm64Gic.Create(_vm, gic.Value, gic.Add(SecureGic.DistributorSize).Value, SharedInterrupts);
         _gic.SetDistributorRegister(DistributorControl, DistributorOn);
         foreach (KvmVcpu vcpu in _vcpus)
         {

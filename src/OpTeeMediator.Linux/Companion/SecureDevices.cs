@@ -1,6 +1,6 @@
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Diagnostics;
-using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Companion;

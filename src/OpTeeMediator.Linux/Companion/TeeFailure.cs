@@ -1,5 +1,5 @@
 using System.Globalization;
-using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Kvm;
 
 namespace OpTeeMediator.Linux.Companion;
 

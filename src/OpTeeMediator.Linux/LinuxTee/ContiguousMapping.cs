@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Diagnostics;
-using OpTeeMediator.Linux.Interop;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 

@@ -1,5 +1,5 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 

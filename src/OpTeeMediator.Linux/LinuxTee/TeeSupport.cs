@@ -1,6 +1,6 @@
 using System.Globalization;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 

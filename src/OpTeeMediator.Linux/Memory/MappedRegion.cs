@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
-using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Memory;

@@ -1,4 +1,4 @@
-using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.Memory;
 

@@ -1,8 +1,8 @@
 using System.Collections.Immutable;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Companion;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

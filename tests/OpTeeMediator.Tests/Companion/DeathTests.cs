@@ -1,10 +1,10 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Companion;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 

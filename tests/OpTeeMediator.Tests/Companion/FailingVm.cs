@@ -1,7 +1,7 @@
 using System.Collections.Immutable;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux.Companion;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Tests.Linux;
 
 namespace OpTeeMediator.Tests.Companion;

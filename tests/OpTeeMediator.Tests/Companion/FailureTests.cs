@@ -1,7 +1,7 @@
 using OpTeeMediator.Guests;
+using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Companion;
-using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Tests.Linux;

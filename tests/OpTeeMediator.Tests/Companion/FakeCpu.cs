@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux.Companion;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Companion;
@@ -46,7 +46,7 @@ internal sealed class FakeCpu : ICompanionCpu
 
     public GuestAddress MmioAddress { get; set; }
 
-    public KvmMmioExit Mmio => new(MmioAddress, isWrite: false, new byte[4]);
+    public KvmMmioExit Mmio => new(MmioAddress.Value, isWrite: false, new byte[4]);
 
     public ulong this[Arm64Register register]
     {

@@ -1,6 +1,6 @@
 using System.Collections.Immutable;
+using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Companion;
-using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Companion;

@@ -2,9 +2,9 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Interop;
-using OpTeeMediator.Linux.Kvm;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Linux;

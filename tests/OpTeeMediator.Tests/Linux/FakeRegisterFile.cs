@@ -1,4 +1,4 @@
-using OpTeeMediator.Linux.Kvm.Arm64;
+using OpTeeMediator.Linux.Smccc;
 
 namespace OpTeeMediator.Tests.Linux;
 

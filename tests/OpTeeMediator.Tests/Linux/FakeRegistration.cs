@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using OpTeeMediator.Linux.Interop;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Tests.Linux;
 

@@ -1,10 +1,10 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using MinimalVmm.X86;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Linux.Interop;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
-using OpTeeMediator.Linux.Kvm.X86;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.LinuxTee;
 
 namespace OpTeeMediator.Tests.Linux;
@@ -119,7 +119,8 @@ public sealed class HeaderTests
                 .Expect(nameof(KvmIoctl.KVM_SET_DEVICE_ATTR), KvmIoctl.KVM_SET_DEVICE_ATTR)
                 .Expect(nameof(KvmIoctl.KVM_GET_DEVICE_ATTR), KvmIoctl.KVM_GET_DEVICE_ATTR)
                 .Expect(nameof(KvmIoctl.KVM_HAS_DEVICE_ATTR), KvmIoctl.KVM_HAS_DEVICE_ATTR)
-                .Expect("KVM_MEM_READONLY", KvmUserspaceMemoryRegion.ReadOnly)
+                .Expect("KVM_MEM_READONLY", (ulong)KvmMemoryFlags.ReadOnly)
+                .Expect("KVM_MEM_LOG_DIRTY_PAGES", (ulong)KvmMemoryFlags.LogDirtyPages)
                 .ExpectSize<KvmUserspaceMemoryRegion>("struct kvm_userspace_memory_region")
                 .ExpectOffset("struct kvm_userspace_memory_region", "slot", in region, in region.Slot)
                 .ExpectOffset("struct kvm_userspace_memory_region", "flags", in region, in region.Flags)
@@ -165,8 +166,8 @@ public sealed class HeaderTests
                 .Expect("offsetof(struct kvm_run, system_event.data)", KvmRunLayout.SystemEventData)
                 .Expect("offsetof(struct kvm_run, arm_nisv.esr_iss)", KvmRunLayout.NoSyndromeEsr)
                 .Expect("offsetof(struct kvm_run, arm_nisv.fault_ipa)", KvmRunLayout.NoSyndromeAddress)
-                .Expect("offsetof(struct kvm_run, kvm_valid_regs)", KvmRunLayout.ValidRegisters)
-                .Expect("offsetof(struct kvm_run, kvm_dirty_regs)", KvmRunLayout.DirtyRegisters)
+                .Expect("offsetof(struct kvm_run, kvm_valid_regs)", KvmX86.ValidRegistersOffset)
+                .Expect("offsetof(struct kvm_run, kvm_dirty_regs)", KvmX86.DirtyRegistersOffset)
                 .Expect("offsetof(struct kvm_run, s)", KvmRunLayout.SharedRegisters)
                 .Expect("SYNC_REGS_SIZE_BYTES", KvmRunLayout.SharedRegistersSize)
                 .Compile(),
@@ -332,7 +333,8 @@ public sealed class HeaderTests
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_ARM_VM_SMCCC_CTRL", SmcccFilter.KVM_ARM_VM_SMCCC_CTRL)
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_ARM_VM_SMCCC_FILTER",
                     SmcccFilter.KVM_ARM_VM_SMCCC_FILTER)
-                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_SMCCC_FILTER_FWD_TO_USER", KvmSmcccFilter.ForwardToUser)
+                .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_SMCCC_FILTER_FWD_TO_USER",
+                    (ulong)Arm64SmcccAction.ForwardToUser)
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "KVM_HYPERCALL_EXIT_SMC", 1)
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "offsetof(struct kvm_run, hypercall.flags)",
                     KvmRunLayout.HypercallFlags)
@@ -420,8 +422,8 @@ public sealed class HeaderTests
     [Test]
     public void SmcccFilter_Constants_AreTheDocumentedOnes()
     {
-        KvmSmcccFilter filter =
-            new() { Base = 0x3200_0000, FunctionCount = 0x0d01_0000, Action = KvmSmcccFilter.ForwardToUser };
+        const byte Forward = (byte)Arm64SmcccAction.ForwardToUser;
+        KvmSmcccFilter filter = new() { Base = 0x3200_0000, FunctionCount = 0x0d01_0000, Action = Forward };
         byte[] bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<KvmSmcccFilter>(in filter)).ToArray();
 
         using (Assert.EnterMultipleScope())

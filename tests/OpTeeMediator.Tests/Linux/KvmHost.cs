@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
-using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Kvm;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Tests.Linux;
 

@@ -1,7 +1,6 @@
-using Microsoft.Win32.SafeHandles;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Interop;
-using OpTeeMediator.Linux.Kvm;
 
 namespace OpTeeMediator.Tests.Linux;
 
@@ -24,11 +23,8 @@ public sealed class KvmInterruptLineTests
     public void Spi_IsTheDeviceTreesNumber(int spi) => Assert.That(new KvmInterruptLine(spi).Spi, Is.EqualTo(spi));
 
     [Test]
-    public void Connect_ToNothing_IsRefused() => Assert.Multiple(() =>
-    {
-        Assert.That(() => new KvmInterruptLine(Spi).Connect((KvmVm)null!), Throws.ArgumentNullException);
-        Assert.That(() => new KvmInterruptLine(Spi).Connect((SafeFileHandle)null!), Throws.ArgumentNullException);
-    });
+    public void Connect_ToNothing_IsRefused() => 
+        Assert.That(() => new KvmInterruptLine(Spi).Connect(null!), Throws.ArgumentNullException);
 
     [Test]
     public void Pulse_NeverConnected_SaysWhatToDo() =>
@@ -41,7 +37,7 @@ public sealed class KvmInterruptLineTests
         using KvmSystem system = KvmHost.OpenX86();
         using KvmVm vm = system.CreateVm();
         KvmInterruptLine line = new(Spi);
-        line.Connect(vm);
+        line.Connect(vm.Handle);
 
         Assert.That(line.Pulse, Throws.TypeOf<SystemCallException>().With.Message.Contains("KVM_IRQ_LINE 0x1000022")
             .And.Message.Contains("no interrupt controller"));
@@ -54,7 +50,7 @@ public sealed class KvmInterruptLineTests
         KvmInterruptLine line = new(Spi);
         using (KvmVm vm = system.CreateVm())
         {
-            line.Connect(vm);
+            line.Connect(vm.Handle);
         }
 
         Assert.That(line.Pulse, Throws.Nothing);
@@ -68,10 +64,10 @@ public sealed class KvmInterruptLineTests
         KvmInterruptLine line = new(Spi);
         using (KvmVm first = system.CreateVm())
         {
-            line.Connect(first);
+            line.Connect(first.Handle);
         }
 
-        line.Connect(second);
+        line.Connect(second.Handle);
 
         Assert.That(line.Pulse, Throws.TypeOf<SystemCallException>(),
             "A VM that is there says that it has no interrupt controller.");
@@ -83,7 +79,7 @@ public sealed class KvmInterruptLineTests
         using KvmSystem system = KvmHost.OpenX86();
         using KvmVm vm = CreateVmWithInterruptController(system);
         KvmInterruptLine line = new(Spi);
-        line.Connect(vm);
+        line.Connect(vm.Handle);
         Pulse(line, 1000);
 
         long before = GC.GetAllocatedBytesForCurrentThread();
@@ -100,7 +96,7 @@ public sealed class KvmInterruptLineTests
         for (int round = 0; round < 20; round++)
         {
             KvmVm vm = CreateVmWithInterruptController(system);
-            line.Connect(vm);
+            line.Connect(vm.Handle);
             Task[] pulses = [.. Enumerable.Range(0, 2).Select(_ => Task.Run(() => Pulse(line, 5000)))];
 
             vm.Dispose();

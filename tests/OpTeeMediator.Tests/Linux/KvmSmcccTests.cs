@@ -1,8 +1,9 @@
 using System.Collections.Immutable;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Linux.Smccc;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Interop;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.Arm64;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Tests.Linux;
@@ -205,7 +206,7 @@ public sealed class KvmSmcccTests
         using KvmVm vm = system.CreateVm();
 
         Assert.That(
-            () => KvmSmccc.ForwardToUser(vm, new ScriptedHandler()),
+            () => KvmSmccc.ForwardToUser(vm.Handle, new ScriptedHandler()),
             Throws.InstanceOf<NotSupportedException>().With.Message.Contains("Linux 6.4")
                 .And.Message.Contains("arm64"));
     }
@@ -220,7 +221,7 @@ public sealed class KvmSmcccTests
     [TestCase(Errno.EINVAL, "wraps")]
     public void FailureFor_KnownError_SaysRangeErrorAndRemedy(int error, string remedy)
     {
-        SystemCallException exception = SmcccFilter.FailureFor(error, SmcFunctionRange.OfOwner(isFast: true, 50));
+        SystemCallException exception = SmcccFilter.FailureFor(error, 0xb200_0000, 0x1_0000);
 
         using (Assert.EnterMultipleScope())
         {

@@ -1,6 +1,7 @@
+using MinimalVmm.X86;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Kvm;
-using OpTeeMediator.Linux.Kvm.X86;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Linux;
@@ -246,8 +247,7 @@ public sealed class KvmX86Tests
     [Test]
     public void SetMemoryRegion_Overlapping_MessageSaysWhy() =>
         Assert.That(
-            () => _vm!.SetMemoryRegion(5, new GuestRange(0x1000, 0x1000), Memory.Regions[0].HostAddress,
-                isReadOnly: false),
+            () => _vm!.SetMemoryRegion(5, 0x1000, 0x1000, Memory.Regions[0].HostAddress, KvmMemoryFlags.None),
             Throws.InstanceOf<SystemCallException>().With.Message.Contains("EEXIST").And.Message.Contains("slot 5"));
 
     [Test]

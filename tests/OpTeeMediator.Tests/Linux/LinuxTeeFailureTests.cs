@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
-using OpTeeMediator.Linux.Interop;
 using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.SharedMemory;
 

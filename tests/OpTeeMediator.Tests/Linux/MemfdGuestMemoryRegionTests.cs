@@ -1,4 +1,5 @@
 using System.Globalization;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux;
 using OpTeeMediator.Memory;
 using static OpTeeMediator.Tests.Linux.TwoRegions;

@@ -1,0 +1,104 @@
+using System.Diagnostics.CodeAnalysis;
+
+namespace OpTeeMediator.Kvm.Arm64;
+
+/// <summary>A 64-bit register of an arm64 vCPU, by the number that KVM_GET_ONE_REG and KVM_SET_ONE_REG know it.</summary>
+/// <remarks>
+/// <code>
+/// bits 63:60 6 (KVM_REG_ARM64)          bits 59:52 3 (KVM_REG_SIZE_U64)
+/// bits 27:16 0x10 core, 0x13 system     bits 15:0  offset in struct kvm_regs / 4, or op0 op1 crn crm op2
+/// </code>
+/// Source: asm/kvm.h of arm64. Immutable, hence thread-safe.
+/// </remarks>
+/// <param name="Id">KVM's number.</param>
+[Experimental("OPTEE001")]
+public readonly record struct Arm64Register(ulong Id)
+{
+    // KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE, and with KVM_REG_ARM64_SYSREG instead.
+    private const ulong Core = 0x6030_0000_0010_0000;
+    private const ulong SystemRegister = 0x6030_0000_0013_0000;
+
+    /// <summary>The stack pointer SP_EL0.</summary>
+    public static Arm64Register Sp => AtOffset(31 * 8);
+
+    /// <summary>The program counter.</summary>
+    public static Arm64Register Pc => AtOffset(32 * 8);
+
+    /// <summary>PSTATE. 0x3c5 is EL1h with all interrupts masked, the state in which kernels start.</summary>
+    public static Arm64Register Pstate => AtOffset(33 * 8);
+
+    /// <summary>SP_EL1.</summary>
+    public static Arm64Register SpEl1 => AtOffset(34 * 8);
+
+    /// <summary>ELR_EL1.</summary>
+    public static Arm64Register ElrEl1 => AtOffset(35 * 8);
+
+    /// <summary>SPSR_EL1.</summary>
+    public static Arm64Register SpsrEl1 => AtOffset(36 * 8);
+
+    /// <summary>CNTP_CTL_EL0, the control of the physical timer (KVM_REG_ARM_PTIMER_CTL).</summary>
+    public static Arm64Register PhysicalTimerControl => OfSystem(3, 3, 14, 2, 1);
+
+    /// <summary>CNTP_CVAL_EL0, when the physical timer fires (KVM_REG_ARM_PTIMER_CVAL).</summary>
+    public static Arm64Register PhysicalTimerCompare => OfSystem(3, 3, 14, 2, 2);
+
+    /// <summary>CNTPCT_EL0, the physical counter (KVM_REG_ARM_PTIMER_CNT).</summary>
+    public static Arm64Register PhysicalCounter => OfSystem(3, 3, 14, 0, 1);
+
+    /// <summary>CNTV_CTL_EL0, the control of the virtual timer (KVM_REG_ARM_TIMER_CTL).</summary>
+    public static Arm64Register VirtualTimerControl => OfSystem(3, 3, 14, 3, 1);
+
+    /// <summary>CNTV_CVAL_EL0, when the virtual timer fires (KVM_REG_ARM_TIMER_CVAL).</summary>
+    /// <remarks>KVM's numbers of this register and <see cref="VirtualCounter"/> are exchanged; they are not what MRS and MSR say.</remarks>
+    public static Arm64Register VirtualTimerCompare => OfSystem(3, 3, 14, 0, 2);
+
+    /// <summary>CNTVCT_EL0, the virtual counter (KVM_REG_ARM_TIMER_CNT).</summary>
+    /// <remarks>Writing it moves the counter of the whole VM.</remarks>
+    public static Arm64Register VirtualCounter => OfSystem(3, 3, 14, 3, 2);
+
+    /// <summary>ICC_PMR_EL1: interrupts of this priority and below (higher numbers) are masked. For <see cref="Arm64Gic"/>.</summary>
+    public static Arm64Register InterruptPriorityMask => OfSystem(3, 0, 4, 6, 0);
+
+    /// <summary>ICC_IGRPEN0_EL1: bit 0 lets interrupts of group 0 through, as FIQ. For <see cref="Arm64Gic"/>.</summary>
+    public static Arm64Register InterruptGroup0Enable => OfSystem(3, 0, 12, 12, 6);
+
+    /// <summary>ICC_IGRPEN1_EL1: bit 0 lets interrupts of group 1 through, as IRQ. For <see cref="Arm64Gic"/>.</summary>
+    public static Arm64Register InterruptGroup1Enable => OfSystem(3, 0, 12, 12, 7);
+
+    /// <summary>A general register.</summary>
+    /// <param name="index">0–30.</param>
+    /// <returns>The register.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such register.</exception>
+    public static Arm64Register X(int index)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)index, 30u, nameof(index));
+        return new Arm64Register(IdOfX(index));
+    }
+
+    /// <summary>A system register by its encoding in MRS and MSR.</summary>
+    /// <param name="op0">0–3.</param>
+    /// <param name="op1">0–7.</param>
+    /// <param name="crn">0–15.</param>
+    /// <param name="crm">0–15.</param>
+    /// <param name="op2">0–7.</param>
+    /// <returns>The register.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">A field is out of its range.</exception>
+    public static Arm64Register OfSystem(int op0, int op1, int crn, int crm, int op2) => new(SystemRegister | EncodeSystem(op0, op1, crn, crm, op2));
+
+    /// <summary>The number of Xn, unchecked.</summary>
+    internal static ulong IdOfX(int index) => Core | ((ulong)index * 8 / sizeof(uint));
+
+    /// <summary>The 16 bits that name a system register (ARM64_SYS_REG), also used by the GIC's attributes.</summary>
+    internal static ulong EncodeSystem(int op0, int op1, int crn, int crm, int op2)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)op0, 3u, nameof(op0));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)op1, 7u, nameof(op1));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)crn, 15u, nameof(crn));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)crm, 15u, nameof(crm));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)op2, 7u, nameof(op2));
+        return (ulong)(op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2);
+    }
+
+    // A byte offset in struct kvm_regs; KVM counts words of 32 bits.
+    private static Arm64Register AtOffset(ulong offset) => new(Core | (offset / sizeof(uint)));
+}

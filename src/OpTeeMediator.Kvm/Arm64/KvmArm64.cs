@@ -1,0 +1,110 @@
+using System.Diagnostics.CodeAnalysis;
+using OpTeeMediator.Kvm.SystemCalls;
+
+namespace OpTeeMediator.Kvm.Arm64;
+
+/// <summary>What KVM can do on arm64 only.</summary>
+/// <remarks>As thread-safe as the object it is called on: a vCPU belongs to its thread.</remarks>
+[Experimental("OPTEE001")]
+public static unsafe class KvmArm64
+{
+    private const uint KVM_ARM_VCPU_TIMER_CTRL = 1;
+
+    /// <summary>Initialises a vCPU as the host's own kind of CPU (KVM_ARM_PREFERRED_TARGET, KVM_ARM_VCPU_INIT). Again: resets it.</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="features">What it is to have.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void Initialize(this KvmVcpu vcpu, Arm64VcpuFeatures features)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        Arm64VcpuInit init = default;
+
+        // The kernel fills the structure during the call only.
+        if (LibC.Ioctl(vcpu.Vm.Handle, Arm64Ioctl.KVM_ARM_PREFERRED_TARGET, &init) < 0)
+        {
+            throw new SystemCallException("KVM_ARM_PREFERRED_TARGET", Errno.Last, "ENOTTY: this host is not arm64.");
+        }
+
+        init.Features[0] |= (uint)features;
+        vcpu.Control(Arm64Ioctl.KVM_ARM_VCPU_INIT, $"KVM_ARM_VCPU_INIT ({features})", ref init, "EINVAL, ENOENT: the host does not know a feature. EINVAL at a second time: the features differ from the first.");
+    }
+
+    /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="register">The register.</param>
+    /// <returns>Its value.</returns>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static ulong GetRegister(this KvmVcpu vcpu, Arm64Register register)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        return vcpu.GetRegister(register.Id);
+    }
+
+    /// <summary>Writes a register (KVM_SET_ONE_REG).</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="register">The register.</param>
+    /// <param name="value">Its value.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void SetRegister(this KvmVcpu vcpu, Arm64Register register, ulong value)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        vcpu.SetRegister(register.Id, value);
+    }
+
+    /// <summary>Says which private interrupt the vCPU's virtual timer raises (KVM_ARM_VCPU_TIMER_IRQ_VTIMER). After the GIC is made, before the first run.</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 27. The same for all vCPUs of a VM.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void SetVirtualTimerInterrupt(this KvmVcpu vcpu, int interrupt)
+    {
+        const ulong KVM_ARM_VCPU_TIMER_IRQ_VTIMER = 0;
+        ArgumentNullException.ThrowIfNull(vcpu);
+        vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_VTIMER, in interrupt);
+    }
+
+    /// <summary>Says which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). After the GIC is made, before the first run.</summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 30. The same for all vCPUs of a VM.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void SetPhysicalTimerInterrupt(this KvmVcpu vcpu, int interrupt)
+    {
+        const ulong KVM_ARM_VCPU_TIMER_IRQ_PTIMER = 1;
+        ArgumentNullException.ThrowIfNull(vcpu);
+        vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_PTIMER, in interrupt);
+    }
+
+    /// <summary>Sets what KVM does with a range of SMCCC calls (KVM_ARM_VM_SMCCC_FILTER). Before the first run.</summary>
+    /// <param name="vm">The VM.</param>
+    /// <param name="first">The first function identifier.</param>
+    /// <param name="count">How many identifiers follow each other.</param>
+    /// <param name="action">What KVM does with them.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later).</exception>
+    /// <exception cref="SystemCallException">
+    /// KVM refuses the range, as one that is filtered already, or any after a vCPU has run.
+    /// </exception>
+    public static void FilterCalls(this KvmVm vm, uint first, uint count, Arm64SmcccAction action)
+    {
+        ArgumentNullException.ThrowIfNull(vm);
+        bool isReferenced = false;
+        try
+        {
+            vm.Handle.DangerousAddRef(ref isReferenced);
+            int vmFd = (int)vm.Handle.DangerousGetHandle();
+            SmcccFilter.CheckSupport(vmFd);
+            SmcccFilter.Set(vmFd, first, count, action);
+        }
+        finally
+        {
+            if (isReferenced)
+            {
+                vm.Handle.DangerousRelease();
+            }
+        }
+    }
+}

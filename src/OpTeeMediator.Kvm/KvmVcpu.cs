@@ -1,0 +1,364 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using OpTeeMediator.Kvm.SystemCalls;
+
+namespace OpTeeMediator.Kvm;
+
+/// <summary>A vCPU of KVM.</summary>
+/// <remarks>
+/// <para>Belongs to one thread, as in KVM itself; only <see cref="Kick"/> and <see cref="Dispose"/> may be called by others. Disposing of a running
+/// vCPU does not stop it: kick it and join its thread first.</para>
+/// <para>What the exits' properties return borrows from the page that is shared with the kernel; nothing is allocated.</para>
+/// </remarks>
+[Experimental("OPTEE001")]
+public sealed unsafe class KvmVcpu : IDisposable
+{
+    private readonly SafeFileHandle _file;
+    private readonly SafeMemoryMapping _mapping;
+    private readonly byte* _run;
+    private KvmExitReason _exit = KvmExitReason.Interrupted;
+    private int _runningThread;
+    private bool _isKicked;
+
+    internal KvmVcpu(KvmVm vm, int id, SafeFileHandle file, SafeMemoryMapping mapping)
+    {
+        Vm = vm;
+        Id = id;
+        _file = file;
+        _mapping = mapping;
+        _run = (byte*)mapping.Address;
+    }
+
+    /// <summary>The VM it belongs to.</summary>
+    public KvmVm Vm { get; }
+
+    /// <summary>The vCPU's number.</summary>
+    public int Id { get; }
+
+    /// <summary>The vCPU's file, for ioctls that this class does not know; it stays owned by this object.</summary>
+    public SafeHandle Handle => _file;
+
+    /// <summary>The address of the shared <c>struct kvm_run</c>; valid until the vCPU is disposed of.</summary>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public nint RunAddress => (nint)Page;
+
+    /// <summary>Why the vCPU came back last.</summary>
+    public KvmExitReason ExitReason => _exit;
+
+    /// <summary>The port access of <see cref="KvmExitReason.Io"/>.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmIoExit Io
+    {
+        get
+        {
+            byte* page = PayloadOf(KvmExitReason.Io);
+            int size = page[KvmRunLayout.IoSize];
+            uint count = ReadAt<uint>(page, KvmRunLayout.IoCount);
+            ulong offset = ReadAt<ulong>(page, KvmRunLayout.IoDataOffset);
+
+            // The kernel's word is taken for nothing that could leave the mapping.
+            ulong length = (ulong)size * count;
+            if (offset > _mapping.Length || length > _mapping.Length - offset)
+            {
+                throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"kvm_run names {length} bytes of data at {offset}, beyond its {_mapping.Length} bytes."));
+            }
+
+            return new KvmIoExit(ReadAt<ushort>(page, KvmRunLayout.IoPort), page[KvmRunLayout.IoDirection] != 0, size, new Span<byte>(page + offset, (int)length));
+        }
+    }
+
+    /// <summary>The access of <see cref="KvmExitReason.Mmio"/>.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmMmioExit Mmio
+    {
+        get
+        {
+            byte* page = PayloadOf(KvmExitReason.Mmio);
+            int length = (int)uint.Min(ReadAt<uint>(page, KvmRunLayout.MmioLength), sizeof(ulong));
+            return new KvmMmioExit(ReadAt<ulong>(page, KvmRunLayout.MmioAddress), page[KvmRunLayout.MmioIsWrite] != 0, new Span<byte>(page + KvmRunLayout.MmioData, length));
+        }
+    }
+
+    /// <summary>The call of <see cref="KvmExitReason.Hypercall"/>.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmHypercallExit Hypercall
+    {
+        get
+        {
+            byte* page = PayloadOf(KvmExitReason.Hypercall);
+            return new KvmHypercallExit(ReadAt<ulong>(page, KvmRunLayout.HypercallNumber), ReadAt<ulong>(page, KvmRunLayout.HypercallFlags));
+        }
+    }
+
+    /// <summary>The event of <see cref="KvmExitReason.SystemEvent"/>. On arm64 all vCPUs are stopped then: the next run sleeps until they are initialised again.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmSystemEventExit SystemEvent
+    {
+        get
+        {
+            byte* page = PayloadOf(KvmExitReason.SystemEvent);
+            return new KvmSystemEventExit((KvmSystemEventType)ReadAt<uint>(page, KvmRunLayout.SystemEventType), DataAt(page, KvmRunLayout.SystemEventDataCount, KvmRunLayout.SystemEventData));
+        }
+    }
+
+    /// <summary>The refusal of <see cref="KvmExitReason.FailEntry"/>.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmFailEntryExit FailEntry
+    {
+        get
+        {
+            byte* page = PayloadOf(KvmExitReason.FailEntry);
+            return new KvmFailEntryExit(ReadAt<ulong>(page, KvmRunLayout.FailEntryReason), ReadAt<uint>(page, KvmRunLayout.FailEntryCpu));
+        }
+    }
+
+    /// <summary>The error of <see cref="KvmExitReason.InternalError"/>.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmInternalErrorExit InternalError
+    {
+        get
+        {
+            byte* page = PayloadOf(KvmExitReason.InternalError);
+            return new KvmInternalErrorExit(ReadAt<uint>(page, KvmRunLayout.InternalSuberror), DataAt(page, KvmRunLayout.InternalDataCount, KvmRunLayout.InternalData));
+        }
+    }
+
+    /// <summary>The access of <see cref="KvmExitReason.ArmNoSyndrome"/>.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmNoSyndromeExit NoSyndrome
+    {
+        get
+        {
+            byte* page = PayloadOf(KvmExitReason.ArmNoSyndrome);
+            return new KvmNoSyndromeExit(ReadAt<ulong>(page, KvmRunLayout.NoSyndromeEsr), ReadAt<ulong>(page, KvmRunLayout.NoSyndromeAddress));
+        }
+    }
+
+    /// <summary>The hardware's number of a <see cref="KvmExitReason.Unknown"/> exit.</summary>
+    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public ulong UnknownHardwareReason => ReadAt<ulong>(PayloadOf(KvmExitReason.Unknown), KvmRunLayout.UnknownHardwareReason);
+
+    /// <summary>The shared page, for the architecture's part of it.</summary>
+    internal byte* Page
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(_mapping.IsClosed, this);
+            return _run;
+        }
+    }
+
+    /// <summary>Runs the guest until it needs its VMM (KVM_RUN).</summary>
+    /// <returns>
+    /// Why it came back. <see cref="KvmExitReason.Interrupted"/> after <see cref="Kick"/> or a signal, or when a vCPU that waits to be started was
+    /// disturbed: run again if there is nothing else to do.
+    /// </returns>
+    /// <exception cref="SystemCallException">KVM refuses: the vCPU is not initialised, say.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    public KvmExitReason Run()
+    {
+        bool isReferenced = false;
+        try
+        {
+            // Keeps the page mapped if another thread disposes of the vCPU meanwhile.
+            _mapping.DangerousAddRef(ref isReferenced);
+
+            // A full fence: either Kick sees this thread, or KVM sees the flag that Kick has set.
+            _ = Interlocked.Exchange(ref _runningThread, Thread);
+            int answer = LibC.Ioctl(_file, KvmIoctl.KVM_RUN, 0);
+            int error = answer < 0 ? Errno.Last : 0;
+            Volatile.Write(ref _runningThread, 0);
+            _exit = error == 0 ? (KvmExitReason)ReadAt<uint>(_run, KvmRunLayout.ExitReason) : ExitFor(error);
+            return _exit;
+        }
+        finally
+        {
+            if (isReferenced)
+            {
+                _mapping.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>Ends the instruction of an <see cref="KvmExitReason.Io"/> or <see cref="KvmExitReason.Mmio"/> exit without running on.</summary>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <remarks>Needed before registers are read or written after such an exit; <see cref="Run"/> does it by itself.</remarks>
+    public void CompleteExit()
+    {
+        byte* page = Page;
+        Volatile.Write(ref page[KvmRunLayout.ImmediateExit], 1);
+        int answer = LibC.Ioctl(_file, KvmIoctl.KVM_RUN, 0);
+        int error = answer < 0 ? Errno.Last : 0;
+        Volatile.Write(ref page[KvmRunLayout.ImmediateExit], 0);
+        Interlocked.MemoryBarrier();
+        if (Volatile.Read(ref _isKicked))
+        {
+            // A kick that came meanwhile is for the next Run.
+            Volatile.Write(ref page[KvmRunLayout.ImmediateExit], 1);
+        }
+
+        _exit = KvmExitReason.Interrupted;
+        if (error is not (0 or Errno.EINTR))
+        {
+            throw new SystemCallException(string.Create(CultureInfo.InvariantCulture, $"KVM_RUN of vCPU {Id} with immediate_exit"), error, "");
+        }
+    }
+
+    /// <summary>
+    /// Makes <see cref="Run"/> return <see cref="KvmExitReason.Interrupted"/>: the one that is running, or else the next. Any thread may call.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <exception cref="SystemCallException">No real-time signal is free (see <see cref="KickSignal"/>).</exception>
+    public void Kick()
+    {
+        int signal = KickSignal.Number;
+        bool isReferenced = false;
+        try
+        {
+            _mapping.DangerousAddRef(ref isReferenced);
+            if (Interlocked.Exchange(ref _isKicked, true))
+            {
+                // An earlier kick has not been answered yet: that answer is this one's too.
+                return;
+            }
+
+            Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 1);
+            Interlocked.MemoryBarrier();
+            int thread = Volatile.Read(ref _runningThread);
+            if (thread != 0)
+            {
+                // The thread may have come back, or even be gone: the signal does nothing there, and never leaves this process.
+                _ = LibC.SignalThread(Environment.ProcessId, thread, signal);
+            }
+        }
+        finally
+        {
+            if (isReferenced)
+            {
+                _mapping.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>Reads a 64-bit register (KVM_GET_ONE_REG).</summary>
+    /// <param name="id">KVM's number of the register, whose size field says 64 bits.</param>
+    /// <returns>Its value.</returns>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public ulong GetRegister(ulong id)
+    {
+        ulong value = 0;
+        KvmOneRegister argument = new() { Id = id, Address = &value };
+        CheckSize(id);
+        return LibC.Ioctl(_file, KvmIoctl.KVM_GET_ONE_REG, &argument) == 0
+            ? value
+            : throw new SystemCallException($"KVM_GET_ONE_REG 0x{id:x}", Errno.Last, "ENOENT: the vCPU has no such register. ENOEXEC or EINVAL: the vCPU is not initialised.");
+    }
+
+    /// <summary>Writes a 64-bit register (KVM_SET_ONE_REG).</summary>
+    /// <param name="id">KVM's number of the register, whose size field says 64 bits.</param>
+    /// <param name="value">Its value.</param>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void SetRegister(ulong id, ulong value)
+    {
+        KvmOneRegister argument = new() { Id = id, Address = &value };
+        CheckSize(id);
+        if (LibC.Ioctl(_file, KvmIoctl.KVM_SET_ONE_REG, &argument) != 0)
+        {
+            throw new SystemCallException($"KVM_SET_ONE_REG 0x{id:x}", Errno.Last, "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: the value is wrong.");
+        }
+    }
+
+    /// <summary>Whether the vCPU has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
+    /// <param name="group">The attribute's group.</param>
+    /// <param name="attribute">The attribute.</param>
+    /// <returns><see langword="true"/> if it has.</returns>
+    public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
+
+    /// <summary>Sets an attribute of the vCPU (KVM_SET_DEVICE_ATTR).</summary>
+    /// <typeparam name="T">The type of its value.</typeparam>
+    /// <param name="group">The attribute's group.</param>
+    /// <param name="attribute">The attribute.</param>
+    /// <param name="value">The value.</param>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void SetAttribute<T>(uint group, ulong attribute, in T value)
+        where T : unmanaged => KvmDevice.SetAttribute(_file, "vCPU", group, attribute, in value);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _mapping.Dispose();
+        _file.Dispose();
+    }
+
+    /// <summary>Calls an ioctl of the vCPU with a structure as argument.</summary>
+    internal void Control<T>(uint request, string name, ref T argument, string advice)
+        where T : unmanaged
+    {
+        fixed (T* address = &argument)
+        {
+            if (LibC.Ioctl(_file, request, address) < 0)
+            {
+                throw new SystemCallException(string.Create(CultureInfo.InvariantCulture, $"{name} of vCPU {Id}"), Errno.Last, advice);
+            }
+        }
+    }
+
+    private static int Thread => ThreadId.Current;
+
+    private static T ReadAt<T>(byte* page, int offset)
+        where T : unmanaged => Unsafe.ReadUnaligned<T>(page + offset);
+
+    private static ReadOnlySpan<ulong> DataAt(byte* page, int countOffset, int dataOffset) =>
+        new(page + dataOffset, (int)uint.Min(ReadAt<uint>(page, countOffset), KvmRunLayout.MaximumDataCount));
+
+    /// <summary>Bits 55:52 of a register's number are the logarithm of its size; 3 is 64 bits.</summary>
+    private static void CheckSize(ulong id)
+    {
+        if ((id >> 52 & 0xf) != 3)
+        {
+            throw new ArgumentException($"Register 0x{id:x} is not one of 64 bits (KVM_REG_SIZE_U64).", nameof(id));
+        }
+    }
+
+    private byte* PayloadOf(KvmExitReason reason) =>
+        _exit == reason ? Page : throw new InvalidOperationException($"The vCPU's last exit was {_exit}, not {reason}.");
+
+    private KvmExitReason ExitFor(int error)
+    {
+        KvmExitReason reported = (KvmExitReason)ReadAt<uint>(_run, KvmRunLayout.ExitReason);
+        switch (error)
+        {
+            case Errno.EINTR:
+                // In this order: a kick that sees the old answer pending leaves it at that, so the flag must be down before.
+                Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 0);
+                Volatile.Write(ref _isKicked, false);
+                return KvmExitReason.Interrupted;
+
+            // A vCPU that waits for its start was woken up.
+            case Errno.EAGAIN:
+                return KvmExitReason.Interrupted;
+
+            // Newer kernels describe the fault in kvm_run.
+            case Errno.EFAULT or Errno.EHWPOISON when reported == KvmExitReason.MemoryFault:
+                return reported;
+
+            default:
+                throw new SystemCallException(
+                    string.Create(CultureInfo.InvariantCulture, $"KVM_RUN of vCPU {Id}"),
+                    error,
+                    "ENOEXEC: the vCPU is not initialised (KVM_ARM_VCPU_INIT). EFAULT: guest memory is not mapped in this process any more. EINVAL: the register state is wrong.");
+        }
+    }
+}

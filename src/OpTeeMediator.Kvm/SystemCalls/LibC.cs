@@ -1,0 +1,102 @@
+using System.Runtime.InteropServices;
+
+namespace OpTeeMediator.Kvm.SystemCalls;
+
+/// <summary>The functions of the C library that the product calls. <see cref="Errno.Last"/> tells why one failed.</summary>
+/// <remarks>
+/// <c>open</c>, <c>ioctl</c> and <c>fcntl</c> are variadic in C; on x86-64 and arm64 Linux a variadic integer argument is passed like any other.
+/// </remarks>
+internal static unsafe partial class LibC
+{
+    internal const int O_RDWR = 2;
+    internal const int O_CLOEXEC = 0x8_0000;
+
+    internal const int AT_EMPTY_PATH = 0x1000;
+
+    internal const int PROT_NONE = 0;
+    internal const int PROT_READ = 1;
+    internal const int PROT_WRITE = 2;
+
+    internal const int MAP_SHARED = 0x01;
+    internal const int MAP_PRIVATE = 0x02;
+    internal const int MAP_FIXED = 0x10;
+    internal const int MAP_ANONYMOUS = 0x20;
+    internal const int MAP_NORESERVE = 0x4000;
+
+    internal const uint MFD_CLOEXEC = 0x1;
+    internal const uint MFD_ALLOW_SEALING = 0x2;
+    internal const uint MFD_HUGETLB = 0x4;
+    internal const int MFD_HUGE_SHIFT = 26;
+
+    internal const int F_SETFD = 2;
+    internal const int FD_CLOEXEC = 1;
+    internal const int F_ADD_SEALS = 1033;
+    internal const int F_SEAL_SEAL = 0x1;
+    internal const int F_SEAL_SHRINK = 0x2;
+    internal const int F_SEAL_GROW = 0x4;
+
+    internal const int FALLOC_FL_KEEP_SIZE = 0x1;
+    internal const int FALLOC_FL_PUNCH_HOLE = 0x2;
+
+    internal const int MADV_DONTDUMP = 16;
+
+    internal const int SA_RESTART = 0x1000_0000;
+
+    internal static readonly nint MapFailed = -1;
+
+    private const string Library = "libc";
+
+    [LibraryImport(Library, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int Open(string path, int flags, int mode);
+
+    [LibraryImport(Library, EntryPoint = "close", SetLastError = true)]
+    internal static partial int Close(int fileDescriptor);
+
+    [LibraryImport(Library, EntryPoint = "ioctl", SetLastError = true)]
+    internal static partial int Ioctl(SafeHandle file, nuint request, nuint argument);
+
+    [LibraryImport(Library, EntryPoint = "ioctl", SetLastError = true)]
+    internal static partial int Ioctl(SafeHandle file, nuint request, void* argument);
+
+    [LibraryImport(Library, EntryPoint = "ioctl", SetLastError = true)]
+    internal static partial int Ioctl(int fileDescriptor, nuint request, void* argument);
+
+    [LibraryImport(Library, EntryPoint = "mmap", SetLastError = true)]
+    internal static partial nint Map(nint address, nuint length, int protection, int flags, int fileDescriptor, long offset);
+
+    [LibraryImport(Library, EntryPoint = "mmap", SetLastError = true)]
+    internal static partial nint Map(nint address, nuint length, int protection, int flags, SafeHandle file, long offset);
+
+    [LibraryImport(Library, EntryPoint = "munmap", SetLastError = true)]
+    internal static partial int Unmap(nint address, nuint length);
+
+    [LibraryImport(Library, EntryPoint = "madvise", SetLastError = true)]
+    internal static partial int Advise(nint address, nuint length, int advice);
+
+    [LibraryImport(Library, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int CreateMemoryFile(string name, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "ftruncate", SetLastError = true)]
+    internal static partial int SetLength(SafeHandle file, long length);
+
+    [LibraryImport(Library, EntryPoint = "fallocate", SetLastError = true)]
+    internal static partial int Allocate(SafeHandle file, int mode, long offset, long length);
+
+    [LibraryImport(Library, EntryPoint = "fcntl", SetLastError = true)]
+    internal static partial int Control(SafeHandle file, int command, int argument);
+
+    [LibraryImport(Library, EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int GetFileStatus(SafeHandle file, string path, int flags, uint mask, FileStatus* status);
+
+    [LibraryImport(Library, EntryPoint = "gettid")]
+    internal static partial int GetThreadId();
+
+    [LibraryImport(Library, EntryPoint = "tgkill", SetLastError = true)]
+    internal static partial int SignalThread(int processId, int threadId, int signal);
+
+    [LibraryImport(Library, EntryPoint = "sigaction", SetLastError = true)]
+    internal static partial int ChangeSignalAction(int signal, SignalAction* action, SignalAction* previous);
+
+    [LibraryImport(Library, EntryPoint = "__libc_current_sigrtmax")]
+    internal static partial int GetHighestRealTimeSignal();
+}

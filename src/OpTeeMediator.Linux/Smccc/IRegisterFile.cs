@@ -1,0 +1,15 @@
+namespace OpTeeMediator.Linux.Smccc;
+
+/// <summary>Access to a vCPU's X0–X17, register by register, each of which costs. Tests put their own in KVM's place.</summary>
+internal interface IRegisterFile
+{
+    /// <summary>Reads Xn.</summary>
+    ulong Read(int index);
+
+    /// <summary>Writes Xn.</summary>
+    void Write(int index, ulong value);
+
+    /// <summary>Moves the program counter back, so that the vCPU executes its last instruction again.</summary>
+    /// <param name="length">The length of that instruction in bytes.</param>
+    void MoveBack(int length);
+}

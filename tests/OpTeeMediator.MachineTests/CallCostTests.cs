@@ -11,7 +11,7 @@ internal sealed class CallCostTests : MachineFixture
     private const int Calls = 300;
 
     // The aim of 1.3 is one for hardware. Here it was 2.6 on an idle machine and up to 12 on a busy one
-    // (docs/DESIGN.md): this is what a call exceeds that sleeps until a timer wakes it.
+    // (docs/performance.md): this is what a call exceeds that sleeps until a timer wakes it.
     private const double MostTimesTheHosts = 40;
 
     // CALL_WITH_REGD_ARG: X1 and X2 are the cookie, X3 the offset. A resumed call needs X3 only; fast calls and an

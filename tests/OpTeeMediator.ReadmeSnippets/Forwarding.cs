@@ -10,8 +10,9 @@ internal static class Forwarding
     internal static async Task RunAsync(ISecureMonitor monitor, IGuestMemory memory, IPhysicalMemory physical)
     {
         // <README>
-        var opTee = new HostOpTee(monitor);                                             // once for the computer
-        await using var forwarder = new OpTeeForwarder(opTee, memory, physical);               // an ISmcHandler for each VM
+        // Once for the computer; then a handler for each VM.
+        var opTee = new HostOpTee(monitor);
+        await using var forwarder = new OpTeeForwarder(opTee, memory, physical);
         // </README>
     }
 }

@@ -19,18 +19,23 @@ internal static class Wiring
     internal static async Task RunAsync(int vmFd, int vcpuFd, nint run, Func<bool> runVcpu)
     {
         // <README>
-        using var memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 256 << 20));    // or your own IGuestMemory
+        // Or your own IGuestMemory.
+        using var memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 256 << 20));
         var tee = new SoftwareTee(new SoftwareTeeOptions().Add(MyApplication.Manifest, () => new MyApplication()));
 
         var access = TeeAccess.Only(MyApplication.Manifest.Uuid, SoftwareTee.RandomNumberGeneratorUuid);
         await using var optee = new OpTeeGuest(memory, tee, new OpTeeGuestOptions { Access = access });
-        var smc = new SmcRouter(optee);                                                        // other services may sit beside it
-        KvmSmccc.ForwardToUser(vmFd, smc);                                                     // once, before the first KVM_RUN
 
-        while (runVcpu())                                                                      // in each vCPU's thread: KVM_RUN,
-        {                                                                                      // and at KVM_EXIT_HYPERCALL:
-            KvmSmccc.Handle(vcpuFd, run, smc);                                                 // reads the registers the call needs, mediates,
-        }                                                                                      // writes back those that changed
+        // Other services may sit beside it. The filter is set once, before the first KVM_RUN.
+        var smc = new SmcRouter(optee);
+        KvmSmccc.ForwardToUser(vmFd, smc);
+
+        // In each vCPU's thread: KVM_RUN, and at KVM_EXIT_HYPERCALL a call, which reads the registers that it needs,
+        // mediates, and writes back those that changed.
+        while (runVcpu())
+        {
+            KvmSmccc.Handle(vcpuFd, run, smc);
+        }
         // </README>
     }
 }

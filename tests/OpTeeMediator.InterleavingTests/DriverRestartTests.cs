@@ -31,7 +31,7 @@ internal sealed class DriverRestartTests
         Assert.That(driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
         computes = false;
         SmcRegisters enabled = default;
-        controller.DoAt("OpTeeForwarder.EndPiece: about to change the phase",
+        controller.DoAt("DriverRestart.EndPiece: about to change the phase",
             () => enabled = driver.Call(OpTeeSmc.EnableShmCache));
 
         _ = driver.OpenSession(Guid.Empty);

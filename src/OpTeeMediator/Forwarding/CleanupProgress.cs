@@ -1,6 +1,6 @@
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>What one step of the cleanup after a driver has come to.</summary>
+/// <summary>The result of one step of <see cref="DriverCleanup"/>.</summary>
 internal enum CleanupProgress
 {
     /// <summary>OP-TEE has nothing of the driver any more.</summary>
@@ -12,6 +12,6 @@ internal enum CleanupProgress
     /// <summary>There is more to do, after the guest or the host has taken an interrupt.</summary>
     Interrupted,
 
-    /// <summary>OP-TEE does not do what is asked of it, or its state is unknown: only destroying the VM helps.</summary>
+    /// <summary>OP-TEE refused, or its state is unknown: only destroying the VM helps.</summary>
     Failed,
 }

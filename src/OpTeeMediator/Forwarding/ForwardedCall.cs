@@ -7,14 +7,18 @@ namespace OpTeeMediator.Forwarding;
 
 /// <summary>Everything one yielding call needs while OP-TEE has it, prepared in advance.</summary>
 /// <remarks>
-/// The state word is a generation (24 bits) and the state; every change of state is one compare-and-swap, so that a forged, stale or doubled resume
-/// fails there. Only who has moved the call to Busy touches the rest.
+/// <code>
+///  Free ── TryTake ──► Busy ── Suspend ──► Suspended ── RevokeResume ──► Suspended, of an earlier driver
+///   ▲                  │ │ ▲                   │
+///   └──── Release ─────┘ │ └─── TryResume ─────┘
+///                        └── MarkLost ──► Lost
+/// </code>
+/// <para>The state word is a generation (24 bits) and the <see cref="ForwardedCallState"/>. <see cref="TryTake"/> and
+/// <see cref="TryResume"/> are one compare-and-swap each, so that a forged, stale or doubled resume fails there. Only the
+/// vCPU that has moved the call to <see cref="ForwardedCallState.Busy"/> touches the rest.</para>
 /// </remarks>
 internal sealed class ForwardedCall(int index)
 {
-    private const int Free = 0;
-    private const int Busy = 1;
-    private const int Suspended = 2;
     private const int StateBits = 2;
     private const int StateMask = (1 << StateBits) - 1;
 
@@ -26,20 +30,60 @@ internal sealed class ForwardedCall(int index)
     private Message _rpcMessage;
     private int _word;
 
-    /// <summary>The page list of the message itself, in shadow pages, until the call ends: OP-TEE may read it as late as that.</summary>
+    /// <summary>The message's page list in shadow pages, until the call ends: OP-TEE may read it as late as that.</summary>
     public int PageList = ShadowPageLists.None;
 
     /// <summary>The page list of memory that the guest has allocated for OP-TEE last.</summary>
     public int PayloadList = ShadowPageLists.None;
 
-    /// <summary>The shadow page that OP-TEE has instead of the message; taken for the life of the VM.</summary>
+    public ForwardedCallState State => (ForwardedCallState)(Volatile.Read(ref _word) & StateMask);
+
+    /// <summary>For whom the call is made.</summary>
+    public CallOwner Owner { get; set; }
+
+    /// <summary>The shadow page that OP-TEE gets instead of the message; the same as long as the VM exists.</summary>
     public int ShadowPage { get; set; }
 
     /// <summary>The private copy of the message.</summary>
     public ref Message Message => ref _message;
 
-    /// <summary>Why the guest's message is refused, for the log; <see langword="null"/> if it is not, or if that is logged already.</summary>
+    /// <summary>Why the message is refused, for the log; <see langword="null"/> if it is not, or if that is logged.</summary>
     public string? Refusal { get; set; }
+
+    /// <summary>Where the guest wants the results.</summary>
+    public GuestAddress MessageAddress { get; set; }
+
+    /// <summary>The offset of the guest's room for RPC messages in its message; 0 if it supplied none.</summary>
+    public int RpcOffset { get; set; }
+
+    /// <summary>What a resume of the call means.</summary>
+    public ForwardedRpcStage Stage { get; set; }
+
+    /// <summary>OP-TEE's own resume information.</summary>
+    public ulong OpTeeThreadId { get; set; }
+
+    /// <summary>The size of the RPC message buffer that OP-TEE has asked for, in bytes.</summary>
+    public ulong RequestedSize { get; set; }
+
+    /// <summary>The RPC message that the guest has: what OP-TEE wrote.</summary>
+    public ref Message RpcMessage => ref _rpcMessage;
+
+    /// <summary>Where the guest has the RPC message.</summary>
+    public GuestAddress RpcAddress { get; set; }
+
+    /// <summary>Where OP-TEE has the RPC message: a shadow page and an offset in it.</summary>
+    public int RpcShadowPage { get; set; }
+
+    public int RpcShadowOffset { get; set; }
+
+    /// <summary>The buffer that is being registered or unregistered.</summary>
+    public SharedBuffer? Buffer { get; set; }
+
+    /// <summary>The guest's cookie of an offer of memory that was refused: OP-TEE will ask to free it.</summary>
+    public ulong RefusedCookie { get; set; }
+
+    /// <summary>OP-TEE's cookie of the buffer for RPC messages in <see cref="ForwardedRpcStage.Freeing"/>.</summary>
+    public ulong FreedCookie { get; set; }
 
     /// <summary>Notes why the message is refused.</summary>
     /// <returns><paramref name="answer"/>, what it is answered.</returns>
@@ -51,84 +95,64 @@ internal sealed class ForwardedCall(int index)
         return answer;
     }
 
-    /// <summary>Where the guest wants the results.</summary>
-    public GuestAddress MessageAddress { get; set; }
-
-    /// <summary>Where the guest has room for RPC messages, from the message's beginning; 0 if it supplied none.</summary>
-    public int RpcOffset { get; set; }
-
-    /// <summary>What the guest is asked for while the call is suspended.</summary>
-    public ForwardedStage Stage { get; set; }
-
-    /// <summary>OP-TEE's own resume information.</summary>
-    public ulong Thread { get; set; }
-
-    /// <summary>The size of the RPC message buffer that OP-TEE has asked for, in bytes.</summary>
-    public ulong RequestedSize { get; set; }
-
-    /// <summary>The RPC message that the guest has: what OP-TEE wrote.</summary>
-    public ref Message RpcMessage => ref _rpcMessage;
-
-    /// <summary>Where the guest has it.</summary>
-    public GuestAddress RpcAddress { get; set; }
-
-    /// <summary>Where OP-TEE has it: a shadow page and an offset in it.</summary>
-    public int RpcShadowPage { get; set; }
-
-    public int RpcShadowOffset { get; set; }
-
-    /// <summary>The buffer that is being registered or unregistered.</summary>
-    public SharedBuffer? Buffer { get; set; }
-
-    /// <summary>The guest's cookie of memory that it offered and that was refused: OP-TEE will ask to free it.</summary>
-    public ulong RefusedCookie { get; set; }
-
-    /// <summary>OP-TEE's cookie of the buffer for RPC messages that it asks to free, and has mapped until it goes on. 0 if there is none.</summary>
-    public ulong FreedCookie { get; set; }
-
-    /// <summary>Whether the message is the forwarder's own, not the guest's.</summary>
-    public bool IsOwn { get; set; }
-
-    /// <summary>Whether the monitor failed in the call, so that a thread of OP-TEE may be at work on it. Such a call is never used again.</summary>
-    public bool IsLost { get; set; }
-
-    public bool IsFree => (Volatile.Read(ref _word) & StateMask) == Free;
-
-    public bool IsSuspended => (Volatile.Read(ref _word) & StateMask) == Suspended;
-
     public bool TryTake()
     {
         int word = Volatile.Read(ref _word);
-        return (word & StateMask) == Free && Interlocked.CompareExchange(ref _word, word | Busy, word) == word;
+        return (word & StateMask) == (int)ForwardedCallState.Free
+            && Interlocked.CompareExchange(ref _word, word | (int)ForwardedCallState.Busy, word) == word;
     }
 
-    /// <summary>Leaves the call to the guest.</summary>
+    /// <summary>Gives the call to the guest.</summary>
     /// <returns>The resume information, the only way back.</returns>
     public uint Suspend()
     {
-        uint generation = (GenerationOf(_word) + 1) & GenerationMask;
-        Volatile.Write(ref _word, (int)(generation << StateBits) | Suspended);
+        uint generation = (((uint)_word >> StateBits) + 1) & GenerationMask;
+        Volatile.Write(ref _word, SuspendedWord(generation));
         return (generation << IndexBits) | (uint)(index + 1);
     }
 
-    /// <summary>Takes a suspended call away from the guest, whose resume information then names nothing.</summary>
-    /// <remarks>No vCPU may resume it meanwhile.</remarks>
-    public void TakeOver() => Volatile.Write(ref _word, (_word & ~StateMask) | Busy);
+    /// <summary>The driver of a suspended call has ended: its resume information means nothing from now on.</summary>
+    /// <remarks>No vCPU may resume the call meanwhile.</remarks>
+    public void RevokeResume()
+    {
+        Owner = CallOwner.EarlierDriver;
+        _ = Suspend();
+    }
 
     /// <summary>Whether this resume information is of this call as it is suspended now.</summary>
     public bool IsResumedBy(uint information) =>
-        Volatile.Read(ref _word) == ((int)((information >> IndexBits) << StateBits) | Suspended) && IndexOf(information) == index;
+        Volatile.Read(ref _word) == SuspendedWord(information >> IndexBits) && IndexOf(information) == index;
 
     public bool TryResume(uint information)
     {
-        int word = (int)((information >> IndexBits) << StateBits) | Suspended;
-        return Interlocked.CompareExchange(ref _word, (word & ~StateMask) | Busy, word) == word;
+        int suspended = SuspendedWord(information >> IndexBits);
+        int busy = (suspended & ~StateMask) | (int)ForwardedCallState.Busy;
+        return Interlocked.CompareExchange(ref _word, busy, suspended) == suspended;
     }
+
+    /// <summary>Resumes the suspended call without its driver.</summary>
+    /// <remarks>No vCPU may resume the call meanwhile.</remarks>
+    public void ResumeWithoutDriver() => ChangeState(ForwardedCallState.Busy);
 
     /// <summary>The call that resume information names, if there is one.</summary>
     public static int IndexOf(uint information) => (int)(information & ((1 << IndexBits) - 1)) - 1;
 
-    public void Release() => Volatile.Write(ref _word, (_word & ~StateMask) | Free);
+    /// <summary>The monitor failed in the call.</summary>
+    public void MarkLost() => ChangeState(ForwardedCallState.Lost);
 
-    private static uint GenerationOf(int word) => (uint)word >> StateBits;
+    /// <summary>Ends the call: nothing is left of it, its page lists being dropped already.</summary>
+    public void Release()
+    {
+        Owner = CallOwner.Driver;
+        Stage = ForwardedRpcStage.None;
+        Buffer = null;
+        RefusedCookie = 0;
+        FreedCookie = 0;
+        ChangeState(ForwardedCallState.Free);
+    }
+
+    private void ChangeState(ForwardedCallState state) => Volatile.Write(ref _word, (_word & ~StateMask) | (int)state);
+
+    private static int SuspendedWord(uint generation) =>
+        (int)(generation << StateBits) | (int)ForwardedCallState.Suspended;
 }

@@ -9,24 +9,160 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>OP-TEE's calls to the guest: their messages, the guest's answers, and the memory that changes hands by them.</summary>
+/// <summary>OP-TEE's calls to the guest (RPC): what it asks for, and what it gets as the answer.</summary>
 /// <remarks>
-/// OP-TEE's message stays in a shadow page; the guest has a copy of it, and of that only the outputs are read. Thread-safe: a call belongs to the vCPU
-/// that has it.
+/// <code>
+///  OP-TEE returns            stage           on resume OP-TEE gets
+///  FOREIGN_INTR, unknown     None            nothing
+///  RPC ALLOC                 Allocating      a shadow page instead of the guest's buffer, or an unusable address
+///  RPC FREE                  Freeing         nothing; it unmaps the buffer before it returns with anything
+///                                            but FOREIGN_INTR, so the stage lasts until then (EndRequest)
+///  RPC CMD                   Command         the outputs of the guest's answer
+///  RPC CMD without a place   Undeliverable   the error that it wrote before it asked
+/// </code>
+/// <para>OP-TEE's message stays in a shadow page; the guest has a copy of it, and of that only the outputs are read.
+/// Thread-safe: a call belongs to the vCPU that has it.</para>
 /// </remarks>
-internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRegistry registry, ShadowPool shadows, ShadowPageLists lists, ILogger log)
+internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm, ILogger log)
 {
-    // An address at which OP-TEE can have no memory because it is not aligned. It has the guest free such memory, just as if the guest itself had named it.
+    // OP-TEE can have no memory at an address that is not aligned. It has the guest free such memory, as if the guest
+    // itself had named it. 0 would be an address like any other, and on some boards there is memory.
     private const ulong UnusableAddress = 1;
 
-    // Where the return code of a message is, and behind it the origin.
+    // The return code of a message; the origin follows.
     private const int ReturnCodeOffset = 20;
 
+    /// <summary>OP-TEE has returned from a call, whatever its answer: ends what it had asked for before.</summary>
+    public void EndRequest(ForwardedCall call, uint answer)
+    {
+        if (call.Stage == ForwardedRpcStage.Freeing)
+        {
+            if (answer == OpTeeSmc.ReturnRpcForeignInterrupt)
+            {
+                return;
+            }
+
+            _ = vm.RemoveRpcMessageBuffer(call.FreedCookie);
+        }
+
+        call.Stage = ForwardedRpcStage.None;
+    }
+
+    /// <summary>OP-TEE asks for something.</summary>
+    /// <param name="call">The call.</param>
+    /// <param name="returned">What OP-TEE returned.</param>
+    /// <returns>What the guest sees in X1 (bits 63 to 32) and X2.</returns>
+    public ulong BeginRequest(ForwardedCall call, in SmcRegisters returned)
+    {
+        switch ((uint)returned.X0)
+        {
+            case OpTeeSmc.ReturnRpcAllocate:
+                call.Stage = ForwardedRpcStage.Allocating;
+                call.RequestedSize = (uint)returned.X1;
+                return call.RequestedSize << 32;
+
+            case OpTeeSmc.ReturnRpcFree when returned.Pair(1, 2) == SharedMemoryRegistry.RefusedOffer:
+                return call.RefusedCookie;
+
+            case OpTeeSmc.ReturnRpcFree:
+                call.Stage = ForwardedRpcStage.Freeing;
+                call.FreedCookie = returned.Pair(1, 2);
+                return vm.SharedMemory.GuestCookieOf(call.FreedCookie);
+
+            case OpTeeSmc.ReturnRpcCommand:
+                ulong shown = vm.SharedMemory.GuestCookieOf(returned.Pair(1, 2));
+                call.Stage = ForwardedRpcStage.Command;
+                if (!TryTakeMessage(call, returned.Pair(1, 2)))
+                {
+                    // It may have been about memory that OP-TEE releases.
+                    vm.MarkStateUnknown();
+                    call.Stage = ForwardedRpcStage.Undeliverable;
+                }
+
+                return shown;
+
+            default:
+                return 0;
+        }
+    }
+
+    /// <summary>Copies the message of an RPC CMD to where the guest expects it; it is undeliverable if there is no memory.</summary>
+    public void Deliver(ForwardedCall call)
+    {
+        ref Message message = ref call.RpcMessage;
+        int size = OpTeeMessage.Size((int)message.Header.ParameterCount);
+        if (!memory.TryWrite(call.RpcAddress, message.Bytes[..size]))
+        {
+            log.RpcUndeliverable(call.RpcAddress);
+            call.Stage = ForwardedRpcStage.Undeliverable;
+        }
+    }
+
+    /// <summary>The guest resumes the call: copies its answer, read once, to where OP-TEE expects it.</summary>
+    /// <param name="call">The call.</param>
+    /// <param name="registers">The guest's registers.</param>
+    /// <returns>The registers of OP-TEE's resume.</returns>
+    public SmcRegisters Answer(ForwardedCall call, in SmcRegisters registers)
+    {
+        SmcRegisters forwarded = ResumeOf(call);
+        switch (call.Stage)
+        {
+            case ForwardedRpcStage.Allocating:
+                TakeMessageBuffer(call, registers, ref forwarded);
+                break;
+
+            case ForwardedRpcStage.Command:
+                TakeAnswer(call);
+                break;
+
+            default:
+                break;
+        }
+
+        return forwarded;
+    }
+
+    /// <summary>Answers as a driver without a supplicant does, because the call's driver has ended.</summary>
+    /// <returns>The registers of OP-TEE's resume.</returns>
+    public SmcRegisters AnswerWithoutDriver(ForwardedCall call)
+    {
+        SmcRegisters forwarded = ResumeOf(call);
+        switch (call.Stage)
+        {
+            case ForwardedRpcStage.Allocating:
+                forwarded.X2 = UnusableAddress;
+                break;
+
+            case ForwardedRpcStage.Command when TryGetShadow(call, out Span<byte> shadow):
+                TeeReturnCode code = call.RpcMessage.Header.Command switch
+                {
+                    OpTeeRpc.FreeSharedMemory or OpTeeRpc.Notification or OpTeeRpc.Suspend => TeeReturnCode.Success,
+                    OpTeeRpc.AllocateSharedMemory => TeeReturnCode.OutOfMemory,
+                    _ => TeeReturnCode.Communication,
+                };
+                MemoryMarshal.Write(shadow[ReturnCodeOffset..], (uint)code);
+                break;
+
+            default:
+                break;
+        }
+
+        return forwarded;
+    }
+
+    private static SmcRegisters ResumeOf(ForwardedCall call)
+    {
+        SmcRegisters forwarded = default;
+        forwarded.X0 = OpTeeSmc.ReturnFromRpc;
+        forwarded.X3 = call.OpTeeThreadId;
+        return forwarded;
+    }
+
     /// <summary>RPC CMD: takes a copy of OP-TEE's message, as the guest may see it.</summary>
-    /// <param name="call">The call that asks.</param>
+    /// <param name="call">The call.</param>
     /// <param name="cookie">OP-TEE's cookie of the message's buffer, where no room for it came with the call.</param>
     /// <returns><see langword="false"/> if there is no such message.</returns>
-    public bool TryTake(ForwardedCall call, ulong cookie)
+    private bool TryTakeMessage(ForwardedCall call, ulong cookie)
     {
         ref Message message = ref call.RpcMessage;
         if (!TryFindMessage(call, cookie) || !TryGetShadow(call, out Span<byte> shadow))
@@ -45,14 +181,16 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRe
         {
             switch (parameter.Type)
             {
-                case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut:
-                    // Memory that is shared otherwise than by cookie: the guest must not see its physical address.
+                case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput
+                    or OpTeeMessage.TypeTemporaryInOut:
+                    // Memory that is not shared by cookie: the guest must not see its physical address.
                     parameter.A = 0;
-                    parameter.C = registry.GuestCookieOf(parameter.C);
+                    parameter.C = vm.SharedMemory.GuestCookieOf(parameter.C);
                     break;
 
-                case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut:
-                    parameter.C = registry.GuestCookieOf(parameter.C);
+                case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput
+                    or OpTeeMessage.TypeRegisteredInOut:
+                    parameter.C = vm.SharedMemory.GuestCookieOf(parameter.C);
                     break;
 
                 default:
@@ -63,13 +201,13 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRe
         switch (message.Header.Command)
         {
             case OpTeeRpc.AllocateSharedMemory:
-                // The answer to the former one has been read: the thread is the same.
-                lists.Drop(ref call.PayloadList);
+                // OP-TEE has read the former list: the thread is the same.
+                vm.PageLists.Drop(ref call.PayloadList);
                 break;
 
             case OpTeeRpc.FreeSharedMemory when count >= 1:
-                // OP-TEE has unmapped it before it says so.
-                message.Parameters[0].B = TakeBack(call, message.Parameters[0].B, BufferRole.RpcPayload);
+                // OP-TEE has unmapped the memory before it asks.
+                message.Parameters[0].B = RemovePayload(call, message.Parameters[0].B);
                 break;
 
             default:
@@ -79,47 +217,51 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRe
         return true;
     }
 
-    /// <summary>Copies a message that was taken to where the guest expects it.</summary>
-    /// <returns><see langword="false"/> if the guest has no memory there any more.</returns>
-    public bool TryDeliver(ForwardedCall call)
+    /// <summary>Finds OP-TEE's message and the guest's place for it.</summary>
+    private bool TryFindMessage(ForwardedCall call, ulong cookie)
     {
-        ref Message message = ref call.RpcMessage;
-        if (memory.TryWrite(call.RpcAddress, message.Bytes[..OpTeeMessage.Size((int)message.Header.ParameterCount)]))
+        // OP-TEE prefers the room that came with the call, whatever buffers it has.
+        if (call.RpcOffset != 0)
         {
+            call.RpcAddress = call.MessageAddress.Add((ulong)call.RpcOffset);
+            call.RpcShadowPage = call.ShadowPage;
+            call.RpcShadowOffset = call.RpcOffset;
             return true;
         }
 
-        log.RpcUndeliverable(call.RpcAddress);
-        return false;
-    }
-
-    /// <summary>Answers a message that was taken as a driver without a supplicant does, because the guest's driver has gone.</summary>
-    public void AnswerInsteadOfDriver(ForwardedCall call)
-    {
-        if (TryGetShadow(call, out Span<byte> shadow))
+        if (vm.SharedMemory.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer
+            || !buffer.TryGetRun(0, out GuestRange run))
         {
-            TeeReturnCode code = call.RpcMessage.Header.Command switch
-            {
-                OpTeeRpc.FreeSharedMemory or OpTeeRpc.Notification or OpTeeRpc.Suspend => TeeReturnCode.Success,
-                OpTeeRpc.AllocateSharedMemory => TeeReturnCode.OutOfMemory,
-                _ => TeeReturnCode.Communication,
-            };
-            MemoryMarshal.Write(shadow[ReturnCodeOffset..], (uint)code);
+            return false;
         }
+
+        call.RpcAddress = run.Start;
+        call.RpcShadowPage = buffer.ShadowPage;
+        call.RpcShadowOffset = 0;
+        return true;
     }
 
-    /// <summary>The return from RPC CMD: copies the guest's answer, read once, to where OP-TEE expects it.</summary>
-    public void TakeAnswer(ForwardedCall call)
+    private bool TryGetShadow(ForwardedCall call, out Span<byte> message)
+    {
+        bool isFound = vm.Shadows.TryGetBytes(call.RpcShadowPage, out message);
+        message = isFound ? message[call.RpcShadowOffset..] : default;
+        return isFound;
+    }
+
+    /// <summary>The answer to RPC CMD.</summary>
+    private void TakeAnswer(ForwardedCall call)
     {
         Message answer = default;
         ref Message asked = ref call.RpcMessage;
         int count = (int)asked.Header.ParameterCount;
-        if (!memory.TryRead(call.RpcAddress, answer.Bytes[..OpTeeMessage.Size(count)]) || !TryGetShadow(call, out Span<byte> shadow))
+        if (!memory.TryRead(call.RpcAddress, answer.Bytes[..OpTeeMessage.Size(count)])
+            || !TryGetShadow(call, out Span<byte> shadow))
         {
             return; // OP-TEE has put an error there before it asked
         }
 
-        Span<MessageParameter> results = MemoryMarshal.Cast<byte, MessageParameter>(shadow[OpTeeMessage.HeaderSize..])[..count];
+        Span<MessageParameter> results =
+            MemoryMarshal.Cast<byte, MessageParameter>(shadow[OpTeeMessage.HeaderSize..])[..count];
         if (asked.Header.Command == OpTeeRpc.AllocateSharedMemory)
         {
             if (answer.Header.ReturnCode == (uint)TeeReturnCode.Success && count == 1)
@@ -140,153 +282,6 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRe
         codes[1] = answer.Header.ReturnOrigin;
     }
 
-    /// <summary>The return from RPC ALLOC: OP-TEE gets a shadow page instead of the guest's memory.</summary>
-    /// <param name="call">The call that asked.</param>
-    /// <param name="registers">The guest's answer.</param>
-    /// <param name="forwarded">What OP-TEE is told.</param>
-    public void TakeMessageBuffer(ForwardedCall call, in SmcRegisters registers, ref SmcRegisters forwarded)
-    {
-        ulong address = registers.Pair(1, 2);
-        ulong cookie = registers.Pair(4, 5);
-        if (address == 0)
-        {
-            RefuseMessageBuffer(ref forwarded);
-            return;
-        }
-
-        TeeReturnCode code = TryEnterMessageBuffer(address, call.RequestedSize, cookie, out SharedBuffer? buffer);
-        if (code != TeeReturnCode.Success)
-        {
-            log.RpcMemoryRefused(cookie, call.RequestedSize, code, RefusalReason.OfMemory(code));
-            RefuseMessageBuffer(ref forwarded);
-            if (cookie != 0)
-            {
-                call.RefusedCookie = cookie;
-                forwarded.X4 = SharedMemoryRegistry.RefusedOffer >> 32;
-            }
-
-            return;
-        }
-
-        PhysicalAddress shadow = shadows.AddressOf(buffer!.ShadowPage);
-        forwarded.X1 = shadow.Value >> 32;
-        forwarded.X2 = (uint)shadow.Value;
-        forwarded.X4 = buffer.TeeCookie >> 32;
-        forwarded.X5 = (uint)buffer.TeeCookie;
-    }
-
-    /// <summary>The answer "no memory" to RPC ALLOC. To OP-TEE 0 is an address like any other, and on some boards there is memory.</summary>
-    public static void RefuseMessageBuffer(ref SmcRegisters forwarded) => forwarded.X2 = (uint)UnusableAddress;
-
-    /// <summary>RPC FREE. OP-TEE asks before it unmaps the buffer: the shadow page stays as it is that long.</summary>
-    /// <returns>The guest's cookie of the buffer.</returns>
-    public ulong Free(ForwardedCall call, ulong cookie)
-    {
-        if (cookie == SharedMemoryRegistry.RefusedOffer)
-        {
-            return call.RefusedCookie;
-        }
-
-        call.FreedCookie = cookie;
-        return registry.GuestCookieOf(cookie);
-    }
-
-    /// <summary>OP-TEE has gone on after RPC FREE.</summary>
-    public void EndFree(ForwardedCall call)
-    {
-        _ = TakeBackMessageBuffer(call.FreedCookie);
-        call.FreedCookie = 0;
-    }
-
-    /// <summary>OP-TEE has released a buffer for RPC messages.</summary>
-    /// <returns>The guest's cookie of the buffer; 0 if there is none.</returns>
-    public ulong TakeBackMessageBuffer(ulong cookie)
-    {
-        if (registry.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer)
-        {
-            return 0;
-        }
-
-        ulong guestCookie = buffer.Cookie;
-        shadows.Return(buffer.ShadowPage);
-        registry.Remove(buffer);
-        return guestCookie;
-    }
-
-    private TeeReturnCode TryEnterMessageBuffer(ulong address, ulong size, ulong cookie, out SharedBuffer? buffer)
-    {
-        buffer = null;
-        if (address % sizeof(ulong) != 0 || size > OpTeeMessage.PageSize)
-        {
-            return TeeReturnCode.BadParameters;
-        }
-
-        TeeReturnCode code = registry.TryEnterContiguous(address, size, cookie, BufferRole.RpcMessage, out buffer);
-        if (code != TeeReturnCode.Success)
-        {
-            return code;
-        }
-
-        if (!shadows.TryTake(1, out int page))
-        {
-            registry.Remove(buffer!);
-            buffer = null;
-            return TeeReturnCode.OutOfMemory;
-        }
-
-        buffer!.ShadowPage = page;
-        return TeeReturnCode.Success;
-    }
-
-    /// <summary>OP-TEE gives back what the guest had offered, used or refused.</summary>
-    /// <returns>The guest's cookie of it.</returns>
-    private ulong TakeBack(ForwardedCall call, ulong cookie, BufferRole role)
-    {
-        if (cookie == SharedMemoryRegistry.RefusedOffer)
-        {
-            return call.RefusedCookie;
-        }
-
-        if (registry.Find(cookie) is not { } buffer || buffer.Role != role)
-        {
-            return 0;
-        }
-
-        ulong guestCookie = buffer.Cookie;
-        registry.Remove(buffer);
-        return guestCookie;
-    }
-
-    private bool TryGetShadow(ForwardedCall call, out Span<byte> message)
-    {
-        bool isFound = shadows.TryGetBytes(call.RpcShadowPage, out message);
-        message = isFound ? message[call.RpcShadowOffset..] : default;
-        return isFound;
-    }
-
-    /// <summary>Finds OP-TEE's message and the guest's place for it.</summary>
-    private bool TryFindMessage(ForwardedCall call, ulong cookie)
-    {
-        // OP-TEE prefers the room that came with the call, whatever buffers it has.
-        if (call.RpcOffset != 0)
-        {
-            call.RpcAddress = call.MessageAddress.Add((ulong)call.RpcOffset);
-            call.RpcShadowPage = call.ShadowPage;
-            call.RpcShadowOffset = call.RpcOffset;
-            return true;
-        }
-
-        if (registry.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer || !buffer.TryGetRun(0, out GuestRange run))
-        {
-            return false;
-        }
-
-        call.RpcAddress = run.Start;
-        call.RpcShadowPage = buffer.ShadowPage;
-        call.RpcShadowOffset = 0;
-        return true;
-    }
-
     private static void CopyOutput(uint type, in MessageParameter answer, ref MessageParameter result)
     {
         switch (type)
@@ -297,7 +292,8 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRe
                 result.C = answer.C;
                 break;
 
-            case OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut:
+            case OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut
+                or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut:
                 result.B = answer.B;
                 break;
 
@@ -306,41 +302,120 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, SharedMemoryRe
         }
     }
 
-    /// <summary>The answer to SHM_ALLOC: pins the memory and gives OP-TEE its page list.</summary>
-    private void TakePayload(ForwardedCall call, in MessageParameter offer, ulong requestedSize, ref MessageParameter result)
+    /// <summary>The answer to RPC ALLOC: OP-TEE gets a shadow page instead of the guest's memory.</summary>
+    private void TakeMessageBuffer(ForwardedCall call, in SmcRegisters registers, ref SmcRegisters forwarded)
     {
-        SharedBuffer? buffer = null;
-        TeeReturnCode code = offer.Attributes switch
+        ulong address = registers.Pair(1, 2);
+        ulong cookie = registers.Pair(4, 5);
+        forwarded.X2 = UnusableAddress;
+        if (address == 0)
         {
-            _ when offer.B < requestedSize => TeeReturnCode.BadParameters,
-            OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous =>
-                registry.TryEnterPageList(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
-            OpTeeMessage.TypeTemporaryOutput => registry.TryEnterContiguous(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
-            _ => TeeReturnCode.BadParameters,
-        };
-        if (code == TeeReturnCode.Success)
-        {
-            code = lists.TryWrite(buffer!, out call.PayloadList);
-            if (code != TeeReturnCode.Success)
-            {
-                registry.Remove(buffer!);
-            }
+            return;
         }
 
+        TeeReturnCode code = TryEnterMessageBuffer(address, call.RequestedSize, cookie, out SharedBuffer? buffer);
+        if (code == TeeReturnCode.Success)
+        {
+            ulong shadow = vm.Shadows.AddressOf(buffer!.ShadowPage).Value;
+            forwarded.X1 = shadow >> 32;
+            forwarded.X2 = (uint)shadow;
+            forwarded.X4 = buffer.TeeCookie >> 32;
+            forwarded.X5 = (uint)buffer.TeeCookie;
+            return;
+        }
+
+        log.RpcMemoryRefused(cookie, call.RequestedSize, code, RefusalReason.OfMemory(code));
+        if (cookie != 0)
+        {
+            call.RefusedCookie = cookie;
+            forwarded.X4 = SharedMemoryRegistry.RefusedOffer >> 32;
+        }
+    }
+
+    private TeeReturnCode TryEnterMessageBuffer(ulong address, ulong size, ulong cookie, out SharedBuffer? buffer)
+    {
+        buffer = null;
+        if (address % sizeof(ulong) != 0 || size > OpTeeMessage.PageSize)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        TeeReturnCode code =
+            vm.SharedMemory.TryEnterContiguous(address, size, cookie, BufferRole.RpcMessage, out buffer);
+        if (code != TeeReturnCode.Success)
+        {
+            return code;
+        }
+
+        if (!vm.Shadows.TryTake(1, out int page))
+        {
+            vm.SharedMemory.Remove(buffer!);
+            buffer = null;
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        buffer!.ShadowPage = page;
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>The answer to SHM_ALLOC: pins the memory and gives OP-TEE its page list.</summary>
+    private void TakePayload(
+        ForwardedCall call, in MessageParameter offer, ulong requestedSize, ref MessageParameter result)
+    {
+        TeeReturnCode code = TryEnterPayload(call, offer, requestedSize, out SharedBuffer? buffer);
         if (code == TeeReturnCode.Success)
         {
             result.C = buffer!.TeeCookie;
             result.B = offer.B;
             result.Attributes = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
-            result.A = shadows.AddressOf(call.PayloadList).Value | (offer.A % OpTeeMessage.PageSize);
+            result.A = vm.Shadows.AddressOf(call.PayloadList).Value | (offer.A % OpTeeMessage.PageSize);
             return;
         }
 
         log.RpcMemoryRefused(offer.C, offer.B, code, RefusalReason.OfMemory(code));
         result.Attributes = OpTeeMessage.TypeTemporaryOutput;
         result.A = UnusableAddress;
-        result.B = requestedSize; // too little memory OP-TEE would keep to itself, and never have it freed
+        result.B = requestedSize; // OP-TEE would drop smaller memory without having the guest free it
         result.C = SharedMemoryRegistry.RefusedOffer;
         call.RefusedCookie = offer.C;
+    }
+
+    private TeeReturnCode TryEnterPayload(
+        ForwardedCall call, in MessageParameter offer, ulong requestedSize, out SharedBuffer? buffer)
+    {
+        buffer = null;
+        if (offer.B < requestedSize)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        TeeReturnCode code = offer.Attributes switch
+        {
+            OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous =>
+                vm.SharedMemory.TryEnterPageList(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
+            OpTeeMessage.TypeTemporaryOutput =>
+                vm.SharedMemory.TryEnterContiguous(offer.A, offer.B, offer.C, BufferRole.RpcPayload, out buffer),
+            _ => TeeReturnCode.BadParameters,
+        };
+        return code == TeeReturnCode.Success ? vm.TryWritePageList(ref buffer, out call.PayloadList) : code;
+    }
+
+    /// <summary>SHM_FREE: OP-TEE has released memory that the guest had offered, used or refused.</summary>
+    /// <returns>The guest's cookie of the memory.</returns>
+    private ulong RemovePayload(ForwardedCall call, ulong cookie)
+    {
+        if (cookie == SharedMemoryRegistry.RefusedOffer)
+        {
+            return call.RefusedCookie;
+        }
+
+        if (vm.SharedMemory.Find(cookie) is not { Role: BufferRole.RpcPayload } buffer)
+        {
+            return 0;
+        }
+
+        ulong guestCookie = buffer.Cookie;
+        vm.SharedMemory.Remove(buffer);
+        return guestCookie;
     }
 }

@@ -1,0 +1,130 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>Enters OP-TEE with the yielding calls of a VM, and notes what their ends mean for its sessions and shared memory.</summary>
+/// <remarks>Thread-safe: a call belongs to the vCPU that has it.</remarks>
+internal sealed class CallEntry(
+    HostOpTee opTee, int id, VmResources vm, ForwardedRpc rpc, ShadowMessages messages, ILogger log)
+{
+    private const uint RpcPrefix = 0xffff_0000;
+
+    /// <summary>Whether OP-TEE's answer means that the call has not ended: OP-TEE asks for something first.</summary>
+    public static bool IsRpc(uint answer) =>
+        (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
+
+    /// <summary>Makes the SMC of a call.</summary>
+    /// <returns><see langword="false"/> if the monitor failed: the call is lost.</returns>
+    public bool TryEnter(ForwardedCall call, ref SmcRegisters forwarded)
+    {
+        if (opTee.TryCall(ref forwarded, id) is { } failure)
+        {
+            vm.MarkLost(call);
+            log.MonitorFailed((uint)forwarded.X0, failure);
+            return false;
+        }
+
+        call.OpTeeThreadId = forwarded.X3;
+        rpc.EndRequest(call, (uint)forwarded.X0);
+        return true;
+    }
+
+    /// <summary>The call has ended: copies its results back and releases what OP-TEE has released.</summary>
+    /// <param name="call">The call.</param>
+    /// <param name="answer">What OP-TEE answered; on return what the guest is answered.</param>
+    /// <returns>Whether OP-TEE has done what the message says.</returns>
+    public bool Finish(ForwardedCall call, ref uint answer)
+    {
+        TeeReturnCode code = TeeReturnCode.Generic;
+        uint session = call.Message.Header.Session;
+        if (answer == OpTeeSmc.ReturnOk)
+        {
+            if (!messages.TryReadResults(call, out MessageHeader header))
+            {
+                EndUnread(call);
+                answer = OpTeeSmc.ReturnNoMemory;
+                return false;
+            }
+
+            code = (TeeReturnCode)header.ReturnCode;
+            session = call.Message.Header.Command == OpTeeMessage.CommandOpenSession ? header.Session : session;
+        }
+        else if (answer == OpTeeSmc.ReturnThreadLimit && vm.InFlight <= 1)
+        {
+            // Linux would sleep until another call of its own ends.
+            answer = OpTeeSmc.ReturnNoMemory;
+        }
+
+        if (call.Owner == CallOwner.Forwarder
+            && call.Message.Header.Command == OpTeeMessage.CommandCloseSession
+            && code is TeeReturnCode.BadParameters or TeeReturnCode.ItemNotFound)
+        {
+            // There is no such session, which is as good.
+            code = TeeReturnCode.Success;
+        }
+
+        bool isDone = code == TeeReturnCode.Success;
+        Settle(call, session, isDone);
+        vm.Release(call);
+        return isDone;
+    }
+
+    /// <summary>Ends a call that OP-TEE did not get: takes back what was noted for it.</summary>
+    public void Abandon(ForwardedCall call)
+    {
+        Settle(call, 0, isDone: false);
+        vm.Release(call);
+    }
+
+    /// <summary>OP-TEE's answer cannot be read: what it may have of the call stays pinned until it destroys the VM.</summary>
+    private void EndUnread(ForwardedCall call)
+    {
+        vm.MarkStateUnknown();
+        if (call.Message.Header.Command == OpTeeMessage.CommandOpenSession)
+        {
+            vm.Sessions.NotOpened();
+        }
+
+        vm.Release(call);
+    }
+
+    /// <summary>Notes what OP-TEE has of the VM after a message.</summary>
+    private void Settle(ForwardedCall call, uint session, bool isDone)
+    {
+        switch (call.Message.Header.Command)
+        {
+            case OpTeeMessage.CommandOpenSession when isDone:
+                vm.Sessions.Opened(session);
+                break;
+
+            case OpTeeMessage.CommandOpenSession:
+                vm.Sessions.NotOpened();
+                break;
+
+            case OpTeeMessage.CommandCloseSession when isDone:
+                vm.Sessions.Closed(session);
+                break;
+
+            case OpTeeMessage.CommandRegisterSharedMemory when isDone:
+            case OpTeeMessage.CommandUnregisterSharedMemory when !isDone:
+                vm.SharedMemory.MakeUsable(call.Buffer!);
+                break;
+
+            case OpTeeMessage.CommandRegisterSharedMemory:
+            case OpTeeMessage.CommandUnregisterSharedMemory:
+                vm.SharedMemory.Remove(call.Buffer!);
+                break;
+
+            case OpTeeMessage.CommandStopAsyncNotification when isDone:
+                vm.TakesNotifications = false;
+                break;
+
+            default:
+                break;
+        }
+    }
+}

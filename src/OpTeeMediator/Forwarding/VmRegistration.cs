@@ -1,0 +1,101 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Protocol;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>Notifies OP-TEE that a VM is created and destroyed, the latter as often as the options allow.</summary>
+/// <remarks>Not thread-safe: called in phases that one thread has begun.</remarks>
+internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, int recreationLimit, ILogger log)
+{
+    private bool _hasReportedLimit;
+
+    /// <summary>The number by which OP-TEE knows the VM.</summary>
+    public int Id => id;
+
+    /// <summary>How often the VM was destroyed to be created again.</summary>
+    public int Recreations { get; private set; }
+
+    /// <summary>Whether the VM must not be destroyed to be created again.</summary>
+    public bool IsAtLimit => Recreations >= recreationLimit;
+
+    /// <summary>VM_CREATED, for a VM that has not run yet.</summary>
+    /// <exception cref="TeeUnavailableException">OP-TEE refused.</exception>
+    public void Create()
+    {
+        uint answer = opTee.Create(id);
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            throw new TeeUnavailableException(
+                $"OP-TEE answered 0x{answer:x} to VM_CREATED of VM {id}; {opTee.VirtualMachines} VMs use it or are about "
+                + $"to. 0x{OpTeeSmc.ReturnNotAvailable:x} means that it has no room for more: its build says for how many "
+                + "(CFG_VIRT_GUEST_COUNT).");
+        }
+    }
+
+    /// <summary>VM_CREATED, after the VM was destroyed.</summary>
+    /// <returns>The phase that begins.</returns>
+    public VmPhase CreateAgain()
+    {
+        uint answer;
+        try
+        {
+            answer = opTee.Create(id);
+        }
+        catch (Exception exception)
+        {
+            log.CallFailed(OpTeeSmc.VmCreated, exception);
+            return VmPhase.NotCreated;
+        }
+
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            log.CreationRefused(id, answer);
+            return VmPhase.NotCreated;
+        }
+
+        return VmPhase.Serving;
+    }
+
+    /// <summary>VM_DESTROYED, and then the release of the VM's memory.</summary>
+    public bool TryDestroy()
+    {
+        uint answer;
+        try
+        {
+            answer = opTee.Destroy(id);
+        }
+        catch (Exception exception)
+        {
+            log.CallFailed(OpTeeSmc.VmDestroyed, exception);
+            return false;
+        }
+
+        if (answer != OpTeeSmc.ReturnOk)
+        {
+            log.DestructionRefused(id, answer, vm.Status.Buffers);
+            return false;
+        }
+
+        vm.Clear();
+        return true;
+    }
+
+    /// <summary>VM_DESTROYED of a VM that is created again afterwards, which counts for the limit.</summary>
+    public bool TryDestroyToRecreate()
+    {
+        Recreations++;
+        return TryDestroy();
+    }
+
+    /// <summary>Logs once that the limit is reached.</summary>
+    public void ReportLimit()
+    {
+        if (!_hasReportedLimit)
+        {
+            _hasReportedLimit = true;
+            log.RecreationLimitReached(id, Recreations);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
+using OpTeeMediator.Memory;
+using OpTeeMediator.SharedMemory;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>What OP-TEE has, or may have, of one VM: its calls, sessions and shared memory, and what its driver has enabled.</summary>
+/// <remarks>Thread-safe; allocates only when it is made and when it counts for <see cref="Status"/>.</remarks>
+internal sealed class VmResources
+{
+    private readonly ForwardedCall[] _calls;
+    private readonly MemoryBudget _budget;
+    private volatile bool _takesNotifications;
+    private volatile bool _cachesRpcMessages;
+    private volatile bool _isStateUnknown;
+    private volatile bool _isCallLost;
+
+    public VmResources(
+        NonThrowingGuestMemory memory, NonThrowingPhysicalMemory physical, OpTeeLimits limits, int opTeeThreads)
+    {
+        _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
+        Sessions = new ForwardedSessions(limits.Sessions);
+        SharedMemory = new SharedMemoryRegistry(new SharedBufferPool(memory, _budget), limits.Buffers);
+        Shadows = new ShadowPool(physical);
+        PageLists = new ShadowPageLists(physical, Shadows);
+        _calls = new ForwardedCall[Math.Min(limits.Calls, opTeeThreads)];
+        for (int index = 0; index < _calls.Length; index++)
+        {
+            _ = Shadows.TryTake(1, out int page);
+            _calls[index] = new ForwardedCall(index) { ShadowPage = page };
+        }
+    }
+
+    /// <summary>All calls, of whatever state.</summary>
+    public ReadOnlySpan<ForwardedCall> Calls => _calls;
+
+    public ForwardedSessions Sessions { get; }
+
+    public SharedMemoryRegistry SharedMemory { get; }
+
+    public ShadowPool Shadows { get; }
+
+    public ShadowPageLists PageLists { get; }
+
+    /// <summary>Whether the guest's driver takes notifications.</summary>
+    public bool TakesNotifications
+    {
+        get => _takesNotifications;
+        set => _takesNotifications = value;
+    }
+
+    /// <summary>Whether the guest's driver has OP-TEE keep buffers for RPC messages.</summary>
+    public bool CachesRpcMessages
+    {
+        get => _cachesRpcMessages;
+        set => _cachesRpcMessages = value;
+    }
+
+    /// <summary>Whether OP-TEE may have more of the VM than is noted here.</summary>
+    public bool IsStateUnknown => _isStateUnknown;
+
+    /// <summary>Whether the monitor has ever failed in a call, so that a thread of OP-TEE may be at work on it still.</summary>
+    public bool HasLostCall => Array.Exists(_calls, call => call.State == ForwardedCallState.Lost);
+
+    /// <summary>How many calls OP-TEE and the guest have, without those that are lost.</summary>
+    public int InFlight
+    {
+        get
+        {
+            int count = 0;
+            foreach (ForwardedCall call in _calls)
+            {
+                count += call.State is ForwardedCallState.Busy or ForwardedCallState.Suspended ? 1 : 0;
+            }
+
+            return count;
+        }
+    }
+
+    /// <summary>Whether OP-TEE may have something of the VM's driver.</summary>
+    public bool HasLeftovers =>
+        InFlight > 0 || Sessions.Count > 0 || SharedMemory.Count > 0
+        || _takesNotifications || _cachesRpcMessages || _isStateUnknown;
+
+    public OpTeeGuestStatus Status =>
+        new(_calls.Count(call => call.State != ForwardedCallState.Free), Sessions.Count, _budget.Buffers, _budget.Pages);
+
+    public ForwardedCall? TryTakeCall()
+    {
+        foreach (ForwardedCall call in _calls)
+        {
+            if (call.TryTake())
+            {
+                return call;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The call that resume information names, if there is one.</summary>
+    public ForwardedCall? FindCall(uint information)
+    {
+        int index = ForwardedCall.IndexOf(information);
+        return (uint)index < (uint)_calls.Length ? _calls[index] : null;
+    }
+
+    /// <summary>Ends a call and drops its page lists.</summary>
+    public void Release(ForwardedCall call)
+    {
+        PageLists.Drop(ref call.PageList);
+        PageLists.Drop(ref call.PayloadList);
+        call.Release();
+    }
+
+    /// <summary>OP-TEE has done something of which the answer is unknown.</summary>
+    public void MarkStateUnknown() => _isStateUnknown = true;
+
+    /// <summary>The monitor failed in a call: OP-TEE's progress is unknown, so the call and what it uses stay as they are.</summary>
+    public void MarkLost(ForwardedCall call)
+    {
+        call.MarkLost();
+        _isCallLost = true;
+        _isStateUnknown = true;
+    }
+
+    /// <summary>Writes the page list that OP-TEE gets of a buffer; removes the buffer if there is no list.</summary>
+    public TeeReturnCode TryWritePageList(ref SharedBuffer? buffer, out int list)
+    {
+        TeeReturnCode code = PageLists.TryWrite(buffer!, out list);
+        if (code != TeeReturnCode.Success)
+        {
+            SharedMemory.Remove(buffer!);
+            buffer = null;
+        }
+
+        return code;
+    }
+
+    /// <summary>OP-TEE has released a buffer for RPC messages.</summary>
+    /// <returns>The guest's cookie of the buffer; 0 if there is none.</returns>
+    public ulong RemoveRpcMessageBuffer(ulong cookie)
+    {
+        if (SharedMemory.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer)
+        {
+            return 0;
+        }
+
+        ulong guestCookie = buffer.Cookie;
+        Shadows.Return(buffer.ShadowPage);
+        SharedMemory.Remove(buffer);
+        return guestCookie;
+    }
+
+    /// <summary>OP-TEE has destroyed the VM, and no vCPU makes a call: ends all calls, sessions and buffers.</summary>
+    /// <remarks>Of lost calls the shadow pages stay, and after a lost call all pins: OP-TEE may be at work on them.</remarks>
+    public void Clear()
+    {
+        bool staysPinned = _isCallLost;
+        foreach (ForwardedCall call in _calls)
+        {
+            if (call.State is ForwardedCallState.Busy or ForwardedCallState.Suspended)
+            {
+                Release(call);
+            }
+        }
+
+        while (SharedMemory.TryRemoveAny(staysPinned, out BufferRole role, out int shadowPage))
+        {
+            if (role == BufferRole.RpcMessage && !staysPinned)
+            {
+                Shadows.Return(shadowPage);
+            }
+        }
+
+        Sessions.Clear();
+        _takesNotifications = false;
+        _cachesRpcMessages = false;
+        _isStateUnknown = false;
+        _isCallLost = false;
+    }
+}

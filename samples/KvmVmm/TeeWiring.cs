@@ -4,7 +4,8 @@ using KvmVmm.Machine;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Guests;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 

@@ -8,7 +8,7 @@ using KvmVmm.Machine;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
 namespace KvmVmm;

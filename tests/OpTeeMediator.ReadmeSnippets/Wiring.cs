@@ -1,6 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Guests;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Software;

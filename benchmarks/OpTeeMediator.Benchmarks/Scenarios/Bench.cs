@@ -1,5 +1,5 @@
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

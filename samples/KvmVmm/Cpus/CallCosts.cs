@@ -1,5 +1,5 @@
 using System.Globalization;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Guests;
 
 namespace KvmVmm.Cpus;
 

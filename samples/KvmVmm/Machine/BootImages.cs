@@ -1,5 +1,5 @@
 using KvmVmm.CommandLine;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
 namespace KvmVmm.Machine;

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 
 namespace KvmVmm.Machine;
 

@@ -2,7 +2,7 @@ using KvmVmm.CommandLine;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

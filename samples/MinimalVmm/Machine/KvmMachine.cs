@@ -4,7 +4,7 @@ using Iced.Intel;
 using MinimalVmm.X86;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
 namespace MinimalVmm.Machine;

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
-using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
 

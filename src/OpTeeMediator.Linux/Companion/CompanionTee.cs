@@ -4,7 +4,6 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

@@ -6,7 +6,7 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 

@@ -1,6 +1,5 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
-using OpTeeMediator.Linux.Diagnostics;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Companion;

@@ -1,6 +1,5 @@
 using System.Text;
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
 

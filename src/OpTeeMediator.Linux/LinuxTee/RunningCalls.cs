@@ -1,6 +1,5 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 

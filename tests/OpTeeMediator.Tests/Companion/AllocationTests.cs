@@ -1,7 +1,6 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;

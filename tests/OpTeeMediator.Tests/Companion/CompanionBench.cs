@@ -1,4 +1,4 @@
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Tests.Linux;

@@ -1,6 +1,5 @@
 using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

@@ -1,4 +1,5 @@
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Companion;
+
 
 namespace OpTeeMediator.Tests.Companion;
 

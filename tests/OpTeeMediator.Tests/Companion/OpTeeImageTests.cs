@@ -1,4 +1,4 @@
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Companion;

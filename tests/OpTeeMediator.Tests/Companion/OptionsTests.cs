@@ -1,4 +1,3 @@
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Memory;
 

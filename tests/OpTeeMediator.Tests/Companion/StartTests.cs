@@ -1,5 +1,6 @@
 using OpTeeMediator.Kvm;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Tests.Linux;
 

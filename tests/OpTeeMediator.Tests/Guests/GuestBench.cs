@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

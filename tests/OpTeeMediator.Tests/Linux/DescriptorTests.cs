@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Linux;

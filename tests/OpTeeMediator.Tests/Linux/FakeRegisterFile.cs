@@ -1,4 +1,4 @@
-using OpTeeMediator.Linux.Smccc;
+using OpTeeMediator.Linux.Guests;
 
 namespace OpTeeMediator.Tests.Linux;
 

@@ -1,6 +1,6 @@
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Guests;
 
 namespace OpTeeMediator.Tests.Linux;
 

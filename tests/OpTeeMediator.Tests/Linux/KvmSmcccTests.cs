@@ -1,9 +1,8 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
-using OpTeeMediator.Linux.Smccc;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Guests;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Tests.Linux;

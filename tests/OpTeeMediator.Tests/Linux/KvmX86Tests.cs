@@ -1,7 +1,7 @@
 using MinimalVmm.X86;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Linux;

@@ -1,7 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.SharedMemory;
 

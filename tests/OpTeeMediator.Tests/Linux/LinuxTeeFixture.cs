@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.LinuxTee;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.SharedMemory;
 

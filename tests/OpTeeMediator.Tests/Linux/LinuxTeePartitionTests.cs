@@ -1,7 +1,6 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.SharedMemory;
 

@@ -1,6 +1,5 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
 using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.SharedMemory;
 

@@ -1,6 +1,6 @@
 using System.Globalization;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using static OpTeeMediator.Tests.Linux.TwoRegions;
 

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Calls;
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

@@ -2,7 +2,7 @@ using System.Text;
 using KvmVmm.Tee;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

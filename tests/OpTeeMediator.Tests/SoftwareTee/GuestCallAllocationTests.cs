@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
-using OpTeeMediator.Linux;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

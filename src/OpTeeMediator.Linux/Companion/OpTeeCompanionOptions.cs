@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Guests;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>How one VM's <see cref="OpTeeCompanion"/> behaves. All but the image has a default.</summary>
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>

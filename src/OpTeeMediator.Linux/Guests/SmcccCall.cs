@@ -1,7 +1,7 @@
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Smccc;
 
-namespace OpTeeMediator.Linux.Smccc;
+namespace OpTeeMediator.Linux.Guests;
 
 /// <summary>One forwarded call: loads what the handler needs, writes back what it changed.</summary>
 internal static class SmcccCall

@@ -1,6 +1,6 @@
 using OpTeeMediator.Memory;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>A region of guest RAM and where it lies in this process: what KVM_SET_USER_MEMORY_REGION wants to know.</summary>
 /// <remarks>Immutable, hence thread-safe.</remarks>

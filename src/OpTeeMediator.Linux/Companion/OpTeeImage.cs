@@ -3,7 +3,7 @@ using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using OpTeeMediator.Memory;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>An OP-TEE OS, as its build leaves it.</summary>
 /// <remarks>

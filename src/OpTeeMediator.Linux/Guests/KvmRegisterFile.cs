@@ -3,7 +3,7 @@ using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Kvm.SystemCalls;
 
-namespace OpTeeMediator.Linux.Smccc;
+namespace OpTeeMediator.Linux.Guests;
 
 /// <summary>The registers of a vCPU of KVM: each access is a system call.</summary>
 internal readonly unsafe struct KvmRegisterFile(int vcpuFd) : IRegisterFile

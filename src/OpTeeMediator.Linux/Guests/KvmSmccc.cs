@@ -3,10 +3,9 @@ using System.Runtime.InteropServices;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux.Smccc;
 using OpTeeMediator.Smccc;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Guests;
 
 /// <summary>Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>, and the answers back.</summary>
 /// <remarks>

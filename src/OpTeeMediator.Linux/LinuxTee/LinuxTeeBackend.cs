@@ -1,16 +1,15 @@
 using System.Globalization;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux.LinuxTee;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The host's own OP-TEE behind <c>/dev/tee0</c>: the VMM is a client of it like any other process.</summary>
 /// <remarks>
 /// <para>Each VM gets an open file of its own. The driver and OP-TEE keep the sessions and the shared memory of different files apart, and nothing more:
 /// trusted applications key their storage by application, not by client, and a single-instance application is the same for all. Hence a VM reaches
 /// nothing unless its VMM lists the applications.</para>
-/// <para>Buffers of the guest are shared without a copy where its memory is mapped or has files behind it (<see cref="MemfdGuestMemory"/>), and are copied
+/// <para>Buffers of the guest are shared without a copy where its memory is mapped or has files behind it (<see cref="Memory.MemfdGuestMemory"/>), and are copied
 /// for each call otherwise. Calls block as long as the TEE takes and run on the mediator's worker threads.</para>
 /// <para>Thread-safe. Partitions live on when the backend is disposed of.</para>
 /// </remarks>

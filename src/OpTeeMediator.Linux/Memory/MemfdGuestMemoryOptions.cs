@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>How <see cref="MemfdGuestMemory"/> makes its memory.</summary>
 /// <remarks>Not thread-safe; read once, at creation.</remarks>

@@ -1,6 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>What the OP-TEE of an <see cref="OpTeeCompanion"/> has done since it was started.</summary>
 /// <param name="FastCalls">Fast calls answered.</param>

@@ -3,7 +3,7 @@ using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>Maps guest RAM into a VM of KVM.</summary>
 [Experimental("OPTEE001")]

@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Linux.Smccc;
+namespace OpTeeMediator.Linux.Guests;
 
 /// <summary>Access to a vCPU's X0–X17, register by register, each of which costs. Tests put their own in KVM's place.</summary>
 internal interface IRegisterFile

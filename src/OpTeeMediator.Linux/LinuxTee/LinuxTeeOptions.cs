@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>How <see cref="LinuxTeeBackend"/> uses the host's TEE.</summary>
 /// <remarks>Not thread-safe; read once, when the backend is created.</remarks>

@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>As whom the host's TEE sees the clients in a guest.</summary>
 /// <remarks>

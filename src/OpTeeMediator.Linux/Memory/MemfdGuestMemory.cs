@@ -6,11 +6,11 @@ using System.Text;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Diagnostics;
-using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>Guest RAM in memory files (memfd), mapped shared into this process.</summary>
 /// <remarks>

@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Guests;
 
 /// <summary>What one forwarded call has cost: on arm64 KVM each register that is read or written is a system call.</summary>
 /// <param name="IsHandled">Whether the handler answered; otherwise the guest got NOT_SUPPORTED.</param>

@@ -4,7 +4,7 @@ using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Kvm.SystemCalls;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Guests;
 
 /// <summary>A shared peripheral interrupt (SPI) of an arm64 VM of KVM, for <see cref="OpTeeGuestOptions.NotificationInterrupt"/>.</summary>
 /// <remarks>

@@ -7,13 +7,12 @@ using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Linux.Companion;
-using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>A real OP-TEE for one VM, on a machine that needs no TrustZone: it runs in a small VM of KVM beside the guest's, with this process in EL3's place.</summary>
 /// <remarks>
@@ -131,7 +130,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// <remarks>
     /// Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for a driver's first call while another OP-TEE is
     /// started in the place of a dead one, it waits for a quantum at most and then answers <see cref="SmcOutcomeKind.Retry"/>, which
-    /// <see cref="KvmSmccc"/> carries out: the guest takes its interrupts and makes the call again. After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.
+    /// <see cref="Guests.KvmSmccc"/> carries out: the guest takes its interrupts and makes the call again. After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.
     /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {

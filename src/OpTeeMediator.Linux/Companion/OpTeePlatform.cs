@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Memory;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>The platform that an OP-TEE image was built for: where its memory and its devices lie.</summary>
 /// <remarks>

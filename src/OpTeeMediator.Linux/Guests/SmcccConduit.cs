@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Guests;
 
 /// <summary>The instruction by which the guest makes SMCCC calls: the <c>method</c> of its device tree's <c>optee</c> node.</summary>
 public enum SmcccConduit

@@ -1,6 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 
-namespace OpTeeMediator.Linux;
+namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>How an <see cref="OpTeeCompanion"/> is at a moment.</summary>
 /// <param name="IsAlive">Whether its OP-TEE serves the guest.</param>

@@ -1,59 +1,101 @@
-using MinimalVmm.Guest;
+using System.Runtime.InteropServices;
 using MinimalVmm.Machine;
-using MinimalVmm.Tee;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Software;
 
 namespace MinimalVmm;
 
 /// <summary>A VMM whose guest has an OP-TEE.</summary>
-/// <remarks>
-/// Read on in <see cref="VirtualMachineMonitor"/> (the vCPU loop), <see cref="GuestProgram"/> (what the guest does) and
-/// <see cref="ReverseApplication"/> (a trusted application).
-/// </remarks>
 internal static class Program
 {
     private static async Task<int> Main(string[] arguments)
     {
         if (arguments is not ([] or ["--managed"]))
         {
-            await Console.Error.WriteLineAsync("Usage: MinimalVmm [--managed]\n  --managed  interpret the guest's machine code instead of running it in KVM");
+            await Console.Error.WriteLineAsync(
+                "Usage: MinimalVmm [--managed]\n  --managed  interpret the guest's code instead of running it in KVM");
             return 2;
         }
 
-        return await RunAsync(Console.Out, CreateTee(), isManaged: arguments.Length == 1);
+        return await RunAsync(Console.Out, isManaged: arguments.Length == 1);
     }
 
-    /// <summary>A TEE in this process: a trusted application of our own, beside the random number generator that comes with it.</summary>
-    internal static SoftwareTee CreateTee() =>
-        new(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(ReverseApplication.Uuid), () => new ReverseApplication()));
-
-    /// <summary>Creates a VM with an OP-TEE and runs the guest in it.</summary>
-    /// <returns>The exit code: 0 only if the guest found everything as it should be.</returns>
-    internal static async Task<int> RunAsync(TextWriter output, ITeeBackend tee, bool isManaged)
+    /// <summary>Creates a VM with an OP-TEE and runs the guest.</summary>
+    /// <returns>The guest's exit code: 0 if all its calls succeeded and the result is right.</returns>
+    internal static async Task<int> RunAsync(TextWriter output, bool isManaged)
     {
-        using IMachine machine = CreateMachine(new GuestRange(GuestProgram.RamStart, GuestProgram.RamSize), isManaged, output);
+        // The VM: RAM and a vCPU.
+        using IMachine machine = CreateMachine(output, isManaged);
+        GuestProgram.Load(machine.Memory);
 
-        OpTeeGuestOptions options = new() { Access = TeeAccess.Only(ReverseApplication.Uuid, SoftwareTee.RandomNumberGeneratorUuid) };
-        await using OpTeeGuest optee = new(machine.Memory, tee, options);
+        // The TEE: trusted applications in this process.
+        SoftwareTee tee = new(new SoftwareTeeOptions().Add(
+            new TrustedApplicationManifest(ReverseApplication.Uuid), () => new ReverseApplication()));
+
+        // The VM's OP-TEE: SMCs in, operations of the TEE out.
+        await using OpTeeGuest optee = new(
+            machine.Memory, tee, new OpTeeGuestOptions { Access = TeeAccess.Only(ReverseApplication.Uuid) });
         SmcRouter smc = new(optee);
 
-        return new VirtualMachineMonitor(machine, smc, output).Run() ? 0 : 1;
+        while (true)
+        {
+            switch (machine.Run())
+            {
+                case GuestProgram.SmcPort:
+                    HandleSmc(machine, smc, output);
+                    break;
+                case GuestProgram.ConsolePort:
+                    await output.WriteAsync((char)machine.Al);
+                    break;
+                case GuestProgram.ExitPort:
+                    return machine.Al;
+                case byte port:
+                    throw new InvalidOperationException($"The guest used port 0x{port:x}, which does not exist.");
+            }
+        }
     }
 
-    private static IMachine CreateMachine(GuestRange ram, bool isManaged, TextWriter output)
+    private static IMachine CreateMachine(TextWriter output, bool isManaged)
     {
-        string? reason = "it was asked not to";
-        if (isManaged || !KvmMachine.TryCreate(ram, out IMachine? machine, out reason))
+        if (!isManaged && OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64)
         {
-            output.WriteLine($"Not using KVM: {reason}");
-            machine = new ManagedMachine(ram);
+            try
+            {
+                KvmMachine machine = new(GuestProgram.Ram, GuestProgram.Entry);
+                output.WriteLine("The guest runs in a VM of KVM.");
+                return machine;
+            }
+            catch (SystemCallException refusal)
+            {
+                output.WriteLine($"Not using KVM: {refusal.Message}");
+            }
         }
 
-        output.WriteLine($"The guest runs {machine.Description}.\n");
-        return machine;
+        output.WriteLine("The guest's machine code is interpreted.");
+        return new ManagedMachine(GuestProgram.Ram, GuestProgram.Entry);
     }
+
+    // On arm64, KVM stops at the guest's smc, and KvmSmccc.Handle reads and writes only the registers that a call needs.
+    private static void HandleSmc(IMachine machine, SmcRouter smc, TextWriter output)
+    {
+        SmcRegisters registers = default;
+        machine.X.CopyTo(registers[..machine.X.Length]);
+        string call = Describe(machine, registers);
+        _ = smc.Handle(ref registers);
+        registers[..machine.X.Length].CopyTo(machine.X);
+        output.WriteLine($"{call} → {registers.X0:x}");
+    }
+
+    private static string Describe(IMachine machine, in SmcRegisters registers) => registers.FunctionId.Value switch
+    {
+        OpTeeSmc.ExchangeCapabilities => "EXCHANGE_CAPABILITIES",
+        OpTeeSmc.CallWithArgument when machine.Memory.TryRead(registers.Pair(high: 1, low: 2), out uint command) =>
+            $"CALL_WITH_ARG: {GuestProgram.NameOf(command)}",
+        uint function => $"SMC {function:x}",
+    };
 }

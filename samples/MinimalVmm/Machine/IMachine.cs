@@ -1,24 +1,21 @@
-using Iced.Intel;
 using OpTeeMediator.Memory;
 
 namespace MinimalVmm.Machine;
 
-/// <summary>A machine with one vCPU in 64-bit mode, addresses being those of its RAM.</summary>
+/// <summary>A machine with one x86-64 vCPU in 64-bit mode; virtual addresses are guest addresses.</summary>
 internal interface IMachine : IDisposable
 {
-    /// <summary>Where the guest runs, for people: "in …", "on …".</summary>
-    string Description { get; }
-
     /// <summary>The guest's memory.</summary>
     IGuestMemory Memory { get; }
 
-    /// <summary>A general register of the vCPU, <see cref="Register.RAX"/> to <see cref="Register.R15"/>, while it does not run.</summary>
-    ref ulong this[Register register] { get; }
+    /// <summary>R8 to R15, which stand for X0 to X7.</summary>
+    Span<ulong> X { get; }
 
-    /// <summary>Sets the vCPU to begin at an address, with a stack that grows downwards from the same address.</summary>
-    void Start(ulong address);
+    /// <summary>What the guest wrote to the port.</summary>
+    byte Al { get; }
 
-    /// <summary>Runs the vCPU until the guest rings a doorbell.</summary>
-    /// <exception cref="GuestStoppedException">The guest stopped in another way.</exception>
-    Doorbell Run();
+    /// <summary>Runs the vCPU until the guest writes AL to an I/O port.</summary>
+    /// <returns>The port.</returns>
+    /// <exception cref="InvalidOperationException">The guest stopped in another way.</exception>
+    byte Run();
 }

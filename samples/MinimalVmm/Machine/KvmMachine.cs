@@ -1,9 +1,6 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
-using Iced.Intel;
 using MinimalVmm.X86;
 using OpTeeMediator.Kvm;
-using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
@@ -12,99 +9,50 @@ namespace MinimalVmm.Machine;
 /// <summary>A VM of KVM on x86-64.</summary>
 internal sealed class KvmMachine : IMachine
 {
-    // The order of struct kvm_regs.
-    private static readonly Register[] RegisterOrder =
-    [
-        Register.RAX, Register.RBX, Register.RCX, Register.RDX, Register.RSI, Register.RDI, Register.RSP, Register.RBP,
-        Register.R8, Register.R9, Register.R10, Register.R11, Register.R12, Register.R13, Register.R14, Register.R15,
-    ];
-
     private readonly MemfdGuestMemory _memory;
     private readonly KvmVm _vm;
     private readonly KvmVcpu _vcpu;
-    private readonly GuestAddress _pageTables;
+    private X86Registers _registers;
 
-    private KvmMachine(KvmSystem kvm, GuestRange ram)
+    /// <summary>Creates a VM.</summary>
+    /// <param name="ram">Its RAM, 2 MiB. The first three pages are used for page tables.</param>
+    /// <param name="entry">Where the guest begins.</param>
+    public KvmMachine(GuestRange ram, ulong entry)
     {
+        using KvmSystem kvm = KvmSystem.Open();
         _memory = MemfdGuestMemory.Create(ram);
         _vm = kvm.CreateVm();
         _vm.MapMemory(_memory);
         _vcpu = _vm.CreateVcpu(0);
-        _vcpu.ShareRegisters(X86RegisterClasses.General);
-        _pageTables = ram.Start;
-        WritePageTables(ram);
-        EnterLongMode();
+        WritePageTables(ram.Start.Value);
+        EnterLongMode(ram.Start.Value);
+        _registers = new X86Registers { Rip = entry, Rflags = 2 };
     }
-
-    /// <inheritdoc/>
-    public string Description => "in a VM of KVM";
 
     /// <inheritdoc/>
     public IGuestMemory Memory => _memory;
 
     /// <inheritdoc/>
-    public ref ulong this[Register register]
-    {
-        get
-        {
-            Span<ulong> registers = MemoryMarshal.CreateSpan(ref _vcpu.ChangeSharedRegisters().Rax, RegisterOrder.Length);
-            return ref registers[Array.IndexOf(RegisterOrder, register)];
-        }
-    }
-
-    /// <summary>Creates a machine if KVM can be used here.</summary>
-    /// <param name="ram">Its memory.</param>
-    /// <param name="machine">The machine.</param>
-    /// <param name="reason">Why there is none.</param>
-    /// <returns>Whether there is one.</returns>
-    public static bool TryCreate(GuestRange ram, [NotNullWhen(true)] out IMachine? machine, [NotNullWhen(false)] out string? reason)
-    {
-        (machine, reason) = (null, null);
-        if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
-        {
-            reason = $"the guest is x86-64 machine code, and this is {RuntimeInformation.RuntimeIdentifier}";
-            return false;
-        }
-
-        try
-        {
-            using KvmSystem kvm = KvmSystem.Open();
-            machine = new KvmMachine(kvm, ram);
-        }
-        catch (Exception refusal) when (refusal is SystemCallException or NotSupportedException)
-        {
-            reason = refusal.Message;
-        }
-
-        return machine is not null;
-    }
+    public Span<ulong> X => MemoryMarshal.CreateSpan(ref _registers.R8, 8);
 
     /// <inheritdoc/>
-    public void Start(ulong address)
-    {
-        ref X86Registers registers = ref _vcpu.ChangeSharedRegisters();
-        registers.Rip = address;
-        registers.Rsp = address;
-        registers.Rflags = 2;
-    }
+    public byte Al => (byte)_registers.Rax;
 
     /// <inheritdoc/>
-    public Doorbell Run()
+    public byte Run()
     {
-        while (true)
+        _vcpu.SetRegisters(_registers);
+        KvmExitReason reason;
+        do
         {
-            switch (_vcpu.Run())
-            {
-                case KvmExitReason.Interrupted:
-                    continue;
-
-                // KVM steps over the OUT when the vCPU runs again; RIP stays where it is until then.
-                case KvmExitReason.Io when _vcpu.Io.IsWrite:
-                    return (Doorbell)_vcpu.Io.Port;
-                default:
-                    throw new GuestStoppedException($"The guest stopped at 0x{_vcpu.SharedRegisters().Rip:x}: {_vcpu.ExitReason}.");
-            }
+            reason = _vcpu.Run();
         }
+        while (reason == KvmExitReason.Interrupted);
+
+        _registers = _vcpu.GetRegisters();
+        return reason == KvmExitReason.Io && _vcpu.Io.IsWrite
+            ? (byte)_vcpu.Io.Port
+            : throw new InvalidOperationException($"The guest stopped at 0x{_registers.Rip:x}: {reason}.");
     }
 
     /// <inheritdoc/>
@@ -115,26 +63,21 @@ internal sealed class KvmMachine : IMachine
         _memory.Dispose();
     }
 
-    // 64-bit mode needs paging. RAM is mapped where it is, in pages of 2 MiB; the three tables lie at its beginning.
-    private void WritePageTables(GuestRange ram)
+    // 64-bit mode needs paging: one page of 2 MiB, at the same virtual address as in guest memory.
+    private void WritePageTables(ulong ram)
     {
         const ulong PresentAndWritable = 3;
         const ulong LargePage = 1 << 7;
-        const ulong LargePageSize = 2 << 20;
-        GuestAddress level4 = _pageTables;
-        GuestAddress level3 = level4.Add(GuestPages.PageSize);
-        GuestAddress level2 = level3.Add(GuestPages.PageSize);
-        SetEntry(level4, ram.Start.Value >> 39, level3.Value | PresentAndWritable);
-        SetEntry(level3, ram.Start.Value >> 30, level2.Value | PresentAndWritable);
-        for (ulong address = ram.Start.Value; address < ram.End.Value; address += LargePageSize)
-        {
-            SetEntry(level2, address / LargePageSize, address | PresentAndWritable | LargePage);
-        }
+        ulong level3 = ram + GuestPages.PageSize;
+        ulong level2 = level3 + GuestPages.PageSize;
+        _ = _memory.TryWrite(EntryOf(ram, ram >> 39), level3 | PresentAndWritable)
+            && _memory.TryWrite(EntryOf(level3, ram >> 30), level2 | PresentAndWritable)
+            && _memory.TryWrite(EntryOf(level2, ram >> 21), ram | LargePage | PresentAndWritable);
+
+        static GuestAddress EntryOf(ulong table, ulong index) => table + (index % 512 * sizeof(ulong));
     }
 
-    private void SetEntry(GuestAddress table, ulong index, ulong value) => _ = _memory.TryWrite(table.Add(index % 512 * sizeof(ulong)), value);
-
-    private void EnterLongMode()
+    private void EnterLongMode(ulong pageTables)
     {
         const ulong ProtectedModeAndPaging = 0x8000_0001;
         const ulong PhysicalAddressExtension = 1 << 5;
@@ -144,10 +87,13 @@ internal sealed class KvmMachine : IMachine
 
         X86SpecialRegisters registers = _vcpu.GetSpecialRegisters();
         registers.Cr0 = ProtectedModeAndPaging;
-        registers.Cr3 = _pageTables.Value;
+        registers.Cr3 = pageTables;
         registers.Cr4 = PhysicalAddressExtension;
         registers.Efer = LongModeEnabledAndActive;
-        X86Segment data = new() { Limit = uint.MaxValue, Selector = 16, Type = ReadWrite, IsPresent = 1, IsCodeOrData = 1, IsGranular = 1 };
+        X86Segment data = new()
+        {
+            Limit = uint.MaxValue, Selector = 16, Type = ReadWrite, IsPresent = 1, IsCodeOrData = 1, IsGranular = 1,
+        };
         registers.Cs = data with { Selector = 8, Type = ExecuteRead, IsLong = 1 };
         (registers.Ds, registers.Es, registers.Fs, registers.Gs, registers.Ss) = (data, data, data, data, data);
         _vcpu.SetSpecialRegisters(registers);

@@ -4,50 +4,38 @@ using OpTeeMediator.Memory;
 
 namespace MinimalVmm.Machine;
 
-/// <summary>A machine without virtualization: interprets the x86-64 instructions that the guest consists of, and no others.</summary>
-internal sealed class ManagedMachine : IMachine
+/// <summary>A machine for hosts without KVM: it interprets the few 64-bit instructions that the guest uses.</summary>
+/// <param name="ram">Its RAM.</param>
+/// <param name="entry">Where the guest begins.</param>
+internal sealed class ManagedMachine(GuestRange ram, ulong entry) : IMachine
 {
     private const int LongestInstruction = 15;
 
-    private readonly ArrayGuestMemory _memory;
-    private readonly Dictionary<ulong, Instruction> _decoded = [];
     private readonly ulong[] _registers = new ulong[16];
-    private ulong _next;
-
-    // The flags, kept as what they are made of: the operands of the last CMP. The guest branches only right behind one.
-    private ulong _left;
-    private ulong _right;
-
-    /// <summary>Creates a machine.</summary>
-    /// <param name="ram">Its only memory.</param>
-    public ManagedMachine(GuestRange ram) => _memory = new ArrayGuestMemory(ram);
+    private ulong _next = entry;
+    private bool _isEqual;
 
     /// <inheritdoc/>
-    public string Description => "on a managed vCPU, which interprets its machine code";
+    public IGuestMemory Memory { get; } = new ArrayGuestMemory(ram);
 
     /// <inheritdoc/>
-    public IGuestMemory Memory => _memory;
+    public Span<ulong> X => _registers.AsSpan(8);
 
     /// <inheritdoc/>
-    public ref ulong this[Register register] => ref _registers[register.GetFullRegister() - Register.RAX];
+    public byte Al => (byte)_registers[0];
 
     /// <inheritdoc/>
-    public void Start(ulong address)
-    {
-        _next = address;
-        this[Register.RSP] = address;
-    }
-
-    /// <inheritdoc/>
-    public Doorbell Run()
+    public byte Run()
     {
         while (true)
         {
-            Instruction instruction = Fetch();
+            byte[] code = new byte[LongestInstruction];
+            Check(Memory.TryRead(_next, code), _next);
+            Instruction instruction = Decoder.Create(64, new ByteArrayCodeReader(code), _next).Decode();
             _next = instruction.NextIP;
             if (instruction.Mnemonic == Mnemonic.Out)
             {
-                return (Doorbell)instruction.Immediate8;
+                return instruction.Immediate8;
             }
 
             Execute(instruction);
@@ -66,101 +54,63 @@ internal sealed class ManagedMachine : IMachine
             case Mnemonic.Mov or Mnemonic.Movzx:
                 Write(instruction, Read(instruction, 1));
                 break;
-            case Mnemonic.Add:
-                Write(instruction, Read(instruction, 0) + Read(instruction, 1));
-                break;
-            case Mnemonic.And:
-                Write(instruction, Read(instruction, 0) & Read(instruction, 1));
-                break;
-            case Mnemonic.Shr:
-                Write(instruction, Read(instruction, 0) >> (int)Read(instruction, 1));
-                break;
             case Mnemonic.Inc:
                 Write(instruction, Read(instruction, 0) + 1);
                 break;
-            case Mnemonic.Dec:
-                Write(instruction, Read(instruction, 0) - 1);
-                break;
             case Mnemonic.Cmp:
-                (_left, _right) = (Read(instruction, 0), Read(instruction, 1));
+                _isEqual = Read(instruction, 0) == Read(instruction, 1);
                 break;
-            case Mnemonic.Je when _left == _right:
-            case Mnemonic.Jne when _left != _right:
-            case Mnemonic.Jb when _left < _right:
+            case Mnemonic.Je when _isEqual:
+            case Mnemonic.Jne when !_isEqual:
             case Mnemonic.Jmp:
                 _next = instruction.NearBranchTarget;
                 break;
-            case Mnemonic.Je or Mnemonic.Jne or Mnemonic.Jb:
-                break;
-            case Mnemonic.Call:
-                this[Register.RSP] -= sizeof(ulong);
-                BinaryPrimitives.WriteUInt64LittleEndian(Window(this[Register.RSP], sizeof(ulong)), _next);
-                _next = instruction.NearBranchTarget;
-                break;
-            case Mnemonic.Ret:
-                _next = BinaryPrimitives.ReadUInt64LittleEndian(Window(this[Register.RSP], sizeof(ulong)));
-                this[Register.RSP] += sizeof(ulong);
+            case Mnemonic.Je or Mnemonic.Jne:
                 break;
             default:
-                throw new GuestStoppedException($"The managed vCPU does not know the instruction '{instruction}' at 0x{instruction.IP:x}.");
+                throw new InvalidOperationException($"Unknown instruction '{instruction}' at 0x{instruction.IP:x}.");
         }
     }
 
-    private Instruction Fetch()
+    private ulong Read(in Instruction instruction, int operand)
     {
-        if (!_decoded.TryGetValue(_next, out Instruction instruction))
+        switch (instruction.GetOpKind(operand))
         {
-            byte[] code = Window(_next, LongestInstruction).ToArray();
-            instruction = Decoder.Create(64, new ByteArrayCodeReader(code), _next).Decode();
-            _decoded.Add(_next, instruction);
+            case OpKind.Register:
+                return RegisterOf(instruction.GetOpRegister(operand));
+            case OpKind.Memory:
+                Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+                bytes.Clear();
+                ulong address = AddressOf(instruction);
+                Check(Memory.TryRead(address, bytes[..instruction.MemorySize.GetSize()]), address);
+                return BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+            default:
+                return instruction.GetImmediate(operand);
         }
-
-        return instruction;
     }
-
-    private ulong Read(in Instruction instruction, int operand) => instruction.GetOpKind(operand) switch
-    {
-        OpKind.Register => Truncate(this[instruction.GetOpRegister(operand)], instruction.GetOpRegister(operand).GetSize()),
-        OpKind.Memory => ReadMemory(Window(AddressOf(instruction), instruction.MemorySize.GetSize())),
-        _ => Truncate(instruction.GetImmediate(operand), SizeOfFirst(instruction)),
-    };
 
     private void Write(in Instruction instruction, ulong value)
     {
-        int size = SizeOfFirst(instruction);
-        if (instruction.Op0Kind == OpKind.Memory)
+        if (instruction.Op0Kind == OpKind.Register)
         {
-            WriteMemory(Window(AddressOf(instruction), size), value);
-            return;
+            RegisterOf(instruction.Op0Register) = value;
         }
-
-        // Writing 32 bits clears the upper half of a register; writing 8 would keep the rest, but the guest never does.
-        this[instruction.Op0Register] = Truncate(value, size);
+        else
+        {
+            Check(Memory.TryWrite(AddressOf(instruction), value), AddressOf(instruction));
+        }
     }
 
-    private ulong AddressOf(in Instruction instruction) => this[instruction.MemoryBase] + instruction.MemoryDisplacement64;
+    private ref ulong RegisterOf(Register register) => ref _registers[register - Register.RAX];
 
-    private Span<byte> Window(ulong address, int length) => _memory.TryGetWindow(address, length, out Span<byte> window)
-        ? window
-        : throw new GuestStoppedException($"The guest used the address 0x{address:x}, which is not RAM.");
+    private ulong AddressOf(in Instruction instruction) =>
+        RegisterOf(instruction.MemoryBase) + instruction.MemoryDisplacement64;
 
-    private static int SizeOfFirst(in Instruction instruction) =>
-        instruction.Op0Kind == OpKind.Memory ? instruction.MemorySize.GetSize() : instruction.Op0Register.GetSize();
-
-    private static ulong ReadMemory(ReadOnlySpan<byte> source)
+    private static void Check(bool isRam, ulong address)
     {
-        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
-        bytes.Clear();
-        source.CopyTo(bytes);
-        return BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+        if (!isRam)
+        {
+            throw new InvalidOperationException($"The guest used the address 0x{address:x}, which is not RAM.");
+        }
     }
-
-    private static void WriteMemory(Span<byte> destination, ulong value)
-    {
-        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
-        BinaryPrimitives.WriteUInt64LittleEndian(bytes, value);
-        bytes[..destination.Length].CopyTo(destination);
-    }
-
-    private static ulong Truncate(ulong value, int size) => size == sizeof(ulong) ? value : value & ((1UL << (size * 8)) - 1);
 }

@@ -8,12 +8,8 @@ internal static class X86Ioctl
     private const uint Type = 0xAE00;
     private const int SizeShift = 16;
 
-    internal const uint KVM_GET_SUPPORTED_CPUID = Read | Write | 8u << SizeShift | Type | 0x05;
-    internal const uint KVM_SET_TSS_ADDR = Type | 0x47;
-    internal const uint KVM_CREATE_IRQCHIP = Type | 0x60;
     internal const uint KVM_GET_REGS = Read | 144u << SizeShift | Type | 0x81;
     internal const uint KVM_SET_REGS = Write | 144u << SizeShift | Type | 0x82;
     internal const uint KVM_GET_SREGS = Read | 312u << SizeShift | Type | 0x83;
     internal const uint KVM_SET_SREGS = Write | 312u << SizeShift | Type | 0x84;
-    internal const uint KVM_SET_CPUID2 = Write | 8u << SizeShift | Type | 0x90;
 }

@@ -1,6 +1,6 @@
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
-/// <summary>The kind of a message's parameter, by the names of OP-TEE's <c>optee_msg.h</c> (OPTEE_MSG_ATTR_*).</summary>
+/// <summary>A parameter's kind, by the names of OP-TEE's <c>optee_msg.h</c> (OPTEE_MSG_ATTR_*).</summary>
 /// <remarks>The low byte is one of the types; <see cref="META"/> and <see cref="NONCONTIG"/> come on top.</remarks>
 internal enum MessageAttribute : ulong
 {

@@ -3,12 +3,14 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Software;
 using static OpTeeMediator.Backends.TeeParameterKind;
 
-namespace MinimalVmm.Tee;
+namespace OpTeeMediator.Tests.Conformance;
 
 /// <summary>A trusted application: writes numbers and memory backwards.</summary>
 internal sealed class ReverseApplication : TrustedApplication
 {
-    /// <summary>Command: swaps the bytes of the two numbers of parameter 0, and puts into parameter 1 how often the session has asked.</summary>
+    /// <summary>
+    /// Command: swaps the bytes of the two numbers of parameter 0; parameter 1 is the number of calls in the session.
+    /// </summary>
     public const uint ReverseNumbers = 1;
 
     /// <summary>Command: writes the bytes of parameter 0 into parameter 1, last one first.</summary>
@@ -21,10 +23,12 @@ internal sealed class ReverseApplication : TrustedApplication
     private uint _count;
 
     /// <inheritdoc/>
-    protected override TeeReturnCode InvokeCommand(ApplicationCall call) => call.CommandId switch
+    protected internal override TeeReturnCode InvokeCommand(ApplicationCall call) => call.CommandId switch
     {
-        ReverseNumbers when call.HasParameters(ValueInOut, ValueOutput) => ReverseBoth(numbers: call[0], count: call[1]),
-        ReverseBytes when call.HasParameters(MemoryInput, MemoryOutput) => ReverseMemory(source: call[0], target: call[1]),
+        ReverseNumbers when call.HasParameters(ValueInOut, ValueOutput) =>
+            ReverseBoth(numbers: call[0], count: call[1]),
+        ReverseBytes when call.HasParameters(MemoryInput, MemoryOutput) =>
+            ReverseMemory(source: call[0], target: call[1]),
         _ => TeeReturnCode.BadParameters,
     };
 

@@ -1,4 +1,4 @@
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
 /// <summary>What the secure world can do, by the names of OP-TEE's <c>optee_smc.h</c> (OPTEE_SMC_SEC_CAP_*).</summary>
 [Flags]

@@ -1,15 +1,15 @@
-using MinimalVmm.Tee;
 using OpTeeMediator.Backends;
-using static MinimalVmm.Guest.MessageAttribute;
-using static MinimalVmm.Guest.OpTeeCapabilities;
-using static MinimalVmm.Guest.OpTeeFunction;
-using static MinimalVmm.Guest.OpTeeReturn;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Smccc;
+using static OpTeeMediator.Tests.Conformance.MessageAttribute;
+using static OpTeeMediator.Tests.Conformance.OpTeeCapabilities;
+using static OpTeeMediator.Tests.Conformance.OpTeeFunction;
+using static OpTeeMediator.Tests.Conformance.OpTeeReturn;
 
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
-/// <summary>The guest: it does what the <c>optee</c> driver of Linux and its clients do, and checks every answer.</summary>
-/// <remarks>Every line writes machine code; nothing here runs while the guest does.</remarks>
-internal sealed class GuestProgram : GuestDriver
+/// <summary>What the <c>optee</c> driver of Linux and its clients do, with a check of every answer.</summary>
+internal sealed class ConformanceProgram(ISmcHandler smc, IGuestMemory memory) : ConformanceDriver(smc, memory)
 {
     /// <summary>Where the guest's RAM begins, as on many Arm machines.</summary>
     public const ulong RamStart = 0x4000_0000;
@@ -17,15 +17,15 @@ internal sealed class GuestProgram : GuestDriver
     /// <summary>The size of the guest's RAM in bytes.</summary>
     public const ulong RamSize = 4 << 20;
 
-    /// <summary>Where the code lies and begins; the stack grows downwards from there.</summary>
-    public const ulong CodeStart = RamStart + 0x1_0000;
-
     private const ulong ReverseSession = RamStart + 0x10_3000;
     private const ulong RandomSession = RamStart + 0x10_3004;
 
-    // Two buffers whose pages lie mixed up. The first begins and ends within a page.
-    private static readonly SharedBuffer Source = new("source", 0xffff_0000_0938_55a0, 0x9d, 0x4321, Pages(9, 2, 6, 3, 14));
-    private static readonly SharedBuffer Target = new("target", 0xffff_0000_0938_5a80, 0, 5 * SharedBuffer.PageSize, Pages(4, 11, 1, 8, 5));
+    // Two buffers whose pages are not in order. The first begins and ends within a page.
+    private static readonly SharedBuffer Source =
+        new("source", 0xffff_0000_0938_55a0, 0x9d, 0x4321, Pages(9, 2, 6, 3, 14));
+
+    private static readonly SharedBuffer Target =
+        new("target", 0xffff_0000_0938_5a80, 0, 5 * SharedBuffer.PageSize, Pages(4, 11, 1, 8, 5));
 
     private static readonly Pattern Text = new(0x1234_5678, 0x9e37_79b9);
     private static readonly Pattern Untouched = Pattern.Constant(0xa5);
@@ -36,8 +36,9 @@ internal sealed class GuestProgram : GuestDriver
     private static readonly Guid RandomNumberGenerator = new("ab7a617c-b8e7-4d8f-8301-d09b61036b64");
     private const uint GetEntropy = 0;
 
-    /// <summary>Writes the program.</summary>
-    public GuestProgram()
+    /// <summary>Runs all steps.</summary>
+    /// <exception cref="CheckFailedException">A check failed.</exception>
+    public void Run()
     {
         DiscoverOpTee();
         AgreeOnCapabilities();
@@ -47,11 +48,7 @@ internal sealed class GuestProgram : GuestDriver
         ReverseMemory();
         ReadRandomBytes();
         CleanUp();
-        Code = Assemble(CodeStart);
     }
-
-    /// <summary>The machine code, to be loaded at <see cref="CodeStart"/>.</summary>
-    public byte[] Code { get; }
 
     private void DiscoverOpTee()
     {
@@ -148,14 +145,18 @@ internal sealed class GuestProgram : GuestDriver
         FillMemory(Target, 0, 3 * Length, Untouched);
         foreach (ulong offset in (ulong[])[0, Length])
         {
-            Invoke(RandomSession, GetEntropy, TeeReturnCode.Success, OriginApplication, MessageParameter.Memory(RMEM_INOUT, Target, offset, Length));
+            Invoke(RandomSession, GetEntropy, TeeReturnCode.Success, OriginApplication,
+                MessageParameter.Memory(RMEM_INOUT, Target, offset, Length));
             ExpectSize(0, Length);
         }
 
         ExpectMemory(Target, 2 * Length, Length, Untouched);
-        ExpectDifferentWords(Target.AddressOf(0), Target.AddressOf(Length), Length, "equal words in both reads");
-        ExpectDifferentWords(Target.AddressOf(0), Target.AddressOf(2 * Length), Length, "words that the first read left alone");
-        ExpectDifferentWords(Target.AddressOf(Length), Target.AddressOf(2 * Length), Length, "words that the second read left alone");
+        ulong first = Target.AddressOf(0);
+        ulong second = Target.AddressOf(Length);
+        ulong untouched = Target.AddressOf(2 * Length);
+        ExpectDifferentWords(first, second, Length, "equal words in both reads");
+        ExpectDifferentWords(first, untouched, Length, "words that the first read left alone");
+        ExpectDifferentWords(second, untouched, Length, "words that the second read left alone");
     }
 
     private void CleanUp()

@@ -1,17 +1,20 @@
 using OpTeeMediator.Backends;
-using static MinimalVmm.Guest.MessageAttribute;
-using static MinimalVmm.Guest.MessageCommand;
-using static MinimalVmm.Guest.OpTeeFunction;
-using static MinimalVmm.Guest.OpTeeReturn;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Smccc;
+using static OpTeeMediator.Tests.Conformance.MessageAttribute;
+using static OpTeeMediator.Tests.Conformance.MessageCommand;
+using static OpTeeMediator.Tests.Conformance.OpTeeFunction;
+using static OpTeeMediator.Tests.Conformance.OpTeeReturn;
 
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
 /// <summary>The guest's OP-TEE driver: writes messages, sends them, checks what came back.</summary>
 /// <remarks>
-/// One message at a time. Those about registration lie in a page that OP-TEE does not know and go by address (CALL_WITH_RPC_ARG); all others lie in a
-/// registered page and go by its cookie and an offset (CALL_WITH_REGD_ARG). Linux does the same.
+/// One message at a time. Messages that register or unregister memory lie in an unregistered page and are sent by
+/// address (CALL_WITH_RPC_ARG). All others lie in a registered page and are sent by its cookie and an offset
+/// (CALL_WITH_REGD_ARG). Linux does the same.
 /// </remarks>
-internal abstract class GuestDriver : GuestAssembler
+internal abstract class ConformanceDriver(ISmcHandler smc, IGuestMemory memory) : CheckingGuest(smc, memory)
 {
     /// <summary>The origin of an answer that is OP-TEE's own (TEE_ORIGIN_TEE).</summary>
     protected const uint OriginTee = 3;
@@ -22,16 +25,16 @@ internal abstract class GuestDriver : GuestAssembler
     /// <summary>The login type that claims nothing (TEE_LOGIN_PUBLIC).</summary>
     private const uint LoginPublic = 0;
 
-    private const ulong UnregisteredMessage = GuestProgram.RamStart + 0x10_0000;
-    private const ulong PageList = GuestProgram.RamStart + 0x10_1000;
-    private const ulong MessagePage = GuestProgram.RamStart + 0x10_2000;
+    private const ulong UnregisteredMessage = ConformanceProgram.RamStart + 0x10_0000;
+    private const ulong PageList = ConformanceProgram.RamStart + 0x10_1000;
+    private const ulong MessagePage = ConformanceProgram.RamStart + 0x10_2000;
     private const ulong RegisteredMessage = MessagePage + MessageOffset;
 
-    // The second place in the page: a place has room for a message of 6 parameters and, behind it, one of 4 for a call in the other direction.
+    // The second slot of the page: a slot has room for a message of 6 parameters and one of 4 for an RPC, as in Linux.
     private const ulong MessageOffset = 0x180;
 
-    // Cookies may be any number. Linux takes the addresses of kernel objects.
-    protected static readonly SharedBuffer Messages = new("messages", 0xffff_0000_0938_53c0, 0, SharedBuffer.PageSize, MessagePage);
+    protected static readonly SharedBuffer Messages =
+        new("messages", 0xffff_0000_0938_53c0, 0, SharedBuffer.PageSize, MessagePage);
 
     /// <summary>REGISTER_SHM by a list of pages.</summary>
     protected void Register(SharedBuffer buffer, TeeReturnCode expected = TeeReturnCode.Success)
@@ -41,7 +44,9 @@ internal abstract class GuestDriver : GuestAssembler
             Store64(PageList + ((ulong)index * sizeof(ulong)), buffer.Pages[index]);
         }
 
-        SendByAddress(REGISTER_SHM, new MessageParameter(TMEM_OUTPUT | NONCONTIG, PageList | buffer.FirstOffset, buffer.Length, buffer.Cookie));
+        SendByAddress(
+            REGISTER_SHM,
+            new MessageParameter(TMEM_OUTPUT | NONCONTIG, PageList | buffer.FirstOffset, buffer.Length, buffer.Cookie));
         ExpectResult(UnregisteredMessage, expected);
     }
 
@@ -64,13 +69,23 @@ internal abstract class GuestDriver : GuestAssembler
     /// <summary>OPEN_SESSION.</summary>
     protected void OpenSession(Guid application, TeeReturnCode expected, uint origin)
     {
-        WriteMessage(RegisteredMessage, OPEN_SESSION, 0, MessageParameter.Uuid(application, 0), MessageParameter.Uuid(Guid.Empty, LoginPublic));
+        WriteMessage(
+            RegisteredMessage,
+            OPEN_SESSION,
+            0,
+            MessageParameter.Uuid(application, 0),
+            MessageParameter.Uuid(Guid.Empty, LoginPublic));
         SendByCookie();
         ExpectResult(RegisteredMessage, expected, origin);
     }
 
     /// <summary>INVOKE_COMMAND.</summary>
-    protected void Invoke(ulong session, uint command, TeeReturnCode expected, uint origin, params ReadOnlySpan<MessageParameter> parameters)
+    protected void Invoke(
+        ulong session,
+        uint command,
+        TeeReturnCode expected,
+        uint origin,
+        params ReadOnlySpan<MessageParameter> parameters)
     {
         WriteMessage(RegisteredMessage, INVOKE_COMMAND, command, parameters);
         Copy32(from: session, to: RegisteredMessage + MessageHeader.SessionOffset);
@@ -103,8 +118,11 @@ internal abstract class GuestDriver : GuestAssembler
     }
 
     /// <summary>The size in a parameter, after a call.</summary>
-    protected void ExpectSize(int parameter, ulong size) =>
-        Expect64(ParameterAddress(RegisteredMessage, parameter) + MessageParameter.SecondOffset, size, $"size of parameter {parameter}");
+    protected void ExpectSize(int parameter, ulong size)
+    {
+        ulong address = ParameterAddress(RegisteredMessage, parameter) + MessageParameter.SecondOffset;
+        Expect64(address, size, $"size of parameter {parameter}");
+    }
 
     private void SendByAddress(MessageCommand command, MessageParameter parameter)
     {
@@ -112,16 +130,21 @@ internal abstract class GuestDriver : GuestAssembler
         Call(CALL_WITH_RPC_ARG, UnregisteredMessage >> 32, (uint)UnregisteredMessage);
     }
 
-    private void SendByCookie() => Call(CALL_WITH_REGD_ARG, Messages.Cookie >> 32, (uint)Messages.Cookie, MessageOffset);
+    private void SendByCookie() =>
+        Call(CALL_WITH_REGD_ARG, Messages.Cookie >> 32, (uint)Messages.Cookie, MessageOffset);
 
-    private void WriteMessage(ulong address, MessageCommand command, uint function, params ReadOnlySpan<MessageParameter> parameters)
+    private void WriteMessage(
+        ulong address,
+        MessageCommand command,
+        uint function,
+        params ReadOnlySpan<MessageParameter> parameters)
     {
-        // What the secure world has to fill in begins as something that is no good answer.
+        // What OP-TEE has to fill in is not a valid answer before.
         const uint NotAnswered = 0xdead_dead;
-        Store64(address + MessageHeader.CommandOffset, (uint)command | (ulong)function << 32);
+        Store64(address + MessageHeader.CommandOffset, (uint)command | ((ulong)function << 32));
         Store64(address + MessageHeader.SessionOffset, 0);
         Store64(address + MessageHeader.PaddingOffset, (ulong)NotAnswered << 32);
-        Store64(address + MessageHeader.ReturnOriginOffset, NotAnswered | (ulong)parameters.Length << 32);
+        Store64(address + MessageHeader.ReturnOriginOffset, NotAnswered | ((ulong)parameters.Length << 32));
         for (int index = 0; index < parameters.Length; index++)
         {
             ulong parameter = ParameterAddress(address, index);
@@ -144,5 +167,6 @@ internal abstract class GuestDriver : GuestAssembler
         Expect32(address + MessageHeader.ReturnOriginOffset, origin, "origin");
     }
 
-    private static ulong ParameterAddress(ulong message, int index) => message + MessageHeader.Size + ((ulong)index * MessageParameter.Size);
+    private static ulong ParameterAddress(ulong message, int index) =>
+        message + MessageHeader.Size + ((ulong)index * MessageParameter.Size);
 }

@@ -1,4 +1,4 @@
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
 /// <summary>What a message asks for, by the names of OP-TEE's <c>optee_msg.h</c> (OPTEE_MSG_CMD_*).</summary>
 internal enum MessageCommand : uint

@@ -1,25 +1,30 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Tests.Samples;
+namespace OpTeeMediator.Tests.Conformance;
 
-/// <summary>A TEE whose answers to commands are changed on their way out.</summary>
+/// <summary>A TEE whose answers to commands are changed.</summary>
 /// <param name="tee">The honest one.</param>
-/// <param name="tamper">Gets each completed command and its result, may change its outputs, and says what the guest is told.</param>
+/// <param name="tamper">
+/// Gets each completed command and its result, may change its outputs, and gives the result for the guest.
+/// </param>
 internal sealed class TamperedTee(ITeeBackend tee, Func<TeeRequest, TeeResult, TeeResult> tamper) : ITeeBackend
 {
     /// <inheritdoc/>
     public TeeAccess DefaultAccess => tee.DefaultAccess;
 
     /// <inheritdoc/>
-    public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine) => new Partition(tee.CreatePartition(virtualMachine), tamper);
+    public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine) =>
+        new Partition(tee.CreatePartition(virtualMachine), tamper);
 
-    private sealed class Partition(ITeePartition partition, Func<TeeRequest, TeeResult, TeeResult> tamper) : ITeePartition
+    private sealed class Partition(ITeePartition partition, Func<TeeRequest, TeeResult, TeeResult> tamper)
+        : ITeePartition
     {
         public bool UsesWorkers => partition.UsesWorkers;
 
         public IReadOnlyList<TeeDevice>? Devices => partition.Devices;
 
-        public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) => partition.ExecutionOf(operation, application);
+        public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) =>
+            partition.ExecutionOf(operation, application);
 
         public async ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
         {
@@ -28,7 +33,8 @@ internal sealed class TamperedTee(ITeeBackend tee, Func<TeeRequest, TeeResult, T
             return result;
         }
 
-        public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) => partition.RegisterMemoryAsync(memory);
+        public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) =>
+            partition.RegisterMemoryAsync(memory);
 
         public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory) => partition.UnregisterMemoryAsync(memory);
 
@@ -43,7 +49,8 @@ internal sealed class TamperedTee(ITeeBackend tee, Func<TeeRequest, TeeResult, T
     {
         public TeeExecution Execution => session.Execution;
 
-        public async ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) => tamper(request, await session.InvokeCommandAsync(request));
+        public async ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) =>
+            tamper(request, await session.InvokeCommandAsync(request));
 
         public ValueTask CloseAsync(TeeRequest request) => session.CloseAsync(request);
     }

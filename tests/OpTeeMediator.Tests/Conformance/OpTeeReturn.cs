@@ -1,6 +1,6 @@
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
-/// <summary>What X0 holds when an SMC comes back, by the names of OP-TEE's <c>optee_smc.h</c> (OPTEE_SMC_RETURN_*).</summary>
+/// <summary>X0 when an SMC returns, by the names of OP-TEE's <c>optee_smc.h</c> (OPTEE_SMC_RETURN_*).</summary>
 internal enum OpTeeReturn : uint
 {
     OK = 0,

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
 /// <summary>A parameter of a message (<c>struct optee_msg_param</c>): an attribute and three numbers.</summary>
 [StructLayout(LayoutKind.Sequential)]
@@ -17,7 +17,8 @@ internal readonly record struct MessageParameter(MessageAttribute Attribute, ulo
     public static MessageParameter Value(MessageAttribute attribute, ulong a, ulong b) => new(attribute, a, b, 0);
 
     /// <summary>A piece of a registered buffer.</summary>
-    public static MessageParameter Memory(MessageAttribute attribute, SharedBuffer buffer, ulong offset, ulong size) => new(attribute, offset, size, buffer.Cookie);
+    public static MessageParameter Memory(MessageAttribute attribute, SharedBuffer buffer, ulong offset, ulong size) =>
+        new(attribute, offset, size, buffer.Cookie);
 
     /// <summary>A UUID, in the byte order of RFC 4122, and the login type beside it.</summary>
     public static MessageParameter Uuid(Guid uuid, uint login)
@@ -26,12 +27,5 @@ internal readonly record struct MessageParameter(MessageAttribute Attribute, ulo
         _ = uuid.TryWriteBytes(octets, bigEndian: true, out _);
         ReadOnlySpan<ulong> halves = MemoryMarshal.Cast<byte, ulong>(octets);
         return new MessageParameter(MessageAttribute.VALUE_INPUT | MessageAttribute.META, halves[0], halves[1], login);
-    }
-
-    /// <summary>The UUID that <see cref="Uuid"/> put in.</summary>
-    public Guid ToUuid()
-    {
-        Span<ulong> halves = [A, B];
-        return new Guid(MemoryMarshal.AsBytes(halves), bigEndian: true);
     }
 }

@@ -1,8 +1,9 @@
-namespace MinimalVmm.Guest;
+namespace OpTeeMediator.Tests.Conformance;
 
 /// <summary>The SMCs that the guest makes, by the names of OP-TEE's <c>optee_smc.h</c>.</summary>
 /// <remarks>
-/// The guest has numbers of its own: one that borrowed the library's would only prove that the library agrees with itself.
+/// The guest has numbers of its own, taken from the header: with the library's numbers it would only prove that the
+/// library agrees with itself.
 /// </remarks>
 internal enum OpTeeFunction : uint
 {

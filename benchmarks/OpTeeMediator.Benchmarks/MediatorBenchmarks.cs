@@ -3,7 +3,7 @@ using OpTeeMediator.Benchmarks.Scenarios;
 
 namespace OpTeeMediator.Benchmarks;
 
-/// <summary>Each subject by BenchmarkDotNet, with the copy of 4 KiB as baseline.</summary>
+/// <summary>Each scenario that has a budget, by BenchmarkDotNet, with the copy of 4 KiB as baseline.</summary>
 [MemoryDiagnoser]
 public class MediatorBenchmarks : IDisposable
 {
@@ -15,14 +15,14 @@ public class MediatorBenchmarks : IDisposable
     public string Name { get; set; } = string.Empty;
 
     public static IEnumerable<string> Names =>
-        ["PageCopy", .. Subject.All.Select(subject => subject.Name), "InvokeFourValuesTwoThreads"];
+        ["PageCopy", .. MeasuredScenario.All.Select(measured => measured.Name), "InvokeFourValuesTwoThreads"];
 
     [GlobalSetup]
     public void SetUp() => _scenario = Name switch
     {
         "PageCopy" => new PageCopy(),
         "InvokeFourValuesTwoThreads" => Invoke.WithValues(2),
-        _ => Subject.All.Single(subject => subject.Name == Name).Create(),
+        _ => MeasuredScenario.All.Single(measured => measured.Name == Name).Create(),
     };
 
     [Benchmark(OperationsPerInvoke = Operations)]

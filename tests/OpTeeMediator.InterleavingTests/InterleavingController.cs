@@ -7,8 +7,8 @@ namespace OpTeeMediator.InterleavingTests;
 /// <para>A test says at which point the next thread stops (<see cref="StopAt"/>), waits until it is there, does what is
 /// to happen meanwhile, and releases it. Or it says what the thread that reaches the point does there itself
 /// (<see cref="DoAt"/>).</para>
-/// <para>Nothing waits for longer than <see cref="Deadline"/>: a stopped thread goes on, whoever waits gets a
-/// <see cref="TimeoutException"/>, and disposal fails the test. One controller at a time.</para>
+/// <para>Nothing waits for longer than <see cref="Deadline"/>: a stopped thread goes on, a waiting one gets
+/// a <see cref="TimeoutException"/>, and disposal fails the test. One controller at a time.</para>
 /// </remarks>
 internal sealed class InterleavingController : IDisposable
 {

@@ -62,7 +62,7 @@ internal sealed class BuildTests
         Assert.That(Directory.GetDirectories(Path.Combine(_folder, "opteemediator"), "unfinished*"), Is.Empty);
     }
 
-    /// <summary>Takes a lock, after whoever has it.</summary>
+    /// <summary>Takes a lock, after its present holder has released it.</summary>
     private static async Task<FileStream> LockAsync(string path)
     {
         long start = Stopwatch.GetTimestamp();

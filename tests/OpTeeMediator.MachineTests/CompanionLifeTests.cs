@@ -3,7 +3,7 @@ using OpTeeMediator.Machines.Agents;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>OP-TEEs of guests that come and go, side by side, and one that dies.</summary>
+/// <summary>OP-TEEs of several guests that start and end, side by side, and one that fails.</summary>
 [TestFixture]
 internal sealed class CompanionLifeTests : CompanionFixture
 {
@@ -69,7 +69,9 @@ internal sealed class CompanionLifeTests : CompanionFixture
         Assert.That((await guest.RunAsync("nproc")).Succeeded(), Is.EqualTo("2"), "the guest lives");
 
         (await guest.RunAsync(
-            $"killall tee-supplicant; sleep 1; echo {Device} > {Driver}/unbind && echo {Device} > {Driver}/bind && tee-supplicant -d", seconds: 120)).Succeeded();
+            $"killall tee-supplicant; sleep 1; echo {Device} > {Driver}/unbind && "
+            + $"echo {Device} > {Driver}/bind && tee-supplicant -d",
+            seconds: 120)).Succeeded();
         await AssertThatXtestPassesAsync(guest, "1004", "1005");
         Assert.That(await ReportAsync(guest), Does.Contain("is dead: core")
             .And.Contain("has taken the place of the dead one"));

@@ -77,7 +77,8 @@ internal sealed class CompanionTests : CompanionFixture
 
         string before = (await Machine.RunAsync(Used)).Succeeded();
         string calls = (await guest.RunAsync($"""
-            mount -t tracefs tracefs /sys/kernel/tracing && cd /sys/kernel/tracing && echo 1 > events/optee/optee_invoke_fn_begin/enable
+            mount -t tracefs tracefs /sys/kernel/tracing && cd /sys/kernel/tracing &&
+            echo 1 > events/optee/optee_invoke_fn_begin/enable
             sleep {Waits}
             grep -c optee_invoke_fn_begin: trace
             true
@@ -88,7 +89,8 @@ internal sealed class CompanionTests : CompanionFixture
         Assert.That((await call).Succeeded(), Does.Contain("done"));
         int ticks = Sum(after) - Sum(before);
         string rest = (await guest.RunAsync("grep -c optee_invoke_fn_begin: /sys/kernel/tracing/trace")).Succeeded();
-        TestContext.Out.WriteLine($"while a call waits, in {Waits} s: {calls} calls of the TEE, {ticks} ticks of 10 ms of the VMM's processor time; {rest} calls in the end");
+        TestContext.Out.WriteLine($"while a call waits, in {Waits} s: {calls} calls of the TEE, {ticks} ticks of 10 ms "
+            + $"of the VMM's processor time; {rest} calls in the end");
         Assert.That(isWaiting, Is.True, "it was looked at while it waited");
         Assert.That(int.Parse(calls, CultureInfo.InvariantCulture), Is.LessThanOrEqualTo(FewCalls));
         Assert.That(int.Parse(rest, CultureInfo.InvariantCulture), Is.GreaterThan(0), "calls are counted");
@@ -116,7 +118,9 @@ internal sealed class CompanionTests : CompanionFixture
         await using Guest guest = await StartGuestAsync(1, Companion);
         await AssertThatXtestPassesAsync(guest, "1004");
 
-        string memory = (await Machine.RunAsync("awk '/memfd:optee/ { mine = 1 } /^Rss:/ && mine { sum += $2; mine = 0 } END { print sum }' /proc/$(pidof kvmvmm)/smaps")).Succeeded();
+        string memory = (await Machine.RunAsync(
+            "awk '/memfd:optee/ { mine = 1 } /^Rss:/ && mine { sum += $2; mine = 0 } END { print sum }' "
+            + "/proc/$(pidof kvmvmm)/smaps")).Succeeded();
 
         TestContext.Out.WriteLine($"memory of the companion that the VMM has mapped and touched: {memory} KiB");
         Assert.That(memory, Is.Not.Empty);
@@ -130,7 +134,9 @@ internal sealed class CompanionTests : CompanionFixture
 
         Assert.That((await guest.RunAsync("nproc")).Succeeded(), Is.EqualTo("4"));
         (await guest.RunAsync(
-            "for cpu in 0 1 2 3; do taskset $((1 << cpu)) xtest -t regression 1004 > /run/$cpu.log & done; for job in 1 2 3 4; do wait %$job || exit 1; done", seconds: 240)).Succeeded();
+            "for cpu in 0 1 2 3; do taskset $((1 << cpu)) xtest -t regression 1004 > /run/$cpu.log & done; "
+            + "for job in 1 2 3 4; do wait %$job || exit 1; done",
+            seconds: 240)).Succeeded();
         await AssertThatXtestPassesAsync(guest, "1005");
     }
 
@@ -140,7 +146,9 @@ internal sealed class CompanionTests : CompanionFixture
         await using Guest guest = await StartGuestAsync(1, Companion with { Cpus = 6 });
 
         (await guest.RunAsync(
-            "for cpu in 0 1 2 3 4 5; do taskset $((1 << cpu)) xtest -t regression 4101 > /run/$cpu.log & done; for job in 1 2 3 4 5 6; do wait %$job || exit 1; done", seconds: 240)).Succeeded();
+            "for cpu in 0 1 2 3 4 5; do taskset $((1 << cpu)) xtest -t regression 4101 > /run/$cpu.log & done; "
+            + "for job in 1 2 3 4 5 6; do wait %$job || exit 1; done",
+            seconds: 240)).Succeeded();
     }
 
     [Test]
@@ -168,7 +176,8 @@ internal sealed class CompanionTests : CompanionFixture
     {
         CommandResult missing =
             await Machine.RunAsync(Guest.CommandOf(1, Companion with { Tee = "companion:/nowhere" }));
-        CommandResult wrong = await Machine.RunAsync($"head -c 4096 /dev/zero > /run/zero; {Guest.CommandOf(1, Companion with { Tee = "companion:/run/zero" })}");
+        string zeroes = Guest.CommandOf(1, Companion with { Tee = "companion:/run/zero" });
+        CommandResult wrong = await Machine.RunAsync($"head -c 4096 /dev/zero > /run/zero; {zeroes}");
 
         Assert.That(missing.Status, Is.EqualTo(1), missing.ToString());
         Assert.That(missing.Output, Does.Contain("/nowhere").And.Contain("optee-os"));

@@ -83,7 +83,9 @@ internal sealed class ForwarderRestartTests() : ForwarderFixture(new Partitioned
         milliseconds.Sort();
         SmcRegisters revision = other.Driver.Call(OpTeeSmc.GetOsRevision);
         TestContext.Out.WriteLine(
-            $"OP-TEE {revision.X0}.{revision.X1}: {Restarts} restarts, each with a session opened after it: median {milliseconds[Restarts / 2]:F1} ms, longest {milliseconds[^1]:F1} ms; {delays} interrupts\n{run}");
+            $"OP-TEE {revision.X0}.{revision.X1}: {Restarts} restarts, each with a session opened after it: "
+            + $"median {milliseconds[Restarts / 2]:F1} ms, longest {milliseconds[^1]:F1} ms; "
+            + $"{delays} interrupts\n{run}");
         Assert.That(run.Failures, Is.Empty, run.ToString());
         Assert.That(run.Cases, Has.Count.EqualTo(2));
         Assert.That(Monitor.Calls.Skip(before).Count(call => call.Made.X0 == OpTeeSmc.VmDestroyed), Is.Zero);

@@ -43,7 +43,9 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
     {
         // Linux 5.17 and later make these descriptors without close-on-exec, 02000000.
         const string Flags = """
-            cd /proc/$(pidof kvmvmm)/fd && for f in *; do case $(readlink $f) in *tee_shm*) grep ^flags ../fdinfo/$f;; esac; done
+            cd /proc/$(pidof kvmvmm)/fd && for f in *; do
+              case $(readlink $f) in *tee_shm*) grep ^flags ../fdinfo/$f;; esac
+            done
             """;
         XtestRun run = await XtestRun.RunAsync(Guest.Console, TimeSpan.FromMinutes(4), "1001");
         Assert.That(run.Failures, Is.Empty, run.ToString());

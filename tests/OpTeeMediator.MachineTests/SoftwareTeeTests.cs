@@ -74,7 +74,8 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
     {
         Task<CommandResult> writing = Guest.RunAsync($"{Client} write folder/early 'a text'", seconds: 120);
         string meanwhile = (await Guest.RunAsync(
-            $"until grep -q optee_supp_thrd_req /proc/$(pidof guest-calls)/wchan; do sleep 0.1; done; {OtherClient} 40 2 echo; {Client} time > /dev/null && echo time")).Succeeded();
+            "until grep -q optee_supp_thrd_req /proc/$(pidof guest-calls)/wchan; do sleep 0.1; done; "
+            + $"{OtherClient} 40 2 echo; {Client} time > /dev/null && echo time")).Succeeded();
         bool endedWithoutSupplicant = writing.IsCompleted;
         (await Guest.RunAsync(StartSupplicant)).Succeeded();
         (await writing).Succeeded();

@@ -1,7 +1,8 @@
 namespace OpTeeMediator.Machines;
 
 /// <summary>Deadlines of waits for emulated machines, scaled by how long this computer takes to boot one.</summary>
-/// <remarks> A wait ends with the event that it is for; a deadline only says when to give up. Each is given for an idle
+/// <remarks>
+/// A wait ends with the event that it is for; a deadline only says when to give up. Each is given for an idle
 /// computer, with a margin. Every boot of a machine or a guest is measured, and the slowest one so far, compared with
 /// an idle computer's, is the factor. Thread-safe.
 /// </remarks>

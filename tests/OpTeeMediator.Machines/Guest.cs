@@ -73,7 +73,8 @@ public sealed class Guest : IAsyncDisposable
         on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {options.Wrapper} {MachineFiles.Vmm} \
           --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {MachineFiles.Initramfs(options.Kernel)} \
           --cmdline "console=ttyAMA0 quiet guest_mode=agent" \
-          --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} --notify {(options.Notifications ? "on" : "off")} --log {options.Log}'
+          --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} \
+          --notify {(options.Notifications ? "on" : "off")} --log {options.Log}'
         """;
 
     /// <summary>How many interrupts the guest's driver has had from its TEE since it was bound.</summary>
@@ -81,7 +82,9 @@ public sealed class Guest : IAsyncDisposable
     public async Task<int> NotificationsAsync()
     {
         // LINE: COUNT-OF-CPU0 … CONTROLLER INPUT TRIGGER NAME
-        CommandResult result = await RunAsync("""awk '/optee_notification/ { for (i = 2; $i ~ /^[0-9]+$/; i++) count += $i } END { print count + 0 }' /proc/interrupts""");
+        CommandResult result = await RunAsync(
+            "awk '/optee_notification/ { for (i = 2; $i ~ /^[0-9]+$/; i++) count += $i } END { print count + 0 }' "
+            + "/proc/interrupts");
         return int.Parse(result.Output, CultureInfo.InvariantCulture);
     }
 
@@ -92,7 +95,7 @@ public sealed class Guest : IAsyncDisposable
     public Task<CommandResult> RunAsync(string script, int seconds = 60) =>
         Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
 
-    /// <summary>Does something that makes the guest start anew, and waits until it has.</summary>
+    /// <summary>Does something that makes the guest start again, and waits until it has.</summary>
     /// <param name="script">What it does, such as <c>reboot -f</c>.</param>
     /// <returns>A task.</returns>
     public async Task RestartAsync(string script)
@@ -130,7 +133,7 @@ public sealed class Guest : IAsyncDisposable
         }
         catch (MachineFailedException)
         {
-            // The machine is broken, which whoever uses the guest has seen or will see.
+            // The machine is broken, which the user of the guest has seen or will see.
         }
 
         await Console.DisposeAsync();

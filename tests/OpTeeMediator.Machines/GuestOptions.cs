@@ -3,7 +3,8 @@ namespace OpTeeMediator.Machines;
 /// <summary>How a guest is to be.</summary>
 public sealed record GuestOptions
 {
-    /// <summary> Its kernel: <c>default</c>, the machine's own Linux; <c>6.12</c>; <c>6.1</c>; or <c>kexec</c>: the
+    /// <summary>
+    /// Its kernel: <c>default</c>, the machine's own Linux; <c>6.12</c>; <c>6.1</c>; or <c>kexec</c>: the
     /// machine's own with another one in /boot.
     /// </summary>
     public string Kernel { get; init; } = "default";

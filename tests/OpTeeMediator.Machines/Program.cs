@@ -58,9 +58,12 @@ if (output is not null)
         : $"Cases {string.Join(", ", args)} of the regression suite";
     MachinePackages packages = await MachinePackages.ReadAsync();
     string introduction = $"""
-        {cases} of OP-TEE's xtest {packages.Xtest} at level 0, on emulated machines (`tests/machines/parity`, which wrote this file), {DateTime.UtcNow:yyyy-MM-dd}: first on
-        the host itself, then in a guest with two vCPUs and no tee-supplicant, whose TEE is the host's by way of `samples/KvmVmm` and `LinuxTeeBackend`; then, on a
-        machine without a secure world, in a guest with two vCPUs and a tee-supplicant, whose OP-TEE runs beside it (`OpTeeCompanion`). All run Debian's Linux {kernel} with OP-TEE {packages.OpTee}. Seconds are those of an emulated machine that shares two cores with others: they compare, roughly; they do not measure.
+        {cases} of OP-TEE's xtest {packages.Xtest} at level 0, on emulated machines (`tests/machines/parity`, which
+        wrote this file), {DateTime.UtcNow:yyyy-MM-dd}: first on the host itself, then in a guest with two vCPUs and no
+        tee-supplicant, whose TEE is the host's by way of `samples/KvmVmm` and `LinuxTeeBackend`; then, on a machine
+        without a secure world, in a guest with two vCPUs and a tee-supplicant, whose OP-TEE runs beside it
+        (`OpTeeCompanion`). All run Debian's Linux {kernel} with OP-TEE {packages.OpTee}. Seconds are those of an
+        emulated machine that shares two cores with others: they compare, roughly; they do not measure.
         """;
     await File.WriteAllTextAsync(output, report.ToMarkdown(introduction));
 }

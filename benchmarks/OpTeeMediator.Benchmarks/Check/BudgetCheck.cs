@@ -20,31 +20,32 @@ internal static class BudgetCheck
         Dictionary<string, Budget> budgets = JsonSerializer.Deserialize<Dictionary<string, Budget>>(
             File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "budget.json")), JsonSerializerOptions.Web)!;
         int broken = 0;
-        using PageCopy floor = new();
-        output.WriteLine($"{"subject",-32} {"ns",9} {"ratio",8} {"budget",8} {"bytes",7}");
-        foreach (Subject subject in Subject.All)
+        using PageCopy copy = new();
+        output.WriteLine($"{"measured",-32} {"ns",9} {"ratio",8} {"budget",8} {"bytes",7}");
+        foreach (MeasuredScenario one in MeasuredScenario.All)
         {
-            using Scenario scenario = subject.Create();
-            Budget budget = budgets[subject.Name];
-            using Scenario? own = subject.CreateReference?.Invoke();
-            Scenario reference = own ?? floor;
-            int referenceOperations = own is null ? Measurement.CopyOperations : subject.Operations;
+            using Scenario scenario = one.Create();
+            Budget budget = budgets[one.Name];
+            using Scenario? own = one.CreateReference?.Invoke();
+            Scenario reference = own ?? copy;
+            int referenceOperations = own is null ? Measurement.CopyOperations : one.Operations;
             Measurement measured =
-                Measurement.Take(scenario, subject.Operations, reference, referenceOperations, Rounds);
+                Measurement.Take(scenario, one.Operations, reference, referenceOperations, Rounds);
             if (IsBroken(measured, budget))
             {
-                measured = Measurement.Take(scenario, subject.Operations, reference, referenceOperations, MoreRounds);
+                measured = Measurement.Take(scenario, one.Operations, reference, referenceOperations, MoreRounds);
             }
 
             bool isBroken = IsBroken(measured, budget);
             broken += isBroken ? 1 : 0;
             output.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{subject.Name,-32} {measured.Nanoseconds,9:f1} {measured.Ratio,8:f2} {budget.Ratio,8:f2} {measured.BytesPerThousand / 1000,7}{(isBroken ? "  BROKEN" : string.Empty)}"));
+                $"{one.Name,-32} {measured.Nanoseconds,9:f1} {measured.Ratio,8:f2} {budget.Ratio,8:f2} "
+                + $"{measured.BytesPerThousand / 1000,7}{(isBroken ? "  BROKEN" : string.Empty)}"));
         }
 
-        ReportFloor(output, floor);
-        ReportRpc(output, floor);
+        ReportReference(output, copy);
+        ReportRpc(output, copy);
         ReportTwoThreads(output);
         return broken;
     }
@@ -54,24 +55,24 @@ internal static class BudgetCheck
     private static bool IsBroken(Measurement measured, Budget budget) =>
         measured.BytesPerThousand / 1000 > budget.BytesPerOperation || measured.Ratio > budget.Ratio * Tolerance;
 
-    private static void ReportFloor(TextWriter output, PageCopy floor)
+    private static void ReportReference(TextWriter output, PageCopy copy)
     {
-        Measurement copy =
-            Measurement.Take(floor, Measurement.CopyOperations, floor, Measurement.CopyOperations, Rounds);
-        output.WriteLine(
-            string.Create(CultureInfo.InvariantCulture, $"floor: a copy of 4 KiB, {copy.Nanoseconds:f1} ns"));
+        Measurement measured =
+            Measurement.Take(copy, Measurement.CopyOperations, copy, Measurement.CopyOperations, Rounds);
+        output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"reference: a copy of 4 KiB, {measured.Nanoseconds:f1} ns"));
     }
 
     /// <summary>A call to the guest and its answer alone: what a command costs more with one of them, and
     /// with each further.</summary>
-    private static void ReportRpc(TextWriter output, PageCopy floor)
+    private static void ReportRpc(TextWriter output, PageCopy copy)
     {
         const int Operations = 200;
         const int Further = 8;
         using Scenario none = Invoke.WithRpc(0);
         using Scenario one = Invoke.WithRpc(1);
         using Scenario many = Invoke.WithRpc(1 + Further);
-        Scenario[] scenarios = [floor, none, one, many];
+        Scenario[] scenarios = [copy, none, one, many];
         double[][] times = [.. scenarios.Select(_ => new double[MoreRounds])];
         Stopwatch warmUp = Stopwatch.StartNew();
         while (warmUp.ElapsedMilliseconds < 1000)
@@ -90,7 +91,8 @@ internal static class BudgetCheck
         double[] medians = [.. times.Select(Measurement.Median)];
         output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"an RPC round trip: {(medians[2] - medians[1]) / medians[0]:f2} copies for the first of a command, {(medians[3] - medians[2]) / Further / medians[0]:f2} for each further"));
+            $"an RPC round trip: {(medians[2] - medians[1]) / medians[0]:f2} copies for the first of a command, "
+            + $"{(medians[3] - medians[2]) / Further / medians[0]:f2} for each further"));
     }
 
     /// <summary>Throughput of two vCPUs on one VM against one; only reported, as it needs two idle cores.</summary>

@@ -3,40 +3,41 @@ using OpTeeMediator.Benchmarks.Scenarios;
 
 namespace OpTeeMediator.Benchmarks.Check;
 
-/// <summary>What one subject cost beside the floor in the same run.</summary>
-public sealed record Measurement(double Ratio, double Nanoseconds, double FloorNanoseconds, long BytesPerThousand)
+/// <summary>What a scenario cost, beside its reference in the same run.</summary>
+public sealed record Measurement(double Ratio, double Nanoseconds, double ReferenceNanoseconds, long BytesPerThousand)
 {
-    /// <summary>How often in a row a copy is done as the floor.</summary>
+    /// <summary>How often in a row a copy is done as the reference.</summary>
     public const int CopyOperations = 500;
 
     private const int AllocationOperations = 1000;
 
-    /// <summary>Runs floor and subject in turn, many times, and takes the medians.</summary>
-    public static Measurement Take(Scenario subject, int operations, Scenario floor, int floorOperations, int rounds)
+    /// <summary>Runs the reference and what is measured in turn, many times, and takes the medians.</summary>
+    public static Measurement Take(
+        Scenario measured, int operations, Scenario reference, int referenceOperations, int rounds)
     {
         // Long enough for the tiered compiler to have finished with all that is run here.
         Stopwatch warmUp = Stopwatch.StartNew();
         while (warmUp.ElapsedMilliseconds < 600)
         {
-            subject.Run(operations);
-            floor.Run(floorOperations);
+            measured.Run(operations);
+            reference.Run(referenceOperations);
         }
 
-        double[] subjects = new double[rounds];
-        double[] floors = new double[rounds];
+        double[] times = new double[rounds];
+        double[] referenceTimes = new double[rounds];
         for (int round = 0; round < rounds; round++)
         {
-            floors[round] = NanosecondsOf(floor, floorOperations);
-            subjects[round] = NanosecondsOf(subject, operations);
+            referenceTimes[round] = NanosecondsOf(reference, referenceOperations);
+            times[round] = NanosecondsOf(measured, operations);
         }
 
         long before = GC.GetTotalAllocatedBytes(precise: true);
-        subject.Run(AllocationOperations);
+        measured.Run(AllocationOperations);
         long bytes = GC.GetTotalAllocatedBytes(precise: true) - before;
 
-        double nanoseconds = Median(subjects);
-        double floorNanoseconds = Median(floors);
-        return new Measurement(nanoseconds / floorNanoseconds, nanoseconds, floorNanoseconds, bytes);
+        double nanoseconds = Median(times);
+        double referenceNanoseconds = Median(referenceTimes);
+        return new Measurement(nanoseconds / referenceNanoseconds, nanoseconds, referenceNanoseconds, bytes);
     }
 
     public static double NanosecondsOf(Scenario scenario, int operations)

@@ -3,8 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Benchmarks.Scenarios;
 
-/// <summary>The floor: a copy of 4 KiB, from one page to another.</summary>
-/// <remarks> Both pages begin at the same offset of their pages, at a distance of eight: a copy whose ends collide in
+/// <summary>The reference of most measurements: a copy of 4 KiB, from one page to another.</summary>
+/// <remarks>
+/// Both pages begin at the same offset of their pages, at a distance of eight: a copy whose ends collide in
 /// the low 12 bits of their addresses is several times slower, and without control that would be decided by chance.
 /// </remarks>
 public sealed unsafe class PageCopy : Scenario

@@ -15,7 +15,8 @@ public sealed class CompatibilityReport(IReadOnlyList<CompatibilityRecord> recor
     {
         var text = new StringBuilder();
         text.AppendLine("# What is known to work").AppendLine();
-        text.AppendLine("Written by the test run from what it has seen on emulated machines (`tests/machines`); guests are Linux if not named otherwise.").AppendLine();
+        text.AppendLine("Written by the test run from what it has seen on emulated machines (`tests/machines`); "
+            + "guests are Linux if not named otherwise.").AppendLine();
         text.AppendLine("| | Linux, host | guests | OP-TEE | tee-supplicant, xtest | tests |");
         text.AppendLine("|---|---|---|---|---|---|");
         foreach (var group in records
@@ -26,7 +27,8 @@ public sealed class CompatibilityReport(IReadOnlyList<CompatibilityRecord> recor
             IEnumerable<string> guests = group.SelectMany(record => record.Guests).Distinct()
                 .Order(StringComparer.Ordinal);
             text.AppendLine(CultureInfo.InvariantCulture,
-                $"| {group.Key.Subject} | {OrNone(group.Key.Host)} | {OrNone(string.Join(", ", guests))} | {OrNone(group.Key.OpTee)} | {OrNone(group.Key.Clients)} | {Result(group)} |");
+                $"| {group.Key.Subject} | {OrNone(group.Key.Host)} | {OrNone(string.Join(", ", guests))} "
+                + $"| {OrNone(group.Key.OpTee)} | {OrNone(group.Key.Clients)} | {Result(group)} |");
         }
 
         return text.ToString();

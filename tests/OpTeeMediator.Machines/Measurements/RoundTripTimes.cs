@@ -37,12 +37,17 @@ public sealed class RoundTripTimes
     /// <param name="others">The others', by where they were measured.</param>
     /// <returns>A text, a line for each kind of call.</returns>
     public string Beside(string name, params (string Name, RoundTripTimes Times)[] others) =>
-        string.Join('\n', _times.Keys.Select(kind =>
-        $"{kind,-12}{string.Join(", ", others.Prepend((name, this)).Where(one => one.Item2._times.ContainsKey(kind)).Select(one => Cell(one.Item1, one.Item2, kind)))}"));
+        string.Join('\n', _times.Keys.Select(kind => $"{kind,-12}{string.Join(", ", Cells(name, others, kind))}"));
+
+    private IEnumerable<string> Cells(string name, (string Name, RoundTripTimes Times)[] others, string kind) => others
+        .Prepend((name, this))
+        .Where(one => one.Item2._times.ContainsKey(kind))
+        .Select(one => Cell(one.Item1, one.Item2, kind));
 
     private string Cell(string name, RoundTripTimes times, string kind) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{name} {times._times[kind].Fastest:0} µs (median {times._times[kind].Median:0}, ratio {times.Ratio(this, kind):0.00})");
+        $"{name} {times._times[kind].Fastest:0} µs (median {times._times[kind].Median:0}, "
+        + $"ratio {times.Ratio(this, kind):0.00})");
 
     private static double Number(string text) => double.Parse(text, CultureInfo.InvariantCulture);
 }

@@ -46,7 +46,8 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         foreach (string id in _ids)
         {
             string title = columns.Select(column => column.Find(id)?.Title).First(found => found is not null)!;
-            text.AppendLine(CultureInfo.InvariantCulture, $"| {id} {title} | {string.Join(" | ", columns.Select(column => Result(column, id)))} | {Remark(id)} |");
+            string results = string.Join(" | ", columns.Select(column => Result(column, id)));
+            text.AppendLine(CultureInfo.InvariantCulture, $"| {id} {title} | {results} | {Remark(id)} |");
         }
 
         return text.ToString();
@@ -72,7 +73,8 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         {
             remarks.Add(column.Expected.TryGetValue(id, out string? reason)
                 ? $"{column.Name}, expected: {reason}"
-                : $"{column.Name}, **unexpected**: {(column.Find(id)?.Errors ?? []).DefaultIfEmpty("no message").First()}");
+                : $"{column.Name}, **unexpected**: "
+                    + (column.Find(id)?.Errors ?? []).DefaultIfEmpty("no message").First());
         }
 
         foreach (IGrouping<string, string> skip in columns
@@ -93,12 +95,19 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         {
             IReadOnlyList<XtestCase> cases = column.Run.Cases;
             text.AppendLine(CultureInfo.InvariantCulture,
-                $"- {column.Name}: {cases.Count} cases, {cases.Count(one => one.Outcome == XtestOutcome.Passed)} passed, {cases.Count(one => one.Outcome == XtestOutcome.Failed)} failed, {cases.Count(one => one.Skips.Count > 0)} that say they skip something; {column.Seconds:0} s, {column.Seconds / columns[0].Seconds:0.00} times the {columns[0].Name}'s{(column.Run.Interruption is null ? "" : ", **not run to the end**")}");
+                $"- {column.Name}: {cases.Count} cases, "
+                + $"{cases.Count(one => one.Outcome == XtestOutcome.Passed)} passed, "
+                + $"{cases.Count(one => one.Outcome == XtestOutcome.Failed)} failed, "
+                + $"{cases.Count(one => one.Skips.Count > 0)} that say they skip something; "
+                + $"{column.Seconds:0} s, {column.Seconds / columns[0].Seconds:0.00} times the {columns[0].Name}'s"
+                + $"{(column.Run.Interruption is null ? "" : ", **not run to the end**")}");
         }
 
         string[] differing = [.. _ids.Where(id => Differing(id).Any())];
         string[] unexpected = [.. Unexpected];
-        text.Append(CultureInfo.InvariantCulture, $"- cases that pass on the {columns[0].Name} and not elsewhere: {differing.Length}, of which unexpected: {(unexpected.Length == 0 ? "none" : string.Join(", ", unexpected))}");
+        text.Append(CultureInfo.InvariantCulture,
+            $"- cases that pass on the {columns[0].Name} and not elsewhere: {differing.Length}, "
+            + $"of which unexpected: {(unexpected.Length == 0 ? "none" : string.Join(", ", unexpected))}");
         return text.ToString();
     }
 }

@@ -11,7 +11,8 @@ namespace OpTeeMediator.Machines.Partitioned;
 
 /// <summary>An emulated machine that a small hypervisor divides among VMs; this process answers the SMCs of the one
 /// that runs Linux or U-Boot.</summary>
-/// <remarks> Where the guest sees its memory and where it lies differ by blocks of 2 MiB. With the secure
+/// <remarks>
+/// Where the guest sees its memory and where it lies differ by blocks of 2 MiB. With the secure
 /// world it has the OP-TEE that serves several VMs, and a further CPU that makes SMCs for threads other
 /// than those of the guest's CPUs.
 /// <code>
@@ -220,7 +221,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
         await _off.Task.WaitAsync(Deadlines.Scale(Ends));
     }
 
-    /// <summary>The memory of a second VM, which has no CPU: whoever has it plays its part.</summary>
+    /// <summary>The memory of a second VM, which has no CPU: its owner plays its part.</summary>
     public PartitionedMemory CreateOtherMemory()
     {
         ulong[] blocks = [.. Enumerable.Range(0, OtherBlocks)

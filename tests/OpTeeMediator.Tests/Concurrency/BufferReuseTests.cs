@@ -9,7 +9,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Concurrency;
 
-/// <summary> Three vCPUs invoke with a buffer that a fourth registers and unregisters, while a fifth changes their
+/// <summary>
+/// Three vCPUs invoke with a buffer that a fourth registers and unregisters, while a fifth changes their
 /// messages: each call may find the buffer, lose it, and fail early. What the mediator recycles meanwhile becomes the
 /// temporary buffer of a call that the backend holds.
 /// </summary>

@@ -9,8 +9,8 @@ using OpTeeMediator.Tests.Rpc;
 
 namespace OpTeeMediator.Tests.Concurrency;
 
-/// <summary>A guest of several vCPUs that share sessions, buffers and suspended calls: whoever likes resumes, answers
-/// or cancels whatever there is.</summary>
+/// <summary>A guest of several vCPUs that share sessions, buffers and suspended calls: each resumes, answers or
+/// cancels whatever there is.</summary>
 /// <remarks>It knows of each call what may become of it; what may not is a fault.</remarks>
 internal sealed class StormGuest : IAsyncDisposable
 {
@@ -25,7 +25,7 @@ internal sealed class StormGuest : IAsyncDisposable
     // Codes of messages: BAD_PARAMETERS where a session or buffer is gone, OUT_OF_MEMORY where a table is full.
     private static readonly uint[] Codes = [0, (uint)TeeReturnCode.BadParameters, (uint)TeeReturnCode.OutOfMemory];
 
-    // ENOMEM and ETHREAD_LIMIT without a slot, EBUSY while the driver's life is being replaced.
+    // ENOMEM and ETHREAD_LIMIT without a slot, EBUSY while the driver instance is being replaced.
     private static readonly uint[] Refusals =
         [OpTeeSmc.ReturnThreadLimit, OpTeeSmc.ReturnNoMemory, OpTeeSmc.ReturnBusy];
 
@@ -125,7 +125,7 @@ internal sealed class StormGuest : IAsyncDisposable
         }
     }
 
-    /// <summary>The guest starts anew: what it had suspended is lost.</summary>
+    /// <summary>The guest starts again: what it had suspended is lost.</summary>
     public async Task RestartAsync(bool isReset)
     {
         // Odd while it lasts: a call of that time may belong to either life.
@@ -276,7 +276,7 @@ internal sealed class StormGuest : IAsyncDisposable
         }
     }
 
-    /// <summary>Does what a return asks for: ends the call, or keeps it for whoever comes.</summary>
+    /// <summary>Does what a return asks for: ends the call, or keeps it for the next thread.</summary>
     private void Follow(StormCall call, in SmcRegisters registers)
     {
         switch ((uint)registers.X0)

@@ -65,7 +65,7 @@ internal sealed class StormTee
         return TeeResult.FromTee(request.IsCancellationRequested ? TeeReturnCode.Cancel : TeeReturnCode.Success);
     }
 
-    /// <summary>Calls the guest with the ticket; whoever answers must have answered this call.</summary>
+    /// <summary>Calls the guest with the ticket; the answer must be that to this call.</summary>
     /// <returns>Whether the guest is gone.</returns>
     private async ValueTask<bool> CallGuestAsync(GuestServices guest, ulong ticket)
     {

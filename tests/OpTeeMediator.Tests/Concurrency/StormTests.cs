@@ -5,7 +5,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Concurrency;
 
-/// <summary> Four vCPUs at random, each with calls, sessions and buffers of all, while another thread pauses,
+/// <summary>
+/// Four vCPUs at random, each with calls, sessions and buffers of all, while another thread pauses,
 /// resets and restarts the guest. What each call and each operation sees is checked, and in the end
 /// everything is accounted for.
 /// </summary>
@@ -41,7 +42,8 @@ internal sealed class StormTests
 
         await guest.Bench.Guest.DisposeAsync();
         TestContext.Out.WriteLine(
-            $"seed {seed}: {guest.Answered} calls answered, {guest.Tee.Operations} commands performed, {guest.Tee.Rpcs} RPCs answered, {guest.Sleeping} sleeps");
+            $"seed {seed}: {guest.Answered} calls answered, {guest.Tee.Operations} commands performed, "
+            + $"{guest.Tee.Rpcs} RPCs answered, {guest.Sleeping} sleeps");
         Assert.That(faults.Distinct(), Is.Empty, $"Seed {seed}.");
         Assert.That(() => guest.Bench.Guest.Status, Is.EqualTo(GuestBench.Nothing).After(10_000, 5));
         Assert.That(() => guest.Tee.Backend.Disposals, Is.EqualTo(1).After(10_000, 5));

@@ -6,7 +6,7 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>A guest that dies, or starts anew, at each point of a call: nothing leaks, the backend is told once, and
+/// <summary>A guest that dies, or starts again, at each point of a call: nothing leaks, the backend is told once, and
 /// another VM goes on.</summary>
 [TestFixture(TeeExecution.Inline)]
 [TestFixture(TeeExecution.Worker)]

@@ -99,12 +99,12 @@ internal sealed class DyingCall : IAsyncDisposable
                 return;
 
             case DeathPoint.DrainingNotifications:
-                Park();
+                Sleep();
                 Call = Bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
                 return;
 
             case DeathPoint.Sleeping:
-                Park();
+                Sleep();
                 return;
 
             case DeathPoint.HeldInvoke:
@@ -222,7 +222,7 @@ internal sealed class DyingCall : IAsyncDisposable
     /// or asked the guest.</summary>
     private async Task HaltAsync() => Assert.That(await Bench.Guest.PauseAsync());
 
-    private void Park()
+    private void Sleep()
     {
         _ = Bench.Driver.Call(OpTeeSmc.EnableAsyncNotification);
         CallGuest();

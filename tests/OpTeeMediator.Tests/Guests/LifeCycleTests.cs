@@ -10,7 +10,7 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>Drivers that start anew, guests that reboot, VMs that go, in whatever state their calls are.</summary>
+/// <summary>Drivers that start again, guests that reboot, VMs that are destroyed, in whatever state their calls are.</summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class LifeCycleTests
 {

@@ -304,7 +304,8 @@ public sealed class HeaderTests
                 .Expect("KVM_ARM_VCPU_TIMER_CTRL", 1)
                 .Expect("KVM_ARM_VCPU_TIMER_IRQ_PTIMER", 1)
                 .Expect("(KVM_ARM_IRQ_TYPE_SPI << KVM_ARM_IRQ_TYPE_SHIFT) | 40", Arm64Interrupt.Spi(40))
-                .Expect("(KVM_ARM_IRQ_TYPE_PPI << KVM_ARM_IRQ_TYPE_SHIFT) | (1 << KVM_ARM_IRQ_VCPU2_SHIFT) | (2 << KVM_ARM_IRQ_VCPU_SHIFT) | 20", Arm64Interrupt.Ppi(0x102, 20))
+                .Expect("(KVM_ARM_IRQ_TYPE_PPI << KVM_ARM_IRQ_TYPE_SHIFT) | (1 << KVM_ARM_IRQ_VCPU2_SHIFT) | "
+                    + "(2 << KVM_ARM_IRQ_VCPU_SHIFT) | 20", Arm64Interrupt.Ppi(0x102, 20))
                 .Expect("KVM_DEV_ARM_VGIC_GRP_ADDR", Arm64Gic.GroupAddress)
                 .Expect("KVM_DEV_ARM_VGIC_GRP_DIST_REGS", Arm64Gic.GroupDistributor)
                 .Expect("KVM_DEV_ARM_VGIC_GRP_NR_IRQS", Arm64Gic.GroupInterruptCount)

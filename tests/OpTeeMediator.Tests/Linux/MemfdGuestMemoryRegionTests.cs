@@ -6,7 +6,7 @@ using static OpTeeMediator.Tests.Linux.TwoRegions;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>Guest memory in memory files. Regions that come and go, and pages that are pinned or discarded.</summary>
+/// <summary>Guest memory in memory files. Regions that are added and removed, and pages that are pinned or discarded.</summary>
 [TestFixture]
 public sealed class MemfdGuestMemoryRegionTests
 {

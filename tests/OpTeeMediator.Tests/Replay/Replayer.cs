@@ -350,5 +350,6 @@ internal sealed class Replayer : IAsyncDisposable
         string.Join(' ', values.Select(value => value.ToString("x", CultureInfo.InvariantCulture)));
 
     private static string Text(GuestMessage message) =>
-        $"{message.Command} {message.Function} {message.Session} {message.CancelId} 0x{message.ReturnCode:x} {message.ReturnOrigin} ({string.Join(", ", message.Parameters)})";
+        $"{message.Command} {message.Function} {message.Session} {message.CancelId} 0x{message.ReturnCode:x} "
+        + $"{message.ReturnOrigin} ({string.Join(", ", message.Parameters)})";
 }

@@ -56,7 +56,7 @@ internal sealed class NotificationTests
     [Test]
     public void Invoke_LongOperation_SleepsUntilItIsWokenOnce()
     {
-        (ulong page, SmcRegisters sleeping) = Park();
+        (ulong page, SmcRegisters sleeping) = Sleep();
         GuestMessage asked = _bench.Driver.ReadMessage(page + OpTeeMessage.HeaderSize, 1);
         int pulsesBefore = _line.Pulses;
         _ = _mayEnd.Release();
@@ -79,7 +79,7 @@ internal sealed class NotificationTests
     [Test]
     public void Resume_WokenEarly_SleepsAgain()
     {
-        (ulong page, SmcRegisters sleeping) = Park();
+        (ulong page, SmcRegisters sleeping) = Sleep();
         Answer(page, 0);
 
         SmcRegisters again = Sleeping(_bench.Resume(sleeping.X3));
@@ -92,7 +92,7 @@ internal sealed class NotificationTests
     [Test]
     public void Resume_GuestCannotSleep_IsInterruptedInstead()
     {
-        (ulong page, SmcRegisters sleeping) = Park();
+        (ulong page, SmcRegisters sleeping) = Sleep();
         Answer(page, (uint)TeeReturnCode.Busy);
 
         SmcRegisters first = _bench.Resume(sleeping.X3);
@@ -107,7 +107,7 @@ internal sealed class NotificationTests
     [Test]
     public void StopAsyncNotification_WhileSleeping_WaitsUntilTheCallIsBack()
     {
-        (ulong page, SmcRegisters sleeping) = Park();
+        (ulong page, SmcRegisters sleeping) = Sleep();
         PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
         Assert.That(_bench.Driver.Call(OpTeeSmc.GetAsyncNotificationValue).X2, Is.EqualTo(1),
             "The sleeping call should be woken.");
@@ -160,11 +160,11 @@ internal sealed class NotificationTests
     [Test]
     public void StopAsyncNotification_DriverGoneBeforeItEnds_TheNextDriversCallsSleep()
     {
-        _ = Park();
+        _ = Sleep();
         PendingCall stopping = _bench.Start(new GuestMessage(OpTeeMessage.CommandStopAsyncNotification));
         StartDriver();
 
-        _ = Park();
+        _ = Sleep();
 
         Assert.That(_bench.Resume(stopping).X0, Is.EqualTo(OpTeeSmc.ReturnResume), "That call was the old driver's.");
     }
@@ -172,7 +172,7 @@ internal sealed class NotificationTests
     [Test]
     public void StopAsyncNotification_WhileACallOfAnEarlierDriverRuns_DoesNotWaitForIt()
     {
-        _ = Park();
+        _ = Sleep();
         StartDriver();
 
         uint answer = _bench.Driver.Finish(
@@ -199,7 +199,7 @@ internal sealed class NotificationTests
     [Test]
     public async Task Dispose_WhileSleeping_FreesTheCallWhenItsThreadReturns()
     {
-        _ = Park();
+        _ = Sleep();
         ValueTask disposal = _bench.Guest.DisposeAsync();
 
         _ = _mayEnd.Release();
@@ -211,7 +211,7 @@ internal sealed class NotificationTests
     [Test]
     public async Task PauseAsync_WhileSleeping_HoldsNewCallsUntilResumed()
     {
-        (ulong page, SmcRegisters sleeping) = Park();
+        (ulong page, SmcRegisters sleeping) = Sleep();
         _ = _mayEnd.Release();
 
         bool isPaused = await _bench.Guest.PauseAsync();
@@ -235,7 +235,7 @@ internal sealed class NotificationTests
     }
 
     /// <summary>Starts an invocation that does not end, and follows it until its thread is to sleep.</summary>
-    private (ulong Page, SmcRegisters Sleeping) Park()
+    private (ulong Page, SmcRegisters Sleeping) Sleep()
     {
         PendingCall call = _bench.Start(GuestBench.Invocation(_session, 0));
         return (call.Page, Sleeping(call.Registers));

@@ -7,7 +7,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary> Random sequences of everything that can happen to calls, against a model that is simple enough to be
+/// <summary>
+/// Random sequences of everything that can happen to calls, against a model that is simple enough to be
 /// believed: start, RPC, answer, preempt, resume, forged, stale and doubled resume, cancel, pause, reset, unregister
 /// while in use, dispose. In the end every slot, pin and buffer is accounted for.
 /// </summary>
@@ -139,7 +140,7 @@ internal sealed class StatefulTests
             SmcRegisters registers = Send(call.Page, GuestBench.Invocation(_session, 0, parameters));
             if (HeldSlots == Slots)
             {
-                // Without a call of its own in flight the driver would sleep for ever on ETHREAD_LIMIT.
+                // Without a call of its own in flight the driver would sleep indefinitely on ETHREAD_LIMIT.
                 Assert.That(registers.X0,
                     Is.EqualTo(_calls.Count > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory));
                 _pages.Push(call.Page);

@@ -276,7 +276,7 @@ internal sealed class SerialisationTests
     private static ValueTask<TeeReturnCode> Meeting(Barrier barrier) =>
         new(barrier.SignalAndWait(TimeSpan.FromSeconds(30)) ? TeeReturnCode.Success : TeeReturnCode.Busy);
 
-    // Not for ever: a command that was refused does not come.
+    // With a limit, because a command that was refused does not come.
     private static void MeetBriefly(Barrier barrier) => barrier.SignalAndWait(TimeSpan.FromSeconds(1));
 
     /// <summary>Lets the other thread come, and stays for as long as a slow inline command.</summary>

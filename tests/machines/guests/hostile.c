@@ -1,5 +1,6 @@
-// A guest that is nothing but an attack on its OP-TEE: code without a kernel, in the form of a kernel Image. It tries the ways into OP-TEE that are not its
-// interface, and addresses that are not its own, prints "ok WHAT" or "FAIL WHAT …" for each, "N failed" at the end, and powers off.
+// A guest that is nothing but an attack on its OP-TEE: code without a kernel, in the form of a kernel Image. It tries
+// the ways into OP-TEE that are not its interface, and addresses that are not its own, prints "ok WHAT" or "FAIL WHAT
+// …" for each, "N failed" at the end, and powers off.
 #include "bare.h"
 
 enum { PAGE = 4096 };
@@ -20,7 +21,8 @@ struct message {
 };
 
 // What belongs to OP-TEE or to nobody: its RAM, its device tree, its GIC, its UART, KVM's GIC in its VM, nothing.
-static const u64 foreign[] = {0x0e100000, 0x0e1ff000, 0x0efff000, 0x0d000000, 0x08000000, 0x080a0000, 0x09040000, 0x20000000, 0x30000000, 0xfffff000, 0xfffffffffffff000};
+static const u64 foreign[] = {0x0e100000, 0x0e1ff000, 0x0efff000, 0x0d000000, 0x08000000, 0x080a0000,
+			      0x09040000, 0x20000000, 0x30000000, 0xfffff000, 0xfffffffffffff000};
 enum { FOREIGN = sizeof foreign / sizeof *foreign };
 
 static int failed;
@@ -158,7 +160,8 @@ void run(void)
 	check("capabilities are exchanged", answer.x[1], answer.x[0] == 0, answer.x[0]);
 	for (u64 thread = 0; thread < 8; thread++) {
 		answer = smc(RETURN_FROM_RPC, 0x11, 0x22, thread);
-		check("resumption of nothing is refused", thread, answer.x[0] == ERESUME && answer.x[1] == 0x11 && answer.x[2] == 0x22, answer.x[0]);
+		check("resumption of nothing is refused", thread,
+		      answer.x[0] == ERESUME && answer.x[1] == 0x11 && answer.x[2] == 0x22, answer.x[0]);
 	}
 
 	for (int i = 0; i < 4; i++) {

@@ -1,5 +1,6 @@
-// A guest that does nothing but make calls, and prints what one takes, the fastest of many, in nanoseconds: "kernel NS" for calls that KVM refuses, "vmm NS"
-// for calls that end in the VMM, "op-tee NS" for calls that OP-TEE answers. What the last takes more than the second is the switch to OP-TEE and back.
+// A guest that does nothing but make calls, and prints what one takes, the fastest of many, in nanoseconds: "kernel NS"
+// for calls that KVM refuses, "vmm NS" for calls that end in the VMM, "op-tee NS" for calls that OP-TEE answers. What
+// the last takes more than the second is the switch to OP-TEE and back.
 #include "bare.h"
 
 enum { CALLS = 2000 };

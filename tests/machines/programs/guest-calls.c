@@ -1,12 +1,15 @@
 // A client of the VMM's application that calls its guest.
 //   usage: guest-calls time                 prints the guest's time as the application got it, in seconds since 1970
-//          guest-calls share BYTES WITH     shares memory with the supplicant (WITH 0) or the kernel (1); prints how many bytes work
+//          guest-calls share BYTES WITH     shares memory with the supplicant (WITH 0) or the kernel (1); prints how
+//                                           many bytes work
 //          guest-calls write NAME TEXT      writes a file by way of the supplicant
 //          guest-calls read NAME            prints what it reads of one
 //          guest-calls wait MS              has the application wait
-//          guest-calls cancel MS AFTER      cancels the wait after some milliseconds; prints its result and how many it took
-//          guest-calls speed MS...          counts beside a call that waits, and without one, in turn, for each MS; prints
-//                                           "MS: ALONE, BESIDE: RATIO" of counts a microsecond, then "median RATIO"
+//          guest-calls cancel MS AFTER      cancels the wait after some milliseconds; prints its result and how many it
+//                                           took
+//          guest-calls speed MS...          counts beside a call that waits, and without one, in turn, for each MS;
+//                                           prints "MS: ALONE, BESIDE: RATIO" of counts a microsecond, then
+//                                           "median RATIO"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -185,14 +188,18 @@ int main(int argc, char **argv)
 	while (argc >= 2 && index < most && strcmp(argv[1], commands[index].name))
 		index++;
 	if (argc < 2 || index == most || (commands[index].arguments < 0 ? argc == 2 : argc != 2 + commands[index].arguments)) {
-		fprintf(stderr, "usage: %s time | share BYTES WITH | write NAME TEXT | read NAME | wait MS | cancel MS AFTER | speed MS...\n", argv[0]);
+		fprintf(stderr,
+			"usage: %s time | share BYTES WITH | write NAME TEXT | read NAME | wait MS | cancel MS AFTER | "
+			"speed MS...\n",
+			argv[0]);
 		return 2;
 	}
 
 	TEEC_Context context;
 	uint32_t origin = 0;
 	must("TEEC_InitializeContext", TEEC_InitializeContext(NULL, &context), TEEC_ORIGIN_API);
-	must("TEEC_OpenSession", TEEC_OpenSession(&context, &session, &application, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin), origin);
+	must("TEEC_OpenSession",
+	     TEEC_OpenSession(&context, &session, &application, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin), origin);
 	commands[index].run(argv + 2);
 	TEEC_CloseSession(&session);
 	TEEC_FinalizeContext(&context);

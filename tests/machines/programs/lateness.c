@@ -1,4 +1,5 @@
-// How late timers are on a CPU while a command runs on it: prints "timers COUNT median MICROSECONDS highest MICROSECONDS".
+// How late timers are on a CPU while a command runs on it: prints "timers COUNT median MICROSECONDS highest
+// MICROSECONDS".
 //   usage: lateness COMMAND ARGUMENT...
 
 #define _GNU_SOURCE

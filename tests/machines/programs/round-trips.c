@@ -1,6 +1,6 @@
-// Measures calls of a trusted application: prints "NAME FASTEST MEDIAN", in microseconds, for a command with values only, for
-// one with a registered buffer, and for one whose buffer is registered for it. The application is xtest's "sims", which
-// keeps values; with the argument "sum", it is that of our VMM, and only values are measured.
+// Measures calls of a trusted application: prints "NAME FASTEST MEDIAN", in microseconds, for a command with values
+// only, for one with a registered buffer, and for one whose buffer is registered for it. The application is xtest's
+// "sims", which keeps values; with the argument "sum", it is that of our VMM, and only values are measured.
 //   usage: round-trips COUNT [sum]
 
 #include <stdint.h>
@@ -39,7 +39,8 @@ static int compare(const void *left, const void *right)
 	return (difference > 0) - (difference < 0);
 }
 
-static void measure(const char *name, TEEC_Session *session, uint32_t command, const TEEC_Operation *template, int count)
+static void measure(const char *name, TEEC_Session *session, uint32_t command, const TEEC_Operation *template,
+		    int count)
 {
 	double *times = malloc(count * sizeof *times);
 	for (int i = 0; i < count; i++) {
@@ -68,7 +69,9 @@ int main(int argc, char **argv)
 	TEEC_Session session;
 	uint32_t origin = 0;
 	must("TEEC_InitializeContext", TEEC_InitializeContext(NULL, &context), TEEC_ORIGIN_API);
-	must("TEEC_OpenSession", TEEC_OpenSession(&context, &session, of_sum ? &sum : &sims, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin), origin);
+	must("TEEC_OpenSession",
+	     TEEC_OpenSession(&context, &session, of_sum ? &sum : &sims, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin),
+	     origin);
 
 	if (of_sum) {
 		TEEC_Operation add = {.paramTypes = TEEC_PARAM_TYPES(TEEC_VALUE_INOUT, TEEC_NONE, TEEC_NONE, TEEC_NONE)};

@@ -1,4 +1,5 @@
-// Makes the OP-TEE in a VMM's companion VM loop for ever wherever it runs next, as one that has panicked: overwrites its code, for which one must be root.
+// Makes the OP-TEE in a VMM's companion VM loop for ever wherever it runs next, as one that has panicked: overwrites
+// its code, for which one must be root.
 //   usage: stop-companion PID
 
 #include <fcntl.h>

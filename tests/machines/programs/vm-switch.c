@@ -1,6 +1,6 @@
-// What KVM needs at least for a world switch: two VMs whose one CPU each does nothing but leave to user space again and again. Prints "same NS" for an entry
-// and exit of the VM that ran last, "other NS" for one of the VM that did not, and "register NS" for an access to one register. The fastest of many each, in
-// nanoseconds.
+// What KVM needs at least for a world switch: two VMs whose one CPU each does nothing but leave to user space again and
+// again. Prints "same NS" for an entry and exit of the VM that ran last, "other NS" for one of the VM that did not, and
+// "register NS" for an access to one register. The fastest of many each, in nanoseconds.
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -39,10 +39,17 @@ static struct vm create(int kvm)
 {
 	struct kvm_vcpu_init init;
 	uint64_t pc = RAM;
-	struct kvm_one_reg start = {.id = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc), .addr = (uintptr_t)&pc};
+	struct kvm_one_reg start = {
+		.id = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc),
+		.addr = (uintptr_t)&pc,
+	};
 	int vm = check(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
 	void *ram = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct kvm_userspace_memory_region region = {.guest_phys_addr = RAM, .memory_size = LENGTH, .userspace_addr = (uintptr_t)ram};
+	struct kvm_userspace_memory_region region = {
+		.guest_phys_addr = RAM,
+		.memory_size = LENGTH,
+		.userspace_addr = (uintptr_t)ram,
+	};
 	struct vm result;
 
 	memcpy(ram, leave_for_ever, sizeof leave_for_ever);
@@ -51,7 +58,8 @@ static struct vm create(int kvm)
 	check(ioctl(vm, KVM_ARM_PREFERRED_TARGET, &init), "KVM_ARM_PREFERRED_TARGET");
 	check(ioctl(result.cpu, KVM_ARM_VCPU_INIT, &init), "KVM_ARM_VCPU_INIT");
 	check(ioctl(result.cpu, KVM_SET_ONE_REG, &start), "KVM_SET_ONE_REG");
-	result.run = mmap(NULL, check(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE"), PROT_READ | PROT_WRITE, MAP_SHARED, result.cpu, 0);
+	result.run = mmap(NULL, check(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE"),
+			  PROT_READ | PROT_WRITE, MAP_SHARED, result.cpu, 0);
 	return result;
 }
 
@@ -88,7 +96,10 @@ static void measure(const char *what, struct vm *measured, struct vm *before)
 static void measure_register(struct vm *vm)
 {
 	uint64_t value;
-	struct kvm_one_reg x0 = {.id = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[0]), .addr = (uintptr_t)&value};
+	struct kvm_one_reg x0 = {
+		.id = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[0]),
+		.addr = (uintptr_t)&value,
+	};
 	double fastest = 1e18;
 	for (int round = 0; round < ROUNDS; round++) {
 		double start = now();

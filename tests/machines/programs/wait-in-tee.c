@@ -31,7 +31,8 @@ int main(int argc, char **argv)
 	}
 	operation.params[0].value.a = atoi(argv[1]);
 	must("TEEC_InitializeContext", TEEC_InitializeContext(NULL, &context), 0);
-	must("TEEC_OpenSession", TEEC_OpenSession(&context, &session, &os_test, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin), origin);
+	must("TEEC_OpenSession", TEEC_OpenSession(&context, &session, &os_test, TEEC_LOGIN_PUBLIC, NULL, NULL, &origin),
+	     origin);
 	printf("waits\n");
 	fflush(stdout);
 	must("TEEC_InvokeCommand", TEEC_InvokeCommand(&session, TA_OS_TEST_CMD_WAIT, &operation, &origin), origin);

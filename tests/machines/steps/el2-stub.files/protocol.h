@@ -1,4 +1,5 @@
-/* What the stub and the program on the host that drives it agree on; its other side is tests/OpTeeMediator.Machines/Partitioned. */
+/* What the stub and the program on the host that drives it agree on; its other side is
+   tests/OpTeeMediator.Machines/Partitioned. */
 #ifndef PROTOCOL_H
 #define PROTOCOL_H
 
@@ -40,8 +41,8 @@ struct message {
 #define MAKE_CALL 1     /* make an SMC with x, answer CALL_DONE */
 #define STOP 3          /* stop the CPU for good */
 
-/* The service CPU's mailbox, at STUB_BASE + MAILBOX_OFFSET. The host fills the message and then raises `asked`; the CPU makes the call, stores x and
-   then sets `answered` to the same. */
+/* The service CPU's mailbox, at STUB_BASE + MAILBOX_OFFSET. The host fills the message and then raises `asked`; the CPU
+   makes the call, stores x and then sets `answered` to the same. */
 #define MAILBOX_OFFSET 0x110000
 
 struct mailbox {

@@ -1,10 +1,11 @@
 /*
- * A partitioning hypervisor without a mediator: one guest at EL1 whose memory lies in scattered blocks, with interrupts and devices of its own.
- * Its SMCs to trusted operating systems go to a program on the host, through semihosting and one pair of FIFOs for each CPU (cpuN.out, cpuN.in).
- * That program mediates, and has the stub make SMCs to the firmware.
+ * A partitioning hypervisor without a mediator: one guest at EL1 whose memory lies in scattered blocks, with interrupts
+ * and devices of its own. Its SMCs to trusted operating systems go to a program on the host, through semihosting and
+ * one pair of FIFOs for each CPU (cpuN.out, cpuN.in). That program mediates, and has the stub make SMCs to the
+ * firmware.
  *
- * qemu holds a lock over all devices while a CPU is in semihosting. So the host must not wait for one CPU while another one waits
- * for the host, and the service CPU, which works at any time, talks through memory instead.
+ * qemu holds a lock over all devices while a CPU is in semihosting. So the host must not wait for one CPU while another
+ * one waits for the host, and the service CPU, which works at any time, talks through memory instead.
  */
 #include "protocol.h"
 
@@ -32,9 +33,11 @@
 #define VTTBR_VMID (1UL << 48)
 #define TABLE 3UL
 #define DEVICE_BLOCK (1UL << 10 | 3UL << 6 | 1UL << 2 | 1)         /* accessed, read and write, device memory */
-#define MEMORY_BLOCK (1UL << 10 | 3UL << 8 | 3UL << 6 | 15UL << 2 | 1) /* accessed, inner shareable, read and write, write-back */
+/* accessed, inner shareable, read and write, write-back */
+#define MEMORY_BLOCK (1UL << 10 | 3UL << 8 | 3UL << 6 | 15UL << 2 | 1)
 
-/* EL1 is 64-bit; traps SMC; stage 2; set/way flushes are by address; pointer authentication is the guest's. Interrupts are not trapped. */
+/* EL1 is 64-bit; traps SMC; stage 2; set/way flushes are by address; pointer authentication is the guest's. Interrupts
+   are not trapped. */
 #define HCR (1UL << 31 | 1UL << 19 | 1UL << 0 | 1UL << 1 | 1UL << 40 | 1UL << 41)
 
 #define read_register(name) ({ u64 value_; __asm__ volatile("mrs %0, " #name : "=r"(value_)); value_; })
@@ -277,7 +280,8 @@ void prepare_cpu(struct cpu *cpu)
     write_register(hstr_el2, 0);
     write_register(mdcr_el2, read_register(pmcr_el0) >> 11 & 0x1f);
     write_register(sctlr_el1, 0x30d00800);
-    write_register(S3_4_C12_C9_5, read_register(S3_4_C12_C9_5) | 0xf); /* ICC_SRE_EL2: the GIC's registers are the guest's */
+    /* ICC_SRE_EL2: the GIC's registers are the guest's */
+    write_register(S3_4_C12_C9_5, read_register(S3_4_C12_C9_5) | 0xf);
     __asm__ volatile("isb");
     write_register(S3_4_C12_C11_0, 0); /* ICH_HCR_EL2 */
     write_register(hcr_el2, HCR);

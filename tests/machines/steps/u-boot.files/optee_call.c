@@ -1,6 +1,6 @@
 /*
- * The command optee_call, for U-Boot: opens a session of a trusted application, invokes one function with a value and a buffer, and closes the
- * session. It prints codes as OP-TEE's driver gets them; tests compare them.
+ * The command optee_call, for U-Boot: opens a session of a trusted application, invokes one function with a value and a
+ * buffer, and closes the session. It prints codes as OP-TEE's driver gets them; tests compare them.
  */
 #include <command.h>
 #include <malloc.h>

@@ -1,14 +1,14 @@
 namespace OpTeeMediator.Benchmarks.Scenarios;
 
 /// <summary>What is measured: a name for the budget and how to make the scenario.</summary>
-public sealed record Subject(string Name, Func<Scenario> Create, int Operations)
+public sealed record MeasuredScenario(string Name, Func<Scenario> Create, int Operations)
 {
     /// <summary>What it is compared with, as often in a row; <see langword="null"/> for
     /// <see cref="PageCopy"/>.</summary>
     public Func<Scenario>? CreateReference { get; init; }
 
     /// <summary>Everything with a budget.</summary>
-    public static IReadOnlyList<Subject> All { get; } =
+    public static IReadOnlyList<MeasuredScenario> All { get; } =
     [
         new("FastCall", () => new FastCall(), 2000),
         new("InvokeFourValues", () => Invoke.WithValues(1), 500),

@@ -6,7 +6,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace MinimalVmm;
 
@@ -34,7 +34,7 @@ internal static class Program
         GuestProgram.Load(machine.Memory);
 
         // The TEE: trusted applications in this process.
-        SoftwareTee tee = new(new SoftwareTeeOptions().Add(
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(
             new TrustedApplicationManifest(ReverseApplication.Uuid), () => new ReverseApplication()));
 
         // The VM's OP-TEE: SMCs in, operations of the TEE out.

@@ -1,5 +1,5 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace MinimalVmm;
 

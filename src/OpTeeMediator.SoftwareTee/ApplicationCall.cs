@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software.Hosting;
+using OpTeeMediator.SoftwareTee.Hosting;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>What an entry point of a trusted application is called for: a session, and the client's operation in it.</summary>
 /// <remarks>

@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>What a trusted application can ask of its guest while an entry point of a session runs: OP-TEE's calls to normal world.</summary>
 /// <remarks>

@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>One of the four parameters of an operation, as a trusted application sees it.</summary>
 /// <remarks>

@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>Memory that the guest has allocated and shares with a trusted application, from <see cref="ApplicationGuest.Allocate"/>.</summary>
 /// <remarks>

@@ -2,7 +2,7 @@ using System.Text;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>An open directory of the guest's tee-supplicant, from <see cref="GuestFileSystem.OpenDirectory"/>.</summary>
 /// <remarks>

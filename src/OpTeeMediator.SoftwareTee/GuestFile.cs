@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>An open file of the guest's tee-supplicant, from <see cref="GuestFileSystem"/>.</summary>
 /// <remarks>

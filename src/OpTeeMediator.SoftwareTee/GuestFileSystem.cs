@@ -3,7 +3,7 @@ using System.Text.Unicode;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>The files that the guest's tee-supplicant keeps for its TEE: below <c>/var/lib/tee</c> or where it was told.</summary>
 /// <remarks>

@@ -1,6 +1,6 @@
 using Microsoft.Extensions.Logging;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>The messages of the software TEE: event ids from 3000.</summary>
 internal static partial class Log

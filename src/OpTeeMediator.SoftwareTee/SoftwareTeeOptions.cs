@@ -1,10 +1,10 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software.Applications;
-using OpTeeMediator.Software.Hosting;
+using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.Hosting;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
-/// <summary>What a <see cref="SoftwareTee"/> consists of.</summary>
+/// <summary>What a <see cref="SoftwareTeeBackend"/> consists of.</summary>
 /// <remarks>Read once, when the tee is made. Not thread-safe.</remarks>
 public sealed class SoftwareTeeOptions
 {
@@ -14,7 +14,7 @@ public sealed class SoftwareTeeOptions
     private readonly Dictionary<Guid, ApplicationRegistration> _registrations = [];
 
     /// <summary>
-    /// Whether the tee has OP-TEE's random number generator (<see cref="SoftwareTee.RandomNumberGeneratorUuid"/>), which the guest's kernel uses as
+    /// Whether the tee has OP-TEE's random number generator (<see cref="SoftwareTeeBackend.RandomNumberGeneratorUuid"/>), which the guest's kernel uses as
     /// <c>/dev/hwrng</c>. The default is <see langword="true"/>.
     /// </summary>
     public bool ProvideRandomNumberGenerator { get; set; } = true;
@@ -59,7 +59,7 @@ public sealed class SoftwareTeeOptions
     /// <exception cref="ArgumentException">An application has the UUID of a built-in one.</exception>
     internal ApplicationRegistration[] ToRegistrations()
     {
-        if (ProvideRandomNumberGenerator && _registrations.TryGetValue(SoftwareTee.RandomNumberGeneratorUuid, out ApplicationRegistration? other))
+        if (ProvideRandomNumberGenerator && _registrations.TryGetValue(SoftwareTeeBackend.RandomNumberGeneratorUuid, out ApplicationRegistration? other))
         {
             throw new ArgumentException($"{other.Type} has the UUID {other.Manifest.Uuid} of the built-in {nameof(RandomNumberGenerator)}; set {nameof(ProvideRandomNumberGenerator)} to false to put it in its place.");
         }

@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>What a trusted application declares of itself: its UUID and GlobalPlatform's <c>gpd.ta.*</c> properties.</summary>
 /// <remarks>

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace OpTeeMediator.MachineTests;
 

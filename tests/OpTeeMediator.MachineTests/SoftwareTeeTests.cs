@@ -22,7 +22,7 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
     private static readonly string Client = MachineFiles.Program("guest-calls");
     private static readonly string OtherClient = MachineFiles.Program("sum");
 
-    protected override string Subject => "`SoftwareTee`";
+    protected override string Subject => "`SoftwareTeeBackend`";
 
     [TearDown]
     public async Task StopTheSupplicant() => (await Guest.RunAsync(StopSupplicant)).Succeeded();

@@ -1,7 +1,7 @@
 using OpTeeMediator.Guests;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace OpTeeMediator.MachineTests;
 
@@ -13,9 +13,9 @@ namespace OpTeeMediator.MachineTests;
 internal sealed class TeeInProcessTests(int cpus)
     : PartitionedFixture(new PartitionedMachineOptions { Cpus = cpus, HasSecureWorld = false })
 {
-    private readonly SoftwareTee _tee = new(new SoftwareTeeOptions());
+    private readonly SoftwareTeeBackend _tee = new(new SoftwareTeeOptions());
 
-    protected override string Subject => "`SoftwareTee`, partitioned machine";
+    protected override string Subject => "`SoftwareTeeBackend`, partitioned machine";
 
     protected override ISmcHandler CreateHandler() => new OpTeeGuest(Machine.Memory, _tee);
 

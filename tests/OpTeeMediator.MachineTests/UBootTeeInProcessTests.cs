@@ -3,7 +3,7 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace OpTeeMediator.MachineTests;
 
@@ -18,13 +18,13 @@ internal sealed class UBootTeeInProcessTests() : UBootFixture(hasSecureWorld: fa
     private static readonly RecordedRpc Allocated = new(OpTeeRpc.AllocateSharedMemory, TeeReturnCode.Success);
     private static readonly RecordedRpc Freed = new(OpTeeRpc.FreeSharedMemory, TeeReturnCode.Success);
 
-    protected override string Subject => "`SoftwareTee`, partitioned machine";
+    protected override string Subject => "`SoftwareTeeBackend`, partitioned machine";
 
     protected override OpTeeGuestStatus Status => ((OpTeeGuest)Recording.Inner).Status;
 
     protected override ISmcHandler CreateMediator() =>
         new OpTeeGuest(Machine.Memory,
-            new SoftwareTee(new SoftwareTeeOptions().Add(RpcApplication.Manifest, () => new RpcApplication())));
+            new SoftwareTeeBackend(new SoftwareTeeOptions().Add(RpcApplication.Manifest, () => new RpcApplication())));
 
     [Test]
     public async Task Rng_ReadSeveralTimes_PrintsDifferentBytes() => await AssertThatRngPrintsOtherBytesEachTimeAsync();

@@ -4,7 +4,7 @@ using OpTeeMediator.Linux.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace OpTeeMediator.ReadmeSnippets;
 
@@ -22,9 +22,9 @@ internal static class Wiring
         // <README>
         // Or your own IGuestMemory.
         using var memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 256 << 20));
-        var tee = new SoftwareTee(new SoftwareTeeOptions().Add(MyApplication.Manifest, () => new MyApplication()));
+        var tee = new SoftwareTeeBackend(new SoftwareTeeOptions().Add(MyApplication.Manifest, () => new MyApplication()));
 
-        var access = TeeAccess.Only(MyApplication.Manifest.Uuid, SoftwareTee.RandomNumberGeneratorUuid);
+        var access = TeeAccess.Only(MyApplication.Manifest.Uuid, SoftwareTeeBackend.RandomNumberGeneratorUuid);
         await using var optee = new OpTeeGuest(memory, tee, new OpTeeGuestOptions { Access = access });
 
         // Other services may sit beside it. The filter is set once, before the first KVM_RUN.

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace KvmVmm.Tee;

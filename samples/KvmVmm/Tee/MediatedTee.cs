@@ -6,7 +6,7 @@ using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace KvmVmm.Tee;
 
@@ -51,7 +51,7 @@ internal sealed class MediatedTee : IGuestTee
 
     private static ITeeBackend CreateTee(VmmOptions options) => options.Tee switch
     {
-        TeeKind.Software => new SoftwareTee(new SoftwareTeeOptions()
+        TeeKind.Software => new SoftwareTeeBackend(new SoftwareTeeOptions()
             .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
             .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())),
         _ => new LinuxTeeBackend(options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),

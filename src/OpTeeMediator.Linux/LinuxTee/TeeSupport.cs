@@ -9,7 +9,7 @@ internal static class TeeSupport
 {
     private const uint Needed = TeeIoctl.GeneralGlobalPlatform | TeeIoctl.GeneralRegisterMemory | TeeIoctl.GeneralNullReference;
 
-    private const string Alternatives = "Without it a VM can be served by a TEE in user space (SoftwareTee).";
+    private const string Alternatives = "Without it a VM can be served by a TEE in user space (SoftwareTeeBackend).";
 
     /// <summary>Checks an open device.</summary>
     /// <exception cref="TeeUnavailableException">It is no OP-TEE, or one that lacks something.</exception>

@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>One trusted application in one partition: makes its instances and ends them.</summary>
 /// <remarks>

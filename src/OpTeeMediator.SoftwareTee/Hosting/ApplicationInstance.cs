@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>An instance of a trusted application, created and not yet destroyed.</summary>
 /// <remarks>

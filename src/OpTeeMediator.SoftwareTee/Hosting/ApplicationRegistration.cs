@@ -1,8 +1,8 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
-/// <summary>A trusted application of a <see cref="SoftwareTee"/>.</summary>
+/// <summary>A trusted application of a <see cref="SoftwareTeeBackend"/>.</summary>
 /// <param name="Manifest">What it declares.</param>
 /// <param name="Type">Its class, for messages.</param>
 /// <param name="Create">Makes an instance for a VM.</param>

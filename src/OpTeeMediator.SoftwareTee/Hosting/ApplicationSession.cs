@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>A session with an instance of a trusted application.</summary>
 /// <remarks>

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>Where a partition's operations wait: for a <see cref="EntryLock"/>, or for time.</summary>
 /// <remarks>

@@ -1,7 +1,7 @@
 using System.Runtime.ExceptionServices;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>Brings what an asynchronous entry point does after an await back to the thread that its operation runs on.</summary>
 /// <remarks>

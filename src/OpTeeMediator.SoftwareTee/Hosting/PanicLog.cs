@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>Says how loudly something is logged that a guest can bring about at will: once in an interval as an error, else for debugging.</summary>
 /// <param name="time">The clock.</param>

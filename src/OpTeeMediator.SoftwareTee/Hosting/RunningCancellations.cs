@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>The cancellation tokens of one partition's running operations; only operations that asked for a token are in it.</summary>
 /// <remarks>Thread-safe.</remarks>

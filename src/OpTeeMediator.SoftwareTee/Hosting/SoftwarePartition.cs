@@ -2,7 +2,7 @@ using System.Collections.Frozen;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Software.Hosting;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>The trusted applications as one VM sees them.</summary>
 internal sealed class SoftwarePartition : ITeePartition
@@ -19,7 +19,7 @@ internal sealed class SoftwarePartition : ITeePartition
     {
         _randomNumbers = randomNumbers;
         VirtualMachine = virtualMachine;
-        Logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTee>();
+        Logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTeeBackend>();
         Dictionary<Guid, ApplicationHost> hosts = [];
         List<TeeDevice> devices = [];
         foreach (ApplicationRegistration registration in registrations)
@@ -35,7 +35,7 @@ internal sealed class SoftwarePartition : ITeePartition
 
         if (randomNumbers is not null)
         {
-            devices.Add(new TeeDevice(SoftwareTee.RandomNumberGeneratorUuid));
+            devices.Add(new TeeDevice(SoftwareTeeBackend.RandomNumberGeneratorUuid));
         }
 
         _hosts = hosts.ToFrozenDictionary();
@@ -71,7 +71,7 @@ internal sealed class SoftwarePartition : ITeePartition
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        if (_randomNumbers is not null && request.Application == SoftwareTee.RandomNumberGeneratorUuid)
+        if (_randomNumbers is not null && request.Application == SoftwareTeeBackend.RandomNumberGeneratorUuid)
         {
             request.Session = _randomNumbers;
             return new(TeeResult.Success);

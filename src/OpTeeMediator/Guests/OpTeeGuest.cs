@@ -205,7 +205,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses, and a call that fails leaves those of
     /// others in force.</para>
     /// <para>An operation has come to a halt while it is with the guest (RPC), or waits in the way of <see cref="GuestServices.BeginWait"/>. How long
-    /// others take is the backend's affair: a <c>SoftwareTee</c> halts applications wherever they wait for their guest, for time, for their turn, or for what they await; the
+    /// others take is the backend's affair: a <c>SoftwareTeeBackend</c> halts applications wherever they wait for their guest, for time, for their turn, or for what they await; the
     /// host's TEE finishes the command that it is in.</para>
     /// <para>What vCPUs bring that run all the same is held: calls and answers are suspended. Cancellations are handed on, and what a restarted driver has left is freed,
     /// afterwards. No interrupt is raised meanwhile. <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> are not held; the VM stays paused after a reset.</para>

@@ -3,7 +3,7 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
 namespace OpTeeMediator.Tests.Conformance;
 
@@ -57,10 +57,10 @@ internal sealed class ConformanceTests
 
     private static OpTeeGuestOptions Options => new()
     {
-        Access = TeeAccess.Only(ReverseApplication.Uuid, SoftwareTee.RandomNumberGeneratorUuid),
+        Access = TeeAccess.Only(ReverseApplication.Uuid, SoftwareTeeBackend.RandomNumberGeneratorUuid),
     };
 
-    private static SoftwareTee CreateTee() => new(new SoftwareTeeOptions().Add(
+    private static SoftwareTeeBackend CreateTee() => new(new SoftwareTeeOptions().Add(
         new TrustedApplicationManifest(ReverseApplication.Uuid), () => new ReverseApplication()));
 
     private static IEnumerable<TestCaseData> Lies()

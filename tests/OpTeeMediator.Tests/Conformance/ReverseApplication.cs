@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace OpTeeMediator.Tests.Conformance;

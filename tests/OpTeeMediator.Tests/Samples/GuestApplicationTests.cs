@@ -6,7 +6,7 @@ using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 
@@ -25,7 +25,7 @@ internal sealed class GuestApplicationTests
     public void SetUp()
     {
         _ram = MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, GuestBench.RamLength));
-        _guest = new OpTeeGuest(_ram, new SoftwareTee(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())));
+        _guest = new OpTeeGuest(_ram, new SoftwareTeeBackend(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())));
         _driver = new FakeDriver(_guest, _ram, new GuestRange(GuestBench.RamStart, GuestBench.RamLength));
         RpcServices services = new(_driver);
         _supplicant = new FileSupplicant(services, _ram);

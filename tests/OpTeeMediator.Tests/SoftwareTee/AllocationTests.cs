@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 internal sealed class AllocationTests
 {
@@ -15,7 +15,7 @@ internal sealed class AllocationTests
         TrustedApplicationManifest manifest =
             SoftwareTeeBench.MultiSession with { Execution = execution, Concurrent = concurrent };
         await using ITeePartition partition =
-            new SoftwareTee(new SoftwareTeeOptions().Add(manifest, () => new SumApplication()))
+            new SoftwareTeeBackend(new SoftwareTeeOptions().Add(manifest, () => new SumApplication()))
             .CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
         TeeRequest opening = new() { Application = manifest.Uuid };
         _ = await partition.OpenSessionAsync(opening);

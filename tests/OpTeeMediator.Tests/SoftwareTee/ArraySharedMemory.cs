@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>Shared memory over an array.</summary>
 internal sealed class ArraySharedMemory(byte[] bytes) : TeeSharedMemory

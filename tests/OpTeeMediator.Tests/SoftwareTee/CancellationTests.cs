@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 internal sealed class CancellationTests
 {

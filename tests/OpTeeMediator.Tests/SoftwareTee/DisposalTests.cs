@@ -1,9 +1,9 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
-using OpTeeMediator.Software.Hosting;
+using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Hosting;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>What applications hold is released, however instances and sessions end; and what is logged when a
 /// guest makes them end.</summary>
@@ -194,7 +194,7 @@ internal sealed class DisposalTests
 
     private static ITeePartition Create(
         Log log, TrustedApplicationManifest manifest, RecordingLoggers? loggers = null) =>
-        new SoftwareTee(new SoftwareTeeOptions().Add<TrustedApplication>(
+        new SoftwareTeeBackend(new SoftwareTeeOptions().Add<TrustedApplication>(
             manifest, () => log.IsAsynchronous ? new AsynchronouslyHolding(log) : new Holding(log)))
             .CreatePartition(SoftwareTeeBench.VirtualMachine("vm", loggers ?? new RecordingLoggers()));
 

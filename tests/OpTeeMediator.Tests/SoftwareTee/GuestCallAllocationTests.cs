@@ -5,11 +5,11 @@ using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>Calls to the guest allocate nothing: neither on the application's thread nor on the vCPU's.</summary>
 internal sealed class GuestCallAllocationTests
@@ -44,7 +44,7 @@ internal sealed class GuestCallAllocationTests
         int batch = 0;
         TeeReturnCode code = default;
         using MemfdGuestMemory ram = MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, 1 << 20));
-        SoftwareTee tee = new(new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => new ScriptedApplication
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => new ScriptedApplication
         {
             WhenInvoked = call =>
             {

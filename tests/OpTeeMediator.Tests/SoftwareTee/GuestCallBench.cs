@@ -4,11 +4,11 @@ using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>Scripted applications in a whole VM: a driver that serves RPCs, the mediator, the software TEE.</summary>
 internal sealed class GuestCallBench : IAsyncDisposable
@@ -24,7 +24,7 @@ internal sealed class GuestCallBench : IAsyncDisposable
         OpTeeGuestOptions? options = null,
         Func<ScriptedApplication>? create = null)
     {
-        SoftwareTee tee = new(new SoftwareTeeOptions()
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions()
             .Add(manifest,
                 () => Application = create is null ? new ScriptedApplication { WhenInvoked = whenInvoked } : create())
             .Add(new TrustedApplicationManifest(Other), () => new ScriptedApplication()));

@@ -1,11 +1,11 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>What a trusted application asks of its guest, and what becomes of it when something goes wrong.</summary>
 internal sealed class GuestCallTests

@@ -1,9 +1,9 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Testing;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>Files of the guest's supplicant: one that does as the real one, and ones that lie.</summary>
 internal sealed class GuestFileTests

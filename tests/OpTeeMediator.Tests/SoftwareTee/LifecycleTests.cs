@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 internal sealed class LifecycleTests
 {
@@ -46,7 +46,7 @@ internal sealed class LifecycleTests
     public async Task InvokeCommand_ApplicationOverridesNothing_NotImplemented()
     {
         TrustedApplicationManifest manifest = SoftwareTeeBench.PerSession;
-        SoftwareTee tee = new(new SoftwareTeeOptions().Add(manifest, () => new EmptyApplication()));
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(manifest, () => new EmptyApplication()));
         await using ITeePartition partition =
             tee.CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
         TeeRequest request = new() { Application = manifest.Uuid };
@@ -289,7 +289,7 @@ internal sealed class LifecycleTests
     {
         List<string> names = [];
         TrustedApplicationManifest manifest = SoftwareTeeBench.PerSession;
-        SoftwareTee tee = new(new SoftwareTeeOptions().Add(manifest, virtualMachine =>
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(manifest, virtualMachine =>
         {
             names.Add(virtualMachine.Name);
             return new EmptyApplication();

@@ -1,8 +1,8 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Tests.Guests;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>On which thread an asynchronous application goes on after an await.</summary>
 internal sealed class OperationThreadTests
@@ -24,7 +24,7 @@ internal sealed class OperationThreadTests
             await Task.Delay(1).ConfigureAwait(false);
             stays.Add(Thread.CurrentThread.IsThreadPoolThread);
         });
-        SoftwareTee tee = new(new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => application));
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => application));
         await using ITeePartition partition = tee.CreatePartition(SoftwareTeeBench.VirtualMachine("vm", bench.Loggers));
         TeeRequest request = bench.Opening();
 

@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 internal sealed class OptionsTests
 {
@@ -49,9 +49,9 @@ internal sealed class OptionsTests
     public void SoftwareTee_ApplicationWithTheGeneratorsUuid_SaysHowToReplaceIt()
     {
         SoftwareTeeOptions options = new SoftwareTeeOptions()
-            .Add(new(SoftwareTee.RandomNumberGeneratorUuid), () => new FirstApplication());
+            .Add(new(SoftwareTeeBackend.RandomNumberGeneratorUuid), () => new FirstApplication());
 
-        Assert.That(() => new SoftwareTee(options),
+        Assert.That(() => new SoftwareTeeBackend(options),
             Throws.ArgumentException.With.Message.Contains(nameof(SoftwareTeeOptions.ProvideRandomNumberGenerator)));
     }
 
@@ -59,18 +59,18 @@ internal sealed class OptionsTests
     public void SoftwareTee_ApplicationInTheGeneratorsPlace_IsAccepted()
     {
         SoftwareTeeOptions options = new SoftwareTeeOptions { ProvideRandomNumberGenerator = false }
-            .Add(new(SoftwareTee.RandomNumberGeneratorUuid), () => new FirstApplication());
+            .Add(new(SoftwareTeeBackend.RandomNumberGeneratorUuid), () => new FirstApplication());
 
-        Assert.That(() => new SoftwareTee(options), Throws.Nothing);
+        Assert.That(() => new SoftwareTeeBackend(options), Throws.Nothing);
     }
 
     [Test]
     public void SoftwareTee_SameOptionsTwice_IsAccepted()
     {
         SoftwareTeeOptions options = new();
-        _ = new SoftwareTee(options);
+        _ = new SoftwareTeeBackend(options);
 
-        Assert.That(() => new SoftwareTee(options), Throws.Nothing);
+        Assert.That(() => new SoftwareTeeBackend(options), Throws.Nothing);
     }
 
     [Test]
@@ -114,10 +114,10 @@ internal sealed class OptionsTests
 
     [Test]
     public void DefaultAccess_Always_Everything() =>
-        Assert.That(new SoftwareTee(new SoftwareTeeOptions()).DefaultAccess, Is.SameAs(TeeAccess.All));
+        Assert.That(new SoftwareTeeBackend(new SoftwareTeeOptions()).DefaultAccess, Is.SameAs(TeeAccess.All));
 
     private static ITeePartition Partition(SoftwareTeeOptions options) =>
-        new SoftwareTee(options).CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
+        new SoftwareTeeBackend(options).CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
 
     private sealed class FirstApplication : TrustedApplication;
 

@@ -1,8 +1,8 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 internal sealed class PanicTests
 {
@@ -169,7 +169,7 @@ internal sealed class PanicTests
         using RecordingLoggers loggers = new();
         TrustedApplicationManifest manifest = SoftwareTeeBench.PerSession;
         ScriptedApplication shared = new();
-        SoftwareTee tee = new(new SoftwareTeeOptions().Add(manifest, () => shared));
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(manifest, () => shared));
         await using ITeePartition one = tee.CreatePartition(SoftwareTeeBench.VirtualMachine("one", loggers));
         await using ITeePartition two = tee.CreatePartition(SoftwareTeeBench.VirtualMachine("two", loggers));
         _ = await one.OpenSessionAsync(new TeeRequest { Application = manifest.Uuid });

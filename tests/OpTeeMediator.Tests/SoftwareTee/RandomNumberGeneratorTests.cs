@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 internal sealed class RandomNumberGeneratorTests
 {
@@ -16,7 +16,7 @@ internal sealed class RandomNumberGeneratorTests
     [SetUp]
     public async Task OpenAsync()
     {
-        _partition = new SoftwareTee(new SoftwareTeeOptions())
+        _partition = new SoftwareTeeBackend(new SoftwareTeeOptions())
             .CreatePartition(SoftwareTeeBench.VirtualMachine("vm", new RecordingLoggers()));
         TeeRequest request = new()
         {
@@ -152,7 +152,7 @@ internal sealed class RandomNumberGeneratorTests
 
     [Test]
     public void Devices_Default_AnnouncesIt() =>
-        Assert.That(_partition.Devices, Is.EqualTo([new TeeDevice(SoftwareTee.RandomNumberGeneratorUuid)]));
+        Assert.That(_partition.Devices, Is.EqualTo([new TeeDevice(SoftwareTeeBackend.RandomNumberGeneratorUuid)]));
 
     [Test]
     public void UsesWorkers_OnlyTheGenerator_False()

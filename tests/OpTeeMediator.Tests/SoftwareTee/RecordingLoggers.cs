@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>Keeps log entries for a test to look at.</summary>
 internal sealed class RecordingLoggers : ILoggerFactory, ILogger

@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>A trusted application that does what a test wants and notes which entry points were called.</summary>
 internal sealed class ScriptedApplication : TrustedApplication

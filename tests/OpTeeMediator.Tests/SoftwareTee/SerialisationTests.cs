@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 internal sealed class SerialisationTests
 {

@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>A software TEE with one scripted application and one VM, driven the way the mediator does.</summary>
 internal sealed class SoftwareTeeBench : IAsyncDisposable
@@ -22,7 +22,7 @@ internal sealed class SoftwareTeeBench : IAsyncDisposable
     public SoftwareTeeBench(TrustedApplicationManifest manifest, Action<ScriptedApplication>? script = null)
     {
         _uuid = manifest.Uuid;
-        Tee = new SoftwareTee(new SoftwareTeeOptions { ProvideRandomNumberGenerator = false }.Add(manifest, () =>
+        Tee = new SoftwareTeeBackend(new SoftwareTeeOptions { ProvideRandomNumberGenerator = false }.Add(manifest, () =>
         {
             ScriptedApplication application = new();
             script?.Invoke(application);
@@ -32,7 +32,7 @@ internal sealed class SoftwareTeeBench : IAsyncDisposable
         Partition = Tee.CreatePartition(VirtualMachine("vm", Loggers));
     }
 
-    public SoftwareTee Tee { get; }
+    public SoftwareTeeBackend Tee { get; }
 
     public ITeePartition Partition { get; }
 

@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>An operation on a thread of its own, as the mediator's workers run them.</summary>
 internal sealed class ThreadRunner<T>

@@ -3,11 +3,11 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>Applications that wait cannot keep their VM from being paused, and go on when it is resumed.</summary>
 internal sealed class VmPauseTests
@@ -115,7 +115,7 @@ internal sealed class VmPauseTests
             await done.Task;
         });
         await using GuestBench other = new();
-        SoftwareTee tee = new(new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => application));
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => application));
         await using OpTeeGuest guest = new(other.Ram, tee);
         FakeDriver driver = new(guest, other.Ram, new GuestRange(GuestBench.FreePages, 1 << 20));
         _ = driver.OpenSession(SoftwareTeeBench.PerSession.Uuid);

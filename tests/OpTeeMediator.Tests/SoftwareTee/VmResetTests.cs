@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>What is left of an instance that is kept alive when the VM is reset.</summary>
 internal sealed class VmResetTests

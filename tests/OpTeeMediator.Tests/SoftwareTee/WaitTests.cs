@@ -2,12 +2,12 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Software;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 using OpTeeMediator.Tests.Rpc;
 
-namespace OpTeeMediator.Tests.Software;
+namespace OpTeeMediator.Tests.SoftwareTee;
 
 /// <summary>An application that waits for time.</summary>
 internal sealed class WaitTests

@@ -1,8 +1,8 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Software.Applications;
-using OpTeeMediator.Software.Hosting;
+using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.Hosting;
 
-namespace OpTeeMediator.Software;
+namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>A TEE in the VMM's own process: trusted applications are C# classes.</summary>
 /// <remarks>
@@ -10,7 +10,7 @@ namespace OpTeeMediator.Software;
 /// VMM. VMs share nothing: each has instances and sessions of its own.</para>
 /// <para>Immutable, hence thread-safe.</para>
 /// </remarks>
-public sealed class SoftwareTee : ITeeBackend
+public sealed class SoftwareTeeBackend : ITeeBackend
 {
     private readonly ApplicationRegistration[] _registrations;
     private readonly bool _hasRandomNumberGenerator;
@@ -19,7 +19,7 @@ public sealed class SoftwareTee : ITeeBackend
     /// <param name="options">What it consists of; later changes have no effect.</param>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">An application has the UUID of the built-in random number generator.</exception>
-    public SoftwareTee(SoftwareTeeOptions options)
+    public SoftwareTeeBackend(SoftwareTeeOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         _registrations = options.ToRegistrations();

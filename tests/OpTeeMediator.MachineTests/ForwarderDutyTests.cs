@@ -17,7 +17,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     private const ulong Cookie = 0xffff_0000_0938_5a80;
 
     [Test]
-    public void VmCreation_IsAnnouncedFirst_AndAnsweredOk()
+    public void VmCreated_BeforeAnyCall_IsAnsweredOk()
     {
         RecordedCall[] calls = [.. Monitor!.Calls];
         int announcement = Array.FindIndex(calls, call => call.Made.X0 == OpTeeSmc.VmCreated
@@ -30,7 +30,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     }
 
     [Test]
-    public async Task VmDestruction_IsAnnounced_AndOpTeeKnowsTheVmNoMore()
+    public async Task VmDestroyed_AfterDisposal_IsAnsweredOkAndTheVmIsUnknown()
     {
         OtherVm other = new(Machine, OpTee);
         int id = other.Forwarder.VirtualMachineId;
@@ -43,7 +43,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     }
 
     [Test]
-    public async Task VmId_IsInX7OfEveryCallOfAVm_AndAnotherOneIsRefused()
+    public async Task VmId_InX7OfEveryCall_IsTheVmsAndAnotherIsRefused()
     {
         int before = Monitor!.Calls.Count;
         await using OtherVm other = new(Machine, OpTee);
@@ -83,7 +83,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     }
 
     [Test]
-    public async Task Pins_KeepSharedMemoryMapped_UntilOpTeeHasLetGo()
+    public async Task Pins_OfSharedMemory_LastUntilOpTeeHasReleasedIt()
     {
         await using OtherVm other = new(Machine, OpTee);
         ulong page = other.FreePage;
@@ -114,7 +114,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     }
 
     [Test]
-    public async Task Protocol_LooksLikeOpTeesOwn()
+    public async Task Protocol_SeenByTheGuest_EqualsOpTees()
     {
         await using OtherVm other = new(Machine, OpTee);
         string log = (await Machine.RunAsync("dmesg")).Succeeded();
@@ -265,7 +265,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
     }
 
     [Test]
-    public async Task HostileGuest_MessagesRewrittenDuringCallsAndRpcs_HarmNobodyElse()
+    public async Task HostileGuest_MessagesRewrittenDuringCallsAndRpcs_HarmNoOtherVm()
     {
         await using OtherVm other = new(Machine, OpTee);
         Random random = new(4711);

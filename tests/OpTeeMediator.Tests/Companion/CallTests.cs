@@ -48,7 +48,7 @@ internal sealed class CallTests
     }
 
     [Test]
-    public void Ranges_AreThoseOfTheMediator()
+    public void Ranges_AnyCompanion_EqualTheMediators()
     {
         SmcFunctionRange[] expected =
             [new(new(0x3200_0000), 0x2_0000), new(new(0xb200_0000), 0x2_0000), new(new(0xbf00_0000), 0x2_0000)];
@@ -62,7 +62,7 @@ internal sealed class CallTests
     [TestCase(OpTeeSmc.CallWithRpcArgument, 2, 7u)]
     [TestCase(OpTeeSmc.CallWithRegisteredArgument, 3, 15u)]
     [TestCase(0xb200_7777u, 6, 127u)]
-    public void Handle_AKnownCall_HandsOverTheRegistersThatMeanSomething(uint functionId, int arguments, uint expected)
+    public void Handle_KnownCall_PassesTheDocumentedRegistersOnly(uint functionId, int arguments, uint expected)
     {
         _ = _bench.Call(functionId, out SmcRegisterSet loaded, out _, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6);
 
@@ -81,7 +81,7 @@ internal sealed class CallTests
     [TestCase(OpTeeSmc.CallsCount, 0ul, 0ul, 0ul)]
     [TestCase(OpTeeSmc.ExchangeCapabilities, 0x81ul, 0ul, 0ul)]
     [TestCase(0xb200_7777u, 0xa1ul, 0xa2ul, 0xa3ul)]
-    public void Handle_FastCall_DoesNotTellWhatOpTeeHasLeft(uint functionId, params ulong[] expected)
+    public void Handle_FastCall_ReturnsNoLeftoversOfOpTee(uint functionId, params ulong[] expected)
     {
         const ulong AnAddressOfOpTee = 0xffff_8000_1234_5678;
         for (int index = 1; index <= 7; index++)
@@ -162,7 +162,7 @@ internal sealed class CallTests
     [TestCase(OpTeeSmc.ReturnOk)]
     [TestCase(OpTeeSmc.ReturnBadAddress)]
     [TestCase(OpTeeSmc.ReturnUnknownFunction)]
-    public void Handle_YieldingCallThatEnds_TellsTheGuestNothingElse(uint answer)
+    public void Handle_YieldingCallEnds_ReturnsX0Only(uint answer)
     {
         _bench[1].Answer[0] = answer;
 
@@ -177,7 +177,7 @@ internal sealed class CallTests
     [TestCase(OpTeeSmc.ReturnRpcCommand, 0b1111u)]
     [TestCase(OpTeeSmc.ReturnRpcAllocate, 0b1111u)]
     [TestCase(OpTeeSmc.ReturnRpcFree, 0b1111u)]
-    public void Handle_YieldingCallThatAsksSomething_ReturnsWhatTheGuestNeeds(uint answer, uint expected)
+    public void Handle_YieldingCallReturnsRpc_ReturnsItsRegisters(uint answer, uint expected)
     {
         _bench[1].Answer[0] = answer;
 
@@ -191,7 +191,7 @@ internal sealed class CallTests
     [TestCase(OpTeeSmc.ReturnRpcCommand, 0b1001u)]
     [TestCase(OpTeeSmc.ReturnRpcAllocate, 0b11_1111u)]
     [TestCase(OpTeeSmc.ReturnRpcFree, 0b11_1111u)]
-    public void Handle_Resumption_HandsOverWhatItsRequestIsAnsweredWith(uint rpc, uint expected)
+    public void Handle_Resumption_PassesTheRegistersOfTheAnswer(uint rpc, uint expected)
     {
         const ulong Thread = 1;
         _bench[1].Answer = [rpc, 0, 0, Thread];
@@ -206,7 +206,7 @@ internal sealed class CallTests
     [TestCase(7ul)]
     [TestCase(255ul)]
     [TestCase(0xffff_ffff_0000_0007ul)]
-    public void Handle_ResumptionOfWhatNeverWasSuspended_IsRefused(ulong resumeInformation)
+    public void Handle_ResumptionWithoutSuspension_IsRefused(ulong resumeInformation)
     {
         SmcRegisters registers =
             _bench.Call(OpTeeSmc.ReturnFromRpc, out _, out SmcOutcome outcome, 1, 2, resumeInformation);
@@ -234,7 +234,7 @@ internal sealed class CallTests
     [TestCase(256ul)]
     [TestCase(0xffff_fffful)]
     [TestCase(0xdead_beef_dead_beeful)]
-    public void Handle_ResumptionOfAThreadThatCannotBe_IsOpTeesToRefuse(ulong resumeInformation)
+    public void Handle_ResumptionOfImpossibleThread_IsRefusedByOpTee(ulong resumeInformation)
     {
         _bench[1].Answer[0] = OpTeeSmc.ReturnResume;
 

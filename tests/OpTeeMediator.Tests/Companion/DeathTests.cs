@@ -173,7 +173,7 @@ internal sealed class DeathTests
     }
 
     [Test]
-    public void Start_GivenUpAsItAnswers_DoesNotCountAsStarted()
+    public void Start_AbortedAsItAnswers_DoesNotCountAsStarted()
     {
         FakeVm vm = new(1);
         using CompanionTee tee =
@@ -204,7 +204,7 @@ internal sealed class DeathTests
     }
 
     [Test]
-    public async Task Reset_StartsAnotherOneThatServesAtOnce()
+    public async Task Reset_WhileServing_StartsAnotherOneThatServesAtOnce()
     {
         await _bench.Companion.ResetAsync();
 

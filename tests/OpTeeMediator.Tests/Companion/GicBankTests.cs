@@ -43,7 +43,7 @@ internal sealed class GicBankTests
     [TestCase(0x6100)]
     [TestCase(0x088)]
     [TestCase(0x440)]
-    public void Register_ThatIsNotThere_ReadsZeroAndIgnoresWrites(int offset)
+    public void Register_Unimplemented_ReadsZeroAndIgnoresWrites(int offset)
     {
         Write(offset, uint.MaxValue);
 
@@ -82,7 +82,7 @@ internal sealed class GicBankTests
     [TestCase(2u, 0u, true)]
     [TestCase(2u, 2u, false)]
     [TestCase(0u, 2u, false)]
-    public void IsNonSecure_ByGroupAndModifier(uint group, uint modifier, bool expected)
+    public void IsNonSecure_AnyGroupAndModifier_FollowsBoth(uint group, uint modifier, bool expected)
     {
         _bank.SetGroups(1, group, modifier);
 

@@ -22,7 +22,7 @@ internal sealed class OpTeeImageTests
     }
 
     [Test]
-    public void Load_OneFileWithHeader_GivesTheImageBehindIt()
+    public void Load_OneFileWithHeader_GivesTheImageAfterIt()
     {
         OpTeeImage image = ImageFiles.Load(
             ("tee.bin", [.. ImageFiles.Header(1, 1, (uint)Code.Length, 1, Low, 0x10_0000, 0), .. Code]));
@@ -67,7 +67,7 @@ internal sealed class OpTeeImageTests
     [TestCase(0u)]
     [TestCase(41u)]
     [TestCase(uint.MaxValue)]
-    public void Load_SizeThatIsNotThere_SaysSo(uint size) =>
+    public void Load_FileShorterThanItsHeader_SaysSo(uint size) =>
         Refuses("promises", ("tee.bin", [.. ImageFiles.Header(1, 1, size, High, Low, 0, 0), .. Code]));
 
     [TestCase(0)]

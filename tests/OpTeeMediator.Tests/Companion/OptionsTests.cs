@@ -63,7 +63,7 @@ internal sealed class OptionsTests
         Assert.That(() => CompanionVm.CheckLayout([new GuestRange(0x4000_0000, 0x1_0000_0000)], Good), Throws.Nothing);
 
     [Test]
-    public void FindRoom_WhereGuestRamIs_GoesBehindIt() =>
+    public void FindRoom_GuestRamIsThere_ReturnsTheRangeAfterIt() =>
         Assert.That(CompanionVm.FindRoom([new GuestRange(0x1000_0000, 0x3000_0000)], Good),
             Is.EqualTo(new GuestRange(0x4000_0000, 16 << 20)));
 

@@ -19,7 +19,7 @@ internal sealed class DutyTests
     public void CreateBench() => _bench = new ForwarderBench();
 
     [Test]
-    public void VmCreation_IsAnnounced_BeforeTheFirstCall()
+    public void VmCreated_NewForwarder_PrecedesTheFirstCall()
     {
         ForwardedVm vm = _bench.Create();
 
@@ -30,7 +30,7 @@ internal sealed class DutyTests
     }
 
     [Test]
-    public async Task VmDestruction_IsAnnounced_AndFreesItsPlaceAndPins()
+    public async Task VmDestroyed_Disposal_FreesItsNumberAndPins()
     {
         ForwardedVm vm = _bench.Create();
         _ = vm.Open();
@@ -46,7 +46,7 @@ internal sealed class DutyTests
     }
 
     [Test]
-    public void VmId_IsInX7_OfEveryCallAndNothingOfTheGuestsX7()
+    public void VmId_InX7OfEveryCall_ReplacesTheGuestsX7()
     {
         ForwardedVm vm = _bench.Create();
         _bench.OpTee.Calls.Clear();
@@ -125,7 +125,7 @@ internal sealed class DutyTests
     }
 
     [Test]
-    public void Pins_OfRegisteredMemory_LastUntilOpTeeHasLetGo()
+    public void Pins_OfRegisteredMemory_LastUntilOpTeeHasReleasedIt()
     {
         ForwardedVm vm = _bench.Create();
         int block = vm.Memory.BlockOf(vm.Share(ForwarderBench.Cookie, 2)[0]);

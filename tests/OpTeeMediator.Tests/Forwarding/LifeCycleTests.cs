@@ -28,7 +28,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public void Create_WithANumberThatIsTaken_IsRefusedBeforeOpTeeHearsOfIt()
+    public void Create_NumberIsTaken_IsRefusedWithoutAnSmc()
     {
         _ = _bench.Create(0, new OpTeeForwarderOptions { VirtualMachineId = 7 });
 
@@ -173,7 +173,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public void Create_WhenTheMonitorThrowsAfterOpTeeHasHeard_TakesLeave()
+    public void Create_MonitorThrowsAfterVmCreated_SendsVmDestroyed()
     {
         HostOpTee world = new(new LateThrower(_bench.OpTee));
         PartitionedMemory memory = _bench.MemoryOf(0);
@@ -205,7 +205,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public async Task Reset_DropsAllAndLeavesAUsableHandler()
+    public async Task Reset_AnyState_DropsAllAndLeavesAUsableHandler()
     {
         ForwardedVm vm = _bench.Create();
         _ = vm.Open();
@@ -228,7 +228,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public async Task MonitorThatThrows_TheGuestGetsAnAnswerAndPinsStayForEver()
+    public async Task Handle_MonitorThrows_AnswersAndPinsStay()
     {
         ForwardedVm vm = _bench.Create();
         _ = vm.Share(ForwarderBench.Cookie, 1);
@@ -248,7 +248,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public void LoggerThatThrows_CostsNoCall()
+    public void Handle_LoggerThrows_AnswersAsWithoutLogger()
     {
         ForwardedVm vm = _bench.Create();
         _bench.Loggers.OnMessage = () => throw new IOException("The disk is full.");
@@ -263,7 +263,7 @@ internal sealed class LifeCycleTests
     }
 
     [Test]
-    public void GuestMemoryThatThrows_IsBadMemory()
+    public void Handle_GuestMemoryThrows_AnswersAsWithoutRam()
     {
         bool throws = false;
         ForwardedVm vm = _bench.Create(wrap: memory => new ThrowingMemory(memory, () => throws));

@@ -35,7 +35,7 @@ internal sealed class IsolationTests
     }
 
     [Test]
-    public async Task TwoGuests_OneCancels_OnlyItsOwnCallsHearIt()
+    public async Task TwoGuests_OneCancels_OnlyItsOwnCallsAreCancelled()
     {
         ScriptedBackend backend = new();
         TaskCompletionSource<TeeResult> end = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -43,7 +43,7 @@ internal sealed class RefusalLogTests
     [TestCase(OpTeeSmc.CallWithRpcArgument, 0x1000ul, RefusalReason.MessageOutsideRam)]
     [TestCase(OpTeeSmc.ReturnFromRpc, 0ul, RefusalReason.UnknownResumeInformation)]
     [TestCase(OpTeeSmc.CallWithRegisteredArgument, 0ul, RefusalReason.NoMessage)]
-    public async Task RefusedCall_OneDebugEntryWithTheReason(uint functionId, ulong x2, string reason)
+    public async Task Handle_RefusedCall_LogsOneDebugEntryWithTheReason(uint functionId, ulong x2, string reason)
     {
         await using GuestBench guest = new(new OpTeeGuestOptions { Name = "tiny" });
         ForwarderBench forwarder = new();

@@ -103,7 +103,7 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
         Assert.That(() => new LinuxTeeBackend(new LinuxTeeOptions { DevicePath = path }), Throws.ArgumentException);
 
     [Test]
-    public void DefaultAccess_IsNone()
+    public void DefaultAccess_Always_IsNone()
     {
         using LinuxTeeBackend backend = new();
 

@@ -69,7 +69,7 @@ internal sealed class RpcBufferTests
     }
 
     [Test]
-    public void ExchangeCapabilities_MemoryKeptForEarlierDriver_IsForgotten()
+    public void ExchangeCapabilities_MemoryKeptForEarlierDriver_IsDiscarded()
     {
         _ = _bench.Driver.Call(OpTeeSmc.EnableShmCache);
         _ = _bench.Driver.Invoke(_session, 0);

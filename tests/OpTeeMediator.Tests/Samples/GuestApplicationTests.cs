@@ -44,7 +44,7 @@ internal sealed class GuestApplicationTests
     }
 
     [Test]
-    public void GetTime_Answers()
+    public void GetTime_GuestAnswers_ReturnsSuccess()
     {
         GuestMessage answer = _driver.Invoke(_session, GuestApplication.GetTime, GuestParameter.ValueOut());
 
@@ -56,7 +56,7 @@ internal sealed class GuestApplicationTests
     [TestCase(65537u, 1u, 0xffff_0006u)]
     [TestCase(0u, 1u, 0xffff_0006u)]
     [TestCase(1u, 2u, 0xffff_0006u)]
-    public void ShareMemory_AllOfItWorks(uint size, uint kind, uint expected)
+    public void ShareMemory_SupplicantAndKernel_ReturnsSuccess(uint size, uint kind, uint expected)
     {
         GuestMessage answer = _driver.Invoke(_session, GuestApplication.ShareMemory, GuestParameter.ValueInOut(size, kind));
 
@@ -64,7 +64,7 @@ internal sealed class GuestApplicationTests
     }
 
     [Test]
-    public void WriteReadRemove_GivesTheContentBack()
+    public void WriteReadRemove_OneFile_ReturnsTheContent()
     {
         GuestParameter name = Memory(OpTeeMessage.TypeTemporaryInput, [.. Encoding.UTF8.GetBytes("note.txt"), 0]);
         byte[] content = Encoding.UTF8.GetBytes("what the guest keeps");

@@ -28,7 +28,7 @@ internal sealed class SmcRouterTests
     [TestCase(0x8500_0000u)]
     [TestCase(0xb202_0000u)]
     [TestCase(0xb1ff_ffffu)]
-    public void Handle_NobodysCall_NotSupported(uint functionId)
+    public void Handle_CallOfNoHandler_NotSupported(uint functionId)
     {
         SmcRouter router = new(new Service(1, Standard), new Service(2, TrustedOs));
         SmcRegisters registers = Registers(functionId);

@@ -175,7 +175,7 @@ internal sealed class DisposalTests
     }
 
     [Test]
-    public void IsError_IntervalIsOver_IsTrueAndTellsHowManyWereQuiet()
+    public void IsError_IntervalIsOver_IsTrueAndTellsHowManyWereSuppressed()
     {
         ManualTime time = new();
         PanicLog log = new(time);

@@ -41,7 +41,7 @@ internal sealed class GuestCallTests
     }
 
     [Test]
-    public async Task SuspendAndNotifications_TellTheGuest()
+    public async Task SuspendAndNotify_AnyTime_ReachTheGuest()
     {
         await using GuestCallBench bench = Create(call =>
         {
@@ -133,7 +133,7 @@ internal sealed class GuestCallTests
     }
 
     [Test]
-    public async Task Allocate_Forgotten_IsGivenBack()
+    public async Task Allocate_NotFreed_IsGivenBack()
     {
         await using GuestCallBench bench = Create(call =>
         {

@@ -115,7 +115,7 @@ internal sealed class GuestFileTests
     [TestCase("a/../../b")]
     [TestCase("a/..")]
     [TestCase("a\0b")]
-    public async Task AnyCall_NameThatLeadsAstray_BadParametersWithoutAskingTheGuest(string name)
+    public async Task AnyCall_NameLeavesTheFolder_BadParametersWithoutAskingTheGuest(string name)
     {
         List<TeeReturnCode> codes = [];
         await using GuestCallBench bench = Create(files =>
@@ -164,7 +164,7 @@ internal sealed class GuestFileTests
     }
 
     [Test]
-    public async Task Create_DotsThatLeadNowhere_AreFine()
+    public async Task Create_NameWithHarmlessDots_Success()
     {
         await using GuestCallBench bench = Create(files =>
         {

@@ -67,7 +67,7 @@ internal sealed class WaitTests
     }
 
     [Test]
-    public async Task Wait_OthersComeAndGo_WaitsOn()
+    public async Task Wait_OtherCallsBeginAndEnd_WaitsOn()
     {
         await using GuestCallBench bench = Create(
             call => call.CommandId == CancelId ? WaitUnmasked(call, Timeout.InfiniteTimeSpan)

@@ -4,6 +4,7 @@ using KvmVmm.Machine;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Linux.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;

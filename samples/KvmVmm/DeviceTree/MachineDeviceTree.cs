@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using KvmVmm.Cpus;
 using KvmVmm.Machine;
+using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Memory;
 
 namespace KvmVmm.DeviceTree;

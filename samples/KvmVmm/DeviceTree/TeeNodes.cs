@@ -1,3 +1,4 @@
+using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 

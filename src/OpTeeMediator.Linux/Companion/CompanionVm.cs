@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
@@ -178,10 +179,10 @@ internal sealed class CompanionVm : ICompanionVm
 
     public byte[] ReadDeviceTree()
     {
-        // Only what is used of it: reading all would make 2 MiB of memory of it.
-        Span<byte> header = stackalloc byte[MemoryDeviceTree.HeaderSize];
+        // Only the bytes in use: reading all of it would allocate 2 MiB.
+        Span<byte> header = stackalloc byte[DeviceTreeFormat.HeaderSize];
         _ = _memory.TryRead(_platform.DeviceTree, header);
-        byte[] tree = new byte[ulong.Min(MemoryDeviceTree.UsedSize(header), DeviceTreeSize)];
+        byte[] tree = new byte[ulong.Min(DeviceTreeFormat.UsedSize(header), DeviceTreeSize)];
         _ = _memory.TryRead(_platform.DeviceTree, tree);
         return tree;
     }

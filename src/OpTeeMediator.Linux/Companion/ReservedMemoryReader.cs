@@ -1,12 +1,15 @@
 using System.Buffers.Binary;
+using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Finds in a device tree what OP-TEE has reserved: the <c>reg</c> of the nodes in <c>/reserved-memory</c>.</summary>
+/// <summary>
+/// Finds the ranges that OP-TEE has reserved in a device tree: <c>reg</c> of the nodes in <c>/reserved-memory</c>.
+/// </summary>
 /// <remarks>
-/// OP-TEE has written it, which has code from the VMM and has not met the guest yet; all offsets are checked all the same.
-/// Source: Devicetree Specification, chapter 5.
+/// OP-TEE has written the tree before the guest runs; all offsets are checked nevertheless. Source: Devicetree
+/// Specification, chapter 5.
 /// </remarks>
 internal ref struct ReservedMemoryReader
 {
@@ -25,20 +28,20 @@ internal ref struct ReservedMemoryReader
     }
 
     /// <summary>Reads a device tree.</summary>
-    /// <param name="tree">The tree, or more: it knows its size.</param>
-    /// <param name="ranges">What is reserved; empty if nothing is.</param>
+    /// <param name="tree">The tree; bytes may follow.</param>
+    /// <param name="ranges">The reserved ranges.</param>
     /// <returns><see langword="false"/> if it is not a device tree.</returns>
     internal static bool TryRead(ReadOnlySpan<byte> tree, out List<GuestRange> ranges)
     {
         ranges = [];
-        if (tree.Length < MemoryDeviceTree.HeaderSize || Word(tree) != MemoryDeviceTree.Magic
-            || !TrySlice(tree, MemoryDeviceTree.Field(tree, MemoryDeviceTree.StructureOffset), MemoryDeviceTree.Field(tree, MemoryDeviceTree.StructureSize), out ReadOnlySpan<byte> structure)
-            || !TrySlice(tree, MemoryDeviceTree.Field(tree, MemoryDeviceTree.NamesOffset), MemoryDeviceTree.Field(tree, MemoryDeviceTree.NamesSize), out ReadOnlySpan<byte> names))
-        {
-            return false;
-        }
-
-        return new ReservedMemoryReader(structure, names).TryWalk(ranges);
+        return tree.Length >= DeviceTreeFormat.HeaderSize
+            && Word(tree) == DeviceTreeFormat.Magic
+            && TryGetBlock(
+                tree, DeviceTreeFormat.StructureOffset, DeviceTreeFormat.StructureSize,
+                out ReadOnlySpan<byte> structure)
+            && TryGetBlock(
+                tree, DeviceTreeFormat.StringsOffset, DeviceTreeFormat.StringsSize, out ReadOnlySpan<byte> names)
+            && new ReservedMemoryReader(structure, names).TryWalk(ranges);
     }
 
     private bool TryWalk(List<GuestRange> ranges)
@@ -49,10 +52,10 @@ internal ref struct ReservedMemoryReader
         {
             switch (token)
             {
-                case MemoryDeviceTree.Nop:
+                case DeviceTreeFormat.Nop:
                     break;
 
-                case MemoryDeviceTree.BeginNode:
+                case DeviceTreeFormat.BeginNode:
                     if (!TryTakeText(out ReadOnlySpan<byte> name))
                     {
                         return false;
@@ -62,31 +65,32 @@ internal ref struct ReservedMemoryReader
                     isInside = depth == ReservedMemoryDepth ? name.SequenceEqual("reserved-memory"u8) : isInside;
                     break;
 
-                case MemoryDeviceTree.EndNode:
+                case DeviceTreeFormat.EndNode:
                     depth--;
                     isInside &= depth >= ReservedMemoryDepth;
                     break;
 
-                case MemoryDeviceTree.Property:
+                case DeviceTreeFormat.Property:
                     if (!TryTakeProperty(out name, out ReadOnlySpan<byte> value))
                     {
                         return false;
                     }
 
-                    Note(depth, isInside, name, value, ranges);
+                    AddProperty(depth, isInside, name, value, ranges);
                     break;
 
                 default:
-                    return token == MemoryDeviceTree.End && depth == 0;
+                    return token == DeviceTreeFormat.End && depth == 0;
             }
         }
 
         return false;
     }
 
-    private void Note(int depth, bool isInside, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, List<GuestRange> ranges)
+    private void AddProperty(
+        int depth, bool isInside, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, List<GuestRange> ranges)
     {
-        // The children's numbers have as many cells as /reserved-memory says, or else the root.
+        // A node's numbers have as many cells as /reserved-memory specifies, or else as the root does.
         bool isParent = depth == ReservedMemoryDepth - 1 || (isInside && depth == ReservedMemoryDepth);
         if (isParent && value.Length == sizeof(uint))
         {
@@ -112,7 +116,10 @@ internal ref struct ReservedMemoryReader
     private bool TryTakeProperty(out ReadOnlySpan<byte> name, out ReadOnlySpan<byte> value)
     {
         name = value = default;
-        if (!TryTakeWord(out uint length) || !TryTakeWord(out uint nameOffset) || length > (uint)(_structure.Length - _position) || nameOffset >= (uint)_names.Length)
+        if (!TryTakeWord(out uint length)
+            || !TryTakeWord(out uint nameOffset)
+            || length > (uint)(_structure.Length - _position)
+            || nameOffset >= (uint)_names.Length)
         {
             return false;
         }
@@ -149,7 +156,8 @@ internal ref struct ReservedMemoryReader
         return isThere;
     }
 
-    private void Align() => _position = int.Min(_structure.Length, (_position + sizeof(uint) - 1) & ~(sizeof(uint) - 1));
+    private void Align() =>
+        _position = int.Min(_structure.Length, (_position + sizeof(uint) - 1) & ~(sizeof(uint) - 1));
 
     private static ulong Cells(ReadOnlySpan<byte> bytes, int count) => count switch
     {
@@ -160,10 +168,14 @@ internal ref struct ReservedMemoryReader
 
     private static uint Word(ReadOnlySpan<byte> bytes) => BinaryPrimitives.ReadUInt32BigEndian(bytes);
 
-    private static bool TrySlice(ReadOnlySpan<byte> bytes, uint offset, uint length, out ReadOnlySpan<byte> slice)
+    // The header has a block's offset and its size.
+    private static bool TryGetBlock(
+        ReadOnlySpan<byte> tree, int offsetField, int sizeField, out ReadOnlySpan<byte> block)
     {
-        bool isInside = offset <= (uint)bytes.Length && length <= (uint)bytes.Length - offset;
-        slice = isInside ? bytes.Slice((int)offset, (int)length) : default;
+        uint offset = DeviceTreeFormat.Field(tree, offsetField);
+        uint length = DeviceTreeFormat.Field(tree, sizeField);
+        bool isInside = offset <= (uint)tree.Length && length <= (uint)tree.Length - offset;
+        block = isInside ? tree.Slice((int)offset, (int)length) : default;
         return isInside;
     }
 }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using KvmVmm.DeviceTree;
+using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 

@@ -1,11 +1,12 @@
 using System.Buffers.Binary;
 using System.Text;
+using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Companion;
 
-/// <summary>The device tree that OP-TEE gets, and what it leaves in it.</summary>
+/// <summary>The device tree that OP-TEE gets, and the ranges that it reserves in it.</summary>
 [TestFixture]
 internal sealed class DeviceTreeTests
 {
@@ -18,7 +19,7 @@ internal sealed class DeviceTreeTests
         byte[] tree = MemoryDeviceTree.Write([Ram], []);
 
         Assert.That(BinaryPrimitives.ReadUInt32BigEndian(tree.AsSpan(4)), Is.EqualTo(tree.Length));
-        Assert.That(MemoryDeviceTree.UsedSize(tree), Is.EqualTo(tree.Length));
+        Assert.That(DeviceTreeFormat.UsedSize(tree), Is.EqualTo(tree.Length));
         Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
         Assert.That(ranges, Is.Empty, "its memory is not reserved");
     }
@@ -47,58 +48,92 @@ internal sealed class DeviceTreeTests
     [Test]
     public void Read_ReservedMemory_GivesItsRanges()
     {
-        byte[] tree = new TreeBuilder()
-            .Begin("").Property("#address-cells", 2).Property("#size-cells", 2)
-            .Begin("memory@40000000").Property("reg", 0, 0x4000_0000, 0, 0x1000_0000).End()
-            .Begin("reserved-memory").Property("#address-cells", 2).Property("#size-cells", 2).Property("ranges")
-            .Begin("optee_core@e100000").Property("no-map").Property("reg", 0, 0x0e10_0000, 0, 0x00f0_0000).End()
-            .Begin("optee_shm@42000000").Property("reg", 0, 0x4200_0000, 0, 0x0020_0000).End()
-            .End()
-            .Begin("firmware").Begin("optee").Property("reg", 1, 2, 3, 4).End().End()
-            .End().ToArray();
+        DeviceTreeWriter tree = new();
+        using (tree.Node(""))
+        {
+            tree.Cells("#address-cells", 2);
+            tree.Cells("#size-cells", 2);
+            using (tree.Node("memory@40000000"))
+            {
+                tree.Numbers("reg", 0x4000_0000, 0x1000_0000);
+            }
 
-        Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
+            using (tree.Node("reserved-memory"))
+            {
+                tree.Cells("#address-cells", 2);
+                tree.Cells("#size-cells", 2);
+                tree.Flag("ranges");
+                using (tree.Node("optee_core@e100000"))
+                {
+                    tree.Flag("no-map");
+                    tree.Numbers("reg", 0x0e10_0000, 0x00f0_0000);
+                }
+
+                using (tree.Node("optee_shm@42000000"))
+                {
+                    tree.Numbers("reg", 0x4200_0000, 0x0020_0000);
+                }
+            }
+
+            using (tree.Node("firmware"))
+            using (tree.Node("optee"))
+            {
+                tree.Cells("reg", 1, 2, 3, 4);
+            }
+        }
+
+        Assert.That(ReservedMemoryReader.TryRead(tree.ToArray(), out List<GuestRange> ranges), Is.True);
         Assert.That(ranges, Is.EqualTo(new[] { new GuestRange(0x0e10_0000, 0x00f0_0000), Reserved }));
     }
 
     [Test]
     public void Read_CellsOfTheRoot_AreUsedWhereTheNodeHasNone()
     {
-        byte[] tree = new TreeBuilder()
-            .Begin("").Property("#address-cells", 1).Property("#size-cells", 1)
-            .Begin("reserved-memory").Begin("a")
-            .Property("reg", 0x4200_0000, 0x0020_0000, 0x5000_0000, 0x1000).End().End()
-            .End().ToArray();
+        DeviceTreeWriter tree = new();
+        using (tree.Node(""))
+        {
+            tree.Cells("#address-cells", 1);
+            tree.Cells("#size-cells", 1);
+            using (tree.Node("reserved-memory"))
+            using (tree.Node("a"))
+            {
+                tree.Cells("reg", 0x4200_0000, 0x0020_0000, 0x5000_0000, 0x1000);
+            }
+        }
 
-        Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
+        Assert.That(ReservedMemoryReader.TryRead(tree.ToArray(), out List<GuestRange> ranges), Is.True);
         Assert.That(ranges, Is.EqualTo(new[] { Reserved, new GuestRange(0x5000_0000, 0x1000) }));
     }
 
     [Test]
-    public void Read_ANodeDeeperDown_IsNotTheReservedMemory()
+    public void Read_ReservedMemoryBelowAnotherNode_IsIgnored()
     {
-        byte[] tree = new TreeBuilder().Begin("").Begin("soc").Begin("reserved-memory").Begin("a")
-            .Property("reg", 0, 1, 0, 1).End().End().End().End().ToArray();
+        DeviceTreeWriter tree = new();
+        using (tree.Node(""))
+        using (tree.Node("soc"))
+        using (tree.Node("reserved-memory"))
+        using (tree.Node("a"))
+        {
+            tree.Numbers("reg", 1, 1);
+        }
 
-        Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
+        Assert.That(ReservedMemoryReader.TryRead(tree.ToArray(), out List<GuestRange> ranges), Is.True);
         Assert.That(ranges, Is.Empty);
     }
 
     [Test]
-    public void Read_ARangeThatWraps_IsLeftOut()
+    public void Read_RangeThatWraps_IsLeftOut()
     {
-        byte[] tree = new TreeBuilder().Begin("").Begin("reserved-memory").Begin("a")
-            .Property("reg", uint.MaxValue, uint.MaxValue, 0, 2).End().End().End().ToArray();
-
-        Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
+        Assert.That(
+            ReservedMemoryReader.TryRead(OneRange(ulong.MaxValue, 2), out List<GuestRange> ranges),
+            Is.True);
         Assert.That(ranges, Is.Empty);
     }
 
     [Test]
     public void Read_EveryBrokenVariant_NeverThrows()
     {
-        byte[] whole = new TreeBuilder().Begin("").Begin("reserved-memory").Begin("a").Property("reg", 0, 1, 0, 1).End()
-            .End().End().ToArray();
+        byte[] whole = OneRange(1, 1);
         Random random = new(1);
         for (int round = 0; round < 20_000; round++)
         {
@@ -106,15 +141,29 @@ internal sealed class DeviceTreeTests
             broken[random.Next(broken.Length)] = (byte)random.Next(256);
             broken[random.Next(broken.Length)] ^= (byte)(1 << random.Next(8));
 
-            Assert.That(() => ReservedMemoryReader.TryRead(broken.AsSpan(0, random.Next(broken.Length + 1)), out _),
+            Assert.That(
+                () => ReservedMemoryReader.TryRead(broken.AsSpan(0, random.Next(broken.Length + 1)), out _),
                 Throws.Nothing);
         }
     }
 
     [Test]
-    public void Read_SomethingElse_IsRefused()
+    public void Read_NoDeviceTree_IsRefused()
     {
         Assert.That(ReservedMemoryReader.TryRead(new byte[4096], out _), Is.False);
         Assert.That(ReservedMemoryReader.TryRead([], out _), Is.False);
+    }
+
+    private static byte[] OneRange(ulong start, ulong length)
+    {
+        DeviceTreeWriter tree = new();
+        using (tree.Node(""))
+        using (tree.Node("reserved-memory"))
+        using (tree.Node("a"))
+        {
+            tree.Numbers("reg", start, length);
+        }
+
+        return tree.ToArray();
     }
 }

@@ -45,7 +45,7 @@ internal sealed class DriverCleanup(
             if (vm.Calls[_turn] is { State: ForwardedCallState.Suspended } call)
             {
                 call.ResumeWithoutDriver();
-                SmcRegisters forwarded = rpc.AnswerWithoutDriver(call);
+                rpc.AnswerWithoutDriver(call, out SmcRegisters forwarded);
                 return Enter(call, ref forwarded);
             }
         }

@@ -101,10 +101,10 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
     /// <summary>The guest resumes the call: copies its answer, read once, to where OP-TEE expects it.</summary>
     /// <param name="call">The call.</param>
     /// <param name="registers">The guest's registers.</param>
-    /// <returns>The registers of OP-TEE's resume.</returns>
-    public SmcRegisters Answer(ForwardedCall call, in SmcRegisters registers)
+    /// <param name="forwarded">The registers of OP-TEE's resume.</param>
+    public void Answer(ForwardedCall call, in SmcRegisters registers, out SmcRegisters forwarded)
     {
-        SmcRegisters forwarded = ResumeOf(call);
+        Resume(call, out forwarded);
         switch (call.Stage)
         {
             case ForwardedRpcStage.Allocating:
@@ -118,15 +118,12 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             default:
                 break;
         }
-
-        return forwarded;
     }
 
     /// <summary>Answers as a driver without a supplicant does, because the call's driver has ended.</summary>
-    /// <returns>The registers of OP-TEE's resume.</returns>
-    public SmcRegisters AnswerWithoutDriver(ForwardedCall call)
+    public void AnswerWithoutDriver(ForwardedCall call, out SmcRegisters forwarded)
     {
-        SmcRegisters forwarded = ResumeOf(call);
+        Resume(call, out forwarded);
         switch (call.Stage)
         {
             case ForwardedRpcStage.Allocating:
@@ -146,16 +143,13 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             default:
                 break;
         }
-
-        return forwarded;
     }
 
-    private static SmcRegisters ResumeOf(ForwardedCall call)
+    private static void Resume(ForwardedCall call, out SmcRegisters forwarded)
     {
-        SmcRegisters forwarded = default;
+        forwarded = default;
         forwarded.X0 = OpTeeSmc.ReturnFromRpc;
         forwarded.X3 = call.OpTeeThreadId;
-        return forwarded;
     }
 
     /// <summary>RPC CMD: takes a copy of OP-TEE's message, as the guest may see it.</summary>
@@ -181,15 +175,13 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         {
             switch (parameter.Type)
             {
-                case OpTeeMessage.TypeTemporaryInput or OpTeeMessage.TypeTemporaryOutput
-                    or OpTeeMessage.TypeTemporaryInOut:
+                case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut:
                     // Memory that is not shared by cookie: the guest must not see its physical address.
                     parameter.A = 0;
                     parameter.C = vm.SharedMemory.GuestCookieOf(parameter.C);
                     break;
 
-                case OpTeeMessage.TypeRegisteredInput or OpTeeMessage.TypeRegisteredOutput
-                    or OpTeeMessage.TypeRegisteredInOut:
+                case >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut:
                     parameter.C = vm.SharedMemory.GuestCookieOf(parameter.C);
                     break;
 

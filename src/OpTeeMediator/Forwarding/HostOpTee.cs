@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
@@ -20,8 +21,7 @@ public sealed class HostOpTee
     private const ulong UidThird = 0xaf63_0002;
     private const ulong UidFourth = 0xa5d5_c51b;
 
-    private readonly ISecureMonitor _monitor;
-    private readonly NonThrowingMonitor _nonThrowing;
+    private readonly NonThrowingMonitor _monitor;
     private readonly Lock _lock = new();
     private readonly HashSet<int> _ids = [];
     private int _last;
@@ -33,8 +33,7 @@ public sealed class HostOpTee
     public HostOpTee(ISecureMonitor monitor)
     {
         ArgumentNullException.ThrowIfNull(monitor);
-        _monitor = monitor;
-        _nonThrowing = new NonThrowingMonitor(monitor);
+        _monitor = new NonThrowingMonitor(monitor);
         SmcRegisters uid = Ask(OpTeeSmc.CallsUid);
         if (uid is not { X0: UidFirst, X1: UidSecond, X2: UidThird, X3: UidFourth })
         {
@@ -121,25 +120,30 @@ public sealed class HostOpTee
         }
     }
 
-    /// <summary>OPTEE_SMC_VM_CREATED: says that a VM is created.</summary>
-    /// <returns>OP-TEE's answer.</returns>
-    internal uint Create(int id)
+    /// <summary>OPTEE_SMC_VM_CREATED.</summary>
+    /// <returns>What the monitor threw; OP-TEE does not know the VM then.</returns>
+    internal Exception? TryCreate(int id, out uint answer)
     {
-        try
+        Exception? failure = TryAsk(OpTeeSmc.VmCreated, (ulong)id, out SmcRegisters registers);
+        answer = (uint)registers.X0;
+        if (failure is not null)
         {
-            return (uint)Ask(OpTeeSmc.VmCreated, (ulong)id).X0;
+            // OP-TEE may know the VM, and would accept another of the same number beside it. To destroy an unknown VM
+            // does no harm. What the monitor throws then adds nothing to the first failure.
+            _ = TryDestroy(id, out _);
         }
-        catch
-        {
-            // Whether OP-TEE has heard of the VM is unknown, and it would take another of the same number beside it. Destroying an unknown VM does no harm.
-            TryDestroy(id);
-            throw;
-        }
+
+        return failure;
     }
 
-    /// <summary>OPTEE_SMC_VM_DESTROYED: says that a VM is destroyed.</summary>
-    /// <returns>OP-TEE's answer.</returns>
-    internal uint Destroy(int id) => (uint)Ask(OpTeeSmc.VmDestroyed, (ulong)id).X0;
+    /// <summary>OPTEE_SMC_VM_DESTROYED.</summary>
+    /// <returns>What the monitor threw: whether OP-TEE has destroyed the VM is then unknown.</returns>
+    internal Exception? TryDestroy(int id, out uint answer)
+    {
+        Exception? failure = TryAsk(OpTeeSmc.VmDestroyed, (ulong)id, out SmcRegisters registers);
+        answer = (uint)registers.X0;
+        return failure;
+    }
 
     /// <summary>Makes a call of a VM: X7 tells OP-TEE which.</summary>
     /// <returns>What the monitor threw: whether OP-TEE has seen the call is then unknown.</returns>
@@ -147,28 +151,27 @@ public sealed class HostOpTee
     {
         registers.X6 = 0;
         registers.X7 = (ulong)id;
-        return _nonThrowing.TryMakeCall(ref registers);
+        return _monitor.TryMakeCall(ref registers);
     }
 
-    private void TryDestroy(int id)
+    /// <exception cref="Exception">What the monitor threw.</exception>
+    private SmcRegisters Ask(uint functionId)
     {
-        try
+        if (TryAsk(functionId, 0, out SmcRegisters registers) is { } failure)
         {
-            _ = Destroy(id);
+            ExceptionDispatchInfo.Throw(failure);
         }
-        catch (Exception)
-        {
-            // Whoever created it hears of the first failure.
-        }
+
+        return registers;
     }
 
-    // A call of the hypervisor's own: X7 is 0.
-    private SmcRegisters Ask(uint functionId, ulong x1 = 0)
+    /// <summary>Makes a call of the hypervisor itself: X7 is 0.</summary>
+    private Exception? TryAsk(uint functionId, ulong x1, out SmcRegisters registers)
     {
-        SmcRegisters registers = default;
+        registers = default;
         registers.X0 = functionId;
         registers.X1 = x1;
-        _monitor.MakeCall(ref registers);
+        Exception? failure = _monitor.TryMakeCall(ref registers);
 
         // Results of SMC32 are W registers.
         for (int index = 0; index <= 3; index++)
@@ -176,6 +179,6 @@ public sealed class HostOpTee
             registers[index] = (uint)registers[index];
         }
 
-        return registers;
+        return failure;
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
@@ -22,9 +23,14 @@ internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, in
 
     /// <summary>VM_CREATED, for a VM that has not run yet.</summary>
     /// <exception cref="TeeUnavailableException">OP-TEE refused.</exception>
+    /// <exception cref="Exception">What the monitor threw.</exception>
     public void Create()
     {
-        uint answer = opTee.Create(id);
+        if (opTee.TryCreate(id, out uint answer) is { } failure)
+        {
+            ExceptionDispatchInfo.Throw(failure);
+        }
+
         if (answer != OpTeeSmc.ReturnOk)
         {
             throw new TeeUnavailableException(
@@ -38,14 +44,9 @@ internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, in
     /// <returns>The phase that begins.</returns>
     public VmPhase CreateAgain()
     {
-        uint answer;
-        try
+        if (opTee.TryCreate(id, out uint answer) is { } failure)
         {
-            answer = opTee.Create(id);
-        }
-        catch (Exception exception)
-        {
-            log.CallFailed(OpTeeSmc.VmCreated, exception);
+            log.CallFailed(OpTeeSmc.VmCreated, failure);
             return VmPhase.NotCreated;
         }
 
@@ -61,14 +62,9 @@ internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, in
     /// <summary>VM_DESTROYED, and then the release of the VM's memory.</summary>
     public bool TryDestroy()
     {
-        uint answer;
-        try
+        if (opTee.TryDestroy(id, out uint answer) is { } failure)
         {
-            answer = opTee.Destroy(id);
-        }
-        catch (Exception exception)
-        {
-            log.CallFailed(OpTeeSmc.VmDestroyed, exception);
+            log.CallFailed(OpTeeSmc.VmDestroyed, failure);
             return false;
         }
 

@@ -1,0 +1,239 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Forwarding;
+
+/// <summary>Checks a guest's message and translates it: cookies to OP-TEE's, page lists to physical addresses.</summary>
+/// <remarks>
+/// The message is read once, into the call's private copy, checked there, and used only from there. A word without a meaning
+/// is cleared, because it may hold an address. Thread-safe: a call belongs to the vCPU that has it.
+/// </remarks>
+internal sealed class MessageTranslator(
+    NonThrowingGuestMemory memory, VmResources vm, int rpcParameters, ILogger log)
+{
+    private const ulong Meta = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;
+    private const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
+
+    /// <summary>Copies, checks and translates a message, and notes what OP-TEE will have after it.</summary>
+    /// <param name="call">The call, for its copy.</param>
+    /// <param name="functionId">The SMC.</param>
+    /// <param name="registers">The SMC's registers.</param>
+    /// <param name="refusal">What the message is answered if it is not <see cref="TeeReturnCode.Success"/>.</param>
+    /// <returns>What the SMC is answered if it is not <see cref="OpTeeSmc.ReturnOk"/>.</returns>
+    public uint Translate(
+        ForwardedCall call, uint functionId, in SmcRegisters registers, out TeeReturnCode refusal)
+    {
+        refusal = TeeReturnCode.Success;
+        call.Refusal = null;
+        if (!vm.SharedMemory.TryFindMessage(functionId, registers, out GuestRange place)
+            || place.Length < OpTeeMessage.HeaderSize)
+        {
+            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
+        }
+
+        ref Message message = ref call.Message;
+        Span<byte> bytes = message.Bytes;
+        if (!memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
+        {
+            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
+        }
+
+        uint parameters = message.Header.ParameterCount;
+        int rpcSize = functionId == OpTeeSmc.CallWithArgument ? 0 : OpTeeMessage.Size(rpcParameters);
+        if (parameters > OpTeeMessage.MaximumParameters
+            || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
+        {
+            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
+        }
+
+        call.MessageAddress = place.Start;
+        call.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
+        ClearUnusedFields(ref message.Header);
+        switch (message.Header.Command)
+        {
+            case OpTeeMessage.CommandOpenSession:
+                refusal = OpenSession(call);
+                return OpTeeSmc.ReturnOk;
+
+            case OpTeeMessage.CommandInvoke:
+                refusal = TranslateParameters(call, 0);
+                return OpTeeSmc.ReturnOk;
+
+            case OpTeeMessage.CommandRegisterSharedMemory:
+                refusal = Register(call);
+                return OpTeeSmc.ReturnOk;
+
+            case OpTeeMessage.CommandUnregisterSharedMemory:
+                refusal = Unregister(call);
+                return OpTeeSmc.ReturnOk;
+
+            case OpTeeMessage.CommandCloseSession:
+            case OpTeeMessage.CommandCancel:
+            case OpTeeMessage.CommandDoBottomHalf:
+            case OpTeeMessage.CommandStopAsyncNotification:
+                refusal = parameters == 0
+                    ? TeeReturnCode.Success
+                    : call.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters);
+                return OpTeeSmc.ReturnOk;
+
+            default:
+                // Unknown commands may carry addresses.
+                return call.Refuse(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
+        }
+    }
+
+    /// <summary>Clears the fields of a header to which its command gives no meaning.</summary>
+    private static void ClearUnusedFields(ref MessageHeader header)
+    {
+        header.Padding = 0;
+        if (header.Command != OpTeeMessage.CommandInvoke)
+        {
+            header.Function = 0;
+        }
+
+        if (header.Command is not (OpTeeMessage.CommandInvoke or OpTeeMessage.CommandCloseSession
+            or OpTeeMessage.CommandCancel))
+        {
+            header.Session = 0;
+        }
+
+        if (header.Command is not (OpTeeMessage.CommandOpenSession or OpTeeMessage.CommandInvoke
+            or OpTeeMessage.CommandCancel))
+        {
+            header.CancelId = 0;
+        }
+    }
+
+    private TeeReturnCode OpenSession(ForwardedCall call)
+    {
+        ref Message message = ref call.Message;
+        if (message.Header.ParameterCount < Message.MetaParameters
+            || message.Parameters[0].Attributes != Meta
+            || message.Parameters[1].Attributes != Meta)
+        {
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaMissing);
+        }
+
+        message.Parameters[0].C = 0;
+        TeeReturnCode refusal = TranslateParameters(call, Message.MetaParameters);
+        return refusal == TeeReturnCode.Success && !vm.Sessions.TryBeginOpening()
+            ? call.Refuse(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits)
+            : refusal;
+    }
+
+    /// <summary>Checks and translates an application's parameters.</summary>
+    private TeeReturnCode TranslateParameters(ForwardedCall call, int first)
+    {
+        ref Message message = ref call.Message;
+        int count = (int)message.Header.ParameterCount;
+        if (count > first + TeeRequest.ParameterCount)
+        {
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.TooManyParameters);
+        }
+
+        foreach (ref MessageParameter parameter in message.Parameters[first..count])
+        {
+            if (TranslateParameter(ref parameter) is { } reason)
+            {
+                return call.Refuse(TeeReturnCode.BadParameters, reason);
+            }
+        }
+
+        return TeeReturnCode.Success;
+    }
+
+    /// <summary>Checks and translates one parameter.</summary>
+    /// <returns>Why it is refused; <see langword="null"/> if it is not.</returns>
+    private string? TranslateParameter(ref MessageParameter parameter)
+    {
+        if ((parameter.Attributes & OpTeeMessage.AttributeMeta) != 0)
+        {
+            return RefusalReason.MetaAttribute;
+        }
+
+        bool isPageList = (parameter.Attributes & OpTeeMessage.AttributeNonContiguous) != 0;
+        uint type = parameter.Type;
+        parameter.Attributes = type;
+        switch (type)
+        {
+            case OpTeeMessage.TypeNone:
+                parameter = default;
+                return null;
+
+            case >= OpTeeMessage.TypeValueInput and <= OpTeeMessage.TypeValueInOut:
+                parameter.C = 0;
+                return null;
+
+            // U-Boot's NULL. OP-TEE would find the shadow of the message itself by cookie 0.
+            case >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut when parameter.IsNothing:
+                parameter.Attributes = type - OpTeeMessage.TypeRegisteredInput + OpTeeMessage.TypeTemporaryInput;
+                return null;
+
+            case >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut:
+                return vm.SharedMemory.TryTranslate(parameter.C, out parameter.C) ? null : RefusalReason.UnknownCookie;
+
+            // NULL, or no byte of guest memory. Other memory of the call itself is refused: contiguous, it would have to
+            // be in reserved memory; OP-TEE 4.5 never releases the pages of a page list, and so their pins would stay.
+            case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut
+                when parameter.A == 0 || (parameter.B == 0 && !isPageList && memory.TryRead(parameter.A, out byte _)):
+                parameter.A = 0;
+                parameter.C = 0;
+                return null;
+
+            case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut:
+                return RefusalReason.NotForwardable;
+
+            default:
+                return RefusalReason.UnknownType;
+        }
+    }
+
+    private TeeReturnCode Register(ForwardedCall call)
+    {
+        ref readonly MessageParameter parameter = ref call.Message.Parameters[0];
+        if (call.Message.Header.ParameterCount != 1)
+        {
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+        }
+
+        if (parameter.Attributes != PageList)
+        {
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotAPageList);
+        }
+
+        TeeReturnCode code = vm.SharedMemory.TryEnterPageList(
+            parameter.A, parameter.B, parameter.C, BufferRole.Registered, out SharedBuffer? buffer);
+        if (code == TeeReturnCode.Success)
+        {
+            code = vm.TryWritePageList(ref buffer, out call.PageList);
+        }
+
+        call.Buffer = buffer;
+        if (code != TeeReturnCode.Success)
+        {
+            bool isTaken = code == TeeReturnCode.BadParameters && vm.SharedMemory.TryTranslate(parameter.C, out _);
+            string reason = isTaken ? RefusalReason.CookieTaken : RefusalReason.OfMemory(code);
+            log.SharingRefused(parameter.C, parameter.B, code, reason);
+        }
+
+        return code;
+    }
+
+    private TeeReturnCode Unregister(ForwardedCall call)
+    {
+        if (call.Message.Header.ParameterCount != 1)
+        {
+            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+        }
+
+        call.Buffer = vm.SharedMemory.MakeUnusable(call.Message.Parameters[0].C);
+        return call.Buffer is not null
+            ? TeeReturnCode.Success
+            : call.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
+    }
+}

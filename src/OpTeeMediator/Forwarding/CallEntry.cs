@@ -6,7 +6,7 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>Enters OP-TEE with the yielding calls of a VM, and notes what their ends mean for its sessions and shared memory.</summary>
+/// <summary>Enters OP-TEE with yielding calls, and notes what their ends mean for sessions and shared memory.</summary>
 /// <remarks>Thread-safe: a call belongs to the vCPU that has it.</remarks>
 internal sealed class CallEntry(
     HostOpTee opTee, int id, VmResources vm, ForwardedRpc rpc, ShadowMessages messages, ILogger log)
@@ -45,7 +45,14 @@ internal sealed class CallEntry(
         {
             if (!messages.TryReadResults(call, out MessageHeader header))
             {
-                EndUnread(call);
+                // What OP-TEE may have of the call stays as noted until it destroys the VM.
+                vm.MarkStateUnknown();
+                if (call.Message.Header.Command == OpTeeMessage.CommandOpenSession)
+                {
+                    vm.Sessions.EndOpening(null);
+                }
+
+                vm.Release(call);
                 answer = OpTeeSmc.ReturnNoMemory;
                 return false;
             }
@@ -80,29 +87,13 @@ internal sealed class CallEntry(
         vm.Release(call);
     }
 
-    /// <summary>OP-TEE's answer cannot be read: what it may have of the call stays pinned until it destroys the VM.</summary>
-    private void EndUnread(ForwardedCall call)
-    {
-        vm.MarkStateUnknown();
-        if (call.Message.Header.Command == OpTeeMessage.CommandOpenSession)
-        {
-            vm.Sessions.NotOpened();
-        }
-
-        vm.Release(call);
-    }
-
     /// <summary>Notes what OP-TEE has of the VM after a message.</summary>
     private void Settle(ForwardedCall call, uint session, bool isDone)
     {
         switch (call.Message.Header.Command)
         {
-            case OpTeeMessage.CommandOpenSession when isDone:
-                vm.Sessions.Opened(session);
-                break;
-
             case OpTeeMessage.CommandOpenSession:
-                vm.Sessions.NotOpened();
+                vm.Sessions.EndOpening(isDone ? session : null);
                 break;
 
             case OpTeeMessage.CommandCloseSession when isDone:

@@ -3,10 +3,11 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>What a new driver asks for while the cleanup after an earlier one goes on: served when it has ended.</summary>
+/// <summary>What a new driver asks for during the cleanup after an earlier one: served when that has ended.</summary>
 /// <remarks>
-/// A yielding call is answered FOREIGN_INTR: the guest takes its interrupts and resumes the call. It must keep X1 to X3 of
-/// FOREIGN_INTR as they are, so these hold what to begin. As many calls begin by a resume as were deferred. Thread-safe.
+/// A yielding call is answered FOREIGN_INTR: the guest takes its interrupts and resumes the call. It must keep X1 to X3
+/// of FOREIGN_INTR as they are, so these hold what to begin. As many calls begin by a resume as were deferred.
+/// Thread-safe.
 /// </remarks>
 internal sealed class DeferredRequests
 {

@@ -6,11 +6,11 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>Starts a driver: cleans up what an earlier one left in OP-TEE, in pieces between which the guest takes its interrupts.</summary>
+/// <summary>Starts a driver: cleans up what an earlier one left, in pieces between the guest's interrupts.</summary>
 /// <remarks>
-/// The first piece is done by EXCHANGE_CAPABILITIES, which then succeeds, because Linux does not try its probe again; each
-/// yielding call of the new driver does another one. Where OP-TEE does not release something, the VM is destroyed and created
-/// in OP-TEE, as often as the options allow. Thread-safe.
+/// The first piece is done by EXCHANGE_CAPABILITIES, which then succeeds, because Linux does not try its probe again;
+/// each yielding call of the new driver does another one. Where OP-TEE does not release something, the VM is destroyed
+/// and created in OP-TEE, as often as the options allow. Thread-safe.
 /// </remarks>
 internal sealed class DriverRestart(
     VmPhases phases,

@@ -14,8 +14,8 @@ namespace OpTeeMediator.Forwarding;
 ///                        └── MarkLost ──► Lost
 /// </code>
 /// <para>The state word is a generation (24 bits) and the <see cref="ForwardedCallState"/>. <see cref="TryTake"/> and
-/// <see cref="TryResume"/> are one compare-and-swap each, so that a forged, stale or doubled resume fails there. Only the
-/// vCPU that has moved the call to <see cref="ForwardedCallState.Busy"/> touches the rest.</para>
+/// <see cref="TryResume"/> are one compare-and-swap each, so that a forged, stale or doubled resume fails there. Only
+/// the vCPU that has moved the call to <see cref="ForwardedCallState.Busy"/> touches the rest.</para>
 /// </remarks>
 internal sealed class ForwardedCall(int index)
 {
@@ -30,7 +30,7 @@ internal sealed class ForwardedCall(int index)
     private Message _rpcMessage;
     private int _word;
 
-    /// <summary>The message's page list in shadow pages, until the call ends: OP-TEE may read it as late as that.</summary>
+    /// <summary>The message's page list in shadow pages. OP-TEE may read it until the call ends.</summary>
     public int PageList = ShadowPageLists.None;
 
     /// <summary>The page list of memory that the guest has allocated for OP-TEE last.</summary>
@@ -47,7 +47,7 @@ internal sealed class ForwardedCall(int index)
     /// <summary>The private copy of the message.</summary>
     public ref Message Message => ref _message;
 
-    /// <summary>Why the message is refused, for the log; <see langword="null"/> if it is not, or if that is logged.</summary>
+    /// <summary>Why the message is refused; <see langword="null"/> if it is not, or if that is logged.</summary>
     public string? Refusal { get; set; }
 
     /// <summary>Where the guest wants the results.</summary>

@@ -9,7 +9,7 @@ internal enum ForwardedCallState
     /// <summary>The vCPU that has moved it here, and OP-TEE on behalf of this vCPU.</summary>
     Busy,
 
-    /// <summary>The guest serves an RPC or its interrupts; resume information moves the call back to <see cref="Busy"/>.</summary>
+    /// <summary>The guest, which serves an RPC or its interrupts and then resumes the call.</summary>
     Suspended,
 
     /// <summary>Nobody, ever: the monitor failed in the call, and a thread of OP-TEE may be at work on it.</summary>

@@ -6,7 +6,7 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>The yielding calls of a guest: they begin with a message and are resumed until OP-TEE has ended them.</summary>
+/// <summary>The yielding calls of a guest: begun with a message, and resumed until OP-TEE has ended them.</summary>
 /// <remarks>Thread-safe: a call belongs to the vCPU that has it.</remarks>
 internal sealed class ForwardedCalls(
     VmResources vm,

@@ -5,7 +5,7 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>The fast calls of a VM: forwarded if they are on the list of those that a guest may make, and answered here otherwise.</summary>
+/// <summary>The fast calls of a VM: those on a list of allowed ones are forwarded, others are answered here.</summary>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class ForwardedFastCalls(
     HostOpTee opTee, int id, VmResources vm, OpTeeCapabilities capabilities, ILogger log)

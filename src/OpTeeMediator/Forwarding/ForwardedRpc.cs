@@ -86,7 +86,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         }
     }
 
-    /// <summary>Copies the message of an RPC CMD to where the guest expects it; it is undeliverable if there is no memory.</summary>
+    /// <summary>Copies the message of an RPC CMD to where the guest expects it, if there is memory.</summary>
     public void Deliver(ForwardedCall call)
     {
         ref Message message = ref call.RpcMessage;

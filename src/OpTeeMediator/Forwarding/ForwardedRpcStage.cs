@@ -3,7 +3,7 @@ namespace OpTeeMediator.Forwarding;
 /// <summary>What OP-TEE has asked for in a call, and so what a resume of the call means.</summary>
 internal enum ForwardedRpcStage
 {
-    /// <summary>Nothing that has an answer: the guest takes its interrupts, or does something of a later OP-TEE.</summary>
+    /// <summary>Nothing that has an answer: the guest takes its interrupts.</summary>
     None,
 
     /// <summary>RPC ALLOC: the guest offers a buffer for RPC messages in X1, X2, X4 and X5.</summary>

@@ -32,22 +32,13 @@ internal sealed class ForwardedSessions(int atMost)
         }
     }
 
-    /// <summary>OP-TEE has opened a session.</summary>
-    public void Opened(uint id)
+    /// <summary>OP-TEE has opened a session, or none if <paramref name="id"/> is <see langword="null"/>.</summary>
+    public void EndOpening(uint? id)
     {
         lock (_lock)
         {
             _opening--;
-            _ = _ids.Add(id);
-        }
-    }
-
-    /// <summary>OP-TEE has opened none.</summary>
-    public void NotOpened()
-    {
-        lock (_lock)
-        {
-            _opening--;
+            _ = id is { } opened && _ids.Add(opened);
         }
     }
 
@@ -65,14 +56,10 @@ internal sealed class ForwardedSessions(int atMost)
     {
         lock (_lock)
         {
-            foreach (uint any in _ids)
-            {
-                id = any;
-                return true;
-            }
-
-            id = 0;
-            return false;
+            using HashSet<uint>.Enumerator ids = _ids.GetEnumerator();
+            bool isFound = ids.MoveNext();
+            id = ids.Current;
+            return isFound;
         }
     }
 

@@ -7,8 +7,8 @@ namespace OpTeeMediator.Forwarding;
 
 /// <summary>The OP-TEE of this computer, built with NS-virtualization: what the forwarders of all VMs share.</summary>
 /// <remarks>
-/// <para>One for each computer. It counts the VMs and gives them their numbers, because OP-TEE rejects neither a number that is used twice nor one that it never
-/// heard of.</para>
+/// <para>One for each computer. It tracks the numbers of VMs, because OP-TEE rejects neither duplicates nor unknown
+/// ones.</para>
 /// <para>Thread-safe.</para>
 /// </remarks>
 public sealed class HostOpTee
@@ -29,7 +29,8 @@ public sealed class HostOpTee
     /// <summary>Finds the OP-TEE behind a monitor.</summary>
     /// <param name="monitor">The way to it; it must outlive this object.</param>
     /// <exception cref="ArgumentNullException"><paramref name="monitor"/> is <see langword="null"/>.</exception>
-    /// <exception cref="TeeUnavailableException">There is no OP-TEE, or not one for VMs; the message says what was found.</exception>
+    /// <exception cref="TeeUnavailableException">There is no OP-TEE, or not one for VMs; the message says what was
+    /// found.</exception>
     public HostOpTee(ISecureMonitor monitor)
     {
         ArgumentNullException.ThrowIfNull(monitor);
@@ -38,7 +39,8 @@ public sealed class HostOpTee
         if (uid is not { X0: UidFirst, X1: UidSecond, X2: UidThird, X3: UidFourth })
         {
             throw new TeeUnavailableException(
-                $"The secure world answered 0x{uid.X0:x}, 0x{uid.X1:x}, 0x{uid.X2:x}, 0x{uid.X3:x} to CALLS_UID, which is not OP-TEE's. Is OP-TEE in the firmware, and does the SMC reach it?");
+                $"The secure world answered 0x{uid.X0:x}, 0x{uid.X1:x}, 0x{uid.X2:x}, 0x{uid.X3:x} to "
+                + "CALLS_UID, which is not OP-TEE's. Is OP-TEE in the firmware, and does the SMC reach it?");
         }
 
         SmcRegisters capabilities = Ask(OpTeeSmc.ExchangeCapabilities);
@@ -46,7 +48,9 @@ public sealed class HostOpTee
         if (capabilities.X0 != OpTeeSmc.ReturnOk || (capabilities.X1 & Needed) != Needed)
         {
             throw new TeeUnavailableException(
-                $"OP-TEE answered 0x{capabilities.X0:x} with capabilities 0x{capabilities.X1:x} to EXCHANGE_CAPABILITIES; bits 2 (dynamic shared memory) and 3 (virtualization) must be set. Build it with CFG_NS_VIRTUALIZATION=y and CFG_CORE_DYN_SHM=y.");
+                $"OP-TEE answered 0x{capabilities.X0:x} with capabilities 0x{capabilities.X1:x} to "
+                + "EXCHANGE_CAPABILITIES; bits 2 (dynamic shared memory) and 3 (virtualization) must be set. Build it "
+                + "with CFG_NS_VIRTUALIZATION=y and CFG_CORE_DYN_SHM=y.");
         }
 
         Capabilities = (OpTeeCapabilities)(uint)capabilities.X1;
@@ -78,7 +82,7 @@ public sealed class HostOpTee
     /// <summary>What OP-TEE itself can; bits without a name among it.</summary>
     internal OpTeeCapabilities Capabilities { get; }
 
-    /// <summary>How many parameters its RPC messages have at most, where the guest supplies the room for them.</summary>
+    /// <summary>How many parameters an RPC message has at most in room that the guest supplies.</summary>
     internal int RpcParameters { get; }
 
     /// <summary>How many yielding calls of a VM it can have at work.</summary>
@@ -93,7 +97,9 @@ public sealed class HostOpTee
         {
             if (wanted is { } id)
             {
-                return _ids.Add(id) ? id : throw new ArgumentException($"{nameof(OpTeeForwarderOptions.VirtualMachineId)} {id} belongs to another VM.", nameof(wanted));
+                return _ids.Add(id)
+                    ? id
+                    : throw new ArgumentException($"VirtualMachineId {id} belongs to another VM.", nameof(wanted));
             }
 
             if (_ids.Count == HighestId)

@@ -8,10 +8,10 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>Checks a guest's message and translates it: cookies to OP-TEE's, page lists to physical addresses.</summary>
+/// <summary>Checks and translates a guest's message: cookies to OP-TEE's, page lists to physical addresses.</summary>
 /// <remarks>
-/// The message is read once, into the call's private copy, checked there, and used only from there. A word without a meaning
-/// is cleared, because it may hold an address. Thread-safe: a call belongs to the vCPU that has it.
+/// The message is read once, into the call's private copy, checked there, and used only from there. A word without a
+/// meaning is cleared, because it may hold an address. Thread-safe: a call belongs to the vCPU that has it.
 /// </remarks>
 internal sealed class MessageTranslator(
     NonThrowingGuestMemory memory, VmResources vm, int rpcParameters, ILogger log)
@@ -177,8 +177,9 @@ internal sealed class MessageTranslator(
             case >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut:
                 return vm.SharedMemory.TryTranslate(parameter.C, out parameter.C) ? null : RefusalReason.UnknownCookie;
 
-            // NULL, or no byte of guest memory. Other memory of the call itself is refused: contiguous, it would have to
-            // be in reserved memory; OP-TEE 4.5 never releases the pages of a page list, and so their pins would stay.
+            // NULL, or no byte of guest memory. Other memory of the call itself is refused: contiguous, it would have
+            // to be in reserved memory; OP-TEE 4.5 never releases the pages of a page list, and so their pins would
+            // stay.
             case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut
                 when parameter.A == 0 || (parameter.B == 0 && !isPageList && memory.TryRead(parameter.A, out byte _)):
                 parameter.A = 0;

@@ -2,12 +2,13 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>The VMM's secure monitor, which may throw, as one that says that it did.</summary>
-/// <remarks>Thread-safe. What is to be done differs: a yielding call stays with OP-TEE, a fast call is answered as unavailable.</remarks>
+/// <summary>The VMM's secure monitor, with what it throws as a result.</summary>
+/// <remarks>Thread-safe. After a failure a yielding call is lost; a fast call is answered as unavailable.</remarks>
 internal sealed class NonThrowingMonitor(ISecureMonitor monitor)
 {
     /// <summary>Makes one SMC.</summary>
-    /// <param name="registers">X0–X7 of the call; on return those of its answer, or only the call's X0 if the monitor threw.</param>
+    /// <param name="registers">X0–X7 of the call; on return of its answer, or the call's X0 if the monitor
+    /// threw.</param>
     /// <returns>What the monitor threw: whether OP-TEE has seen the call is then unknown.</returns>
     public Exception? TryMakeCall(ref SmcRegisters registers)
     {

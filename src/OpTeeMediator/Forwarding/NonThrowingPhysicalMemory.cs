@@ -5,7 +5,7 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>The VMM's physical memory, which may throw, as one that does not: what throws fails as if there were no such memory.</summary>
+/// <summary>The VMM's physical memory; what throws there fails as if there were no such memory.</summary>
 /// <remarks>The log gets one entry for each method and <see cref="LogRateLimit.Interval"/>. Thread-safe.</remarks>
 internal sealed class NonThrowingPhysicalMemory
 {
@@ -24,6 +24,31 @@ internal sealed class NonThrowingPhysicalMemory
         for (int index = 0; index < shadowPages; index++)
         {
             _ = physical.GetShadowPage(index, out _shadowPages[index]);
+        }
+    }
+
+    /// <summary>Checks the shadow pages.</summary>
+    /// <exception cref="ArgumentException">They cannot be used; the message says why.</exception>
+    public static void Validate(IPhysicalMemory physical, int needed)
+    {
+        if (physical.ShadowPages < needed)
+        {
+            throw new ArgumentException(
+                $"There are {physical.ShadowPages} shadow pages; these options need {needed} "
+                + $"({nameof(OpTeeForwarderOptions)}.{nameof(OpTeeForwarderOptions.ShadowPages)}).",
+                nameof(physical));
+        }
+
+        for (int index = 0; index < needed; index++)
+        {
+            int size = physical.GetShadowPage(index, out PhysicalAddress address).Length;
+            if (size < OpTeeMessage.PageSize || address.Value == 0 || address.Value % OpTeeMessage.PageSize != 0)
+            {
+                throw new ArgumentException(
+                    $"Shadow page {index} has {size} bytes at {address}; it must have {OpTeeMessage.PageSize}, aligned "
+                    + "to as many, and not at 0.",
+                    nameof(physical));
+            }
         }
     }
 

@@ -9,14 +9,16 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>Forwards the SMCs of one VM to an OP-TEE built for virtualization, which so serves each VM as if it were the only one.</summary>
+/// <summary>Forwards the SMCs of one VM to an OP-TEE that is built for virtualization.</summary>
 /// <remarks>
-/// <para>For hypervisors and VMMs that can make SMCs themselves and know the physical addresses of guest memory; others use <see cref="OpTeeGuest"/>. What it
-/// does between guest and OP-TEE: it notifies OP-TEE when the VM is created and destroyed; it tells OP-TEE with each call which VM calls (X7); it
-/// translates the guest's addresses in messages and page lists into physical ones; it keeps shared pages pinned until OP-TEE has let go of them; and it
-/// shows the guest nothing but OP-TEE's own interface.</para>
-/// <para>Create it before the VM's first instruction and dispose of it when the VM is gone, before the guest memory.</para>
-/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being reset or disposed of.</para>
+/// <para>For hypervisors and VMMs that can make SMCs themselves and know the physical addresses of guest memory; others
+/// use <see cref="OpTeeGuest"/>. What it does between guest and OP-TEE: it notifies OP-TEE when the VM is created and
+/// destroyed; it tells OP-TEE with each call which VM calls (X7); it translates the guest's addresses in messages and
+/// page lists into physical ones; it keeps shared pages pinned until OP-TEE has released them; and it shows the guest
+/// nothing but OP-TEE's own interface.</para>
+/// <para>Create it before the VM's first instruction and dispose of it after the VM, before the guest memory.</para>
+/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being reset
+/// or disposed of.</para>
 /// <para>Needs from X0–X17 what <see cref="OpTeeGuest"/> needs.</para>
 /// </remarks>
 public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
@@ -58,7 +60,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <param name="options">How its calls are forwarded.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">
-    /// An option is outside its range, its number belongs to another VM, or <paramref name="physical"/> has too few shadow pages; the message says which.
+    /// An option is outside its range, its number belongs to another VM, or <paramref name="physical"/> has too few
+    /// shadow pages; the message says which.
     /// </exception>
     /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
     public OpTeeForwarder(HostOpTee opTee, IGuestMemory memory, IPhysicalMemory physical, OpTeeForwarderOptions options)
@@ -73,7 +76,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             throw new PlatformNotSupportedException("OP-TEE's messages are little-endian, and so must the host be.");
         }
 
-        ValidateShadowPages(physical, options.ShadowPages);
+        NonThrowingPhysicalMemory.Validate(physical, options.ShadowPages);
         _opTee = opTee;
         _options = options;
         _log = new VmLogger(NonThrowingLogger.Create<OpTeeForwarder>(options.LoggerFactory), options.Name);
@@ -112,7 +115,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
+    /// <summary>The trusted OS (owner 50, fast and yielding) and its identification (owner 63, fast), SMC32.</summary>
     public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
 
     /// <summary>The device-tree node by which the guest finds OP-TEE.</summary>
@@ -161,8 +164,10 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>OP-TEE has raised its interrupt for notifications: raises the guest's, if the guest takes notifications.</summary>
-    /// <remarks>Thread-safe. Where several VMs take notifications, the VMM tells all of their forwarders; a guest finds out whether it was meant.</remarks>
+    /// <summary>OP-TEE has raised its interrupt for notifications: raises the guest's, if the guest takes
+    /// notifications.</summary>
+    /// <remarks>Thread-safe. Where several VMs take notifications, the VMM tells all of their forwarders; a guest finds
+    /// out whether it was meant.</remarks>
     public void OnNotificationInterrupt()
     {
         if (_vm.TakesNotifications)
@@ -176,12 +181,13 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="TeeUnavailableException">
     /// OP-TEE did not release what the VM has, or did not take the VM again, or a call did not return within
-    /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message says which. The guest has no TEE then until it starts its driver or
-    /// <see cref="ResetAsync"/> is called again.
+    /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message says which. The guest has no TEE then until it
+    /// starts its driver or <see cref="ResetAsync"/> is called again.
     /// </exception>
     /// <remarks>
-    /// No vCPU of the guest runs meanwhile. OP-TEE is told that the VM is destroyed and created, so that also what its applications keep beyond their
-    /// sessions ends; after <see cref="OpTeeForwarderOptions.RecreationLimit"/> of these only what the guest's driver has is released. Thread-safe.
+    /// No vCPU of the guest runs meanwhile. OP-TEE is told that the VM is destroyed and created, so that also what its
+    /// applications keep beyond their sessions ends; after <see cref="OpTeeForwarderOptions.RecreationLimit"/> of these
+    /// only what the guest's driver has is released. Thread-safe.
     /// </remarks>
     public async Task ResetAsync()
     {
@@ -236,8 +242,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
     /// <summary>The VM is gone: OP-TEE drops all that it has there, and all pins end.</summary>
     /// <returns>
-    /// A task that ends when all is freed, or after <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; what is not freed by then is freed when OP-TEE returns from the
-    /// calls that it is at work on.
+    /// A task that ends when all is freed, or after <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; what is not
+    /// freed by then is freed when OP-TEE returns from the calls that it is at work on.
     /// </returns>
     /// <remarks>May be called at any time, from any thread, and more than once.</remarks>
     public async ValueTask DisposeAsync()
@@ -347,23 +353,5 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 
         _log.CallRefused(OpTeeSmc.ExchangeCapabilities, guest, OpTeeSmc.ReturnNotAvailable, refusal);
         return registers.Answer(OpTeeSmc.ReturnNotAvailable);
-    }
-
-    private static void ValidateShadowPages(IPhysicalMemory physical, int needed)
-    {
-        if (physical.ShadowPages < needed)
-        {
-            throw new ArgumentException(
-                $"There are {physical.ShadowPages} shadow pages; these options need {needed} ({nameof(OpTeeForwarderOptions)}.{nameof(OpTeeForwarderOptions.ShadowPages)}).", nameof(physical));
-        }
-
-        for (int index = 0; index < needed; index++)
-        {
-            int size = physical.GetShadowPage(index, out PhysicalAddress address).Length;
-            if (size < OpTeeMessage.PageSize || address.Value == 0 || address.Value % OpTeeMessage.PageSize != 0)
-            {
-                throw new ArgumentException($"Shadow page {index} has {size} bytes at {address}; it must have {OpTeeMessage.PageSize}, aligned to as many, and not at 0.", nameof(physical));
-            }
-        }
     }
 }

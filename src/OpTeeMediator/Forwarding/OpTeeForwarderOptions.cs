@@ -14,13 +14,16 @@ public sealed record OpTeeForwarderOptions
     /// <summary>The VM's name in logs.</summary>
     public string Name { get; init; } = "guest";
 
-    /// <summary>The number by which OP-TEE knows the VM, 1–65534; <see langword="null"/> for one that is not in use. Default <see langword="null"/>.</summary>
+    /// <summary>The number by which OP-TEE knows the VM, 1–65534; <see langword="null"/> for one that is not in use.
+    /// Default <see langword="null"/>.</summary>
     public int? VirtualMachineId { get; init; }
 
-    /// <summary>The capabilities that are offered to the guest, as far as OP-TEE has them. Others are never offered.</summary>
+    /// <summary>The capabilities that are offered to the guest, as far as OP-TEE has them. Others are never
+    /// offered.</summary>
     /// <remarks>
-    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> follows <see cref="NotificationInterrupt"/> and need not be named.
-    /// <see cref="OpTeeCapabilities.ReservedSharedMemory"/> cannot be offered: it is one region of physical memory for all VMs.
+    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> follows <see cref="NotificationInterrupt"/> and need
+    /// not be named. <see cref="OpTeeCapabilities.ReservedSharedMemory"/> cannot be offered: it is one region of
+    /// physical memory for all VMs.
     /// </remarks>
     public OpTeeCapabilities Capabilities { get; init; } =
         OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
@@ -28,44 +31,51 @@ public sealed record OpTeeForwarderOptions
     /// <summary>What the VM may hold. Of the calls, no more than OP-TEE has threads for a VM.</summary>
     public OpTeeLimits Limits { get; init; } = new();
 
-    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for none.</summary>
+    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for
+    /// none.</summary>
     /// <remarks>
-    /// The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not start. The VMM calls
-    /// <see cref="OpTeeForwarder.OnNotificationInterrupt"/> when OP-TEE raises its own interrupt; a VMM that passes that interrupt through to its one guest need not.
+    /// The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not
+    /// start. The VMM calls <see cref="OpTeeForwarder.OnNotificationInterrupt"/> when OP-TEE raises its own interrupt;
+    /// a VMM that passes that interrupt through to its one guest need not.
     /// </remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
     /// <summary>
-    /// How long disposing, resetting and a driver that starts wait for calls that OP-TEE is at work on: 0 to 10 minutes. Default 5 s. After disposal all is
-    /// freed when they return.
+    /// How long disposing, resetting and a driver that starts wait for calls that OP-TEE is at work on: 0 to 10
+    /// minutes. Default 5 s. After disposal all is freed when they return.
     /// </summary>
     public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default <see langword="true"/>.
+    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default
+    /// <see langword="true"/>.
     /// </summary>
     /// <remarks>
-    /// The forwarder ends the calls, answering what OP-TEE asks for with errors, closes the sessions and unregisters the memory. Calls of the new driver
-    /// wait for it, interruptible, for at most <see cref="ShutdownDeadline"/>. If it fails, see <see cref="RecreationLimit"/>.
+    /// The forwarder ends the calls, answering what OP-TEE asks for with errors, closes the sessions and unregisters
+    /// the memory. Calls of the new driver wait for it, interruptible, for at most <see cref="ShutdownDeadline"/>. If
+    /// it fails, see <see cref="RecreationLimit"/>.
     /// </remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
     /// <summary>
-    /// How many times at most OP-TEE is told, after the VM's creation and before its end, that the VM is destroyed and created again: 0 to 1,000,000.
-    /// Default 8.
+    /// How many times at most OP-TEE is told, after the VM's creation and before its end, that the VM is destroyed and
+    /// created again: 0 to 1,000,000. Default 8.
     /// </summary>
     /// <remarks>
-    /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts where what an earlier one left cannot be cleaned up otherwise. A guest can
-    /// cause both at will, and there are OP-TEEs that lose memory each time and stop serving all VMs when none is left (4.10 after 37 to 50 times).
-    /// At the limit a reset only cleans up, and a driver that cannot be cleaned up for gets OPTEE_SMC_RETURN_ENOTAVAIL.
+    /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts where what an earlier one left cannot
+    /// be cleaned up otherwise. A guest can cause both at will, and there are OP-TEEs that lose memory each time and
+    /// stop serving all VMs when none is left (4.10 after 37 to 50 times). At the limit a reset only cleans up, and a
+    /// driver that cannot be cleaned up for gets OPTEE_SMC_RETURN_ENOTAVAIL.
     /// </remarks>
     public int RecreationLimit { get; init; } = 8;
 
-    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at Error.</summary>
+    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at
+    /// Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
     /// <summary>The number of shadow pages that these options ask of <see cref="IPhysicalMemory"/>.</summary>
-    /// <remarks>For each call one for its message, one for RPC messages, and the page list of the largest buffer, so that none waits for another.</remarks>
+    /// <remarks>For each call one for its message, one for RPC messages, and the page list of the largest buffer, so
+    /// that none waits for another.</remarks>
     public int ShadowPages => Limits.Calls * (2 + ShadowPool.ListPages(Limits.PagesPerBuffer));
 
     internal void Validate()
@@ -73,34 +83,39 @@ public sealed record OpTeeForwarderOptions
         ArgumentNullException.ThrowIfNull(Limits);
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Limits.Validate();
-        if (VirtualMachineId is { } id && id is < HostOpTee.LowestId or > HostOpTee.HighestId)
+        if (VirtualMachineId is { } id)
         {
-            throw new ArgumentOutOfRangeException(
-                nameof(VirtualMachineId), VirtualMachineId, $"{nameof(OpTeeForwarderOptions)}.{nameof(VirtualMachineId)} must be {HostOpTee.LowestId} to {HostOpTee.HighestId}.");
+            ValidateRange(nameof(VirtualMachineId), id, HostOpTee.LowestId, HostOpTee.HighestId);
         }
 
-        const OpTeeCapabilities Possible = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference
-            | OpTeeCapabilities.AsynchronousNotifications | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
-        if ((Capabilities & ~Possible) != 0)
-        {
-            throw new ArgumentException($"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {Capabilities & ~Possible}, which cannot be offered to a guest.");
-        }
-
-        if ((Capabilities & OpTeeCapabilities.ReservedSharedMemory) != 0)
-        {
-            throw new ArgumentException($"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {nameof(OpTeeCapabilities.ReservedSharedMemory)}, which cannot be offered: it is one region of physical memory for all VMs.");
-        }
-
-        if (RecreationLimit is < 0 or > MaximumRecreationLimit)
-        {
-            throw new ArgumentOutOfRangeException(
-                nameof(RecreationLimit), RecreationLimit, $"{nameof(OpTeeForwarderOptions)}.{nameof(RecreationLimit)} must be 0 to {MaximumRecreationLimit}.");
-        }
-
+        ValidateRange(nameof(RecreationLimit), RecreationLimit, 0, MaximumRecreationLimit);
         if (ShutdownDeadline < TimeSpan.Zero || ShutdownDeadline > TimeSpan.FromMinutes(10))
         {
             throw new ArgumentOutOfRangeException(
-                nameof(ShutdownDeadline), ShutdownDeadline, $"{nameof(OpTeeForwarderOptions)}.{nameof(ShutdownDeadline)} must be 0 to 10 minutes.");
+                nameof(ShutdownDeadline),
+                ShutdownDeadline,
+                $"{nameof(OpTeeForwarderOptions)}.{nameof(ShutdownDeadline)} must be 0 to 10 minutes.");
+        }
+
+        const OpTeeCapabilities Possible = OpTeeCapabilities.DynamicSharedMemory
+            | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.AsynchronousNotifications
+            | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
+        if ((Capabilities & ~Possible) is var impossible and not 0)
+        {
+            bool isReserved = (impossible & OpTeeCapabilities.ReservedSharedMemory) != 0;
+            string why = isReserved ? ": reserved memory is one region of physical memory for all VMs" : "";
+            throw new ArgumentException(
+                $"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {impossible}, which cannot be offered to "
+                + $"a guest{why}.");
+        }
+    }
+
+    private static void ValidateRange(string property, int value, int least, int most)
+    {
+        if (value < least || value > most)
+        {
+            throw new ArgumentOutOfRangeException(
+                property, value, $"{nameof(OpTeeForwarderOptions)}.{property} must be {least} to {most}.");
         }
     }
 }

@@ -8,8 +8,8 @@ namespace OpTeeMediator.Forwarding;
 
 /// <summary>Writes the message that OP-TEE reads instead of the guest's, and copies the results back.</summary>
 /// <remarks>
-/// Only outputs are written to the guest's message, field by field; what the guest may have put beside them stays. A write
-/// that fails is the guest's loss. Thread-safe: a call belongs to the vCPU that has it.
+/// Only outputs are written to the guest's message, field by field; what the guest may have put beside them stays. A
+/// write that fails is the guest's loss. Thread-safe: a call belongs to the vCPU that has it.
 /// </remarks>
 internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool shadows)
 {
@@ -17,7 +17,7 @@ internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool s
     private const int SessionOffset = 8;
     private const int ReturnCodeOffset = 20;
 
-    /// <summary>Writes the checked message to the call's shadow page, and the registers of the SMC that names it.</summary>
+    /// <summary>Writes the checked message to the call's shadow page, and the SMC that names it.</summary>
     /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
     public bool TryWrite(ForwardedCall call, out SmcRegisters forwarded)
     {
@@ -33,7 +33,8 @@ internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool s
         {
             case OpTeeMessage.CommandRegisterSharedMemory:
                 ref MessageParameter registered = ref ParametersIn(shadow)[0];
-                registered.A = shadows.AddressOf(call.PageList).Value | (call.Message.Parameters[0].A % OpTeeMessage.PageSize);
+                ulong offset = call.Message.Parameters[0].A % OpTeeMessage.PageSize;
+                registered.A = shadows.AddressOf(call.PageList).Value | offset;
                 registered.C = call.Buffer!.TeeCookie;
                 break;
 

@@ -13,7 +13,7 @@ internal sealed class ShadowPageLists(NonThrowingPhysicalMemory physical, Shadow
 
     /// <summary>Writes the list of a pinned buffer.</summary>
     /// <param name="buffer">The buffer.</param>
-    /// <param name="list">The first shadow page of the list, if the answer is success; <see cref="None"/> otherwise.</param>
+    /// <param name="list">The first shadow page of the list; <see cref="None"/> if the answer is not success.</param>
     public TeeReturnCode TryWrite(SharedBuffer buffer, out int list)
     {
         if (!shadows.TryTake(ShadowPool.ListPages(buffer.Pages.Count), out list))

@@ -21,11 +21,18 @@ internal sealed class ShadowPool
     {
         _memory = memory;
         _next = new int[memory.ShadowPages];
-        Clear();
+        for (int index = 0; index < _next.Length; index++)
+        {
+            _next[index] = index + 1;
+        }
+
+        _next[^1] = None;
+        _count = _next.Length;
     }
 
     /// <summary>How many pages the page list of a buffer takes.</summary>
-    public static int ListPages(int pages) => (pages + OpTeeMessage.AddressesPerListPage - 1) / OpTeeMessage.AddressesPerListPage;
+    public static int ListPages(int pages) =>
+        (pages + OpTeeMessage.AddressesPerListPage - 1) / OpTeeMessage.AddressesPerListPage;
 
     /// <summary>The number of free pages.</summary>
     public int FreePages => Volatile.Read(ref _count);
@@ -76,33 +83,12 @@ internal sealed class ShadowPool
         }
     }
 
-    /// <summary>Takes all pages back, whoever has them.</summary>
-    public void Clear()
-    {
-        lock (_lock)
-        {
-            for (int index = 0; index < _next.Length; index++)
-            {
-                _next[index] = index + 1;
-            }
-
-            _next[^1] = None;
-            _free = 0;
-            _count = _next.Length;
-        }
-    }
-
     /// <summary>The page that follows in a chain.</summary>
     public int Next(int page) => _next[page];
 
     /// <summary>The bytes of a page.</summary>
     /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
     public bool TryGetBytes(int page, out Span<byte> bytes) => _memory.TryGetShadowPage(page, out bytes);
-
-    /// <inheritdoc cref="TryGetBytes"/>
-    /// <exception cref="InvalidOperationException">The VMM's memory failed.</exception>
-    public Span<byte> BytesOf(int page) =>
-        TryGetBytes(page, out Span<byte> bytes) ? bytes : throw new InvalidOperationException($"Shadow page {page} cannot be used.");
 
     /// <inheritdoc cref="TryGetBytes"/>
     public bool TryGetWords(int page, out Span<ulong> words)

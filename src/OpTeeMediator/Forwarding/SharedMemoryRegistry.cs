@@ -5,16 +5,18 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>The memory that a VM shares with OP-TEE: entered before OP-TEE is told of it, taken out when OP-TEE has released it.</summary>
+/// <summary>The memory that a VM shares with OP-TEE: entered before OP-TEE has it, removed after OP-TEE released
+/// it.</summary>
 /// <remarks>
-/// <para>OP-TEE has one list of shared memory and finds an entry by its cookie, the newest first. So each buffer has a cookie of the forwarder's own
-/// there, which the guest never sees and which is never used again. The guest's cookies name registered buffers only; those of memory for RPCs are
-/// kept to be told to the guest, and need not be unique.</para>
-/// <para>Thread-safe. Changes happen inside the gate; <see cref="TryTranslate"/> and <see cref="TryFindMessage"/> look without.</para>
+/// <para>OP-TEE has one list of shared memory and finds an entry by its cookie, the newest first. So each buffer has a
+/// cookie of the forwarder's own there, which the guest never sees and which is never used again. The guest's cookies
+/// name registered buffers only; those of memory for RPCs are kept to be told to the guest, and need not be
+/// unique.</para>
+/// <para>Thread-safe. Only <see cref="TryTranslate"/> and <see cref="TryFindMessage"/> look without the lock.</para>
 /// </remarks>
 internal sealed class SharedMemoryRegistry
 {
-    /// <summary>The cookie for OP-TEE of memory that the guest offered and that cannot be used. No buffer has it.</summary>
+    /// <summary>OP-TEE's cookie of memory that the guest offered and that cannot be used. No buffer has it.</summary>
     public const ulong RefusedOffer = 1ul << 63;
 
     // OP-TEE's cookie of a buffer: its place + 1 below, a serial number above.
@@ -87,14 +89,16 @@ internal sealed class SharedMemoryRegistry
     }
 
     /// <summary>Pins the pages of a page list and enters them, unusable as yet.</summary>
-    public TeeReturnCode TryEnterPageList(ulong pointer, ulong size, ulong cookie, BufferRole role, out SharedBuffer? buffer)
+    public TeeReturnCode TryEnterPageList(
+        ulong pointer, ulong size, ulong cookie, BufferRole role, out SharedBuffer? buffer)
     {
         TeeReturnCode code = _pool.TryCreateFromPageList(pointer, size, cookie, isTemporary: false, out buffer);
         return code == TeeReturnCode.Success ? TryEnter(role, ref buffer) : code;
     }
 
     /// <summary>Pins contiguous guest memory and enters it, unusable as yet.</summary>
-    public TeeReturnCode TryEnterContiguous(ulong address, ulong size, ulong cookie, BufferRole role, out SharedBuffer? buffer)
+    public TeeReturnCode TryEnterContiguous(
+        ulong address, ulong size, ulong cookie, BufferRole role, out SharedBuffer? buffer)
     {
         TeeReturnCode code = _pool.TryCreateContiguous(address, size, cookie, out buffer);
         return code == TeeReturnCode.Success ? TryEnter(role, ref buffer) : code;
@@ -164,7 +168,8 @@ internal sealed class SharedMemoryRegistry
         _pool.Return(buffer);
     }
 
-    /// <summary>OP-TEE has no memory of the VM any more: takes out any one buffer, which stays pinned if OP-TEE may be at work on it all the same.</summary>
+    /// <summary>OP-TEE has destroyed the VM: removes any one buffer, pinned as before if OP-TEE may be at work on
+    /// it.</summary>
     /// <returns>Whether there was one.</returns>
     public bool TryRemoveAny(bool staysPinned, out BufferRole role, out int shadowPage)
     {
@@ -201,7 +206,8 @@ internal sealed class SharedMemoryRegistry
     private SharedBuffer? FindUnguarded(ulong teeCookie)
     {
         ulong place = (teeCookie & PlaceMask) - 1;
-        return place < (ulong)_places.Length && _places[place] is { } buffer && buffer.TeeCookie == teeCookie ? buffer : null;
+        SharedBuffer? buffer = place < (ulong)_places.Length ? _places[place] : null;
+        return buffer?.TeeCookie == teeCookie ? buffer : null;
     }
 
     private SharedBuffer? Search(BufferRole? role)

@@ -17,8 +17,8 @@ namespace OpTeeMediator.Forwarding;
 ///           CleanupPending   an interrupt, or the time for one piece, ended the piece
 ///           CleanupBlocked   OP-TEE does not release what is left
 /// </code>
-/// <para>A thread that begins a phase waits afterwards for those that handle calls: a call either finds the new phase or is
-/// counted. Thread-safe.</para>
+/// <para>A thread that begins a phase waits afterwards for those that handle calls: a call either finds the new phase
+/// or is counted. Thread-safe.</para>
 /// </remarks>
 internal sealed class VmPhases
 {
@@ -34,7 +34,8 @@ internal sealed class VmPhases
     public void Leave() => _ = Interlocked.Decrement(ref _inside);
 
     /// <summary>Begins <see cref="VmPhase.Restarting"/> or <see cref="VmPhase.Disposed"/>.</summary>
-    /// <returns>The phase before. If it is one that must end first, or <see cref="VmPhase.Disposed"/>, nothing began.</returns>
+    /// <returns>The phase before. If it is one that must end first, or <see cref="VmPhase.Disposed"/>, nothing
+    /// began.</returns>
     public VmPhase TryBegin(VmPhase phase)
     {
         while (true)

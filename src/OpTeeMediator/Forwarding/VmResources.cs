@@ -5,14 +5,18 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>What OP-TEE has, or may have, of one VM: its calls, sessions and shared memory, and what its driver has enabled.</summary>
+/// <summary>What OP-TEE may have of one VM: calls, sessions, shared memory, and what its driver has enabled.</summary>
 /// <remarks>Thread-safe; allocates only when it is made and when it counts for <see cref="Status"/>.</remarks>
 internal sealed class VmResources
 {
+    /// <summary>Whether the guest's driver takes notifications.</summary>
+    public volatile bool TakesNotifications;
+
+    /// <summary>Whether the guest's driver has OP-TEE keep buffers for RPC messages.</summary>
+    public volatile bool CachesRpcMessages;
+
     private readonly ForwardedCall[] _calls;
     private readonly MemoryBudget _budget;
-    private volatile bool _takesNotifications;
-    private volatile bool _cachesRpcMessages;
     private volatile bool _isStateUnknown;
     private volatile bool _isCallLost;
 
@@ -43,24 +47,10 @@ internal sealed class VmResources
 
     public ShadowPageLists PageLists { get; }
 
-    /// <summary>Whether the guest's driver takes notifications.</summary>
-    public bool TakesNotifications
-    {
-        get => _takesNotifications;
-        set => _takesNotifications = value;
-    }
-
-    /// <summary>Whether the guest's driver has OP-TEE keep buffers for RPC messages.</summary>
-    public bool CachesRpcMessages
-    {
-        get => _cachesRpcMessages;
-        set => _cachesRpcMessages = value;
-    }
-
     /// <summary>Whether OP-TEE may have more of the VM than is noted here.</summary>
     public bool IsStateUnknown => _isStateUnknown;
 
-    /// <summary>Whether the monitor has ever failed in a call, so that a thread of OP-TEE may be at work on it still.</summary>
+    /// <summary>Whether the monitor has ever failed in a call: a thread of OP-TEE may be at work on it.</summary>
     public bool HasLostCall => Array.Exists(_calls, call => call.State == ForwardedCallState.Lost);
 
     /// <summary>How many calls OP-TEE and the guest have, without those that are lost.</summary>
@@ -81,10 +71,14 @@ internal sealed class VmResources
     /// <summary>Whether OP-TEE may have something of the VM's driver.</summary>
     public bool HasLeftovers =>
         InFlight > 0 || Sessions.Count > 0 || SharedMemory.Count > 0
-        || _takesNotifications || _cachesRpcMessages || _isStateUnknown;
+        || TakesNotifications || CachesRpcMessages || _isStateUnknown;
 
     public OpTeeGuestStatus Status =>
-        new(_calls.Count(call => call.State != ForwardedCallState.Free), Sessions.Count, _budget.Buffers, _budget.Pages);
+        new(
+            _calls.Count(call => call.State != ForwardedCallState.Free),
+            Sessions.Count,
+            _budget.Buffers,
+            _budget.Pages);
 
     public ForwardedCall? TryTakeCall()
     {
@@ -117,7 +111,7 @@ internal sealed class VmResources
     /// <summary>OP-TEE has done something of which the answer is unknown.</summary>
     public void MarkStateUnknown() => _isStateUnknown = true;
 
-    /// <summary>The monitor failed in a call: OP-TEE's progress is unknown, so the call and what it uses stay as they are.</summary>
+    /// <summary>The monitor failed in a call: OP-TEE may be at work on it and on what it uses.</summary>
     public void MarkLost(ForwardedCall call)
     {
         call.MarkLost();
@@ -154,7 +148,8 @@ internal sealed class VmResources
     }
 
     /// <summary>OP-TEE has destroyed the VM, and no vCPU makes a call: ends all calls, sessions and buffers.</summary>
-    /// <remarks>Of lost calls the shadow pages stay, and after a lost call all pins: OP-TEE may be at work on them.</remarks>
+    /// <remarks>Of lost calls the shadow pages stay, and after a lost call all pins: OP-TEE may be at work on
+    /// them.</remarks>
     public void Clear()
     {
         bool staysPinned = _isCallLost;
@@ -175,8 +170,8 @@ internal sealed class VmResources
         }
 
         Sessions.Clear();
-        _takesNotifications = false;
-        _cachesRpcMessages = false;
+        TakesNotifications = false;
+        CachesRpcMessages = false;
         _isStateUnknown = false;
         _isCallLost = false;
     }

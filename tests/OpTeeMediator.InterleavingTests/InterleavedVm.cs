@@ -37,7 +37,6 @@ internal sealed class InterleavedVm : IAsyncDisposable
         return driver;
     }
 
-    /// <summary>Opens a session.</summary>
     public static uint Open(FakeDriver driver)
     {
         GuestMessage answer = driver.OpenSession(Application);
@@ -45,7 +44,6 @@ internal sealed class InterleavedVm : IAsyncDisposable
         return answer.Session;
     }
 
-    /// <summary>Registers one page.</summary>
     public static ulong Share(FakeDriver driver, ulong cookie)
     {
         ulong page = driver.AllocatePage();

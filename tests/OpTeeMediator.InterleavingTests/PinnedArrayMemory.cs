@@ -11,7 +11,6 @@ internal sealed class PinnedArrayMemory(ulong start, int length) : IGuestMemory
     private readonly List<GuestPages> _pinned = [];
     private int _strays;
 
-    /// <summary>How many buffers are pinned.</summary>
     public int Pinned
     {
         get

@@ -6,7 +6,7 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.InterleavingTests;
 
-/// <summary>A call that is prepared twice, as something was taken away meanwhile.</summary>
+/// <summary>A call that is prepared twice, because a table changed meanwhile.</summary>
 [NonParallelizable]
 internal sealed class PreparationTests
 {

@@ -22,10 +22,8 @@ internal sealed class Stop(string point)
         }
     }
 
-    /// <summary>Lets the thread go on.</summary>
     public void Release() => _released.Set();
 
-    /// <summary>Stops the calling thread.</summary>
     public void Enter()
     {
         _reached.Set();

@@ -50,7 +50,6 @@ public sealed class FakeDriver
     /// <summary>The guest address of the message page.</summary>
     public ulong MessagePage => _messagePage == 0 ? _messagePage = AllocatePage() : _messagePage;
 
-    /// <summary>Takes the next page.</summary>
     public ulong AllocatePage() => AllocatePages(1, 1)[0];
 
     /// <summary>Takes pages that lie <paramref name="stride"/> pages apart: 1 for neighbours.</summary>
@@ -66,7 +65,6 @@ public sealed class FakeDriver
         return _next <= _end ? pages : throw new InvalidOperationException("The fake driver has no pages left.");
     }
 
-    /// <summary>Makes one SMC.</summary>
     public SmcRegisters Call(uint functionId, params ReadOnlySpan<ulong> arguments)
     {
         SmcRegisters registers = default;
@@ -107,12 +105,10 @@ public sealed class FakeDriver
         return answer;
     }
 
-    /// <summary>REGISTER_SHM.</summary>
     public GuestMessage Register(ReadOnlySpan<ulong> pages, ulong pageOffset, ulong size, ulong cookie) =>
         SendPrivately(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
             GuestParameter.PageList(WritePageList(pages) | pageOffset, size, cookie)));
 
-    /// <summary>UNREGISTER_SHM.</summary>
     public GuestMessage Unregister(ulong cookie) =>
         SendPrivately(
             new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, cookie)));
@@ -140,15 +136,12 @@ public sealed class FakeDriver
             ]);
     }
 
-    /// <summary>INVOKE_COMMAND.</summary>
     public GuestMessage Invoke(uint session, uint function, params ReadOnlySpan<GuestParameter> parameters) =>
         Send(new GuestMessage(OpTeeMessage.CommandInvoke, [.. parameters]) { Session = session, Function = function });
 
-    /// <summary>CLOSE_SESSION.</summary>
     public GuestMessage CloseSession(uint session) =>
         Send(new GuestMessage(OpTeeMessage.CommandCloseSession) { Session = session });
 
-    /// <summary>CANCEL.</summary>
     public GuestMessage Cancel(uint session, uint cancelId) =>
         Send(new GuestMessage(OpTeeMessage.CommandCancel) { Session = session, CancelId = cancelId });
 

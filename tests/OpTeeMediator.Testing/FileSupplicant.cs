@@ -17,7 +17,6 @@ public sealed class FileSupplicant(RpcServices services, IGuestMemory memory)
     private readonly Dictionary<ulong, List<byte>> _descriptors = [];
     private readonly Dictionary<ulong, Queue<string>> _directories = [];
 
-    /// <summary>All files.</summary>
     public SortedDictionary<string, List<byte>> Files { get; } = new(StringComparer.Ordinal);
 
     /// <summary>How many files and directories are open.</summary>

@@ -14,7 +14,6 @@ public sealed class HookedGuestMemory(IMappedGuestMemory inner) : IMappedGuestMe
     /// <summary>Called after each access, with its number from 1 on.</summary>
     public Action<int>? After { get; set; }
 
-    /// <summary>Accesses so far.</summary>
     public int Accesses => Volatile.Read(ref _accesses);
 
     public bool TryRead(GuestAddress address, Span<byte> destination)

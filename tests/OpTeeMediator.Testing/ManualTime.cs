@@ -19,7 +19,6 @@ public sealed class ManualTime : TimeProvider
         return timer;
     }
 
-    /// <summary>Lets time pass.</summary>
     public void Advance(TimeSpan time)
     {
         TimeSpan end = _now + time;

@@ -12,7 +12,6 @@ public sealed class RpcServices(FakeDriver driver)
     /// <summary>The cookie of the first memory that is allocated; the next ones follow one by one.</summary>
     public const ulong FirstCookie = 0xffff_0000_0977_0000;
 
-    /// <summary>All that was asked, in order.</summary>
     public List<GuestMessage> Calls { get; } = [];
 
     /// <summary>Memory that the TEE has: cookie to pages.</summary>

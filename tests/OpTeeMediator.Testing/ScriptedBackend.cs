@@ -32,7 +32,6 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
 
     public Func<ValueTask>? OnClose { get; set; }
 
-    /// <summary>Called when the VM is reset.</summary>
     public Func<ValueTask>? OnReset { get; set; }
 
     public TeeExecution Execution { get; set; } = TeeExecution.Inline;
@@ -55,10 +54,8 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     /// <summary>How often the backend was told that the VM is reset.</summary>
     public int Resets => Volatile.Read(ref _resets);
 
-    /// <summary>Sessions open now.</summary>
     public int OpenSessions => Volatile.Read(ref _sessions) - Volatile.Read(ref _closings);
 
-    /// <summary>Buffers registered now.</summary>
     public int RegisteredBuffers => Volatile.Read(ref _registered);
 
     public int Cancellations => Volatile.Read(ref _cancellations);

@@ -7,7 +7,6 @@ public static class SmcAllocations
 {
     private const int Rounds = 500;
 
-    /// <summary>Makes calls 500 times over.</summary>
     /// <param name="handler">Who answers them.</param>
     /// <param name="calls">Identifier, X1 and X2 of each.</param>
     /// <param name="x3">X3 of the first; each further call gets the one before's, so that a

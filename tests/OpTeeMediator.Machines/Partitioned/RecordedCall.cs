@@ -2,7 +2,6 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Machines.Partitioned;
 
-/// <summary>An SMC.</summary>
 /// <param name="Made">X0–X7 at the call.</param>
 /// <param name="Answer">X0–X7 after it.</param>
 public readonly record struct RecordedCall(SmcRegisters Made, SmcRegisters Answer);

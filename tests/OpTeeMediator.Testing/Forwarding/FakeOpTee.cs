@@ -23,7 +23,6 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
     /// <summary>The capabilities: all that the recorded build has.</summary>
     public ulong Capabilities { get; set; } = 0xfd;
 
-    /// <summary>How many threads each VM has.</summary>
     public int Threads { get; set; } = 2;
 
     /// <summary>What INVOKE_COMMAND does: each step asks the guest for something, see <see cref="FakeThread"/>.</summary>
@@ -41,7 +40,6 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
     /// <summary>All SMCs, X0 to X7 as they came.</summary>
     public List<SmcRegisters> Calls { get; } = [];
 
-    /// <summary>Whether calls are recorded.</summary>
     public bool Records { get; set; } = true;
 
     /// <summary>The VMs that it was told of, doubles among them.</summary>

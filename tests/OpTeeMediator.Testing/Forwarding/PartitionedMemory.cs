@@ -29,12 +29,10 @@ public sealed class PartitionedMemory : IGuestMemory, IPhysicalMemory
         ShadowPages = shadowPages;
     }
 
-    /// <summary>All of the guest's memory.</summary>
     public GuestRange Range => new(_start, (ulong)_blocks.Length * _blockSize);
 
     public int ShadowPages { get; }
 
-    /// <summary>How many buffers are pinned.</summary>
     public int Pins => _pins.Count;
 
     public Span<byte> GetShadowPage(int index, out PhysicalAddress physical)

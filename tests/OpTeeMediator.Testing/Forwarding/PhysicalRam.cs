@@ -7,7 +7,6 @@ public abstract class PhysicalRam(ulong start, int length)
 
     public int Length { get; } = length;
 
-    /// <summary>All of it.</summary>
     public abstract Span<byte> Bytes { get; }
 
     /// <summary>Part of it; throws if it is not there.</summary>

@@ -74,7 +74,7 @@ internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
 
     private async ValueTask<TeeResult> OpenAsync(TeeRequest request)
     {
-        // Left to the mediator, which gives it back before the guest hears of the session.
+        // Left to the mediator, which closes it before the guest gets its id.
         _ = backend.Execution == TeeExecution.Worker
             ? request.Guest!.AllocateAndBlock(GuestMemoryKind.Kernel, 64)
             : await request.Guest!.AllocateAsync(GuestMemoryKind.Kernel, 64);

@@ -1,9 +1,7 @@
 namespace OpTeeMediator.Testing.Supplied;
 
-/// <summary>How a method fails.</summary>
 public enum Failure
 {
-    /// <summary>It throws.</summary>
     Throws,
 
     /// <summary>It returns a task that has failed, if it returns a task; otherwise it throws.</summary>

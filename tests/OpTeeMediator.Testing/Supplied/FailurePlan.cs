@@ -11,12 +11,10 @@ public sealed class FailurePlan
     private readonly Failure _failure;
     private volatile bool _isActive = true;
 
-    /// <summary>No call fails.</summary>
     public FailurePlan()
     {
     }
 
-    /// <summary>One call fails.</summary>
     /// <param name="method">The method, as <see cref="Calls"/> names it.</param>
     /// <param name="number">Which of its calls, from 1 on.</param>
     /// <param name="failure">How it fails.</param>
@@ -33,7 +31,6 @@ public sealed class FailurePlan
     /// <summary>How often each method was called before <see cref="Disarm"/>.</summary>
     public IReadOnlyDictionary<string, int> Calls => _calls;
 
-    /// <summary>Whether the call has failed.</summary>
     public bool HasFailed { get; private set; }
 
     /// <summary>From now on no call fails or is counted.</summary>

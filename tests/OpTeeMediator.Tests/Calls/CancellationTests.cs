@@ -4,7 +4,7 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Calls;
 
-/// <summary>A backend hears of a cancellation only while the operation runs; one that comes before is found when
+/// <summary>A backend is told of a cancellation only while the operation runs; one that comes before is found when
 /// the operation begins.</summary>
 internal sealed class CancellationTests
 {

@@ -22,13 +22,11 @@ internal sealed class CompanionBench : IAsyncDisposable
         other.Join();
     }
 
-    /// <summary>What was logged.</summary>
     public ListLoggerFactory Log { get; } = new();
 
     /// <summary>The VMs, the present one last.</summary>
     public List<FakeVm> Vms { get; } = [];
 
-    /// <summary>The companion.</summary>
     public OpTeeCompanion Companion { get; }
 
     /// <summary>The present VM's cores.</summary>

@@ -27,10 +27,8 @@ internal sealed class FakeCpu : ICompanionCpu
     /// <summary>The answer to a guest's call: X1–X4.</summary>
     public ulong[] Answer { get; set; } = [0, 0, 0, 0];
 
-    /// <summary>How often it has run.</summary>
     public int Runs { get; private set; }
 
-    /// <summary>How often it was kicked.</summary>
     public int Kicks { get; private set; }
 
     /// <summary>The registers written since the test has cleared this.</summary>
@@ -71,7 +69,6 @@ internal sealed class FakeCpu : ICompanionCpu
         return KvmExitReason.Interrupted;
     }
 
-    /// <summary>Makes an SMC.</summary>
     public KvmExitReason Call(uint functionId, params ulong[] results)
     {
         Hypercall = new KvmHypercallExit(functionId, Smc);

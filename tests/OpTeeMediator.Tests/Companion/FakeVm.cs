@@ -5,19 +5,15 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Companion;
 
-/// <summary>A VM of fake cores.</summary>
 internal sealed class FakeVm(int cores) : ICompanionVm
 {
-    /// <summary>The cores.</summary>
     public ImmutableArray<FakeCpu> Fakes { get; } = [.. Enumerable.Range(0, cores).Select(_ => new FakeCpu())];
 
-    /// <summary>The accesses that were made.</summary>
     public List<(int Core, GuestAddress Address)> Accesses { get; } = [];
 
     /// <summary>What OP-TEE leaves behind.</summary>
     public byte[] DeviceTree { get; set; } = MemoryDeviceTree.Write([new GuestRange(0x4000_0000, 1 << 20)], []);
 
-    /// <summary>Whether it is gone.</summary>
     public bool IsDisposed { get; private set; }
 
     public ImmutableArray<ICompanionCpu> Cpus => ImmutableArray<ICompanionCpu>.CastUp(Fakes);

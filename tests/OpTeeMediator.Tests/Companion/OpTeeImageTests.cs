@@ -3,7 +3,6 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Companion;
 
-/// <summary>The files of OP-TEE's build.</summary>
 [TestFixture]
 internal sealed class OpTeeImageTests
 {

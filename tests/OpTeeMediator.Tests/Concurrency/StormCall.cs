@@ -8,7 +8,6 @@ internal sealed class StormCall(ulong page, GuestMessage message, ulong ticket, 
 {
     private int _answered;
 
-    /// <summary>The page of its message.</summary>
     public ulong Page => page;
 
     public GuestMessage Message => message;

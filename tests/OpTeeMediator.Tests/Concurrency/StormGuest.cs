@@ -75,13 +75,10 @@ internal sealed class StormGuest : IAsyncDisposable
 
     public StormTee Tee => _tee;
 
-    /// <summary>Calls that were answered.</summary>
     public int Answered => _answered;
 
-    /// <summary>Calls that were sleeping.</summary>
     public int Sleeping => _canBeWoken;
 
-    /// <summary>One step of a vCPU.</summary>
     public void Step(Random random)
     {
         switch (random.Next(100))

@@ -10,7 +10,6 @@ internal enum StormScript
     /// <summary>How often it calls the guest: 0 to 3 times.</summary>
     Calls = 3,
 
-    /// <summary>Whether it asks for memory.</summary>
     Memory = 4,
 
     /// <summary>Whether it leaves the memory to the mediator.</summary>

@@ -28,7 +28,6 @@ internal sealed class StormTee
 
     public ScriptedBackend Backend { get; }
 
-    /// <summary>Commands that have ended.</summary>
     public int Operations => _operations;
 
     /// <summary>Calls to the guest that it has answered.</summary>

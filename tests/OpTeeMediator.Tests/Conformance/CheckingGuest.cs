@@ -65,10 +65,8 @@ internal abstract class CheckingGuest(ISmcHandler smc, IGuestMemory memory)
     protected void ExpectRegisterBits(int index, ulong mask) =>
         Expect($"the named bits of X{index}", mask, _registers[index] & mask);
 
-    /// <summary>Writes 64 bits to memory.</summary>
     protected void Store64(ulong address, ulong value) => Store(address, value);
 
-    /// <summary>Copies 32 bits of memory.</summary>
     protected void Copy32(ulong from, ulong to) => Store(to, Load<uint>(from));
 
     /// <summary>32 bits of memory must have a value.</summary>

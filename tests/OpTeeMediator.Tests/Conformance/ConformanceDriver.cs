@@ -50,7 +50,6 @@ internal abstract class ConformanceDriver(ISmcHandler smc, IGuestMemory memory) 
         ExpectResult(UnregisteredMessage, expected);
     }
 
-    /// <summary>UNREGISTER_SHM.</summary>
     protected void Unregister(SharedBuffer buffer)
     {
         SendByAddress(UNREGISTER_SHM, new MessageParameter(RMEM_INPUT, 0, 0, buffer.Cookie));
@@ -66,7 +65,6 @@ internal abstract class ConformanceDriver(ISmcHandler smc, IGuestMemory memory) 
         Copy32(from: RegisteredMessage + MessageHeader.SessionOffset, to: session);
     }
 
-    /// <summary>OPEN_SESSION.</summary>
     protected void OpenSession(Guid application, TeeReturnCode expected, uint origin)
     {
         WriteMessage(
@@ -79,7 +77,6 @@ internal abstract class ConformanceDriver(ISmcHandler smc, IGuestMemory memory) 
         ExpectResult(RegisteredMessage, expected, origin);
     }
 
-    /// <summary>INVOKE_COMMAND.</summary>
     protected void Invoke(
         ulong session,
         uint command,
@@ -93,7 +90,6 @@ internal abstract class ConformanceDriver(ISmcHandler smc, IGuestMemory memory) 
         ExpectResult(RegisteredMessage, expected, origin);
     }
 
-    /// <summary>CLOSE_SESSION.</summary>
     protected void CloseSession(ulong session)
     {
         WriteMessage(RegisteredMessage, CLOSE_SESSION, 0);

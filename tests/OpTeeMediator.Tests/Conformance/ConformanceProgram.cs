@@ -36,7 +36,6 @@ internal sealed class ConformanceProgram(ISmcHandler smc, IGuestMemory memory) :
     private static readonly Guid RandomNumberGenerator = new("ab7a617c-b8e7-4d8f-8301-d09b61036b64");
     private const uint GetEntropy = 0;
 
-    /// <summary>Runs all steps.</summary>
     /// <exception cref="CheckFailedException">A check failed.</exception>
     public void Run()
     {

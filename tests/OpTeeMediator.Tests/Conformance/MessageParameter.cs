@@ -13,7 +13,6 @@ internal readonly record struct MessageParameter(MessageAttribute Attribute, ulo
     public const ulong SecondOffset = 16;
     public const ulong ThirdOffset = 24;
 
-    /// <summary>Two numbers.</summary>
     public static MessageParameter Value(MessageAttribute attribute, ulong a, ulong b) => new(attribute, a, b, 0);
 
     /// <summary>A piece of a registered buffer.</summary>

@@ -9,10 +9,8 @@ namespace OpTeeMediator.Tests.Conformance;
 /// <param name="Step">What is added from byte to byte.</param>
 internal readonly record struct Pattern(uint First, uint Step)
 {
-    /// <summary>One byte.</summary>
     public byte this[ulong index] => (byte)(unchecked(First + ((uint)index * Step)) >> 24);
 
-    /// <summary>All bytes the same.</summary>
     public static Pattern Constant(byte value) => new((uint)value << 24, 0);
 
     /// <summary>The first <paramref name="length"/> bytes, last one first.</summary>

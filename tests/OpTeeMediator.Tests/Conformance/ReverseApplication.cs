@@ -16,7 +16,6 @@ internal sealed class ReverseApplication : TrustedApplication
     /// <summary>Command: writes the bytes of parameter 0 into parameter 1, last one first.</summary>
     public const uint ReverseBytes = 2;
 
-    /// <summary>The application's UUID.</summary>
     public static readonly Guid Uuid = new("6d2f4f5e-3a53-4b0e-9a3c-1f0d7c9be001");
 
     // Each session has an instance of its own.

@@ -10,7 +10,6 @@ internal sealed record SharedBuffer(string Name, ulong Cookie, ulong FirstOffset
 {
     public const ulong PageSize = 4096;
 
-    /// <summary>The address of one byte.</summary>
     public ulong AddressOf(ulong offset) =>
         Pages[(FirstOffset + offset) / PageSize] + ((FirstOffset + offset) % PageSize);
 }

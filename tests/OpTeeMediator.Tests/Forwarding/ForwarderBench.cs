@@ -51,7 +51,6 @@ internal sealed class ForwarderBench
         return new PartitionedMemory(Ram, GuestStart, BlockSize, blocks, start + VmLength, (int)(ShadowLength / OpTeeMessage.PageSize));
     }
 
-    /// <summary>Creates a VM.</summary>
     /// <param name="vm">0 to 2: where its memory lies.</param>
     /// <param name="options">How it is forwarded.</param>
     /// <param name="wrap">What to put around its memory.</param>

@@ -3,7 +3,6 @@ namespace OpTeeMediator.Tests.Forwarding;
 /// <summary>One SMC of the recorded guest: what it was, what OP-TEE was given, what OP-TEE answered, what the guest got.</summary>
 internal sealed class RecordedExchange
 {
-    /// <summary>The line of the recording.</summary>
     public int Line { get; init; }
 
     public string Name { get; init; } = "";

@@ -2,7 +2,6 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>A message of the recording.</summary>
 /// <param name="Header">cmd, func, session, cancel_id, pad, ret, ret_origin, num_params.</param>
 internal sealed record RecordedMessage(uint[] Header)
 {

@@ -10,7 +10,6 @@ namespace OpTeeMediator.Tests.Guests;
 /// <summary>A VM with a session, a buffer, and a call that uses both and is brought to a certain point.</summary>
 internal sealed class DyingCall : IAsyncDisposable
 {
-    /// <summary>The buffer's cookie.</summary>
     public const ulong Cookie = 0xffff_0000_0938_5a80;
 
     private readonly DeathPoint _point;
@@ -19,7 +18,6 @@ internal sealed class DyingCall : IAsyncDisposable
     private readonly bool _blocks;
     private uint _session;
 
-    /// <summary>Creates the VM.</summary>
     /// <param name="point">Where the call is to die.</param>
     /// <param name="backend">The TEE, which other VMs may share; its script is this call's for as long as it is being
     /// brought to the point.</param>

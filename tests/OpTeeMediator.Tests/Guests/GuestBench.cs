@@ -49,7 +49,6 @@ internal sealed class GuestBench : IAsyncDisposable
 
     public ListLoggerFactory Loggers { get; } = new();
 
-    /// <summary>Nothing is held by anyone.</summary>
     public static OpTeeGuestStatus Nothing => default;
 
     public static OpTeeLimits OneCall { get; } = new() { Calls = 1 };
@@ -102,7 +101,6 @@ internal sealed class GuestBench : IAsyncDisposable
     public static GuestMessage Unregistering(ulong cookie) =>
         new(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, cookie));
 
-    /// <summary>Resumes a call once.</summary>
     public SmcRegisters Resume(PendingCall call) => Resume(call.Registers.X3);
 
     public SmcRegisters Resume(ulong resumeInformation) => Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, resumeInformation);

@@ -37,7 +37,7 @@ internal sealed class SuppliedConversation : IDisposable
 
     public FailingBackend Backend { get; }
 
-    /// <summary>Whether the VMM heard of the failure, because no guest could be created.</summary>
+    /// <summary>Whether the VMM got the failure as an exception, because no guest could be created.</summary>
     public bool WasRefused { get; private set; }
 
     /// <summary>Runs the VM from its creation to its disposal, and checks what is left after each.</summary>

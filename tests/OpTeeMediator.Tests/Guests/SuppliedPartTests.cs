@@ -12,7 +12,7 @@ internal sealed class SuppliedPartTests
 {
     private const string SessionExecution = "Session.Execution";
 
-    // Without them there is no guest: the VMM hears of it.
+    // Without them no guest is created, and the VMM gets the exception.
     private static readonly string[] s_needed =
     [
         nameof(IInterruptLine.Spi), nameof(ITeeBackend.DefaultAccess), nameof(ITeeBackend.CreatePartition),

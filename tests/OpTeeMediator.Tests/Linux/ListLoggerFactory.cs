@@ -3,7 +3,6 @@ using Microsoft.Extensions.Logging;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>Keeps what is logged.</summary>
 internal sealed class ListLoggerFactory : ILoggerFactory, ILogger
 {
     private readonly ConcurrentQueue<(LogLevel Level, int EventId, string Message)> _entries = new();

@@ -6,7 +6,7 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Rpc;
 
-/// <summary>When the guest hears of a SHM_FREE the memory is its own again: not pinned, and
+/// <summary>When the guest gets a SHM_FREE, the memory is its own again: not pinned, and
 /// not in the budget.</summary>
 internal sealed class FreedMemoryTests
 {

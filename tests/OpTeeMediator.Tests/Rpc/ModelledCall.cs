@@ -34,7 +34,7 @@ internal sealed class ModelledCall
     /// <summary>Whether it was cancelled.</summary>
     public bool IsCancelled { get; set; }
 
-    /// <summary>Whether it waits until others are done with what it takes away.</summary>
+    /// <summary>Whether it waits until others no longer use what it closes or unregisters.</summary>
     public bool IsDraining { get; init; }
 
     /// <summary>The operation as the backend sees it.</summary>

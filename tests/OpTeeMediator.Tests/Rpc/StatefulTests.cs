@@ -322,7 +322,7 @@ internal sealed class StatefulTests
                 _pages.Push(call.Page);
             }
 
-            // One whose RPC was outstanding is told that the guest is gone, and goes on.
+            // One whose RPC was outstanding is told that the guest is gone, and continues.
             foreach (ModelledCall call in _calls.Where(call => call.HasAskedGuest || call.IsAnswerHeld))
             {
                 Assert.That(call.Answer, Is.EqualTo(TeeReturnCode.Communication));

@@ -8,14 +8,18 @@ namespace OpTeeMediator.Kvm;
 /// <code>
 /// machine type, bits 7:0: the size in bits, 32 to KVM_CAP_ARM_VM_IPA_SIZE; 0 means 40
 /// </code>
-/// Source: Linux, Documentation/virt/kvm/api.rst, KVM_CREATE_VM. Some hosts have fewer than 40 bits and refuse 0; kernels before 4.20 take nothing but 0.
+/// Source: Linux, Documentation/virt/kvm/api.rst, KVM_CREATE_VM. Some hosts have fewer than 40 bits and refuse 0;
+/// kernels before 4.20 take nothing but 0.
 /// </remarks>
 internal static class GuestAddressSize
 {
     private const int DefaultBits = 40;
     private const int LeastBits = 32;
 
-    /// <summary>Chooses the machine type of a VM: KVM's default size, or the nearest one that the host has and that the VM needs.</summary>
+    /// <summary>
+    /// Chooses the machine type of a VM: KVM's default size, or the nearest one that the host has and that the VM
+    /// needs.
+    /// </summary>
     /// <param name="hostBits">What KVM answers for <see cref="KvmCapability.ArmGuestAddressBits"/>.</param>
     /// <param name="highestAddress">The last byte of the VM's memory and devices.</param>
     /// <returns>The machine type.</returns>
@@ -28,8 +32,8 @@ internal static class GuestAddressSize
         {
             throw new NotSupportedException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"Address 0x{highestAddress:x} needs guest addresses of {needed} bits; this host's KVM has {highestBits}"
-                    + $" (KVM_CAP_ARM_VM_IPA_SIZE). Give the VM less memory, or at lower addresses."));
+                $"Address 0x{highestAddress:x} needs guest addresses of {needed} bits; this host's KVM has"
+                    + $" {highestBits} (KVM_CAP_ARM_VM_IPA_SIZE). Give the VM less memory, or at lower addresses."));
         }
 
         int bits = int.Max(needed, int.Min(DefaultBits, highestBits));

@@ -42,7 +42,8 @@ public sealed class KvmDevice : IDisposable
     /// <param name="group">The attribute's group.</param>
     /// <param name="attribute">The attribute.</param>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public unsafe void SetAttribute(uint group, ulong attribute) => Access(_file, _name, KvmIoctl.KVM_SET_DEVICE_ATTR, group, attribute, null);
+    public unsafe void SetAttribute(uint group, ulong attribute) =>
+        Access(_file, _name, KvmIoctl.KVM_SET_DEVICE_ATTR, group, attribute, null);
 
     /// <summary>Reads an attribute (KVM_GET_DEVICE_ATTR).</summary>
     /// <typeparam name="T">The type of its value.</typeparam>
@@ -77,15 +78,20 @@ public sealed class KvmDevice : IDisposable
         }
     }
 
-    private static unsafe void Access(SafeHandle file, string name, uint request, uint group, ulong attribute, void* address)
+    private static unsafe void Access(
+        SafeHandle file, string name, uint request, uint group, ulong attribute, void* address)
     {
         KvmDeviceAttribute argument = new() { Group = group, Attribute = attribute, Address = address };
         if (LibC.Ioctl(file, request, &argument) < 0)
         {
             throw new SystemCallException(
-                string.Create(CultureInfo.InvariantCulture, $"{(request == KvmIoctl.KVM_SET_DEVICE_ATTR ? "KVM_SET_DEVICE_ATTR" : "KVM_GET_DEVICE_ATTR")} of {name}, group {group}, attribute 0x{attribute:x}"),
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{(request == KvmIoctl.KVM_SET_DEVICE_ATTR ? "KVM_SET_DEVICE_ATTR" : "KVM_GET_DEVICE_ATTR")} of"
+                        + $" {name}, group {group}, attribute 0x{attribute:x}"),
                 Errno.Last,
-                "ENXIO: there is no such attribute. EBUSY: it cannot be used now (already set, or a vCPU has run or is running). EINVAL: the value is wrong.");
+                "ENXIO: there is no such attribute. EBUSY: it cannot be used now (already set, or a vCPU has run or"
+                    + " is running). EINVAL: the value is wrong.");
         }
     }
 }

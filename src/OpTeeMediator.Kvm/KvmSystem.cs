@@ -30,7 +30,9 @@ public sealed class KvmSystem : IDisposable
 
     /// <summary>Opens <c>/dev/kvm</c>.</summary>
     /// <returns>The host's KVM.</returns>
-    /// <exception cref="SystemCallException">There is no KVM, it may not be used, or its version is not the one expected; the message says what to do.</exception>
+    /// <exception cref="SystemCallException">
+    /// There is no KVM, it may not be used, or its version is not the one expected; the message says what to do.
+    /// </exception>
     public static KvmSystem Open() => Open(DefaultDevicePath);
 
     /// <summary>Opens KVM at a path of its own.</summary>
@@ -38,7 +40,9 @@ public sealed class KvmSystem : IDisposable
     /// <returns>The host's KVM.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="devicePath"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException"><paramref name="devicePath"/> is empty or has a character NUL.</exception>
-    /// <exception cref="SystemCallException">There is no KVM, it may not be used, or its version is not the one expected; the message says what to do.</exception>
+    /// <exception cref="SystemCallException">
+    /// There is no KVM, it may not be used, or its version is not the one expected; the message says what to do.
+    /// </exception>
     public static KvmSystem Open(string devicePath)
     {
         DevicePath.Check(devicePath, nameof(devicePath));
@@ -57,13 +61,20 @@ public sealed class KvmSystem : IDisposable
             {
                 string found = version < 0
                     ? $"{devicePath} does not answer KVM_GET_API_VERSION ({Errno.NameOf(Errno.Last)}): it is not KVM."
-                    : string.Create(CultureInfo.InvariantCulture, $"{devicePath} has KVM API version {version}; expected {KvmIoctl.ApiVersion}, which every kernel since 2.6.22 has.");
+                    : string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"{devicePath} has KVM API version {version}; expected {KvmIoctl.ApiVersion}, which every"
+                            + $" kernel since 2.6.22 has.");
                 throw new SystemCallException(found);
             }
 
             int size = LibC.Ioctl(file, KvmIoctl.KVM_GET_VCPU_MMAP_SIZE, 0);
             return size < KvmRunLayout.SharedRegisters + KvmRunLayout.SharedRegistersSize
-                ? throw new SystemCallException(string.Create(CultureInfo.InvariantCulture, $"KVM_GET_VCPU_MMAP_SIZE answers {size}; expected at least the size of struct kvm_run, {KvmRunLayout.SharedRegisters + KvmRunLayout.SharedRegistersSize}."))
+                ? throw new SystemCallException(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"KVM_GET_VCPU_MMAP_SIZE answers {size}; expected at least the size of struct kvm_run,"
+                            + $" {KvmRunLayout.SharedRegisters + KvmRunLayout.SharedRegistersSize}."))
                 : new KvmSystem(file, size);
         }
         catch
@@ -79,7 +90,9 @@ public sealed class KvmSystem : IDisposable
     /// <exception cref="SystemCallException">KVM does not answer.</exception>
     public int CheckCapability(KvmCapability capability) => CheckCapability(_file, capability);
 
-    /// <summary>Creates a VM of the default machine type; on arm64 its guest addresses have 40 bits, or as many as the host has.</summary>
+    /// <summary>
+    /// Creates a VM of the default machine type; on arm64 its guest addresses have 40 bits, or as many as the host has.
+    /// </summary>
     /// <returns>The VM.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVm() => CreateVmFor(0);
@@ -101,7 +114,8 @@ public sealed class KvmSystem : IDisposable
 
     /// <summary>Creates a VM.</summary>
     /// <param name="machineType">
-    /// The machine type of KVM_CREATE_VM: 0 is the default. On arm64 bits 7:0 give the size of guest addresses in bits, 0 for 40.
+    /// The machine type of KVM_CREATE_VM: 0 is the default. On arm64 bits 7:0 give the size of guest addresses in bits,
+    /// 0 for 40.
     /// </param>
     /// <returns>The VM.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
@@ -119,7 +133,8 @@ public sealed class KvmSystem : IDisposable
             : throw new SystemCallException(
                 string.Create(CultureInfo.InvariantCulture, $"KVM_CREATE_VM with machine type {machineType}"),
                 Errno.Last,
-                "EINVAL: the machine type is not one of this host's. ENOMEM, EMFILE: the host or the process has reached a limit.");
+                "EINVAL: the machine type is not one of this host's. ENOMEM, EMFILE: the host or the process has"
+                    + " reached a limit.");
     }
 
     /// <inheritdoc/>
@@ -128,15 +143,20 @@ public sealed class KvmSystem : IDisposable
     internal static int CheckCapability(SafeHandle file, KvmCapability capability)
     {
         int answer = LibC.Ioctl(file, KvmIoctl.KVM_CHECK_EXTENSION, (nuint)(uint)capability);
-        return answer >= 0 ? answer : throw new SystemCallException($"KVM_CHECK_EXTENSION {capability}", Errno.Last, "");
+        return answer >= 0
+            ? answer
+            : throw new SystemCallException($"KVM_CHECK_EXTENSION {capability}", Errno.Last, "");
     }
 
     private static string AdviceFor(int error) => error switch
     {
         Errno.ENOENT or Errno.ENODEV or Errno.ENXIO =>
-            "This host offers no KVM: switch virtualization on in its firmware (or nested virtualization in the hypervisor above it) and load the kernel's module (kvm_intel, kvm_amd; built in on arm64, where the kernel must have been started at EL2).",
+            "This host offers no KVM: switch virtualization on in its firmware (or nested virtualization in the"
+                + " hypervisor above it) and load the kernel's module (kvm_intel, kvm_amd; built in on arm64, where"
+                + " the kernel must have been started at EL2).",
         Errno.EACCES or Errno.EPERM =>
-            "This process may not use KVM: add its user to the group that owns the device (usually kvm), or pass the device into its container.",
+            "This process may not use KVM: add its user to the group that owns the device (usually kvm), or pass the"
+                + " device into its container.",
         _ => "",
     };
 }

@@ -9,9 +9,10 @@ namespace OpTeeMediator.Kvm;
 
 /// <summary>A vCPU of KVM.</summary>
 /// <remarks>
-/// <para>Belongs to one thread, as in KVM itself; only <see cref="Kick"/> and <see cref="Dispose"/> may be called by others. Disposing of a running
-/// vCPU does not stop it: kick it and join its thread first.</para>
-/// <para>What the exits' properties return borrows from the page that is shared with the kernel; nothing is allocated.</para>
+/// <para>Belongs to one thread, as in KVM itself; only <see cref="Kick"/> and <see cref="Dispose"/> may be called by
+/// others. Disposing of a running vCPU does not stop it: kick it and join its thread first.</para>
+/// <para>What the exits' properties return borrows from the page that is shared with the kernel; nothing is
+/// allocated.</para>
 /// </remarks>
 [Experimental("OPTEE001")]
 public sealed unsafe class KvmVcpu : IDisposable
@@ -64,10 +65,17 @@ public sealed unsafe class KvmVcpu : IDisposable
             ulong length = (ulong)size * count;
             if (offset > _mapping.Length || length > _mapping.Length - offset)
             {
-                throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"kvm_run names {length} bytes of data at {offset}, beyond its {_mapping.Length} bytes."));
+                throw new InvalidOperationException(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"kvm_run names {length} bytes of data at {offset}, beyond its {_mapping.Length} bytes."));
             }
 
-            return new KvmIoExit(ReadAt<ushort>(page, KvmRunLayout.IoPort), page[KvmRunLayout.IoDirection] != 0, size, new Span<byte>(page + offset, (int)length));
+            return new KvmIoExit(
+                ReadAt<ushort>(page, KvmRunLayout.IoPort),
+                page[KvmRunLayout.IoDirection] != 0,
+                size,
+                new Span<byte>(page + offset, (int)length));
         }
     }
 
@@ -80,7 +88,10 @@ public sealed unsafe class KvmVcpu : IDisposable
         {
             byte* page = PayloadOf(KvmExitReason.Mmio);
             int length = (int)uint.Min(ReadAt<uint>(page, KvmRunLayout.MmioLength), sizeof(ulong));
-            return new KvmMmioExit(ReadAt<ulong>(page, KvmRunLayout.MmioAddress), page[KvmRunLayout.MmioIsWrite] != 0, new Span<byte>(page + KvmRunLayout.MmioData, length));
+            return new KvmMmioExit(
+                ReadAt<ulong>(page, KvmRunLayout.MmioAddress),
+                page[KvmRunLayout.MmioIsWrite] != 0,
+                new Span<byte>(page + KvmRunLayout.MmioData, length));
         }
     }
 
@@ -92,11 +103,15 @@ public sealed unsafe class KvmVcpu : IDisposable
         get
         {
             byte* page = PayloadOf(KvmExitReason.Hypercall);
-            return new KvmHypercallExit(ReadAt<ulong>(page, KvmRunLayout.HypercallNumber), ReadAt<ulong>(page, KvmRunLayout.HypercallFlags));
+            return new KvmHypercallExit(
+                ReadAt<ulong>(page, KvmRunLayout.HypercallNumber), ReadAt<ulong>(page, KvmRunLayout.HypercallFlags));
         }
     }
 
-    /// <summary>The event of <see cref="KvmExitReason.SystemEvent"/>. On arm64 all vCPUs are stopped then: the next run sleeps until they are initialised again.</summary>
+    /// <summary>
+    /// The event of <see cref="KvmExitReason.SystemEvent"/>. On arm64 all vCPUs are stopped then: the next run sleeps
+    /// until they are initialised again.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
     public KvmSystemEventExit SystemEvent
@@ -104,7 +119,9 @@ public sealed unsafe class KvmVcpu : IDisposable
         get
         {
             byte* page = PayloadOf(KvmExitReason.SystemEvent);
-            return new KvmSystemEventExit((KvmSystemEventType)ReadAt<uint>(page, KvmRunLayout.SystemEventType), DataAt(page, KvmRunLayout.SystemEventDataCount, KvmRunLayout.SystemEventData));
+            return new KvmSystemEventExit(
+                (KvmSystemEventType)ReadAt<uint>(page, KvmRunLayout.SystemEventType),
+                DataAt(page, KvmRunLayout.SystemEventDataCount, KvmRunLayout.SystemEventData));
         }
     }
 
@@ -116,7 +133,8 @@ public sealed unsafe class KvmVcpu : IDisposable
         get
         {
             byte* page = PayloadOf(KvmExitReason.FailEntry);
-            return new KvmFailEntryExit(ReadAt<ulong>(page, KvmRunLayout.FailEntryReason), ReadAt<uint>(page, KvmRunLayout.FailEntryCpu));
+            return new KvmFailEntryExit(
+                ReadAt<ulong>(page, KvmRunLayout.FailEntryReason), ReadAt<uint>(page, KvmRunLayout.FailEntryCpu));
         }
     }
 
@@ -128,7 +146,9 @@ public sealed unsafe class KvmVcpu : IDisposable
         get
         {
             byte* page = PayloadOf(KvmExitReason.InternalError);
-            return new KvmInternalErrorExit(ReadAt<uint>(page, KvmRunLayout.InternalSuberror), DataAt(page, KvmRunLayout.InternalDataCount, KvmRunLayout.InternalData));
+            return new KvmInternalErrorExit(
+                ReadAt<uint>(page, KvmRunLayout.InternalSuberror),
+                DataAt(page, KvmRunLayout.InternalDataCount, KvmRunLayout.InternalData));
         }
     }
 
@@ -140,14 +160,16 @@ public sealed unsafe class KvmVcpu : IDisposable
         get
         {
             byte* page = PayloadOf(KvmExitReason.ArmNoSyndrome);
-            return new KvmNoSyndromeExit(ReadAt<ulong>(page, KvmRunLayout.NoSyndromeEsr), ReadAt<ulong>(page, KvmRunLayout.NoSyndromeAddress));
+            return new KvmNoSyndromeExit(
+                ReadAt<ulong>(page, KvmRunLayout.NoSyndromeEsr), ReadAt<ulong>(page, KvmRunLayout.NoSyndromeAddress));
         }
     }
 
     /// <summary>The hardware's number of a <see cref="KvmExitReason.Unknown"/> exit.</summary>
     /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
-    public ulong UnknownHardwareReason => ReadAt<ulong>(PayloadOf(KvmExitReason.Unknown), KvmRunLayout.UnknownHardwareReason);
+    public ulong UnknownHardwareReason =>
+        ReadAt<ulong>(PayloadOf(KvmExitReason.Unknown), KvmRunLayout.UnknownHardwareReason);
 
     /// <summary>The shared page, for the architecture's part of it.</summary>
     internal byte* Page
@@ -161,8 +183,8 @@ public sealed unsafe class KvmVcpu : IDisposable
 
     /// <summary>Runs the guest until it needs its VMM (KVM_RUN).</summary>
     /// <returns>
-    /// Why it came back. <see cref="KvmExitReason.Interrupted"/> after <see cref="Kick"/> or a signal, or when a vCPU that waits to be started was
-    /// disturbed: run again if there is nothing else to do.
+    /// Why it came back. <see cref="KvmExitReason.Interrupted"/> after <see cref="Kick"/> or a signal, or when a vCPU
+    /// that waits to be started was disturbed: run again if there is nothing else to do.
     /// </returns>
     /// <exception cref="SystemCallException">KVM refuses: the vCPU is not initialised, say.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
@@ -191,10 +213,15 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
-    /// <summary>Ends the instruction of an <see cref="KvmExitReason.Io"/> or <see cref="KvmExitReason.Mmio"/> exit without running on.</summary>
+    /// <summary>
+    /// Ends the instruction of an <see cref="KvmExitReason.Io"/> or <see cref="KvmExitReason.Mmio"/> exit without
+    /// running on.
+    /// </summary>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
-    /// <remarks>Needed before registers are read or written after such an exit; <see cref="Run"/> does it by itself.</remarks>
+    /// <remarks>
+    /// Needed before registers are read or written after such an exit; <see cref="Run"/> does it by itself.
+    /// </remarks>
     public void CompleteExit()
     {
         byte* page = Page;
@@ -212,12 +239,14 @@ public sealed unsafe class KvmVcpu : IDisposable
         _exit = KvmExitReason.Interrupted;
         if (error is not (0 or Errno.EINTR))
         {
-            throw new SystemCallException(string.Create(CultureInfo.InvariantCulture, $"KVM_RUN of vCPU {Id} with immediate_exit"), error, "");
+            throw new SystemCallException(
+                string.Create(CultureInfo.InvariantCulture, $"KVM_RUN of vCPU {Id} with immediate_exit"), error, "");
         }
     }
 
     /// <summary>
-    /// Makes <see cref="Run"/> return <see cref="KvmExitReason.Interrupted"/>: the one that is running, or else the next. Any thread may call.
+    /// Makes <see cref="Run"/> return <see cref="KvmExitReason.Interrupted"/>: the one that is running, or else the
+    /// next. Any thread may call.
     /// </summary>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
     /// <exception cref="SystemCallException">No real-time signal is free (see <see cref="KickSignal"/>).</exception>
@@ -239,7 +268,8 @@ public sealed unsafe class KvmVcpu : IDisposable
             int thread = Volatile.Read(ref _runningThread);
             if (thread != 0)
             {
-                // The thread may have come back, or even be gone: the signal does nothing there, and never leaves this process.
+                // The thread may have come back, or even be gone: the signal does nothing there, and never leaves this
+                // process.
                 _ = LibC.SignalThread(Environment.ProcessId, thread, signal);
             }
         }
@@ -263,7 +293,10 @@ public sealed unsafe class KvmVcpu : IDisposable
         CheckSize(id);
         return LibC.Ioctl(_file, KvmIoctl.KVM_GET_ONE_REG, &argument) == 0
             ? value
-            : throw new SystemCallException($"KVM_GET_ONE_REG 0x{id:x}", Errno.Last, "ENOENT: the vCPU has no such register. ENOEXEC or EINVAL: the vCPU is not initialised.");
+            : throw new SystemCallException(
+                $"KVM_GET_ONE_REG 0x{id:x}",
+                Errno.Last,
+                "ENOENT: the vCPU has no such register. ENOEXEC or EINVAL: the vCPU is not initialised.");
     }
 
     /// <summary>Writes a 64-bit register (KVM_SET_ONE_REG).</summary>
@@ -276,7 +309,11 @@ public sealed unsafe class KvmVcpu : IDisposable
         CheckSize(id);
         if (LibC.Ioctl(_file, KvmIoctl.KVM_SET_ONE_REG, &argument) != 0)
         {
-            throw new SystemCallException($"KVM_SET_ONE_REG 0x{id:x}", Errno.Last, "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: the value is wrong.");
+            throw new SystemCallException(
+                $"KVM_SET_ONE_REG 0x{id:x}",
+                Errno.Last,
+                "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: the value is"
+                    + " wrong.");
         }
     }
 
@@ -310,7 +347,8 @@ public sealed unsafe class KvmVcpu : IDisposable
         {
             if (LibC.Ioctl(_file, request, address) < 0)
             {
-                throw new SystemCallException(string.Create(CultureInfo.InvariantCulture, $"{name} of vCPU {Id}"), Errno.Last, advice);
+                throw new SystemCallException(
+                    string.Create(CultureInfo.InvariantCulture, $"{name} of vCPU {Id}"), Errno.Last, advice);
             }
         }
     }
@@ -333,7 +371,9 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     private byte* PayloadOf(KvmExitReason reason) =>
-        _exit == reason ? Page : throw new InvalidOperationException($"The vCPU's last exit was {_exit}, not {reason}.");
+        _exit == reason
+            ? Page
+            : throw new InvalidOperationException($"The vCPU's last exit was {_exit}, not {reason}.");
 
     private KvmExitReason ExitFor(int error)
     {
@@ -341,7 +381,8 @@ public sealed unsafe class KvmVcpu : IDisposable
         switch (error)
         {
             case Errno.EINTR:
-                // In this order: a kick that sees the old answer pending leaves it at that, so the flag must be down before.
+                // In this order: a kick that sees the old answer pending leaves it at that, so the flag must be down
+                // before.
                 Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 0);
                 Volatile.Write(ref _isKicked, false);
                 return KvmExitReason.Interrupted;
@@ -358,7 +399,8 @@ public sealed unsafe class KvmVcpu : IDisposable
                 throw new SystemCallException(
                     string.Create(CultureInfo.InvariantCulture, $"KVM_RUN of vCPU {Id}"),
                     error,
-                    "ENOEXEC: the vCPU is not initialised (KVM_ARM_VCPU_INIT). EFAULT: guest memory is not mapped in this process any more. EINVAL: the register state is wrong.");
+                    "ENOEXEC: the vCPU is not initialised (KVM_ARM_VCPU_INIT). EFAULT: guest memory is not mapped in"
+                        + " this process any more. EINVAL: the register state is wrong.");
         }
     }
 }

@@ -91,7 +91,10 @@ public sealed class KvmVm : IDisposable
         SafeFileHandle file = Descriptor.Own(descriptor);
         try
         {
-            SafeMemoryMapping run = SafeMemoryMapping.OfFile(file, (nuint)_vcpuMappingSize, string.Create(CultureInfo.InvariantCulture, $"Mapping kvm_run of vCPU {id}"));
+            SafeMemoryMapping run = SafeMemoryMapping.OfFile(
+                file,
+                (nuint)_vcpuMappingSize,
+                string.Create(CultureInfo.InvariantCulture, $"Mapping kvm_run of vCPU {id}"));
             return new KvmVcpu(this, id, file, run);
         }
         catch
@@ -112,11 +115,16 @@ public sealed class KvmVm : IDisposable
         // The kernel fills the structure during the call only.
         return LibC.Ioctl(_file, KvmIoctl.KVM_CREATE_DEVICE, &device) == 0
             ? new KvmDevice(type.ToString(), Descriptor.Own(device.FileDescriptor))
-            : throw new SystemCallException($"KVM_CREATE_DEVICE {type}", Errno.Last, "ENODEV: this host cannot emulate it. EEXIST: the VM has one already.");
+            : throw new SystemCallException(
+                $"KVM_CREATE_DEVICE {type}",
+                Errno.Last,
+                "ENODEV: this host cannot emulate it. EEXIST: the VM has one already.");
     }
 
     /// <summary>Raises or lowers an input of the interrupt controller in the kernel (KVM_IRQ_LINE).</summary>
-    /// <param name="interrupt">The input; its encoding is the architecture's (arm64: <see cref="Arm64.Arm64Interrupt"/>; x86: the GSI).</param>
+    /// <param name="interrupt">
+    /// The input; its encoding is the architecture's (arm64: <see cref="Arm64.Arm64Interrupt"/>; x86: the GSI).
+    /// </param>
     /// <param name="isActive">Whether to raise it. An edge interrupt is raised and lowered again.</param>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetInterruptLine(uint interrupt, bool isActive) => SetInterruptLine(_file, interrupt, isActive);
@@ -146,7 +154,11 @@ public sealed class KvmVm : IDisposable
         // The kernel reads the structure during the call only.
         if (LibC.Ioctl(vm, KvmIoctl.KVM_IRQ_LINE, &level) < 0)
         {
-            throw new SystemCallException($"KVM_IRQ_LINE 0x{interrupt:x}", Errno.Last, "ENXIO: the VM has no interrupt controller in the kernel, or it is not initialised. EINVAL: it has no such input.");
+            throw new SystemCallException(
+                $"KVM_IRQ_LINE 0x{interrupt:x}",
+                Errno.Last,
+                "ENXIO: the VM has no interrupt controller in the kernel, or it is not initialised. EINVAL: it has no"
+                    + " such input.");
         }
     }
 }

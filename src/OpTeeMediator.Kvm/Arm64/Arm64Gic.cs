@@ -34,7 +34,9 @@ public sealed class Arm64Gic : IDisposable
     /// <param name="vm">The VM.</param>
     /// <param name="distributor">Where the distributor lies, 64 KiB; a multiple of 64 KiB.</param>
     /// <param name="redistributors">Where the redistributors lie, 128 KiB for each vCPU; a multiple of 64 KiB.</param>
-    /// <param name="interruptCount">The number of interrupts, 64 to 1024 in steps of 32; the 32 private ones count.</param>
+    /// <param name="interruptCount">
+    /// The number of interrupts, 64 to 1024 in steps of 32; the 32 private ones count.
+    /// </param>
     /// <returns>The GIC.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
@@ -67,7 +69,8 @@ public sealed class Arm64Gic : IDisposable
     /// <param name="offset">Its offset in bytes.</param>
     /// <param name="value">Its value.</param>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public void SetDistributorRegister(int offset, uint value) => Device.SetAttribute(GroupDistributor, (uint)offset, in value);
+    public void SetDistributorRegister(int offset, uint value) =>
+        Device.SetAttribute(GroupDistributor, (uint)offset, in value);
 
     /// <summary>Reads a register of a vCPU's redistributor (GICR_*).</summary>
     /// <param name="affinity">The vCPU's affinity, Aff3.Aff2.Aff1.Aff0; for less than 16 vCPUs its number.</param>

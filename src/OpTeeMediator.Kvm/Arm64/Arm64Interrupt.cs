@@ -2,7 +2,10 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm.Arm64;
 
-/// <summary>Names an input of the GIC in the kernel as <see cref="KvmVm.SetInterruptLine(uint, bool)"/> wants it (KVM_IRQ_LINE on arm64).</summary>
+/// <summary>
+/// Names an input of the GIC in the kernel as <see cref="KvmVm.SetInterruptLine(uint, bool)"/> wants it (KVM_IRQ_LINE
+/// on arm64).
+/// </summary>
 /// <remarks>
 /// <code>
 /// bits 31:28 vCPU number, bits 11:8      bits 27:24 type: 0 CPU input, 1 SPI, 2 PPI

@@ -2,7 +2,9 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm.Arm64;
 
-/// <summary>A 64-bit register of an arm64 vCPU, by the number that KVM_GET_ONE_REG and KVM_SET_ONE_REG know it.</summary>
+/// <summary>
+/// A 64-bit register of an arm64 vCPU, by the number that KVM_GET_ONE_REG and KVM_SET_ONE_REG know it.
+/// </summary>
 /// <remarks>
 /// <code>
 /// bits 63:60 6 (KVM_REG_ARM64)          bits 59:52 3 (KVM_REG_SIZE_U64)
@@ -49,20 +51,29 @@ public readonly record struct Arm64Register(ulong Id)
     public static Arm64Register VirtualTimerControl => OfSystem(3, 3, 14, 3, 1);
 
     /// <summary>CNTV_CVAL_EL0, when the virtual timer fires (KVM_REG_ARM_TIMER_CVAL).</summary>
-    /// <remarks>KVM's numbers of this register and <see cref="VirtualCounter"/> are exchanged; they are not what MRS and MSR say.</remarks>
+    /// <remarks>
+    /// KVM's numbers of this register and <see cref="VirtualCounter"/> are exchanged; they are not what MRS and MSR
+    /// say.
+    /// </remarks>
     public static Arm64Register VirtualTimerCompare => OfSystem(3, 3, 14, 0, 2);
 
     /// <summary>CNTVCT_EL0, the virtual counter (KVM_REG_ARM_TIMER_CNT).</summary>
     /// <remarks>Writing it moves the counter of the whole VM.</remarks>
     public static Arm64Register VirtualCounter => OfSystem(3, 3, 14, 3, 2);
 
-    /// <summary>ICC_PMR_EL1: interrupts of this priority and below (higher numbers) are masked. For <see cref="Arm64Gic"/>.</summary>
+    /// <summary>
+    /// ICC_PMR_EL1: interrupts of this priority and below (higher numbers) are masked. For <see cref="Arm64Gic"/>.
+    /// </summary>
     public static Arm64Register InterruptPriorityMask => OfSystem(3, 0, 4, 6, 0);
 
-    /// <summary>ICC_IGRPEN0_EL1: bit 0 lets interrupts of group 0 through, as FIQ. For <see cref="Arm64Gic"/>.</summary>
+    /// <summary>
+    /// ICC_IGRPEN0_EL1: bit 0 lets interrupts of group 0 through, as FIQ. For <see cref="Arm64Gic"/>.
+    /// </summary>
     public static Arm64Register InterruptGroup0Enable => OfSystem(3, 0, 12, 12, 6);
 
-    /// <summary>ICC_IGRPEN1_EL1: bit 0 lets interrupts of group 1 through, as IRQ. For <see cref="Arm64Gic"/>.</summary>
+    /// <summary>
+    /// ICC_IGRPEN1_EL1: bit 0 lets interrupts of group 1 through, as IRQ. For <see cref="Arm64Gic"/>.
+    /// </summary>
     public static Arm64Register InterruptGroup1Enable => OfSystem(3, 0, 12, 12, 7);
 
     /// <summary>A general register.</summary>
@@ -83,7 +94,8 @@ public readonly record struct Arm64Register(ulong Id)
     /// <param name="op2">0–7.</param>
     /// <returns>The register.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A field is out of its range.</exception>
-    public static Arm64Register OfSystem(int op0, int op1, int crn, int crm, int op2) => new(SystemRegister | EncodeSystem(op0, op1, crn, crm, op2));
+    public static Arm64Register OfSystem(int op0, int op1, int crn, int crm, int op2) =>
+        new(SystemRegister | EncodeSystem(op0, op1, crn, crm, op2));
 
     /// <summary>The number of Xn, unchecked.</summary>
     internal static ulong IdOfX(int index) => Core | ((ulong)index * 8 / sizeof(uint));

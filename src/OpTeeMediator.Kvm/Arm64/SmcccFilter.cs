@@ -44,10 +44,13 @@ internal static unsafe class SmcccFilter
 
     internal static Exception MissingFor(int error) => error == Errno.EBADF
         ? new SystemCallException(
-            "KVM_HAS_DEVICE_ATTR for the SMCCC filter", error, "The descriptor is not open; expected a VM's (KVM_CREATE_VM).")
+            "KVM_HAS_DEVICE_ATTR for the SMCCC filter",
+            error,
+            "The descriptor is not open; expected a VM's (KVM_CREATE_VM).")
         : new NotSupportedException(
-            $"KVM has no SMCCC filter here (KVM_HAS_DEVICE_ATTR: {Errno.NameOf(error)}), so a guest's SMCs cannot reach"
-                + " user space. It needs arm64 and Linux 6.4 or later, and the file descriptor of a VM (KVM_CREATE_VM).");
+            $"KVM has no SMCCC filter here (KVM_HAS_DEVICE_ATTR: {Errno.NameOf(error)}), so a guest's SMCs cannot"
+                + " reach user space. It needs arm64 and Linux 6.4 or later, and the file descriptor of a VM"
+                + " (KVM_CREATE_VM).");
 
     internal static SystemCallException FailureFor(int error, uint first, uint count) => new(
         string.Create(
@@ -58,8 +61,8 @@ internal static unsafe class SmcccFilter
         {
             Errno.EEXIST =>
                 "Part of the range is filtered already, or belongs to the Arm Architecture Calls that KVM keeps for"
-                    + " itself: filter each range once, and keep 0x80000000–0x8000ffff and 0xc0000000–0xc000ffff out of"
-                    + " them.",
+                    + " itself: filter each range once, and keep 0x80000000–0x8000ffff and 0xc0000000–0xc000ffff"
+                    + " out of them.",
             Errno.EBUSY => "A vCPU of this VM has run: apply the filter before the first KVM_RUN.",
             Errno.EINVAL => "The range is empty or wraps.",
             _ => "",

@@ -2,9 +2,12 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Kvm.SystemCalls;
 
-/// <summary>The functions of the C library that the product calls. <see cref="Errno.Last"/> tells why one failed.</summary>
+/// <summary>
+/// The functions of the C library that the product calls. <see cref="Errno.Last"/> tells why one failed.
+/// </summary>
 /// <remarks>
-/// <c>open</c>, <c>ioctl</c> and <c>fcntl</c> are variadic in C; on x86-64 and arm64 Linux a variadic integer argument is passed like any other.
+/// <c>open</c>, <c>ioctl</c> and <c>fcntl</c> are variadic in C; on x86-64 and arm64 Linux a variadic integer argument
+/// is passed like any other.
 /// </remarks>
 internal static unsafe partial class LibC
 {
@@ -38,6 +41,8 @@ internal static unsafe partial class LibC
     internal const int FALLOC_FL_KEEP_SIZE = 0x1;
     internal const int FALLOC_FL_PUNCH_HOLE = 0x2;
 
+    internal const int MADV_DONTNEED = 4;
+    internal const int MADV_REMOVE = 9;
     internal const int MADV_DONTDUMP = 16;
 
     internal const int SA_RESTART = 0x1000_0000;
@@ -62,10 +67,12 @@ internal static unsafe partial class LibC
     internal static partial int Ioctl(int fileDescriptor, nuint request, void* argument);
 
     [LibraryImport(Library, EntryPoint = "mmap", SetLastError = true)]
-    internal static partial nint Map(nint address, nuint length, int protection, int flags, int fileDescriptor, long offset);
+    internal static partial nint Map(
+        nint address, nuint length, int protection, int flags, int fileDescriptor, long offset);
 
     [LibraryImport(Library, EntryPoint = "mmap", SetLastError = true)]
-    internal static partial nint Map(nint address, nuint length, int protection, int flags, SafeHandle file, long offset);
+    internal static partial nint Map(
+        nint address, nuint length, int protection, int flags, SafeHandle file, long offset);
 
     [LibraryImport(Library, EntryPoint = "munmap", SetLastError = true)]
     internal static partial int Unmap(nint address, nuint length);
@@ -73,7 +80,8 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, EntryPoint = "madvise", SetLastError = true)]
     internal static partial int Advise(nint address, nuint length, int advice);
 
-    [LibraryImport(Library, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(
+        Library, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int CreateMemoryFile(string name, uint flags);
 
     [LibraryImport(Library, EntryPoint = "ftruncate", SetLastError = true)]

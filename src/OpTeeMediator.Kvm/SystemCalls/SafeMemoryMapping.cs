@@ -23,14 +23,19 @@ internal sealed class SafeMemoryMapping : SafeHandle
     internal static SafeMemoryMapping OfFile(SafeHandle file, nuint length, string operation)
     {
         nint address = LibC.Map(0, length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, file, 0);
-        return address == LibC.MapFailed ? throw new SystemCallException(operation, Errno.Last, "") : new SafeMemoryMapping(address, length);
+        return address == LibC.MapFailed
+            ? throw new SystemCallException(operation, Errno.Last, "")
+            : new SafeMemoryMapping(address, length);
     }
 
-    /// <summary>Maps memory of this process that is all zero, shared with its children rather than copied for them.</summary>
+    /// <summary>
+    /// Maps memory of this process that is all zero, shared with its children rather than copied for them.
+    /// </summary>
     /// <returns><see langword="null"/> if there is none; <see cref="Errno.Last"/> tells why.</returns>
     internal static SafeMemoryMapping? TryCreateShared(nuint length)
     {
-        nint address = LibC.Map(0, length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED | LibC.MAP_ANONYMOUS, -1, 0);
+        nint address = LibC.Map(
+            0, length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED | LibC.MAP_ANONYMOUS, -1, 0);
         return address == LibC.MapFailed ? null : new SafeMemoryMapping(address, length);
     }
 

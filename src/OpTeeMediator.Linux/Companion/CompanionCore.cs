@@ -13,7 +13,8 @@ namespace OpTeeMediator.Linux.Companion;
 ///                                    the device accesses it makes ◄────► …
 ///  X0…X3 ◄──────── what changed ◄─── X1…X4 ◄──────────────────────────── smc CALL_DONE
 /// </code>
-/// Whoever has taken it (<see cref="TryTake"/>) owns it; no lock is needed for the rest. Only what is said so may be called by others.
+/// Whoever has taken it (<see cref="TryTake"/>) owns it; no lock is needed for the rest. Only what is said so may be
+/// called by others.
 /// </remarks>
 internal sealed class CompanionCore
 {
@@ -24,7 +25,8 @@ internal sealed class CompanionCore
     private const ulong TimerEnable = 1;
     private const ulong TimerMask = 2;
 
-    // In years. Not the highest number: qemu 7.2 adds the counter's offset to it, goes beyond 64 bits, and is busy with that timer for ever.
+    // In years. Not the highest number: qemu 7.2 adds the counter's offset to it, goes beyond 64 bits, and is busy with
+    // that timer for ever.
     private const ulong Never = 1UL << 56;
 
     private const int ArgumentCount = 7;
@@ -52,16 +54,24 @@ internal sealed class CompanionCore
     /// <summary>Its number.</summary>
     internal int Index { get; }
 
-    /// <summary>The kernel's number of the thread that has taken it last, for which it is the best choice: KVM makes moves of a vCPU expensive. Any thread may read it.</summary>
+    /// <summary>
+    /// The kernel's number of the thread that has taken it last, for which it is the best choice: KVM makes moves of a
+    /// vCPU expensive. Any thread may read it.
+    /// </summary>
     internal int Thread { get; private set; }
 
     /// <summary>Whether OP-TEE runs on it.</summary>
     internal bool IsOn { get; set; }
 
-    /// <summary>Odd while it runs, and a new number each time: how the watchdog sees that it comes back. Any thread may read it.</summary>
+    /// <summary>
+    /// Odd while it runs, and a new number each time: how the watchdog sees that it comes back. Any thread may read it.
+    /// </summary>
     internal long Runs => Volatile.Read(ref _runs);
 
-    /// <summary>When OP-TEE's timer on it is due, as <see cref="Stopwatch"/> counts; <see cref="long.MaxValue"/> for never. Any thread may read it.</summary>
+    /// <summary>
+    /// When OP-TEE's timer on it is due, as <see cref="Stopwatch"/> counts; <see cref="long.MaxValue"/> for never. Any
+    /// thread may read it.
+    /// </summary>
     internal long TimerDue => Volatile.Read(ref _timerDue);
 
     /// <summary>What it has done. Any thread may read it.</summary>
@@ -99,7 +109,10 @@ internal sealed class CompanionCore
         return isAnswered;
     }
 
-    /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE does not use.</summary>
+    /// <summary>
+    /// Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE does not
+    /// use.
+    /// </summary>
     /// <param name="frequency">The frequency of its counter in Hz.</param>
     internal void Prepare(ulong frequency)
     {
@@ -136,7 +149,8 @@ internal sealed class CompanionCore
             return false;
         }
 
-        // As a monitor does: OP-TEE knows no hint. And all calls are SMC32, while OP-TEE's fast calls look at whole registers.
+        // As a monitor does: OP-TEE knows no hint. And all calls are SMC32, while OP-TEE's fast calls look at whole
+        // registers.
         SmcFunctionId id = registers.FunctionId.WithoutHint;
         Set(0, id.Value);
         SmcRegisterSet arguments = inputs.Except(SmcRegisterSet.X0);
@@ -147,7 +161,8 @@ internal sealed class CompanionCore
 
         if (id.IsFast)
         {
-            // OP-TEE hands back what it has no value for. On a real machine that is the guest's own; here it would be what OP-TEE has left: its addresses, say.
+            // OP-TEE hands back what it has no value for. On a real machine that is the guest's own; here it would be
+            // what OP-TEE has left: its addresses, say.
             SmcRegisterSet leftovers = SmcFilter.FastOutputs.Except(inputs);
             while (SmcRegisterSet.TryTakeFirst(ref leftovers, out int index))
             {
@@ -174,7 +189,9 @@ internal sealed class CompanionCore
         }
 
         NoteTimer();
-        Statistics.CountCall(isFast: id.IsFast, isPreempted: !id.IsFast && (uint)registers.X0 == Protocol.OpTeeSmc.ReturnRpcForeignInterrupt);
+        Statistics.CountCall(
+            isFast: id.IsFast,
+            isPreempted: !id.IsFast && (uint)registers.X0 == Protocol.OpTeeSmc.ReturnRpcForeignInterrupt);
         return true;
     }
 
@@ -235,15 +252,23 @@ internal sealed class CompanionCore
                         _vm.Access(Index, _cpu.Mmio);
                         break;
 
-                    case KvmExitReason.Hypercall when _cpu.Hypercall is { IsSmc: true } call && (uint)call.Number == expected:
+                    case KvmExitReason.Hypercall
+                        when _cpu.Hypercall is { IsSmc: true } call && (uint)call.Number == expected:
                         return true;
 
                     case KvmExitReason.Hypercall:
-                        _tee.Fail(new TeeFailure(Index, TeeFailureCause.UnexpectedCall, _cpu.Hypercall.Number, _cpu.Get(Arm64Register.Pc)));
+                        _tee.Fail(
+                            new TeeFailure(
+                                Index,
+                                TeeFailureCause.UnexpectedCall,
+                                _cpu.Hypercall.Number,
+                                _cpu.Get(Arm64Register.Pc)));
                         break;
 
                     case KvmExitReason other:
-                        _tee.Fail(new TeeFailure(Index, TeeFailureCause.UnexpectedExit, (ulong)other, _cpu.Get(Arm64Register.Pc)));
+                        _tee.Fail(
+                            new TeeFailure(
+                                Index, TeeFailureCause.UnexpectedExit, (ulong)other, _cpu.Get(Arm64Register.Pc)));
                         break;
                 }
             }

@@ -4,8 +4,13 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place when it has died.</summary>
-/// <remarks>A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. Thread-safe.</remarks>
+/// <summary>
+/// Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place when it has
+/// died.
+/// </summary>
+/// <remarks>
+/// A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. Thread-safe.
+/// </remarks>
 internal sealed class CompanionMaintenance : IDisposable
 {
     private static readonly TimeSpan LongestWait = TimeSpan.FromHours(1);
@@ -104,6 +109,6 @@ internal sealed class CompanionMaintenance : IDisposable
 
         // Rounded up, for a wait of whole milliseconds that ends early would be followed by another.
         double milliseconds = double.Ceiling(ticks * 1000.0 / Stopwatch.Frequency);
-        return milliseconds <= 0 ? TimeSpan.Zero : milliseconds >= LongestWait.TotalMilliseconds ? LongestWait : TimeSpan.FromMilliseconds(milliseconds);
+        return TimeSpan.FromMilliseconds(double.Clamp(milliseconds, 0, LongestWait.TotalMilliseconds));
     }
 }

@@ -34,7 +34,13 @@ internal sealed class CompanionTee : IDisposable
     private bool _awaitsDriver;
     private bool _isDisposed;
 
-    internal CompanionTee(ICompanionVm vm, TimeSpan quantum, ICompanionSupervisor supervisor, string name, ILogger log, LogRateLimit deaths)
+    internal CompanionTee(
+        ICompanionVm vm,
+        TimeSpan quantum,
+        ICompanionSupervisor supervisor,
+        string name,
+        ILogger log,
+        LogRateLimit deaths)
     {
         _vm = vm;
         _supervisor = supervisor;
@@ -58,7 +64,8 @@ internal sealed class CompanionTee : IDisposable
     internal bool IsDead => Volatile.Read(ref _isDead) != 0;
 
     /// <summary>
-    /// Whether it has taken a dead one's place and waits for a driver to begin anew: what an old driver still knows (calls, sessions, buffers) means nothing to it.
+    /// Whether it has taken a dead one's place and waits for a driver to begin anew: what an old driver still knows
+    /// (calls, sessions, buffers) means nothing to it.
     /// </summary>
     internal bool AwaitsDriver
     {
@@ -81,7 +88,9 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>How long a vCPU's thread waits, in milliseconds: the quantum, rounded up to what the system can wait.</summary>
+    /// <summary>
+    /// How long a vCPU's thread waits, in milliseconds: the quantum, rounded up to what the system can wait.
+    /// </summary>
     internal static int WholeMilliseconds(TimeSpan quantum) => (int)double.Ceiling(quantum.TotalMilliseconds);
 
     /// <summary>Starts it.</summary>
@@ -100,7 +109,9 @@ internal sealed class CompanionTee : IDisposable
             bool hasStarted = first.TryReadFrequency(out ulong frequency);
             if (hasStarted && frequency == 0)
             {
-                throw new TeeUnavailableException("The companion VM does not know its counter's frequency: the host's firmware has left CNTFRQ_EL0 at 0.");
+                throw new TeeUnavailableException(
+                    "The companion VM does not know its counter's frequency: the host's firmware has left CNTFRQ_EL0"
+                        + " at 0.");
             }
 
             foreach (CompanionCore core in Cores)
@@ -113,11 +124,15 @@ internal sealed class CompanionTee : IDisposable
             Vectors = vectors;
             lock (_end)
             {
-                // Even if it has: the watchdog may have given it up in the same moment, and nobody replaces one that dies before it has started.
+                // Even if it has: the watchdog may have given it up in the same moment, and nobody replaces one that
+                // dies before it has started.
                 if (!hasStarted || IsDead)
                 {
                     throw new TeeUnavailableException(
-                        $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under opteed, and the platform the one it was built for? On processors without EL3 an SMC of the VM may be undefined, and no OP-TEE can start. {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
+                        $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under"
+                            + $" opteed, and the platform the one it was built for? On processors without EL3 an SMC"
+                            + $" of the VM may be undefined, and no OP-TEE can start."
+                            + $" {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
                 }
 
                 HasStarted = true;
@@ -148,7 +163,8 @@ internal sealed class CompanionTee : IDisposable
 
         try
         {
-            if (registers.FunctionId.WithoutHint.Value == OpTeeSmc.ReturnFromRpc && !_suspended.TryResume(registers.X3, SmcFilter.HasArguments(inputs)))
+            if (registers.FunctionId.WithoutHint.Value == OpTeeSmc.ReturnFromRpc
+                && !_suspended.TryResume(registers.X3, SmcFilter.HasArguments(inputs)))
             {
                 registers.X0 = OpTeeSmc.ReturnResume;
                 return SmcOutcome.Handled(SmcRegisterSet.X0);
@@ -199,7 +215,8 @@ internal sealed class CompanionTee : IDisposable
                 }
             }
 
-            // A core in use serves its interrupts by itself, and one that leaves its timer in the past does not want them now.
+            // A core in use serves its interrupts by itself, and one that leaves its timer in the past does not want
+            // them now.
             long after = Stopwatch.GetTimestamp();
             next = long.Min(next, core.TimerDue <= after ? after + RetryTicks : core.TimerDue);
         }

@@ -26,7 +26,10 @@ namespace OpTeeMediator.Linux.Companion;
 /// </remarks>
 internal sealed class CompanionVm : ICompanionVm
 {
-    /// <summary>The private interrupt of the monitor, from a core's virtual timer: OP-TEE takes it for one of the normal world, and gives the core back.</summary>
+    /// <summary>
+    /// The private interrupt of the monitor, from a core's virtual timer: OP-TEE takes it for one of the normal world,
+    /// and gives the core back.
+    /// </summary>
     internal const int MonitorInterrupt = 20;
 
     /// <summary>The private interrupt of OP-TEE's own timer, that of the secure physical one.</summary>
@@ -57,7 +60,8 @@ internal sealed class CompanionVm : ICompanionVm
     private readonly OpTeePlatform _platform;
     private Arm64Gic? _gic;
 
-    private CompanionVm(KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, SecureDevices devices, OpTeePlatform platform)
+    private CompanionVm(
+        KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, SecureDevices devices, OpTeePlatform platform)
     {
         _vm = vm;
         _memory = memory;
@@ -73,9 +77,12 @@ internal sealed class CompanionVm : ICompanionVm
 
     /// <summary>Makes the VM and loads the image.</summary>
     /// <exception cref="SystemCallException">KVM refuses; the message says what.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter, or guest RAM lies beyond the host's guest addresses.</exception>
+    /// <exception cref="NotSupportedException">
+    /// This kernel has no SMCCC filter, or guest RAM lies beyond the host's guest addresses.
+    /// </exception>
     /// <exception cref="ArgumentException">Guest and OP-TEE want the same addresses.</exception>
-    internal static CompanionVm Create(KvmSystem kvm, MemfdGuestMemory guestMemory, OpTeeCompanionOptions options, IInterruptLine? line, ILogger log)
+    internal static CompanionVm Create(
+        KvmSystem kvm, MappedGuestMemory guestMemory, OpTeeCompanionOptions options, IInterruptLine? line, ILogger log)
     {
         // Without a signal to kick with, a dead OP-TEE would keep its vCPUs for ever: better to know now.
         _ = KickSignal.Number;
@@ -88,7 +95,7 @@ internal sealed class CompanionVm : ICompanionVm
 
         SecureGic gic = new(options.CoreCount, _ => line?.Pulse());
         TeeConsole? console = options.LogsConsole ? new TeeConsole(options.Name, log) : null;
-        IDisposable hold = guestMemory.Hold(out ImmutableArray<MemfdRegion> guestRegions);
+        IDisposable hold = guestMemory.Hold(out ImmutableArray<MappedMemoryRegion> guestRegions);
         MemfdGuestMemory? memory = null;
         CompanionVm? companion = null;
         try
@@ -98,10 +105,16 @@ internal sealed class CompanionVm : ICompanionVm
             CheckLayout(guestRanges, options);
             memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "optee" }, [.. regions]);
             GuestRange roomForGic = FindRoom(guestRanges, options);
-            KvmVm vm = kvm.CreateVmFor(HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
-            companion = new CompanionVm(vm, memory, hold, new SecureDevices(platform, gic, options.CoreCount, console, options.Name, log), platform);
+            KvmVm vm = kvm.CreateVmFor(
+                HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
+            companion = new CompanionVm(
+                vm,
+                memory,
+                hold,
+                new SecureDevices(platform, gic, options.CoreCount, console, options.Name, log),
+                platform);
             int free = 0;
-            foreach (MemfdRegion region in guestRegions)
+            foreach (MappedMemoryRegion region in guestRegions)
             {
                 vm.SetMemoryRegion(
                     free++, region.Range.Start.Value, region.Range.Length, region.HostAddress, KvmMemoryFlags.None);
@@ -128,7 +141,9 @@ internal sealed class CompanionVm : ICompanionVm
         }
     }
 
-    /// <summary>Checks that guest and OP-TEE do not want the same addresses, nor two parts of OP-TEE's machine.</summary>
+    /// <summary>
+    /// Checks that guest and OP-TEE do not want the same addresses, nor two parts of OP-TEE's machine.
+    /// </summary>
     /// <exception cref="ArgumentException">They do.</exception>
     internal static void CheckLayout(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
@@ -139,7 +154,9 @@ internal sealed class CompanionVm : ICompanionVm
             {
                 if (layout[index].Range.Overlaps(range))
                 {
-                    throw new ArgumentException($"OP-TEE's {layout[index].What} {layout[index].Range} overlaps its {what} {range}; name the platform that the image was built for.");
+                    throw new ArgumentException(
+                        $"OP-TEE's {layout[index].What} {layout[index].Range} overlaps its {what} {range}; name the"
+                            + $" platform that the image was built for.");
                 }
             }
         }
@@ -150,7 +167,9 @@ internal sealed class CompanionVm : ICompanionVm
             {
                 if (region.Overlaps(range))
                 {
-                    throw new ArgumentException($"Guest RAM {region} overlaps OP-TEE's {what} {range}; the machine's RAM or the image's platform must lie elsewhere.");
+                    throw new ArgumentException(
+                        $"Guest RAM {region} overlaps OP-TEE's {what} {range}; the machine's RAM or the image's"
+                            + $" platform must lie elsewhere.");
                 }
             }
         }
@@ -205,7 +224,8 @@ internal sealed class CompanionVm : ICompanionVm
         ("secure memory", options.Platform.SecureMemory),
         ("device tree", new GuestRange(options.Platform.DeviceTree, DeviceTreeSize)),
         ("GIC distributor", new GuestRange(options.Platform.GicDistributor, SecureGic.DistributorSize)),
-        ("GIC redistributors", new GuestRange(options.Platform.GicRedistributors, (ulong)options.CoreCount * SecureGic.RedistributorSize)),
+        ("GIC redistributors", new GuestRange(
+            options.Platform.GicRedistributors, (ulong)options.CoreCount * SecureGic.RedistributorSize)),
         ("UART", new GuestRange(options.Platform.Uart, (ulong)Environment.SystemPageSize)),
     ];
 
@@ -216,7 +236,9 @@ internal sealed class CompanionVm : ICompanionVm
         options.Image.Content.CopyTo(window);
         int replaced = SecureTimerPatch.Apply(window);
         log.SecureTimerReplaced(options.Name, replaced);
-        _ = _memory.TryWrite(_platform.DeviceTree, MemoryDeviceTree.Write(guestMemory, options.LogsConsole ? [] : RandomNumberGenerator.GetBytes(SeedSize)));
+        _ = _memory.TryWrite(
+            _platform.DeviceTree,
+            MemoryDeviceTree.Write(guestMemory, options.LogsConsole ? [] : RandomNumberGenerator.GetBytes(SeedSize)));
         Span<byte> instructions = stackalloc byte[sizeof(ulong)];
         BinaryPrimitives.WriteUInt64LittleEndian(instructions, ReadFrequency);
         _ = _memory.TryWrite(FrequencyCode, instructions);
@@ -249,14 +271,17 @@ internal sealed class CompanionVm : ICompanionVm
         Cpus = [.. _vcpus.Select(vcpu => new KvmCompanionCpu(vcpu))];
     }
 
-    /// <summary>The monitor's interrupt is a fast one (group 0), which OP-TEE takes for the normal world's; its own are not.</summary>
+    /// <summary>
+    /// The monitor's interrupt is a fast one (group 0), which OP-TEE takes for the normal world's; its own are not.
+    /// </summary>
     private static void Prepare(KvmVcpu vcpu, Arm64Gic gic)
     {
         uint core = (uint)vcpu.Id;
         vcpu.SetVirtualTimerInterrupt(MonitorInterrupt);
         vcpu.SetPhysicalTimerInterrupt(TimerInterrupt);
         gic.SetRedistributorRegister(core, RedistributorGroup, ~(1u << MonitorInterrupt));
-        gic.SetRedistributorRegister(core, RedistributorEnable, SoftwareInterrupts | 1u << MonitorInterrupt | 1u << TimerInterrupt);
+        gic.SetRedistributorRegister(
+            core, RedistributorEnable, SoftwareInterrupts | 1u << MonitorInterrupt | 1u << TimerInterrupt);
         gic.SetCpuRegister(core, Arm64Register.InterruptPriorityMask, PriorityMask);
         gic.SetCpuRegister(core, Arm64Register.InterruptGroup0Enable, 1);
         gic.SetCpuRegister(core, Arm64Register.InterruptGroup1Enable, 1);

@@ -34,7 +34,8 @@ internal sealed class CoreStatistics
         others.NativeInterrupts + Volatile.Read(ref _interrupts),
         others.DeviceAccesses + Volatile.Read(ref _deviceAccesses),
         others.RegisterAccesses + Volatile.Read(ref _registers),
-        others.TimeInTee + TimeSpan.FromSeconds((double)Volatile.Read(ref _ticks) / System.Diagnostics.Stopwatch.Frequency));
+        others.TimeInTee
+            + TimeSpan.FromSeconds((double)Volatile.Read(ref _ticks) / System.Diagnostics.Stopwatch.Frequency));
 
     // There is one writer at a time, and 64-bit numbers are written whole.
     private static void Add(ref long counter, long amount) => Volatile.Write(ref counter, counter + amount);

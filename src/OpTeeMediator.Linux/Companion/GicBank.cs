@@ -2,7 +2,10 @@ using System.Buffers.Binary;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>The registers that a GICv3 has for each interrupt, as a secure system sees them: of a distributor, or of a redistributor's SGI frame.</summary>
+/// <summary>
+/// The registers that a GICv3 has for each interrupt, as a secure system sees them: of a distributor, or of a
+/// redistributor's SGI frame.
+/// </summary>
 /// <remarks>
 /// <code>
 /// 0x080 IGROUPR     read and write          0x280 ICPENDR     reads 0, ignores writes
@@ -10,8 +13,9 @@ namespace OpTeeMediator.Linux.Companion;
 /// 0x180 ICENABLER   a 1 disables            0xc00 ICFGR       read and write
 /// 0x200 ISPENDR     a 1 sets pending        0xd00 IGRPMODR    read and write
 /// </code>
-/// Offsets in bytes; all others read 0 and ignore writes. Nothing here interrupts anybody: enabling and routing is remembered so that it reads back, and what is
-/// set pending is told to the caller. Source: Arm GICv3 architecture (IHI 0069), "The Distributor register map". Not thread-safe.
+/// Offsets in bytes; all others read 0 and ignore writes. Nothing here interrupts anybody: enabling and routing is
+/// remembered so that it reads back, and what is set pending is told to the caller. Source: Arm GICv3 architecture (IHI
+/// 0069), "The Distributor register map". Not thread-safe.
 /// </remarks>
 /// <param name="interrupts">The number of interrupts, a multiple of 32.</param>
 internal sealed class GicBank(int interrupts)
@@ -81,7 +85,8 @@ internal sealed class GicBank(int interrupts)
             case >= ClearEnable and < SetPending:
                 Change(_enabled, offset - ClearEnable, data, isSet: false);
                 break;
-            case >= SetPending and < ClearPending when data.Length == sizeof(uint) && offset % sizeof(uint) == 0 && offset - SetPending < _groups.Length:
+            case >= SetPending and < ClearPending
+                when data.Length == sizeof(uint) && offset % sizeof(uint) == 0 && offset - SetPending < _groups.Length:
                 word = (offset - SetPending) / sizeof(uint);
                 return BinaryPrimitives.ReadUInt32LittleEndian(data);
             case >= Priority and < Targets:
@@ -112,7 +117,8 @@ internal sealed class GicBank(int interrupts)
     {
         for (int count = 0; count < data.Length && index + count < registers.Length; count++)
         {
-            registers[index + count] = (byte)(isSet ? registers[index + count] | data[count] : registers[index + count] & ~data[count]);
+            byte before = registers[index + count];
+            registers[index + count] = (byte)(isSet ? before | data[count] : before & ~data[count]);
         }
     }
 }

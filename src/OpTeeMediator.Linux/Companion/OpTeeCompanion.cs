@@ -14,19 +14,24 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>A real OP-TEE for one VM, on a machine that needs no TrustZone: it runs in a small VM of KVM beside the guest's, with this process in EL3's place.</summary>
+/// <summary>
+/// A real OP-TEE for one VM, on a machine that needs no TrustZone: it runs in a small VM of KVM beside the guest's,
+/// with this process in EL3's place.
+/// </summary>
 /// <remarks>
 /// <code>
-/// await using var optee = OpTeeCompanion.Start(kvm, memory, new OpTeeCompanionOptions { Image = OpTeeImage.Load(OpTeeImage.DebianPath) });
-/// var smc = new SmcRouter(optee);
-/// // … the device tree gets optee.DeviceTreeNode and optee.ReservedMemory; then KvmSmccc.ForwardToUser and Handle, as with every handler
+/// await using var optee = OpTeeCompanion.Start(kvm, memory, new OpTeeCompanionOptions { Image =
+/// OpTeeImage.Load(OpTeeImage.DebianPath) }); var smc = new SmcRouter(optee); // … the device tree gets
+/// optee.DeviceTreeNode and optee.ReservedMemory; then KvmSmccc.ForwardToUser and Handle, as with every handler
 /// </code>
-/// <para>The guest has the TEE to itself: storage, sessions and memory are shared with no other VM. The guest's tee-supplicant serves it. It protects the TEE from its
-/// guest, not from the host: the VMM can read its memory, and a stock image has a hardware unique key that everybody knows.</para>
-/// <para>A call runs on the thread of the vCPU that makes it, and comes back after the quantum at the latest. An OP-TEE that dies answers every call with
-/// NOT_SUPPORTED; another one takes its place and serves as soon as the guest's driver begins anew.</para>
-/// <para>Start it when the guest memory has all its regions and before the VM's first instruction; dispose of it when no vCPU runs any more, before the guest memory
-/// and the <see cref="KvmSystem"/>. Thread-safe.</para>
+/// <para>The guest has the TEE to itself: storage, sessions and memory are shared with no other VM. The guest's
+/// tee-supplicant serves it. It protects the TEE from its guest, not from the host: the VMM can read its memory, and a
+/// stock image has a hardware unique key that everybody knows.</para>
+/// <para>A call runs on the thread of the vCPU that makes it, and comes back after the quantum at the latest. An OP-TEE
+/// that dies answers every call with NOT_SUPPORTED; another one takes its place and serves as soon as the guest's
+/// driver begins anew.</para>
+/// <para>Start it when the guest memory has all its regions and before the VM's first instruction; dispose of it when
+/// no vCPU runs any more, before the guest memory and the <see cref="KvmSystem"/>. Thread-safe.</para>
 /// </remarks>
 [Experimental("OPTEE001")]
 public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
@@ -47,11 +52,15 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private volatile CompanionTee? _tee;
     private volatile CompanionTee? _starting;
     private volatile bool _isDisposed;
+    private KvmSystem? _ownedKvm;
     private TimeSpan _lastStart;
     private int _starts;
 
     private OpTeeCompanion(
-        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options, ImmutableArray<GuestRange> guestMemory, ILogger log)
+        Func<IInterruptLine?, ICompanionVm> createVm,
+        OpTeeCompanionOptions options,
+        ImmutableArray<GuestRange> guestMemory,
+        ILogger log)
     {
         _options = options;
         _log = log;
@@ -74,7 +83,9 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
+    /// <summary>
+    /// The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.
+    /// </summary>
     public ImmutableArray<SmcFunctionRange> Ranges { get; } =
     [
         SmcFunctionRange.OfOwner(isFast: false, OpTeeSmc.OwnerTrustedOs),
@@ -87,8 +98,9 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
 
     /// <summary>The guest RAM that OP-TEE keeps for buffers that it shares with the guest.</summary>
     /// <remarks>
-    /// The VMM puts neither kernel nor anything else there, and its device tree reserves it: a child of <c>/reserved-memory</c> with <c>reg</c> and <c>no-map</c> for
-    /// each. Debian's image takes 0x42000000 and the 2 MiB behind it.
+    /// The VMM puts neither kernel nor anything else there, and its device tree reserves it: a child of
+    /// <c>/reserved-memory</c> with <c>reg</c> and <c>no-map</c> for each. Debian's image takes 0x42000000 and the 2
+    /// MiB behind it.
     /// </remarks>
     public ImmutableArray<GuestRange> ReservedMemory { get; }
 
@@ -98,8 +110,53 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         get
         {
             CompanionTee? tee = _tee;
-            return new OpTeeCompanionStatus(tee is { IsDead: false, AwaitsDriver: false }, _starts, _lastStart, tee?.Statistics ?? default);
+            return new OpTeeCompanionStatus(
+                tee is { IsDead: false, AwaitsDriver: false }, _starts, _lastStart, tee?.Statistics ?? default);
         }
+    }
+
+    /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
+    /// <param name="memory">The VM's memory, with all its regions; it must outlive the companion.</param>
+    /// <param name="options">The image, and how the companion behaves.</param>
+    /// <returns>The companion, whose OP-TEE has started.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">
+    /// An option is outside its range, or guest and OP-TEE need the same addresses; the message names them.
+    /// </exception>
+    /// <exception cref="TeeUnavailableException">
+    /// OP-TEE does not start; the message says what it did instead.
+    /// </exception>
+    /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
+    /// <exception cref="NotSupportedException">
+    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that
+    /// the host has.
+    /// </exception>
+    public static OpTeeCompanion Start(MappedGuestMemory memory, OpTeeCompanionOptions options) =>
+        StartWith(given: null, memory, options);
+
+    /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
+    /// <param name="memory">
+    /// Where the VM's memory lies, all of it; it must stay mapped until the companion is disposed of.
+    /// </param>
+    /// <param name="options">The image, and how the companion behaves.</param>
+    /// <returns>The companion, whose OP-TEE has started.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">
+    /// An option is outside its range, or guest and OP-TEE need the same addresses, or a region is none; the message
+    /// names them.
+    /// </exception>
+    /// <exception cref="TeeUnavailableException">
+    /// OP-TEE does not start; the message says what it did instead.
+    /// </exception>
+    /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
+    /// <exception cref="NotSupportedException">
+    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that
+    /// the host has.
+    /// </exception>
+    public static OpTeeCompanion Start(IReadOnlyList<MappedMemoryRegion> memory, OpTeeCompanionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        return StartWith(given: null, MappedGuestMemory.Create([.. memory]), options);
     }
 
     /// <summary>Gives a VM an OP-TEE and starts it.</summary>
@@ -108,29 +165,30 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// <param name="options">The image, and how the companion behaves.</param>
     /// <returns>The companion, whose OP-TEE has started.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE want the same addresses; the message names them.</exception>
-    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did instead.</exception>
+    /// <exception cref="ArgumentException">
+    /// An option is outside its range, or guest and OP-TEE need the same addresses; the message names them.
+    /// </exception>
+    /// <exception cref="TeeUnavailableException">
+    /// OP-TEE does not start; the message says what it did instead.
+    /// </exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     /// <exception cref="NotSupportedException">
-    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that the host has.
+    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that
+    /// the host has.
     /// </exception>
-    public static OpTeeCompanion Start(KvmSystem kvm, MemfdGuestMemory memory, OpTeeCompanionOptions options)
+    public static OpTeeCompanion Start(KvmSystem kvm, MappedGuestMemory memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(kvm);
-        ArgumentNullException.ThrowIfNull(memory);
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
-        CompanionVm.CheckLayout(regions.AsSpan(), options);
-        ILogger log = NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory);
-        return new OpTeeCompanion(line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log);
+        return StartWith(given: kvm, memory, options);
     }
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for a driver's first call while another OP-TEE is
-    /// started in the place of a dead one, it waits for a quantum at most and then answers <see cref="SmcOutcomeKind.Retry"/>, which
-    /// <see cref="Guests.KvmSmccc"/> carries out: the guest takes its interrupts and makes the call again. After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.
+    /// Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for a
+    /// driver's first call while another OP-TEE is started in the place of a dead one, it waits for a quantum at most
+    /// and then answers <see cref="SmcOutcomeKind.Retry"/>, which <see cref="Guests.KvmSmccc"/> carries out: the guest
+    /// takes its interrupts and makes the call again. After disposal every call gets
+    /// <see cref="SmcccReturn.NotSupported"/>.
     /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
@@ -220,15 +278,45 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
 
     /// <summary>What the guest is not offered, though OP-TEE may.</summary>
     /// <remarks>
-    /// Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory: what OP-TEE calls so is memory of its own VM, at
-    /// whose address the guest has something else or nothing.
+    /// Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory: what
+    /// OP-TEE calls so is memory of its own VM, at whose address the guest has something else or nothing.
     /// </remarks>
-    private OpTeeCapabilities NotOffered => OpTeeCapabilities.ProtectedMemory | OpTeeCapabilities.DynamicProtectedMemory
-        | (_options.NotificationInterrupt is null ? OpTeeCapabilities.AsynchronousNotifications : OpTeeCapabilities.None);
+    private OpTeeCapabilities NotOffered =>
+        OpTeeCapabilities.ProtectedMemory | OpTeeCapabilities.DynamicProtectedMemory | WithoutInterrupt;
+
+    private OpTeeCapabilities WithoutInterrupt => _options.NotificationInterrupt is null
+        ? OpTeeCapabilities.AsynchronousNotifications
+        : OpTeeCapabilities.None;
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
-    internal static OpTeeCompanion Start(Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
+    internal static OpTeeCompanion Start(
+        Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
         new(_ => createVm(), options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
+
+    private static OpTeeCompanion StartWith(
+        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
+        CompanionVm.CheckLayout(regions.AsSpan(), options);
+        ILogger log = NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory);
+        KvmSystem kvm = given ?? KvmSystem.Open();
+        try
+        {
+            return new OpTeeCompanion(
+                line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log)
+            {
+                _ownedKvm = given is null ? kvm : null,
+            };
+        }
+        catch when (given is null)
+        {
+            kvm.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Whether a call is one that no running driver makes.</summary>
     private bool MayBeginDriver(uint functionId) =>
@@ -285,7 +373,8 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         ICompanionVm vm = _createVm();
         try
         {
-            return new CompanionTee(vm, _options.Quantum, _supervisor, _options.Name, _log, _deaths) { AwaitsDriver = awaitsDriver };
+            return new CompanionTee(
+                vm, _options.Quantum, _supervisor, _options.Name, _log, _deaths) { AwaitsDriver = awaitsDriver };
         }
         catch
         {
@@ -336,6 +425,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         _watchdog?.Dispose();
         _maintenance?.Dispose();
         _line?.Dispose();
+        _ownedKvm?.Dispose();
 
         // Whoever waits for another OP-TEE waits in vain.
         _isCommitted.Set();

@@ -9,4 +9,5 @@ namespace OpTeeMediator.Linux.Companion;
 /// <param name="Statistics">What the present OP-TEE has done.</param>
 /// <remarks>Immutable, hence thread-safe.</remarks>
 [Experimental("OPTEE001")]
-public readonly record struct OpTeeCompanionStatus(bool IsAlive, int Starts, TimeSpan LastStart, OpTeeCompanionStatistics Statistics);
+public readonly record struct OpTeeCompanionStatus(
+    bool IsAlive, int Starts, TimeSpan LastStart, OpTeeCompanionStatistics Statistics);

@@ -11,7 +11,8 @@ namespace OpTeeMediator.Linux.Companion;
 /// </code>
 /// Thread-safe.
 /// </remarks>
-internal sealed class SecureDevices(OpTeePlatform platform, SecureGic gic, int cores, TeeConsole? console, string name, ILogger logger)
+internal sealed class SecureDevices(
+    OpTeePlatform platform, SecureGic gic, int cores, TeeConsole? console, string name, ILogger logger)
 {
     /// <summary>The offset of the UART's data register.</summary>
     internal const int UartData = 0x00;
@@ -25,7 +26,8 @@ internal sealed class SecureDevices(OpTeePlatform platform, SecureGic gic, int c
     private const int UartSize = 0x1000;
 
     private readonly GuestRange _distributor = new(platform.GicDistributor, SecureGic.DistributorSize);
-    private readonly GuestRange _redistributors = new(platform.GicRedistributors, (ulong)cores * SecureGic.RedistributorSize);
+    private readonly GuestRange _redistributors = new(
+        platform.GicRedistributors, (ulong)cores * SecureGic.RedistributorSize);
     private readonly GuestRange _uart = new(platform.Uart, UartSize);
 
     /// <summary>Answers an access of a core.</summary>

@@ -6,13 +6,15 @@ namespace OpTeeMediator.Linux.Companion;
 /// <summary>The GICv3 that OP-TEE sees: one with two security states, from the secure side.</summary>
 /// <remarks>
 /// <para>
-/// KVM's own GIC has one security state, and its registers cannot be reached while a vCPU runs. So OP-TEE sets up this one, of memory, while KVM's, out of its
-/// sight, injects the two interrupts that a core of OP-TEE knows: the monitor's, by which a call is preempted, and its timer's.
+/// KVM's own GIC has one security state, and its registers cannot be reached while a vCPU runs. So OP-TEE sets up this
+/// one, of memory, while KVM's, out of its sight, injects the two interrupts that a core of OP-TEE knows: the
+/// monitor's, by which a call is preempted, and its timer's.
 /// </para>
 /// <code>
-/// distributor     0x0000 CTLR 0x37 (secure and non-secure groups on, affinity routing)    0x0004 TYPER: 256 interrupts, security extension
-///                 0xffe8 PIDR2: GICv3         the others: GicBank
-/// redistributor   0x00008 TYPER: number, affinity, last          0x00014 WAKER: awake       0x0ffe8 PIDR2        0x10000 SGI frame: GicBank
+/// distributor     0x0000 CTLR 0x37 (secure and non-secure groups on, affinity routing)    0x0004 TYPER: 256
+/// interrupts, security extension                 0xffe8 PIDR2: GICv3         the others: GicBank redistributor  
+/// 0x00008 TYPER: number, affinity, last          0x00014 WAKER: awake       0x0ffe8 PIDR2        0x10000 SGI frame:
+/// GicBank
 /// </code>
 /// Source: Arm GICv3 architecture (IHI 0069). Thread-safe.
 /// </remarks>
@@ -33,7 +35,8 @@ internal sealed class SecureGic
     private const int RedistributorType = 0x0008;
     private const int PeripheralIdentification = 0xffe8;
 
-    // GICD_CTLR: EnableGrp0, EnableGrp1NS, EnableGrp1S, ARE_S, ARE_NS. GICD_TYPER: ITLinesNumber 7, SecurityExtn, 10 bits of interrupt numbers, A3V.
+    // GICD_CTLR: EnableGrp0, EnableGrp1NS, EnableGrp1S, ARE_S, ARE_NS. GICD_TYPER: ITLinesNumber 7, SecurityExtn, 10
+    // bits of interrupt numbers, A3V.
     private const uint ControlValue = 0x37;
     private const uint TypeValue = 0x48_0407;
     private const uint GicVersion3 = 0x3b;
@@ -41,7 +44,8 @@ internal sealed class SecureGic
     // GICR_TYPER.Last.
     private const ulong LastRedistributor = 1 << 4;
 
-    // At the monitor's hand-over SGIs 8–15 are secure (group 1, modified) and all other interrupts are the normal world's, as TF-A leaves them.
+    // At the monitor's hand-over SGIs 8–15 are secure (group 1, modified) and all other interrupts are the normal
+    // world's, as TF-A leaves them.
     private const uint PrivateGroups = 0xffff_00ff;
     private const uint PrivateModifiers = 0x0000_ff00;
     private const uint AllNonSecure = uint.MaxValue;
@@ -53,7 +57,9 @@ internal sealed class SecureGic
 
     /// <summary>A GIC as the monitor hands it over.</summary>
     /// <param name="cores">The number of cores.</param>
-    /// <param name="notify">Told of each interrupt of the normal world that OP-TEE raises, by its number in the GIC.</param>
+    /// <param name="notify">
+    /// Told of each interrupt of the normal world that OP-TEE raises, by its number in the GIC.
+    /// </param>
     internal SecureGic(int cores, Action<int> notify)
     {
         _notify = notify;
@@ -157,7 +163,8 @@ internal sealed class SecureGic
     }
 
     // Affinity in bits 63:32, number in bits 23:8. Below 16 cores KVM's affinity of a vCPU is its number.
-    private ulong TypeOf(int core) => (ulong)core << 32 | (ulong)core << 8 | (core == _private.Length - 1 ? LastRedistributor : 0);
+    private ulong TypeOf(int core) =>
+        (ulong)core << 32 | (ulong)core << 8 | (core == _private.Length - 1 ? LastRedistributor : 0);
 
     private static void Answer(Span<byte> data, ulong value)
     {

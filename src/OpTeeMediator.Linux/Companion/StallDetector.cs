@@ -4,7 +4,8 @@ namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>Finds a core that runs and does not come back, by looking at all of them now and then.</summary>
 /// <remarks>
-/// Looks are counted rather than time measured: a VMM that was stopped for an hour, or got no processor, has missed its looks as well. Not thread-safe.
+/// Looks are counted rather than time measured: a VMM that was stopped for an hour, or got no processor, has missed its
+/// looks as well. Not thread-safe.
 /// </remarks>
 internal sealed class StallDetector
 {

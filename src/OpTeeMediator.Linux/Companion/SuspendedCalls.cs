@@ -2,15 +2,18 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Which calls are suspended, and what each has asked of the guest, so that its resumption hands over no more registers than the answer needs.</summary>
+/// <summary>
+/// Which calls are suspended, and what each has asked of the guest, so that its resumption hands over no more registers
+/// than the answer needs.
+/// </summary>
 /// <remarks>
 /// <code>
 ///  None ◄── TryResume ── WithArguments, WithoutArguments
 ///   └──────── Note ──────────────────►
 /// </code>
-/// A resumption is one step, and only of what is suspended: of two vCPUs that resume the same call one is refused here. Otherwise the slower one could answer, without
-/// arguments, a request that has been made meanwhile, and OP-TEE would take its own leftovers in the registers for the answer and hand them to the guest.
-/// Thread-safe.
+/// A resumption is one step, and only of what is suspended: of two vCPUs that resume the same call one is refused here.
+/// Otherwise the slower one could answer, without arguments, a request that has been made meanwhile, and OP-TEE would
+/// take its own leftovers in the registers for the answer and hand them to the guest. Thread-safe.
 /// </remarks>
 internal sealed class SuspendedCalls
 {
@@ -29,13 +32,20 @@ internal sealed class SuspendedCalls
     {
         if ((uint)resumeInformation < MaximumThreads)
         {
-            Volatile.Write(ref _states[(uint)resumeInformation], rpc is OpTeeSmc.ReturnRpcForeignInterrupt or OpTeeSmc.ReturnRpcCommand ? WithoutArguments : WithArguments);
+            Volatile.Write(
+                ref _states[(uint)resumeInformation],
+                rpc is OpTeeSmc.ReturnRpcForeignInterrupt or OpTeeSmc.ReturnRpcCommand
+                    ? WithoutArguments
+                    : WithArguments);
         }
     }
 
-    /// <summary>Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the resume information.</summary>
+    /// <summary>
+    /// Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the resume information.
+    /// </summary>
     internal bool TakesArguments(ulong resumeInformation) =>
-        (uint)resumeInformation >= MaximumThreads || Volatile.Read(ref _states[(uint)resumeInformation]) == WithArguments;
+        (uint)resumeInformation >= MaximumThreads || Volatile.Read(
+            ref _states[(uint)resumeInformation]) == WithArguments;
 
     /// <summary>Resumes a call.</summary>
     /// <param name="resumeInformation">The resume information.</param>

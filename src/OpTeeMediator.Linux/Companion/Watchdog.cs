@@ -5,8 +5,9 @@ namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>Declares an OP-TEE dead that keeps a core without answering.</summary>
 /// <remarks>
-/// A panicked OP-TEE loops with its interrupts masked, so nothing that is done inside the VM can tell. Its thread looks ten times a second while there are
-/// calls, and sleeps when there are none: who begins to run wakes it. It never waits for OP-TEE itself. Thread-safe.
+/// A panicked OP-TEE loops with its interrupts masked, so nothing that is done inside the VM can tell. Its thread looks
+/// ten times a second while there are calls, and sleeps when there are none: who begins to run wakes it. It never waits
+/// for OP-TEE itself. Thread-safe.
 /// </remarks>
 internal sealed class Watchdog : IDisposable
 {
@@ -103,7 +104,8 @@ internal sealed class Watchdog : IDisposable
             return false;
         }
 
-        bool isActive = _detector.Look(tee.Cores, tee.HasStarted ? _answerPatience : int.MaxValue, out CompanionCore? stalled);
+        bool isActive = _detector.Look(
+            tee.Cores, tee.HasStarted ? _answerPatience : int.MaxValue, out CompanionCore? stalled);
         if (!tee.HasStarted && isActive && ++_looksAtStart >= _startPatience)
         {
             // A start is more than one run of its core, and has one deadline.

@@ -6,7 +6,10 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.Guests;
 
-/// <summary>A shared peripheral interrupt (SPI) of an arm64 VM of KVM, for <see cref="OpTeeGuestOptions.NotificationInterrupt"/>.</summary>
+/// <summary>
+/// A shared peripheral interrupt (SPI) of an arm64 VM of KVM, for
+/// <see cref="OpTeeGuestOptions.NotificationInterrupt"/>.
+/// </summary>
 /// <remarks>
 /// <code>
 /// KvmInterruptLine line = new(spi);            // the SPI that the device tree names, edge-triggered
@@ -14,11 +17,13 @@ namespace OpTeeMediator.Linux.Guests;
 /// line.Connect(vm);                            // once the VM exists, and again if a reboot makes a new one
 /// </code>
 /// <para>
-/// A pulse is KVM_IRQ_LINE with 1, then with 0: by the second the GIC in the kernel has latched the edge. An irqfd would do with one system call, but its interrupt
-/// takes a detour over the kernel's work queue, and it needs an event file, a GIC that is initialised when it is made, and another one for each new VM. It pays
-/// where another process or the kernel itself raises the interrupt.
+/// A pulse is KVM_IRQ_LINE with 1, then with 0: by the second the GIC in the kernel has latched the edge. An irqfd
+/// would do with one system call, but its interrupt takes a detour over the kernel's work queue, and it needs an event
+/// file, a GIC that is initialised when it is made, and another one for each new VM. It pays where another process or
+/// the kernel itself raises the interrupt.
 /// </para>
-/// <para>When the VM's file is closed, pulses go nowhere: a VMM may dispose of VM and mediator in any order. Thread-safe; a pulse allocates nothing.</para>
+/// <para>When the VM's file is closed, pulses go nowhere: a VMM may dispose of VM and mediator in any order.
+/// Thread-safe; a pulse allocates nothing.</para>
 /// </remarks>
 public sealed class KvmInterruptLine : IInterruptLine
 {
@@ -30,7 +35,9 @@ public sealed class KvmInterruptLine : IInterruptLine
     private volatile SafeHandle? _vm;
 
     /// <summary>An interrupt that leads to no VM yet.</summary>
-    /// <param name="spi">Its number in the device tree, 0–987: 0 is interrupt 32 of the GIC, which must have as many.</param>
+    /// <param name="spi">
+    /// Its number in the device tree, 0–987: 0 is interrupt 32 of the GIC, which must have as many.
+    /// </param>
     /// <exception cref="ArgumentOutOfRangeException">The number is no SPI's.</exception>
     public KvmInterruptLine(int spi)
     {
@@ -45,7 +52,8 @@ public sealed class KvmInterruptLine : IInterruptLine
 
     /// <summary>Lets the interrupt lead to a VM, and to no other any more.</summary>
     /// <param name="vm">
-    /// The VM's file, which stays the caller's. For a bare descriptor, a <see cref="Microsoft.Win32.SafeHandles.SafeFileHandle"/> that is disposed of before the descriptor is closed.
+    /// The VM's file, which stays the caller's. For a bare descriptor, a
+    /// <see cref="Microsoft.Win32.SafeHandles.SafeFileHandle"/> that is disposed of before the descriptor is closed.
     /// </param>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     public void Connect(SafeHandle vm)
@@ -56,10 +64,13 @@ public sealed class KvmInterruptLine : IInterruptLine
 
     /// <inheritdoc/>
     /// <exception cref="InvalidOperationException">The interrupt was never connected.</exception>
-    /// <exception cref="SystemCallException">KVM refuses: the VM has no initialised GIC in the kernel, or none with that many interrupts.</exception>
+    /// <exception cref="SystemCallException">
+    /// KVM refuses: the VM has no initialised GIC in the kernel, or none with that many interrupts.
+    /// </exception>
     public void Pulse()
     {
-        SafeHandle vm = _vm ?? throw new InvalidOperationException($"SPI {Spi} leads to no VM: call {nameof(Connect)} when the VM is made.");
+        SafeHandle vm = _vm ?? throw new InvalidOperationException(
+            $"SPI {Spi} leads to no VM: call {nameof(Connect)} when the VM is made.");
         if (vm.IsClosed)
         {
             return;

@@ -12,7 +12,9 @@ internal readonly unsafe struct KvmRegisterFile(int vcpuFd) : IRegisterFile
     {
         ulong value;
         KvmOneRegister argument = new() { Id = Arm64Register.IdOfX(index), Address = &value };
-        return LibC.Ioctl(vcpuFd, KvmIoctl.KVM_GET_ONE_REG, &argument) == 0 ? value : throw Failure("KVM_GET_ONE_REG", NameOfX(index));
+        return LibC.Ioctl(vcpuFd, KvmIoctl.KVM_GET_ONE_REG, &argument) == 0
+            ? value
+            : throw Failure("KVM_GET_ONE_REG", NameOfX(index));
     }
 
     public void Write(int index, ulong value)
@@ -43,5 +45,8 @@ internal readonly unsafe struct KvmRegisterFile(int vcpuFd) : IRegisterFile
     private static string NameOfX(int index) => string.Create(CultureInfo.InvariantCulture, $"X{index}");
 
     private static SystemCallException Failure(string operation, string register) =>
-        new($"{operation} of {register}", Errno.Last, "EBADF, ENOTTY: the descriptor is no vCPU's. ENOENT: the host is not arm64.");
+        new(
+            $"{operation} of {register}",
+            Errno.Last,
+            "EBADF, ENOTTY: the descriptor is no vCPU's. ENOENT: the host is not arm64.");
 }

@@ -7,9 +7,12 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Guests;
 
-/// <summary>Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>, and the answers back.</summary>
+/// <summary>
+/// Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>, and the answers back.
+/// </summary>
 /// <remarks>
-/// <para>Works with a VMM's own KVM code, by file descriptors and the mapped <c>struct kvm_run</c>, or with the handles of this library.</para>
+/// <para>Works with a VMM's own KVM code, by file descriptors and the mapped <c>struct kvm_run</c>, or with the handles
+/// of this library.</para>
 /// <code>
 /// KvmSmccc.ForwardToUser(vmFd, smc);           // once, before the first KVM_RUN
 ///
@@ -23,10 +26,15 @@ public static unsafe class KvmSmccc
 {
     /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
     /// <param name="vm">The VM's file.</param>
-    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC filter.</param>
+    /// <param name="handler">
+    /// The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC
+    /// filter.
+    /// </param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
-    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.</exception>
+    /// <exception cref="SystemCallException">
+    /// KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.
+    /// </exception>
     public static void ForwardToUser(SafeHandle vm, ISmcHandler handler)
     {
         ArgumentNullException.ThrowIfNull(vm);
@@ -47,10 +55,15 @@ public static unsafe class KvmSmccc
 
     /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
     /// <param name="vmFd">The VM's file descriptor.</param>
-    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC filter.</param>
+    /// <param name="handler">
+    /// The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC
+    /// filter.
+    /// </param>
     /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>.</exception>
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
-    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.</exception>
+    /// <exception cref="SystemCallException">
+    /// KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.
+    /// </exception>
     public static void ForwardToUser(int vmFd, ISmcHandler handler)
     {
         ArgumentNullException.ThrowIfNull(handler);
@@ -66,14 +79,19 @@ public static unsafe class KvmSmccc
     /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
     /// <param name="handler">The handler.</param>
     /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
+    /// <exception cref="ArgumentNullException">
+    /// <paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.
+    /// </exception>
     /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
     /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
     /// <remarks>
-    /// Reads the registers the call needs, and writes those that changed; a call that the handler does not answer, and an HVC, get NOT_SUPPORTED. Then run
-    /// the vCPU again: its program counter is behind the instruction already, or on it if the handler wants the call made again (<see cref="SmcOutcomeKind.Retry"/>). Call it on the vCPU's thread; it allocates nothing.
+    /// Reads the registers the call needs, and writes those that changed; a call that the handler does not answer, and
+    /// an HVC, get NOT_SUPPORTED. Then run the vCPU again: its program counter is behind the instruction already, or on
+    /// it if the handler wants the call made again (<see cref="SmcOutcomeKind.Retry"/>). Call it on the vCPU's thread;
+    /// it allocates nothing.
     /// </remarks>
-    public static SmcccCallReport Handle(int vcpuFd, nint run, ISmcHandler handler) => Handle(vcpuFd, run, handler, SmcccConduit.Smc);
+    public static SmcccCallReport Handle(int vcpuFd, nint run, ISmcHandler handler) =>
+        Handle(vcpuFd, run, handler, SmcccConduit.Smc);
 
     /// <summary>Answers the call of a KVM_EXIT_HYPERCALL.</summary>
     /// <param name="vcpuFd">The vCPU's file descriptor.</param>
@@ -81,7 +99,9 @@ public static unsafe class KvmSmccc
     /// <param name="handler">The handler.</param>
     /// <param name="conduit">The instruction that the guest was told to use; the other one gets NOT_SUPPORTED.</param>
     /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
+    /// <exception cref="ArgumentNullException">
+    /// <paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.
+    /// </exception>
     /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
     /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
     /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
@@ -95,7 +115,9 @@ public static unsafe class KvmSmccc
         KvmExitReason reason = (KvmExitReason)Unsafe.ReadUnaligned<uint>(page + KvmRunLayout.ExitReason);
         if (reason != KvmExitReason.Hypercall)
         {
-            throw new ArgumentException($"The vCPU's last exit is {reason}; expected KVM_EXIT_HYPERCALL ({(int)KvmExitReason.Hypercall}).", nameof(run));
+            throw new ArgumentException(
+                $"The vCPU's last exit is {reason}; expected KVM_EXIT_HYPERCALL ({(int)KvmExitReason.Hypercall}).",
+                nameof(run));
         }
 
         KvmHypercallExit exit = new(
@@ -111,7 +133,9 @@ public static unsafe class KvmSmccc
     /// <param name="handler">The handler.</param>
     /// <param name="conduit">The instruction that the guest was told to use; the other one gets NOT_SUPPORTED.</param>
     /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
+    /// <exception cref="ArgumentNullException">
+    /// An argument is <see langword="null"/>, or <paramref name="run"/> is 0.
+    /// </exception>
     /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
     /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
     /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>

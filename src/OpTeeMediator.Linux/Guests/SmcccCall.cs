@@ -7,8 +7,11 @@ namespace OpTeeMediator.Linux.Guests;
 internal static class SmcccCall
 {
     /// <summary>Answers a call with the registers of <paramref name="file"/>.</summary>
-    /// <exception cref="InvalidOperationException">The handler breaks its contract: it asks again for registers that it has been given.</exception>
-    internal static SmcccCallReport Handle<TFile>(ref TFile file, KvmHypercallExit exit, ISmcHandler handler, SmcccConduit conduit)
+    /// <exception cref="InvalidOperationException">
+    /// The handler breaks its contract: it asks again for registers that it has been given.
+    /// </exception>
+    internal static SmcccCallReport Handle<TFile>(
+        ref TFile file, KvmHypercallExit exit, ISmcHandler handler, SmcccConduit conduit)
         where TFile : struct, IRegisterFile
     {
         // A filtered HVC exits like an SMC; a guest that was told one has no business with the other.
@@ -27,7 +30,9 @@ internal static class SmcccCall
             SmcRegisterSet missing = outcome.Registers.Except(loaded);
             if (missing.IsEmpty)
             {
-                throw new InvalidOperationException($"{handler.GetType().Name} asks for {outcome.Registers}, all of which it was given, for call {registers.FunctionId}.");
+                throw new InvalidOperationException(
+                    $"{handler.GetType().Name} asks for {outcome.Registers}, all of which it was given, for call"
+                        + $" {registers.FunctionId}.");
             }
 
             loaded = loaded.Union(missing);

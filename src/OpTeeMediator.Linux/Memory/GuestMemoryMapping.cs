@@ -19,12 +19,12 @@ public static class GuestMemoryMapping
     /// <remarks>
     /// Regions that are added to the memory later are mapped with <see cref="KvmVm.SetMemoryRegion"/>. Thread-safe.
     /// </remarks>
-    public static int MapMemory(this KvmVm vm, MemfdGuestMemory memory, int firstSlot)
+    public static int MapMemory(this KvmVm vm, MappedGuestMemory memory, int firstSlot)
     {
         ArgumentNullException.ThrowIfNull(vm);
         ArgumentNullException.ThrowIfNull(memory);
         int slot = firstSlot;
-        foreach (MemfdRegion region in memory.Regions)
+        foreach (MappedMemoryRegion region in memory.Regions)
         {
             GuestRange range = region.Range;
             vm.SetMemoryRegion(slot, range.Start.Value, range.Length, region.HostAddress, KvmMemoryFlags.None);
@@ -39,5 +39,5 @@ public static class GuestMemoryMapping
     /// <param name="memory">The memory; dispose of it after the VM.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses a region.</exception>
-    public static void MapMemory(this KvmVm vm, MemfdGuestMemory memory) => _ = vm.MapMemory(memory, 0);
+    public static void MapMemory(this KvmVm vm, MappedGuestMemory memory) => _ = vm.MapMemory(memory, 0);
 }

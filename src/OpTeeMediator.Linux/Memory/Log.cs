@@ -8,12 +8,32 @@ namespace OpTeeMediator.Linux.Memory;
 /// <remarks>Identifiers are stable: none is given twice, none changes its meaning.</remarks>
 internal static partial class Log
 {
-    [LoggerMessage(EventId = 2000, Level = LogLevel.Warning, Message = "Guest memory {Name} was disposed of with {Pins} buffers still shared with a TEE; {Regions} regions stay mapped until the last of them is let go.")]
+    [LoggerMessage(
+        2000,
+        LogLevel.Warning,
+        "Guest memory {Name} was disposed of with {Pins} buffers still shared with a TEE; {Regions} regions stay in use"
+            + " until the last of them is released.")]
     internal static partial void UnmapDeferred(this ILogger logger, string name, int regions, int pins);
 
-    [LoggerMessage(EventId = 2001, Level = LogLevel.Information, Message = "Region {Range} was removed from guest memory {Name} while pages of it are shared with a TEE; its memory is freed with the last of them.")]
+    [LoggerMessage(
+        2001,
+        LogLevel.Information,
+        "Region {Range} was removed from guest memory {Name} while pages of it are shared with a TEE; its memory is"
+            + " freed"
+            + " with the last of them.")]
     internal static partial void RegionRemovalDeferred(this ILogger logger, GuestRange range, string name);
 
-    [LoggerMessage(EventId = 2002, Level = LogLevel.Error, Message = "The memory of removed region {Range} of {Name} could not be freed ({Error}); it stays mapped until the guest memory is disposed of.")]
+    [LoggerMessage(
+        2002,
+        LogLevel.Error,
+        "The memory of removed region {Range} of {Name} could not be freed ({Error}); it stays mapped until the guest"
+            + " memory is disposed of.")]
     internal static partial void RegionNotFreed(this ILogger logger, GuestRange range, string name, ErrorName error);
+
+    [LoggerMessage(
+        2003,
+        LogLevel.Error,
+        "RegionReleased has thrown for region {Range} of guest memory {Name}; the region is released all the same.")]
+    internal static partial void RegionReleasedFailed(
+        this ILogger logger, GuestRange range, string name, Exception exception);
 }

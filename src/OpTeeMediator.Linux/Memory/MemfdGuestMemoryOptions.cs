@@ -4,19 +4,24 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>How <see cref="MemfdGuestMemory"/> makes its memory.</summary>
-/// <remarks>Not thread-safe; read once, at creation.</remarks>
-public sealed class MemfdGuestMemoryOptions
+/// <remarks>Immutable after construction, hence thread-safe.</remarks>
+public sealed record MemfdGuestMemoryOptions
 {
-    /// <summary>The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0, the default, for ordinary pages.</summary>
+    /// <summary>
+    /// The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0, the default, for ordinary pages.
+    /// </summary>
     /// <remarks>
-    /// Huge pages are reserved at creation (<c>/proc/sys/vm/nr_hugepages</c>) and become <see cref="MemfdGuestMemory.MappingGranule"/>, so that buffers of
-    /// scattered small pages cannot be shared with the host's TEE without a copy.
+    /// Huge pages are reserved at creation (<c>/proc/sys/vm/nr_hugepages</c>) and become
+    /// <see cref="MappedGuestMemory.MappingGranule"/>, so that buffers of scattered small pages cannot be shared with
+    /// the host's TEE without a copy.
     /// </remarks>
-    public int HugePageSize { get; set; }
+    public int HugePageSize { get; init; }
 
-    /// <summary>The name that <c>/proc/PID/maps</c> and log entries show; at most 249 bytes as UTF-8, none of them NUL.</summary>
-    public string Name { get; set; } = "guest-ram";
+    /// <summary>
+    /// The name that <c>/proc/PID/maps</c> and log entries show; at most 249 bytes as UTF-8, none of them NUL.
+    /// </summary>
+    public string Name { get; init; } = "guest-ram";
 
     /// <summary>Where to log; the default logs nowhere.</summary>
-    public ILoggerFactory LoggerFactory { get; set; } = NullLoggerFactory.Instance;
+    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 }

@@ -5,8 +5,8 @@ namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>The regions of a VM at one time, in the order of their guest addresses.</summary>
 /// <remarks>
-/// Immutable: readers take one reference and work with it, whoever changes the regions publishes another table. The first region's bounds are copied
-/// into the table so that the common case, one region, costs one indirection.
+/// Immutable: readers take one reference and work with it, whoever changes the regions publishes another table. The
+/// first region's bounds are copied into the table so that the common case, one region, costs one indirection.
 /// </remarks>
 internal sealed unsafe class RegionTable
 {
@@ -59,7 +59,8 @@ internal sealed unsafe class RegionTable
     }
 
     /// <summary>Whether every byte of a range is guest RAM, perhaps of several regions without a gap.</summary>
-    internal bool Covers(ulong address, ulong length) => length == 0 || (address <= ulong.MaxValue - length && IndexOfCovered(address, length) >= 0);
+    internal bool Covers(ulong address, ulong length) =>
+        length == 0 || (address <= ulong.MaxValue - length && IndexOfCovered(address, length) >= 0);
 
     /// <summary>Copies a range that may cross region borders.</summary>
     /// <returns><see langword="false"/>, with nothing copied, if a byte is not guest RAM.</returns>
@@ -104,7 +105,9 @@ internal sealed unsafe class RegionTable
         return null;
     }
 
-    /// <summary>The index of the region where a range begins that is covered without a gap, or -1. The range does not wrap.</summary>
+    /// <summary>
+    /// The index of the region where a range begins that is covered without a gap, or -1. The range does not wrap.
+    /// </summary>
     private int IndexOfCovered(ulong address, ulong length)
     {
         for (int first = 0; first < _regions.Length; first++)

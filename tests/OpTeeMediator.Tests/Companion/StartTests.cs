@@ -21,6 +21,30 @@ internal sealed class StartTests
     }
 
     [Test]
+    public void Start_WithoutKvm_OpensTheHostsAndClosesIt()
+    {
+        KvmHost.OpenX86().Dispose();
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 1 << 20));
+        int before = CountKvmFiles();
+
+        Assert.That(() => OpTeeCompanion.Start(memory, CompanionBench.Options()),
+            Throws.InstanceOf<NotSupportedException>().With.Message.Contains("arm64"));
+        Assert.That(() => OpTeeCompanion.Start(memory.Regions, CompanionBench.Options()),
+            Throws.InstanceOf<NotSupportedException>().With.Message.Contains("arm64"));
+
+        Assert.That(CountKvmFiles(), Is.EqualTo(before));
+    }
+
+    // A wrong argument is told of on a host without KVM too.
+    [Test]
+    public void Start_RegionsThatOverlap_NamesBoth() =>
+        Assert.That(
+            () => OpTeeCompanion.Start(
+                [new(new GuestRange(0x4000_0000, 1 << 20), 1 << 20), new(new GuestRange(0x4008_0000, 1 << 20), 1 << 24)],
+                CompanionBench.Options()),
+            Throws.ArgumentException.With.Message.Contains("0x40080000").And.Message.Contains("0x40000000"));
+
+    [Test]
     public void RemoveRegion_WhileACompanionMapsIt_IsRefused()
     {
         GuestRange first = new(0x4000_0000, 1 << 20);
@@ -59,4 +83,8 @@ internal sealed class StartTests
         Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options()),
             Throws.ArgumentException.With.Message.Contains("secure memory"));
     }
+
+    private static int CountKvmFiles() =>
+        Directory.GetFiles("/proc/self/fd").Count(path =>
+            new FileInfo(path).LinkTarget?.EndsWith("/kvm", StringComparison.Ordinal) == true);
 }

@@ -1,6 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.LinuxTee;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.SharedMemory;
 
@@ -54,6 +55,32 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
             Assert.That(GuestBytes(Start + (2 * Page), (int)Page), Is.All.EqualTo(0xa5));
             Assert.That(GuestBytes(Start + (5 * Page), 3), Is.EqualTo((byte[])[0xa5, 0xa5, 0]));
             Assert.That(Log.EventIds, Does.Not.Contain(2206));
+        }
+    }
+
+    // Without a file, pages of the VMM's memory that follow each other are shared, and scattered ones are copied.
+    [TestCase(true, false)]
+    [TestCase(false, true)]
+    public async Task InvokeCommand_MemoryOfTheVmmWithoutAFile_TeeWritesTheGuestsPages(bool isContiguous, bool isCopied)
+    {
+        Device.OnInvoke = Device.FillFirst;
+        MappedMemoryRegion region = Memory.Regions[0];
+        using MappedGuestMemory memory =
+            MappedGuestMemory.Create(new MappedMemoryRegion(region.Range, region.HostAddress));
+        ulong second = Start + ((isContiguous ? 10ul : 2ul) * Page);
+        SharedBuffer buffer = Buffer(memory, 0, 2 * Page, Start + (9 * Page), second);
+        TeeRequest request = await RequestAsync(1);
+        Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
+        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, 2 * Page);
+
+        TeeResult result = await request.Session!.InvokeCommandAsync(request);
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(result.IsSuccess, Is.True);
+            Assert.That(GuestBytes(Start + (9 * Page), (int)Page), Is.All.EqualTo(0xa5));
+            Assert.That(GuestBytes(second, (int)Page), Is.All.EqualTo(0xa5));
+            Assert.That(Log.EventIds.Contains(2206), Is.EqualTo(isCopied));
         }
     }
 

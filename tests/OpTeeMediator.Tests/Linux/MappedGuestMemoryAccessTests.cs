@@ -1,19 +1,20 @@
 using System.Runtime.InteropServices;
-using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using static OpTeeMediator.Tests.Linux.TwoRegions;
 
 namespace OpTeeMediator.Tests.Linux;
 
-/// <summary>Guest memory in memory files. Reads, writes, windows and files.</summary>
-[TestFixture]
-public sealed class MemfdGuestMemoryAccessTests
+/// <summary>Mapped guest memory. Reads, writes, windows and files.</summary>
+[TestFixture(MemoryOwner.Library)]
+[TestFixture(MemoryOwner.VmmWithFiles)]
+[TestFixture(MemoryOwner.VmmWithoutFiles)]
+public sealed class MappedGuestMemoryAccessTests(MemoryOwner owner) : GuestMemoryFixture(owner)
 {
     [Test]
     public void TryRead_NewMemory_IsZero()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
 
         Assert.That(memory.TryRead(Start + 8, out ulong value), Is.True);
         Assert.That(value, Is.Zero);
@@ -24,7 +25,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [TestCase(Size - 8)]
     public void TryWriteThenTryRead_Number_IsTheSame(ulong offset)
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
 
         Assert.That(memory.TryWrite(Start + offset, 0x0123_4567_89ab_cdefUL), Is.True);
         Assert.That(memory.TryRead(Start + offset, out ulong value), Is.True);
@@ -34,7 +35,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryWriteThenTryRead_EveryLengthUpTo64_IsTheSameAndTouchesNothingElse([Range(1, 64)] int length)
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
         byte[] source = [.. Enumerable.Range(1, length).Select(index => (byte)index)];
         byte[] expected = [0, .. source, 0];
 
@@ -47,7 +48,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryWriteThenTryRead_AcrossBorder_IsOnePiece()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(Next, First);
+        using MappedGuestMemory memory = Create(Next, First);
 
         Assert.That(memory.TryWrite(Start + Size - 3, 0x0807_0605_0403_0201UL), Is.True);
         byte[] before = new byte[3];
@@ -67,7 +68,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryWrite_AcrossThreeRegions_IsOnePiece()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next, new GuestRange(Start + (2 * Size), Size));
+        using MappedGuestMemory memory = Create(First, Next, new GuestRange(Start + (2 * Size), Size));
         byte[] source = [.. Enumerable.Range(0, (int)Size + 2).Select(index => (byte)(index * 7))];
 
         Assert.That(memory.TryWrite(Start + Size - 1, source), Is.True);
@@ -79,7 +80,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryWrite_EndOutsideMemory_WritesNothing()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next, Apart);
+        using MappedGuestMemory memory = Create(First, Next, Apart);
         byte[] source = [.. Enumerable.Repeat((byte)0xff, (int)Size + 2)];
 
         Assert.That(memory.TryWrite(Start + Size - 1, source), Is.False);
@@ -99,7 +100,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [TestCase(0x8000_0000_0000_0000UL, 8)]
     public void Access_NotGuestRam_AnswersFalse(ulong address, int length)
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Apart);
+        using MappedGuestMemory memory = Create(First, Apart);
         byte[] buffer = new byte[length];
 
         using (Assert.EnterMultipleScope())
@@ -113,7 +114,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryRead_RegionBehindAGap_IsFound()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Apart);
+        using MappedGuestMemory memory = Create(First, Apart);
 
         Assert.That(memory.TryWrite(Apart.Start, 7), Is.True);
         Assert.That(memory.TryRead(Apart.Start, out int value), Is.True);
@@ -123,7 +124,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryRead_Nothing_IsTrueEverywhere()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
 
         using (Assert.EnterMultipleScope())
         {
@@ -136,7 +137,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [TestCase(int.MinValue)]
     public void TryGetWindow_NegativeLength_AnswersFalse(int length)
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
 
         Assert.That(memory.TryGetWindow(Start, length, out _), Is.False);
     }
@@ -144,7 +145,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryGetWindow_Written_IsSeenByTryRead()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
 
         Assert.That(memory.TryGetWindow(Start + 0x20, 4, out Span<byte> window), Is.True);
         window[2] = 9;
@@ -155,7 +156,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryGetHostAddress_InRegion_IsRegionsAddressPlusOffset()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
 
         Assert.That(memory.TryGetHostAddress(new GuestRange(Start + 0x123, 0x1000), out nint address), Is.True);
         Assert.That(address, Is.EqualTo(memory.Regions[0].HostAddress + 0x123));
@@ -164,49 +165,37 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryGetHostAddress_AcrossBorder_AnswersFalse()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
+        using MappedGuestMemory memory = Create(First, Next);
 
         Assert.That(memory.TryGetHostAddress(new GuestRange(Start + Size - 1, 2), out _), Is.False);
     }
 
     [Test]
-    public void TryGetFile_InRegion_FileHoldsTheBytes()
+    public void TryGetFile_InRegion_IsTheRegionsIfThereIsOne()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
-        Assert.That(memory.TryWrite(Next.Start.Value + 0x10, 0x5a5a5a5a), Is.True);
+        using MappedGuestMemory memory = Create(First, Next);
 
-        Assert.That(memory.TryGetFile(new GuestRange(Next.Start.Value + 0x10, 4), out SafeHandle file, out long offset),
-            Is.True);
-        byte[] bytes = new byte[4];
-        _ = RandomAccess.Read((SafeFileHandle)file, bytes, offset);
+        bool isFound = memory.TryGetFile(new GuestRange(Next.Start.Value + 0x10, 4), out SafeHandle? file, out _);
+
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(offset, Is.EqualTo(0x10));
-            Assert.That(bytes, Is.All.EqualTo(0x5a));
+            Assert.That(isFound, Is.EqualTo(Owner != MemoryOwner.VmmWithoutFiles));
+            Assert.That(file, Is.SameAs(memory.Regions[1].File));
         }
     }
 
     [Test]
     public void TryGetFile_AcrossBorder_AnswersFalse()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
+        using MappedGuestMemory memory = Create(First, Next);
 
         Assert.That(memory.TryGetFile(new GuestRange(Start + Size - 1, 2), out _, out _), Is.False);
     }
 
     [Test]
-    public void TryGetFile_FileIsSealed_CannotBeShrunkByWhoeverGetsIt()
-    {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
-
-        Assert.That(memory.TryGetFile(First, out SafeHandle file, out _), Is.True);
-        Assert.That(() => RandomAccess.SetLength((SafeFileHandle)file, 0), Throws.InstanceOf<Exception>());
-    }
-
-    [Test]
     public void MappingGranule_OrdinaryPages_IsHostsPageSize()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
 
         Assert.That(memory.MappingGranule, Is.EqualTo(Environment.SystemPageSize));
     }
@@ -214,7 +203,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void Access_InOneRegion_AllocatesNothing()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First, Next);
+        using MappedGuestMemory memory = Create(First, Next);
         GuestPages pages = new([Start]);
         int sum = AccessTimes(memory, pages, 1000);
 
@@ -232,7 +221,7 @@ public sealed class MemfdGuestMemoryAccessTests
     [Test]
     public void TryRead_WhileAnotherThreadWrites_NeverSeesHalfANumber()
     {
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(First);
+        using MappedGuestMemory memory = Create(First);
         using CancellationTokenSource end = new(TimeSpan.FromMilliseconds(200));
         Thread writer = new(() => WriteUntil(memory, end.Token));
         writer.Start();
@@ -242,7 +231,7 @@ public sealed class MemfdGuestMemoryAccessTests
         Assert.That(torn, Is.Zero);
     }
 
-    private static int AccessTimes(MemfdGuestMemory memory, GuestPages pages, int times)
+    private static int AccessTimes(MappedGuestMemory memory, GuestPages pages, int times)
     {
         int successes = 0;
         Span<byte> buffer = stackalloc byte[48];
@@ -259,7 +248,7 @@ public sealed class MemfdGuestMemoryAccessTests
         return successes;
     }
 
-    private static void WriteUntil(MemfdGuestMemory memory, CancellationToken end)
+    private static void WriteUntil(MappedGuestMemory memory, CancellationToken end)
     {
         while (!end.IsCancellationRequested)
         {
@@ -269,7 +258,7 @@ public sealed class MemfdGuestMemoryAccessTests
         }
     }
 
-    private static int CountTornReads(MemfdGuestMemory memory, CancellationToken end)
+    private static int CountTornReads(MappedGuestMemory memory, CancellationToken end)
     {
         int torn = 0;
         while (!end.IsCancellationRequested)

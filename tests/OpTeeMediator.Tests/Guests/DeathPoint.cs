@@ -2,7 +2,7 @@ namespace OpTeeMediator.Tests.Guests;
 
 /// <summary>Where a call may be when its guest dies: the states of its slot, what it waits for in each, and what it has
 /// of the guest's by then.</summary>
-/// <remarks>docs/DESIGN.md draws the states; <see cref="DyingCall"/> brings a call into each.</remarks>
+/// <remarks>docs/call-state-machine.md draws the states; <see cref="DyingCall"/> brings a call into each.</remarks>
 internal enum DeathPoint
 {
     /// <summary>Running: a vCPU is inside with it.</summary>

@@ -4,6 +4,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Forwarding;
+using OpTeeMediator.Testing.Traces;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
@@ -20,8 +21,8 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
     // The forwarder's cookies, by the recorded ones: there the mediator had handed the guest's on.
     private readonly Dictionary<ulong, ulong> _cookies = [];
 
-    /// <summary>The exchange that is being replayed.</summary>
-    public RecordedExchange? Next { get; set; }
+    /// <summary>The call that is being replayed.</summary>
+    public TraceCall? Next { get; set; }
 
     public List<string> Differences { get; } = [];
 
@@ -34,34 +35,39 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
             return;
         }
 
-        RecordedExchange exchange = Next!;
-        Check(exchange, "X0", exchange.Made[0], functionId);
-        Check(exchange, "X7", exchange.Made[7], registers.X7);
+        TraceCall call = Next!;
+        SmcExchange recorded = call.Exchange!;
+        Check(call, "X0", recorded.Made[0], functionId);
+        Check(call, "X7", recorded.Made[7], registers.X7);
         if (functionId == OpTeeSmc.CallWithArgument)
         {
             _messages.Push(registers.Pair(1, 2));
-            CheckMessage(exchange, exchange.Shadow!, _messages.Peek());
+            CheckMessage(call, call.Shadow!, _messages.Peek());
         }
         else if (functionId == OpTeeSmc.ReturnFromRpc)
         {
-            Check(exchange, "X3", exchange.Made[3], registers.X3);
-            if (exchange.Guest is null)
+            Check(call, "X3", recorded.Made[3], registers.X3);
+            if (call.Answer is null)
             {
                 _rpcMessage = registers.Pair(1, 2);
-                CheckCookie(exchange, (exchange.Made[4] << 32) | exchange.Made[5], registers.Pair(4, 5));
+                CheckCookie(call, (recorded.Made[4] << 32) | recorded.Made[5], registers.Pair(4, 5));
             }
             else
             {
-                CheckMessage(exchange, exchange.Guest, _rpcMessage);
+                CheckMessage(call, call.Answer, _rpcMessage);
             }
         }
 
-        if (exchange.Result is { } result)
+        if (call.Done is { } done)
         {
-            Write(result, exchange.IsRpc ? _rpcMessage : _messages.Pop(), exchange.IsRpc);
+            Write(done, _messages.Pop(), isRpc: false);
+        }
+        else if (call.Asked?.Message is { } asked)
+        {
+            Write(asked, _rpcMessage, isRpc: true);
         }
 
-        exchange.Answered.CopyTo(registers[..8]);
+        recorded.Answered.CopyTo(registers[..8]);
         bool hasCookie = (uint)registers.X0 is OpTeeSmc.ReturnRpcCommand or OpTeeSmc.ReturnRpcFree
             || (functionId == OpTeeSmc.DisableShmCache && registers.X0 == OpTeeSmc.ReturnOk);
         if (hasCookie)
@@ -85,14 +91,13 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
     }
 
     /// <summary>Compares a message with what lies in memory; addresses are those of this computer.</summary>
-    private void CheckMessage(RecordedExchange exchange, RecordedMessage expected, ulong address)
+    private void CheckMessage(TraceCall call, TraceMessage expected, ulong address)
     {
         uint[] header = MemoryMarshal.Cast<byte, uint>(ram.At(address, OpTeeMessage.HeaderSize)).ToArray();
-        GuestParameter[] parameters = MemoryMarshal.Cast<byte, GuestParameter>(
-            ram.At(address + OpTeeMessage.HeaderSize, expected.Parameters.Count * OpTeeMessage.ParameterSize)).ToArray();
+        GuestParameter[] parameters = ParametersAt(address, expected).ToArray();
         if (!header.SequenceEqual(expected.Header))
         {
-            Differences.Add($"line {exchange.Line}: OP-TEE sees {string.Join(' ', header)} instead of {expected}");
+            Differences.Add($"line {call.Line}: OP-TEE sees {string.Join(' ', header)} instead of {expected}");
         }
 
         for (int index = 0; index < parameters.Length; index++)
@@ -101,34 +106,34 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
             if (wanted.Attributes == (OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous))
             {
                 ulong page = MemoryMarshal.Read<ulong>(ram.At(parameters[index].A & ~4095ul, sizeof(ulong)));
-                Check(exchange, "page", memory.PhysicalOf(exchange.FirstPage), page);
-                Check(exchange, "offset", wanted.A % 4096, parameters[index].A % 4096);
+                Check(call, "page", memory.PhysicalOf((call.Message ?? call.Answer)!.Pages[0]), page);
+                Check(call, "offset", wanted.A % 4096, parameters[index].A % 4096);
                 wanted = wanted with { A = parameters[index].A };
             }
 
             if (HasCookie(wanted))
             {
-                CheckCookie(exchange, wanted.C, parameters[index].C);
+                CheckCookie(call, wanted.C, parameters[index].C);
                 wanted = wanted with { C = parameters[index].C };
             }
 
-            if (expected.Header[0] == OpTeeRpc.FreeSharedMemory && exchange.Name == "RETURN_FROM_RPC")
+            if (expected.Header[0] == OpTeeRpc.FreeSharedMemory && call.Name == "RETURN_FROM_RPC")
             {
-                CheckCookie(exchange, wanted.B, parameters[index].B);
+                CheckCookie(call, wanted.B, parameters[index].B);
                 wanted = wanted with { B = parameters[index].B };
             }
 
             if (parameters[index] != wanted)
             {
-                Differences.Add($"line {exchange.Line}: OP-TEE sees {parameters[index]} instead of {wanted}");
+                Differences.Add($"line {call.Line}: OP-TEE sees {parameters[index]} instead of {wanted}");
             }
         }
     }
 
-    private void Write(RecordedMessage message, ulong address, bool isRpc)
+    private void Write(TraceMessage message, ulong address, bool isRpc)
     {
         message.Header.CopyTo(MemoryMarshal.Cast<byte, uint>(ram.At(address, OpTeeMessage.HeaderSize)));
-        Span<GuestParameter> parameters = MemoryMarshal.Cast<byte, GuestParameter>(ram.At(address + OpTeeMessage.HeaderSize, message.Parameters.Count * OpTeeMessage.ParameterSize));
+        Span<GuestParameter> parameters = ParametersAt(address, message);
         for (int index = 0; index < message.Parameters.Count; index++)
         {
             // OP-TEE leaves its own page list's address where it is.
@@ -144,29 +149,36 @@ internal sealed class RecordedOpTee(PhysicalRam ram, PartitionedMemory memory) :
         }
     }
 
-    private static bool HasCookie(GuestParameter parameter) =>
-        (uint)parameter.Attributes % (OpTeeMessage.TypeMask + 1) is >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeTemporaryInOut;
+    private Span<GuestParameter> ParametersAt(ulong message, TraceMessage recorded) =>
+        MemoryMarshal.Cast<byte, GuestParameter>(ram.At(
+            message + OpTeeMessage.HeaderSize, recorded.Parameters.Count * OpTeeMessage.ParameterSize));
 
-    /// <summary>One cookie of the forwarder for each of the guest, and another after the guest's has got another meaning.</summary>
-    private void CheckCookie(RecordedExchange exchange, ulong recorded, ulong found)
+    private static bool HasCookie(GuestParameter parameter) =>
+        (uint)parameter.Attributes % (OpTeeMessage.TypeMask + 1)
+            is >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeTemporaryInOut;
+
+    /// <summary>
+    /// A cookie of the guest has one cookie of the forwarder, and another after the guest has registered it again.
+    /// </summary>
+    private void CheckCookie(TraceCall call, ulong recorded, ulong found)
     {
-        bool isNew = exchange.Name == "RETURN_FROM_RPC"
-            ? exchange.Guest is null || exchange.Guest.Header[0] == OpTeeRpc.AllocateSharedMemory
-            : exchange.Shadow?.Header[0] == OpTeeMessage.CommandRegisterSharedMemory;
+        bool isNew = call.Name == "RETURN_FROM_RPC"
+            ? call.Answer is null || call.Answer.Header[0] == OpTeeRpc.AllocateSharedMemory
+            : call.Shadow?.Header[0] == OpTeeMessage.CommandRegisterSharedMemory;
         if (isNew && recorded != 0)
         {
-            Check(exchange, "use of an earlier cookie", 0, _cookies.ContainsValue(found) ? found : 0);
+            Check(call, "use of an earlier cookie", 0, _cookies.ContainsValue(found) ? found : 0);
             _cookies[recorded] = found;
         }
 
-        Check(exchange, "cookie", _cookies.GetValueOrDefault(recorded), found);
+        Check(call, "cookie", _cookies.GetValueOrDefault(recorded), found);
     }
 
-    private void Check(RecordedExchange exchange, string what, ulong expected, ulong found)
+    private void Check(TraceCall call, string what, ulong expected, ulong found)
     {
         if (expected != found)
         {
-            Differences.Add($"line {exchange.Line}: OP-TEE's {what} is {found:x} instead of {expected:x}");
+            Differences.Add($"line {call.Line}: OP-TEE's {what} is {found:x} instead of {expected:x}");
         }
     }
 }

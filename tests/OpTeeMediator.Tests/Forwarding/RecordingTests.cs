@@ -2,10 +2,11 @@ using OpTeeMediator.Forwarding;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing.Forwarding;
+using OpTeeMediator.Testing.Traces;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>What a real driver and a real OP-TEE said to each other: the forwarder must make of each call what was made of it then.</summary>
+/// <summary>Recorded calls of a real driver and answers of a real OP-TEE: both get the same again.</summary>
 internal sealed class RecordingTests
 {
     private const ulong RamStart = 0x4000_0000;
@@ -17,9 +18,14 @@ internal sealed class RecordingTests
     [Test]
     public async Task Replay_OfTheRecording_GivesOpTeeAndTheGuestTheSame()
     {
-        List<RecordedExchange> exchanges = Recording.Read();
+        List<TraceCall> calls = Trace.Read(
+            Path.Combine(TestContext.CurrentContext.TestDirectory, "Forwarding", "trace-optee-4.5.txt"));
         ArrayRam ram = new(RamStart, RamLength);
-        ulong[] blocks = [.. Enumerable.Range(0, GuestBlocks).Select(block => RamStart + ((ulong)((block * 77) % GuestBlocks) * BlockSize))];
+        ulong[] blocks =
+        [
+            .. Enumerable.Range(0, GuestBlocks)
+                .Select(block => RamStart + ((ulong)((block * 77) % GuestBlocks) * BlockSize)),
+        ];
         PartitionedMemory memory = new(ram, RamStart, BlockSize, blocks, Shadow, 256);
         RecordedOpTee opTee = new(ram, memory);
         OpTeeForwarder forwarder = new(new HostOpTee(opTee), memory, memory, new OpTeeForwarderOptions
@@ -30,17 +36,20 @@ internal sealed class RecordingTests
         });
         RecordedGuest guest = new(forwarder, memory);
 
-        foreach (RecordedExchange exchange in exchanges)
+        foreach (TraceCall call in calls)
         {
-            opTee.Next = exchange;
-            guest.Replay(exchange);
+            opTee.Next = call;
+            guest.Replay(call);
         }
 
         using (Assert.EnterMultipleScope())
         {
             Assert.That(opTee.Differences.Concat(guest.Differences), Is.Empty);
-            Assert.That(exchanges, Has.Count.EqualTo(88), "18 calls, 53 resumes and 17 fast calls: the reader misses none.");
-            Assert.That(forwarder.Status, Is.EqualTo(default(OpTeeGuestStatus)), "The driver was unbound and bound, and closed all it opened.");
+            Assert.That(calls, Has.Count.EqualTo(88), "18 calls, 53 resumes and 17 fast calls: none is missed.");
+            Assert.That(
+                forwarder.Status,
+                Is.EqualTo(default(OpTeeGuestStatus)),
+                "The driver was unbound and bound, and closed all it opened.");
         }
 
         await forwarder.DisposeAsync();

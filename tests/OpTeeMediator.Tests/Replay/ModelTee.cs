@@ -1,6 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Testing.Traces;
 
 namespace OpTeeMediator.Tests.Replay;
 

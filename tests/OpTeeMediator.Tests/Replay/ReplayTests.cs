@@ -1,6 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.Testing.Traces;
 
 namespace OpTeeMediator.Tests.Replay;
 
@@ -14,6 +15,9 @@ internal sealed class ReplayTests(TeeExecution execution)
     private const OpTeeCapabilities All =
         OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
 
+    private static string TraceFile =>
+        Path.Combine(TestContext.CurrentContext.TestDirectory, "Replay", "trace-linux-6.12.txt");
+
     // Capabilities, enumeration and interrupt as the heading of each variant says. The number of calls shows that the
     // parser misses none: it is that of the recording's lines with an SMC, less the one by which the guest powers off.
     [TestCase('A', All, false, false, 36)]
@@ -26,7 +30,7 @@ internal sealed class ReplayTests(TeeExecution execution)
     public async Task Replay_OfAVariant_IsAnsweredAndAskedAsRecorded(
         char variant, OpTeeCapabilities capabilities, bool enumerates, bool notifies, int calls)
     {
-        List<TraceCall> recorded = Trace.Read(variant);
+        List<TraceCall> recorded = Trace.Read(TraceFile, variant);
         await using Replayer replayer = new(capabilities, notifies, new ModelTee(enumerates, execution));
 
         replayer.Replay(recorded);

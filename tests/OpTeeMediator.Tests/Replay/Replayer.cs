@@ -8,6 +8,7 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Testing.Traces;
 using OpTeeMediator.Tests.Rpc;
 
 namespace OpTeeMediator.Tests.Replay;
@@ -231,7 +232,7 @@ internal sealed class Replayer : IAsyncDisposable
         }
 
         // The recorded TEE numbered its sessions from 1 on.
-        uint session = message.Header["session"];
+        uint session = message.Session;
         _driver.WriteMessage(message.Address, message.Content with
         {
             Session = session == 0 ? 0 : _sessions[(int)session - 1],
@@ -280,7 +281,7 @@ internal sealed class Replayer : IAsyncDisposable
             {
                 OpTeeMessage.TypeValueOutput or OpTeeMessage.TypeValueInOut =>
                     sent with { A = sent.A + 1, B = sent.B + 1 },
-                _ when isEnumeration && index == 0 => sent with { B = message.Header["func"] == 0 ? 16u : 0u },
+                _ when isEnumeration && index == 0 => sent with { B = message.Function == 0 ? 16u : 0u },
                 _ => sent,
             };
             Compare(call, $"parameter {index}", $"{expected}", $"{got}");
@@ -308,7 +309,7 @@ internal sealed class Replayer : IAsyncDisposable
                 return (uint)TeeReturnCode.ItemNotFound;
 
             case OpTeeMessage.CommandInvoke when message.Parameters[0].Attributes == OpTeeMessage.TypeTemporaryOutput
-                && message.Header["func"] == 0:
+                && message.Function == 0:
                 return (uint)TeeReturnCode.ShortBuffer;
 
             default:

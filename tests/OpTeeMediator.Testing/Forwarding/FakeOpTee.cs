@@ -5,7 +5,8 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Testing.Forwarding;
 
-/// <summary>Plays the part of an OP-TEE 4.5 built for virtualization, as recorded: its answers, its leftovers, its shortcomings.</summary>
+/// <summary>Plays the part of an OP-TEE 4.5 built for virtualization, as recorded: its answers, its leftovers, its
+/// shortcomings.</summary>
 /// <remarks>It sees physical memory only, and believes every address. Thread-safe.</remarks>
 public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
 {
@@ -25,10 +26,12 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
 
     public int Threads { get; set; } = 2;
 
-    /// <summary>What INVOKE_COMMAND does: each step asks the guest for something, see <see cref="FakeThread"/>.</summary>
+    /// <summary>What INVOKE_COMMAND does: each step asks the guest for something, see
+    /// <see cref="FakeThread"/>.</summary>
     public Func<FakeThread, IEnumerable<RpcStep>>? OnInvoke { get; set; }
 
-    /// <summary>What happens inside each SMC, before it is served: another vCPU that does something meanwhile, or a failing monitor.</summary>
+    /// <summary>What happens inside each SMC, before it is served: another vCPU that does something meanwhile, or a
+    /// failing monitor.</summary>
     public Action<SmcRegisters>? OnCall { get; set; }
 
     /// <summary>Whether all threads are taken by something else.</summary>
@@ -158,7 +161,8 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
                 }
 
                 FakeThread? cached = partition.Threads.FirstOrDefault(thread => thread.RpcCookie is not null);
-                Answer(ref registers, cached is null ? NotAvailable : OpTeeSmc.ReturnOk, cached?.RpcCookie >> 32 ?? 0, (uint)(cached?.RpcCookie ?? 0));
+                Answer(ref registers, cached is null ? NotAvailable : OpTeeSmc.ReturnOk, cached?.RpcCookie >> 32 ?? 0,
+                    (uint)(cached?.RpcCookie ?? 0));
                 if (cached is not null)
                 {
                     _ = partition.Memory.RemoveAll(one => one.Cookie == cached.RpcCookie && one.IsGuarded);
@@ -238,7 +242,8 @@ public sealed class FakeOpTee(PhysicalRam ram) : ISecureMonitor
     }
 
     // What the recorded build leaves in the registers with an error.
-    private static void Fail(ref SmcRegisters registers, uint answer) => Answer(ref registers, answer, 1, 0x80_0000_0000, 0xabab_ab00);
+    private static void Fail(ref SmcRegisters registers, uint answer) =>
+        Answer(ref registers, answer, 1, 0x80_0000_0000, 0xabab_ab00);
 
     /// <summary>Reads a page list as OP-TEE does.</summary>
     public ulong[] ReadPageList(ulong pointer, ulong size)

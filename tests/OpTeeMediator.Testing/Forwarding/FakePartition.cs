@@ -5,9 +5,11 @@ public sealed class FakePartition(int id, int threads)
 {
     public int Id { get; } = id;
 
-    public IReadOnlyList<FakeThread> Threads { get; } = [.. Enumerable.Range(0, threads).Select(index => new FakeThread(index))];
+    public IReadOnlyList<FakeThread> Threads { get; } =
+        [.. Enumerable.Range(0, threads).Select(index => new FakeThread(index))];
 
-    /// <summary>Registered memory: the physical addresses of the pages, and whether the guest may unregister it. The newest first, doubles among it.</summary>
+    /// <summary>Registered memory: the physical addresses of the pages, and whether the guest may unregister it. The
+    /// newest first, doubles among it.</summary>
     public List<(ulong Cookie, ulong[] Pages, bool IsGuarded)> Memory { get; } = [];
 
     public HashSet<uint> Sessions { get; } = [];

@@ -20,7 +20,8 @@ public sealed class FakeThread(int index)
     /// <summary>The physical address of the message.</summary>
     public ulong Message { get; private set; }
 
-    /// <summary>The cookie of the RPC message buffer that the thread keeps; <see langword="null"/> if it has none.</summary>
+    /// <summary>The cookie of the RPC message buffer that the thread keeps; <see langword="null"/> if it has
+    /// none.</summary>
     public ulong? RpcCookie { get; set; }
 
     /// <summary>Where that buffer lies.</summary>
@@ -34,7 +35,8 @@ public sealed class FakeThread(int index)
 
     public FakePartition Partition => _partition;
 
-    /// <summary>The fields of the message's header: cmd, func, session, cancel_id, pad, ret, ret_origin, num_params.</summary>
+    /// <summary>The fields of the message's header: cmd, func, session, cancel_id, pad, ret, ret_origin,
+    /// num_params.</summary>
     public Span<uint> MessageHeader => Header(Message);
 
     public Span<GuestParameter> Parameters => ParametersAt(Message);
@@ -153,7 +155,9 @@ public sealed class FakeThread(int index)
         // OP-TEE names the page of the message itself by cookie 0 while it is mapped.
         (ulong, ulong[], bool) itself = (0, [Message], true);
         _partition.Memory.Insert(0, itself);
-        MessageHeader[6] = MessageHeader[0] is OpTeeMessage.CommandRegisterSharedMemory or OpTeeMessage.CommandUnregisterSharedMemory ? MessageHeader[6] : 4u;
+        bool keepsOrigin = MessageHeader[0]
+            is OpTeeMessage.CommandRegisterSharedMemory or OpTeeMessage.CommandUnregisterSharedMemory;
+        MessageHeader[6] = keepsOrigin ? MessageHeader[6] : 4u;
         switch (MessageHeader[0])
         {
             case OpTeeMessage.CommandOpenSession:
@@ -176,7 +180,8 @@ public sealed class FakeThread(int index)
                 break;
 
             case OpTeeMessage.CommandRegisterSharedMemory:
-                _partition.Memory.Insert(0, (Parameters[0].C, _opTee.ReadPageList(Parameters[0].A, Parameters[0].B), false));
+                _partition.Memory.Insert(0,
+                    (Parameters[0].C, _opTee.ReadPageList(Parameters[0].A, Parameters[0].B), false));
                 MessageHeader[5] = 0;
                 break;
 
@@ -213,8 +218,10 @@ public sealed class FakeThread(int index)
         }
     }
 
-    private Span<uint> Header(ulong message) => MemoryMarshal.Cast<byte, uint>(_opTee.Ram.At(message, OpTeeMessage.HeaderSize));
+    private Span<uint> Header(ulong message) =>
+        MemoryMarshal.Cast<byte, uint>(_opTee.Ram.At(message, OpTeeMessage.HeaderSize));
 
     private Span<GuestParameter> ParametersAt(ulong message) =>
-        MemoryMarshal.Cast<byte, GuestParameter>(_opTee.Ram.At(message + OpTeeMessage.HeaderSize, OpTeeMessage.ParameterSize * 6));
+        MemoryMarshal.Cast<byte, GuestParameter>(
+            _opTee.Ram.At(message + OpTeeMessage.HeaderSize, OpTeeMessage.ParameterSize * 6));
 }

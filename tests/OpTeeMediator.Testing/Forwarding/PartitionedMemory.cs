@@ -3,7 +3,8 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Testing.Forwarding;
 
-/// <summary>The memory of one VM on a computer that is divided among VMs: guest memory in blocks that lie anywhere in physical memory.</summary>
+/// <summary>The memory of one VM on a computer that is divided among VMs: guest memory in blocks that lie anywhere in
+/// physical memory.</summary>
 public sealed class PartitionedMemory : IGuestMemory, IPhysicalMemory
 {
     private readonly PhysicalRam _ram;
@@ -19,7 +20,8 @@ public sealed class PartitionedMemory : IGuestMemory, IPhysicalMemory
     /// <param name="blocks">Where each block lies physically, in the guest's order.</param>
     /// <param name="shadow">Where the shadow pages lie physically, one behind the other.</param>
     /// <param name="shadowPages">How many there are.</param>
-    public PartitionedMemory(PhysicalRam ram, GuestAddress start, ulong blockSize, ReadOnlySpan<ulong> blocks, ulong shadow, int shadowPages)
+    public PartitionedMemory(PhysicalRam ram, GuestAddress start, ulong blockSize, ReadOnlySpan<ulong> blocks,
+        ulong shadow, int shadowPages)
     {
         _ram = ram;
         _start = start;
@@ -53,7 +55,8 @@ public sealed class PartitionedMemory : IGuestMemory, IPhysicalMemory
 
     /// <summary>Where a byte of guest memory lies.</summary>
     public ulong PhysicalOf(GuestAddress address) =>
-        TryTranslate(address, out PhysicalAddress physical, out _) ? physical.Value : throw new ArgumentOutOfRangeException(nameof(address));
+        TryTranslate(address, out PhysicalAddress physical, out _) ? physical.Value
+            : throw new ArgumentOutOfRangeException(nameof(address));
 
     /// <summary>The number of the block that a byte of guest memory is in.</summary>
     public int BlockOf(GuestAddress address) => (int)((address.Value - _start.Value) / _blockSize);
@@ -64,7 +67,9 @@ public sealed class PartitionedMemory : IGuestMemory, IPhysicalMemory
         foreach (ulong page in pages)
         {
             int block = Array.FindIndex(_blocks, start => page >= start && page - start < _blockSize);
-            if (block < 0 || !_pins.Overlaps(new GuestRange(_start.Add(((ulong)block * _blockSize) + (page - _blocks[block])), GuestPages.PageSize)))
+            if (block < 0
+                || !_pins.Overlaps(
+                new GuestRange(_start.Add(((ulong)block * _blockSize) + (page - _blocks[block])), GuestPages.PageSize)))
             {
                 return false;
             }

@@ -9,7 +9,8 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>The steady state of forwarding allocates nothing. The counter is that of the thread, so other tests do not disturb it.</summary>
+/// <summary>The steady state of forwarding allocates nothing. The counter is that of the thread, so other tests do not
+/// disturb it.</summary>
 internal sealed class AllocationTests
 {
     private const ulong Start = 0x4000_0000;
@@ -24,7 +25,8 @@ internal sealed class AllocationTests
     public void CreateVm()
     {
         _ram = new ArrayRam(Start, 32 << 20);
-        PartitionedMemory memory = new(_ram, Start, 1 << 20, [.. Enumerable.Range(0, 31).Select(block => Start + ((ulong)block << 20))], Start + (31ul << 20), 256);
+        PartitionedMemory memory = new(_ram, Start, 1 << 20,
+            [.. Enumerable.Range(0, 31).Select(block => Start + ((ulong)block << 20))], Start + (31ul << 20), 256);
         _forwarder = new OpTeeForwarder(new HostOpTee(new PromptOpTee(_ram)), memory, memory);
         _driver = new FakeDriver(_forwarder, memory, new GuestRange(Start, 31 << 20));
         _page = _driver.MessagePage;
@@ -38,14 +40,17 @@ internal sealed class AllocationTests
     [TestCase(OpTeeSmc.EnableShmCache)]
     [TestCase(0xb200_0055u)]
     [TestCase(OpTeeSmc.ReturnFromRpc)]
-    public void Handle_CallsWithoutAMessage_AllocatesNothing(uint functionId) => AssertNoAllocation(0, functionId, 0, 0);
+    public void Handle_CallsWithoutAMessage_AllocatesNothing(uint functionId) =>
+        AssertNoAllocation(0, functionId, 0, 0);
 
     [TestCase(OpTeeSmc.CallWithArgument)]
     [TestCase(OpTeeSmc.CallWithRpcArgument)]
     public void Handle_InvokeWithValuesAndBuffers_AllocatesNothing(uint functionId)
     {
         Assert.That(_driver.Register(_driver.AllocatePages(5, 2), 0, 5 * 4096, Cookie).ReturnCode, Is.Zero);
-        _driver.WriteMessage(_page, ForwardedVm.Invocation(1, GuestParameter.ValueInOut(1, 2), GuestParameter.RegisteredInOut(0, 8, Cookie), GuestParameter.RegisteredIn(8, 8, Cookie)));
+        _driver.WriteMessage(_page,
+            ForwardedVm.Invocation(1, GuestParameter.ValueInOut(1, 2), GuestParameter.RegisteredInOut(0, 8, Cookie),
+            GuestParameter.RegisteredIn(8, 8, Cookie)));
 
         AssertNoAllocation(0, functionId, _page >> 32, _page);
     }
@@ -64,9 +69,12 @@ internal sealed class AllocationTests
     public void Handle_RegisterAndUnregister_AllocatesNothing(int pages)
     {
         ulong list = _driver.WritePageList(_driver.AllocatePages(pages, 2));
-        _driver.WriteMessage(_page, new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, (ulong)pages * 4096, Cookie)));
+        _driver.WriteMessage(_page,
+            new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+            GuestParameter.PageList(list, (ulong)pages * 4096, Cookie)));
         ulong unregistering = _driver.AllocatePage();
-        _driver.WriteMessage(unregistering, new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
+        _driver.WriteMessage(unregistering,
+            new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
 
         AssertNoAllocation(0, OpTeeSmc.CallWithRpcArgument, 0, _page, OpTeeSmc.CallWithRpcArgument, 0, unregistering);
         Assert.That(_forwarder.Status, Is.EqualTo(default(OpTeeGuestStatus)));
@@ -81,9 +89,11 @@ internal sealed class AllocationTests
         Assert.That(_forwarder.Status.CallsInFlight, Is.Zero);
     }
 
-    /// <summary>Makes the calls (identifier, X1, X2 each) until the runtime has compiled them in full; resumes get the last X3.</summary>
+    /// <summary>Makes the calls (identifier, X1, X2 each) until the runtime has compiled them in full; resumes get the
+    /// last X3.</summary>
     private void AssertNoAllocation(ulong x3, params ulong[] calls) =>
-        Assert.That(() => SmcAllocations.Measure(_forwarder, calls, x3), Is.Zero.After(20_000, 20), "Bytes of a whole measurement.");
+        Assert.That(() => SmcAllocations.Measure(_forwarder, calls, x3), Is.Zero.After(20_000, 20),
+            "Bytes of a whole measurement.");
 
     /// <summary>Answers everything at once, or after one RPC, and allocates nothing itself.</summary>
     private sealed class PromptOpTee(ArrayRam ram) : ISecureMonitor

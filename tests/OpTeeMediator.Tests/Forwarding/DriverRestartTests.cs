@@ -7,29 +7,27 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>A driver that starts after another one: what that left in OP-TEE is released without destroying the VM.</summary>
-internal sealed class DriverRestartTests
+/// <summary>A driver that starts after another one: what that left in OP-TEE is released without destroying the
+/// VM.</summary>
+internal sealed class DriverRestartTests : ForwarderFixture
 {
     private const uint NoTee = OpTeeSmc.ReturnNotAvailable;
 
-    private ForwarderBench _bench = null!;
-
-    private int Destructions => _bench.OpTee.Calls.Count(call => call.X0 == OpTeeSmc.VmDestroyed);
-
-    [SetUp]
-    public void CreateBench() => _bench = new ForwarderBench();
+    private int Destructions => Bench.OpTee.Calls.Count(call => call.X0 == OpTeeSmc.VmDestroyed);
 
     [Test]
     public void ExchangeCapabilities_FiveHundredTimesWithARegisteredPage_NeverDestroysTheVm()
     {
-        ForwardedVm vm = _bench.Create();
-        ForwardedVm other = _bench.Create(1);
+        ForwardedVm vm = Bench.Create();
+        ForwardedVm other = Bench.Create(1);
         uint session = other.Open();
         ulong[] page = vm.Driver.AllocatePages(1, 1);
         ulong list = vm.Driver.WritePageList(page);
         for (int restart = 0; restart < 500; restart++)
         {
-            GuestMessage answer = vm.Driver.Send(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x1000, ForwarderBench.Cookie)));
+            GuestMessage answer = vm.Driver.Send(
+                new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                GuestParameter.PageList(list, 0x1000, ForwarderBench.Cookie)));
             Assert.That(answer.ReturnCode, Is.Zero);
             Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
             Assert.That(other.Driver.Invoke(session, 0).ReturnCode, Is.Zero);
@@ -47,14 +45,15 @@ internal sealed class DriverRestartTests
     [TestCase(0xffff_0009u, OpTeeSmc.CallWithRpcArgument)]
     public void ExchangeCapabilities_CallSuspendedInAnRpc_EndsIt(uint rpc, uint conduit)
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         vm.Driver.Conduit = conduit;
         vm.Driver.OnRpc = new RpcServices(vm.Driver).Serve;
         uint session = vm.Open();
         _ = vm.Share(ForwarderBench.Cookie, 2);
         uint answer = 0;
-        _bench.OpTee.OnInvoke = Serve;
-        SmcRegisters suspended = vm.Driver.Start(ForwardedVm.Invocation(session, GuestParameter.RegisteredIn(0, 1, ForwarderBench.Cookie)));
+        Bench.OpTee.OnInvoke = Serve;
+        SmcRegisters suspended =
+            vm.Driver.Start(ForwardedVm.Invocation(session, GuestParameter.RegisteredIn(0, 1, ForwarderBench.Cookie)));
         while (suspended.X0 != rpc)
         {
             suspended = vm.Driver.Step(suspended);
@@ -64,11 +63,14 @@ internal sealed class DriverRestartTests
 
         AssertNothingIsLeft(vm);
         Assert.That(Destructions, Is.Zero);
-        Assert.That(vm.Resume(suspended.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume), "The earlier driver's call has ended.");
-        Assert.That(vm.Driver.Invoke(session, 0).ReturnCode, Is.EqualTo(FakeOpTee.BadParameters), "Its session is closed.");
-        Assert.That(answer, Is.EqualTo(rpc == OpTeeSmc.ReturnRpcCommand ? 0xffff_000e : 0), "TEE_ERROR_COMMUNICATION, as without a supplicant");
+        Assert.That(vm.Resume(suspended.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume),
+            "The earlier driver's call has ended.");
+        Assert.That(vm.Driver.Invoke(session, 0).ReturnCode, Is.EqualTo(FakeOpTee.BadParameters),
+            "Its session is closed.");
+        Assert.That(answer, Is.EqualTo(rpc == OpTeeSmc.ReturnRpcCommand ? 0xffff_000e : 0),
+            "TEE_ERROR_COMMUNICATION, as without a supplicant");
         vm.Driver.RpcMemory.Clear();
-        _bench.OpTee.OnInvoke = null;
+        Bench.OpTee.OnInvoke = null;
         Assert.That(vm.Driver.Invoke(vm.Open(), 0).ReturnCode, Is.Zero);
 
         IEnumerable<RpcStep> Serve(FakeThread thread)
@@ -91,11 +93,11 @@ internal sealed class DriverRestartTests
     [Test]
     public void ExchangeCapabilities_CallThatAllocatesAndFrees_TakesItsMemoryBack()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         vm.Driver.OnRpc = new RpcServices(vm.Driver).Serve;
         uint session = vm.Open();
         bool isSecondRefused = false;
-        _bench.OpTee.OnInvoke = Serve;
+        Bench.OpTee.OnInvoke = Serve;
         SmcRegisters suspended = vm.Driver.Start(ForwardedVm.Invocation(session));
         while (suspended.X0 != OpTeeSmc.ReturnRpcForeignInterrupt)
         {
@@ -135,9 +137,9 @@ internal sealed class DriverRestartTests
     [Test]
     public void ExchangeCapabilities_MemoryThatOpTeeKeepsForItself_DestroysTheVm()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         vm.Driver.OnRpc = new RpcServices(vm.Driver).Serve;
-        _bench.OpTee.OnInvoke = thread => thread.Allocate(0x2000);
+        Bench.OpTee.OnInvoke = thread => thread.Allocate(0x2000);
         _ = vm.Driver.Invoke(vm.Open(), 0);
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
@@ -149,30 +151,31 @@ internal sealed class DriverRestartTests
     [Test]
     public void ExchangeCapabilities_SessionThatIsBeingOpened_ClosesIt()
     {
-        ForwardedVm vm = _bench.Create();
-        _bench.OpTee.InterruptsCalls = true;
+        ForwardedVm vm = Bench.Create();
+        Bench.OpTee.InterruptsCalls = true;
         SmcRegisters opening = vm.Driver.Start(FakeDriver.Opening(ForwarderBench.Application, default, 0));
         Assert.That(opening.X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
         byte[] before = new byte[256];
         vm.Driver.Read<byte>(vm.Driver.MessagePage, before);
-        _bench.OpTee.InterruptsCalls = false;
+        Bench.OpTee.InterruptsCalls = false;
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
 
         AssertNothingIsLeft(vm);
         byte[] after = new byte[256];
         vm.Driver.Read<byte>(vm.Driver.MessagePage, after);
-        Assert.That(after, Is.EqualTo(before), "The earlier driver's results go nowhere: its memory may be the new one's.");
+        Assert.That(after, Is.EqualTo(before),
+            "The earlier driver's results go nowhere: its memory may be the new one's.");
     }
 
     [Test]
     public void ExchangeCapabilities_CachedRpcBuffer_TakesItBack()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         vm.Driver.Conduit = OpTeeSmc.CallWithArgument;
         vm.Driver.OnRpc = new RpcServices(vm.Driver).Serve;
         _ = vm.Driver.Call(OpTeeSmc.EnableShmCache);
-        _bench.OpTee.OnInvoke = thread => thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut());
+        Bench.OpTee.OnInvoke = thread => thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut());
         _ = vm.Driver.Invoke(vm.Open(), 0);
         Assert.That(vm.Memory.Pins, Is.EqualTo(1));
 
@@ -184,19 +187,23 @@ internal sealed class DriverRestartTests
     }
 
     [Test]
-    public void ExchangeCapabilities_CallThatComputes_DelaysTheNewDriversCalls([Values(OpTeeSmc.CallWithArgument, OpTeeSmc.CallWithRpcArgument)] uint conduit)
+    public void ExchangeCapabilities_CallThatComputes_DelaysTheNewDriversCalls(
+        [Values(OpTeeSmc.CallWithArgument, OpTeeSmc.CallWithRpcArgument)] uint conduit)
     {
-        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { ShutdownDeadline = TimeSpan.FromMinutes(10) });
+        ForwardedVm vm =
+            Bench.Create(options: new OpTeeForwarderOptions { ShutdownDeadline = TimeSpan.FromMinutes(10) });
         bool computes = true;
-        _bench.OpTee.OnInvoke = _ => Compute(() => computes);
+        Bench.OpTee.OnInvoke = _ => Compute(() => computes);
         _ = vm.Driver.Start(ForwardedVm.Invocation(vm.Open()));
-        int before = _bench.OpTee.Calls.Count;
+        int before = Bench.OpTee.Calls.Count;
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
 
-        Assert.That(_bench.OpTee.Calls, Has.Count.EqualTo(before + 2), "One step of the computation: its interrupt is the guest's to take.");
-        _bench.OpTee.OnInvoke = null;
-        Assert.That(vm.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, 0, 1, 0).X0, Is.EqualTo(OpTeeSmc.ReturnBadAddress));
+        Assert.That(Bench.OpTee.Calls, Has.Count.EqualTo(before + 2),
+            "One step of the computation: its interrupt is the guest's to take.");
+        Bench.OpTee.OnInvoke = null;
+        Assert.That(vm.Driver.Call(OpTeeSmc.CallWithRegisteredArgument, 0, 1, 0).X0,
+            Is.EqualTo(OpTeeSmc.ReturnBadAddress));
         vm.Driver.Conduit = conduit;
         SmcRegisters opening = vm.Driver.Start(FakeDriver.Opening(ForwarderBench.Application, default, 0));
         for (int attempt = 0; attempt < 20; attempt++)
@@ -205,10 +212,11 @@ internal sealed class DriverRestartTests
             opening = vm.Driver.Step(opening);
         }
 
-        Assert.That(_bench.OpTee.Calls, Has.Count.EqualTo(before + 2 + 21), "One step for each attempt.");
+        Assert.That(Bench.OpTee.Calls, Has.Count.EqualTo(before + 2 + 21), "One step for each attempt.");
         computes = false;
         Assert.That(vm.Driver.Finish(opening), Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(vm.Driver.Call(OpTeeSmc.ReturnFromRpc, opening.X1, opening.X2, opening.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume), "It begins once.");
+        Assert.That(vm.Driver.Call(OpTeeSmc.ReturnFromRpc, opening.X1, opening.X2, opening.X3).X0,
+            Is.EqualTo(OpTeeSmc.ReturnResume), "It begins once.");
         Assert.That(vm.Partition.Sessions, Has.Count.EqualTo(1), "The new driver's");
         Assert.That(vm.Status, Is.EqualTo(new OpTeeGuestStatus(0, 1, 0, 0)));
         Assert.That(Destructions, Is.Zero);
@@ -217,8 +225,8 @@ internal sealed class DriverRestartTests
     [Test]
     public void Handle_ResumeOfADelayedCall_NeedsItsRegisters()
     {
-        ForwardedVm vm = _bench.Create();
-        _bench.OpTee.OnInvoke = _ => Compute(() => true);
+        ForwardedVm vm = Bench.Create();
+        Bench.OpTee.OnInvoke = _ => Compute(() => true);
         _ = vm.Driver.Start(ForwardedVm.Invocation(vm.Open()));
         _ = vm.Driver.Call(OpTeeSmc.ExchangeCapabilities);
         SmcRegisters delayed = vm.Driver.Start(FakeDriver.Opening(ForwarderBench.Application, default, 0));
@@ -232,33 +240,35 @@ internal sealed class DriverRestartTests
     [Test]
     public void ExchangeCapabilities_NewDriverAsksForCacheAndNotifications_GetsThemAfterTheCleanup()
     {
-        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { NotificationInterrupt = new Line() });
+        ForwardedVm vm = Bench.Create(options: new OpTeeForwarderOptions { NotificationInterrupt = new Line() });
         bool computes = true;
-        _bench.OpTee.OnInvoke = _ => Compute(() => computes);
+        Bench.OpTee.OnInvoke = _ => Compute(() => computes);
         _ = vm.Driver.Start(ForwardedVm.Invocation(vm.Open()));
         _ = vm.Driver.Call(OpTeeSmc.ExchangeCapabilities);
-        _bench.OpTee.OnInvoke = null;
-        int before = _bench.OpTee.Calls.Count;
+        Bench.OpTee.OnInvoke = null;
+        int before = Bench.OpTee.Calls.Count;
 
         Assert.That(vm.Driver.Call(OpTeeSmc.EnableAsyncNotification).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(vm.Driver.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(NoTee), "The new driver has no buffers there.");
+        Assert.That(vm.Driver.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(NoTee),
+            "The new driver has no buffers there.");
         Assert.That(vm.Driver.Call(OpTeeSmc.EnableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(_bench.OpTee.Calls, Has.Count.EqualTo(before), "The cleanup would undo it.");
+        Assert.That(Bench.OpTee.Calls, Has.Count.EqualTo(before), "The cleanup would undo it.");
         computes = false;
         _ = vm.Open();
 
         Assert.That(vm.Partition.CachesRpcBuffers);
-        Assert.That(_bench.OpTee.Calls.Count(call => call.X0 == OpTeeSmc.EnableAsyncNotification), Is.EqualTo(1));
+        Assert.That(Bench.OpTee.Calls.Count(call => call.X0 == OpTeeSmc.EnableAsyncNotification), Is.EqualTo(1));
     }
 
     [Test]
     public void ExchangeCapabilities_EarlierDriverTookNotifications_StopsThem()
     {
         Line line = new();
-        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { NotificationInterrupt = line });
+        ForwardedVm vm = Bench.Create(options: new OpTeeForwarderOptions { NotificationInterrupt = line });
         _ = vm.Driver.Call(OpTeeSmc.EnableAsyncNotification);
         List<uint> messages = [];
-        _bench.OpTee.OnCall = call => messages.AddRange(call.X0 == OpTeeSmc.CallWithRpcArgument ? [BitConverter.ToUInt32(_bench.Ram.At(call.Pair(1, 2), 4))] : []);
+        Bench.OpTee.OnCall = call => messages.AddRange(call.X0 == OpTeeSmc.CallWithRpcArgument
+            ? [BitConverter.ToUInt32(Bench.Ram.At(call.Pair(1, 2), 4))] : []);
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
 
@@ -270,8 +280,9 @@ internal sealed class DriverRestartTests
     [Test]
     public void ExchangeCapabilities_CallThatNeverEnds_DestroysTheVmAsOftenAsTheLimitSays()
     {
-        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = 3, ShutdownDeadline = TimeSpan.Zero });
-        ForwardedVm other = _bench.Create(1);
+        ForwardedVm vm =
+            Bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = 3, ShutdownDeadline = TimeSpan.Zero });
+        ForwardedVm other = Bench.Create(1);
         uint session = other.Open();
         bool computes = true;
         for (int restart = 0; restart < 3; restart++)
@@ -285,28 +296,31 @@ internal sealed class DriverRestartTests
         for (int attempt = 0; attempt < 5; attempt++)
         {
             Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(NoTee));
-            Assert.That(vm.Driver.TrySend(FakeDriver.Opening(ForwarderBench.Application, default, 0)), Is.EqualTo(NoTee));
+            Assert.That(vm.Driver.TrySend(FakeDriver.Opening(ForwarderBench.Application, default, 0)),
+                Is.EqualTo(NoTee));
         }
 
         Assert.That(Destructions, Is.EqualTo(3));
-        Assert.That(_bench.Loggers.EventIds.Count(id => id == 1308), Is.EqualTo(1));
+        Assert.That(Bench.Loggers.EventIds.Count(id => id == 1308), Is.EqualTo(1));
         Assert.That(other.Driver.Invoke(session, 0).ReturnCode, Is.Zero);
         computes = false;
-        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk), "The call has ended after all.");
+        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk),
+            "The call has ended after all.");
         Assert.That(vm.Open(), Is.Not.Zero);
 
         void Hang()
         {
-            _bench.OpTee.OnInvoke = _ => Compute(() => computes);
-            Assert.That(vm.Driver.Start(ForwardedVm.Invocation(vm.Open())).X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
-            _bench.OpTee.OnInvoke = null;
+            Bench.OpTee.OnInvoke = _ => Compute(() => computes);
+            Assert.That(vm.Driver.Start(ForwardedVm.Invocation(vm.Open())).X0,
+                Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+            Bench.OpTee.OnInvoke = null;
         }
     }
 
     [Test]
     public async Task Reset_BeyondTheLimit_CleansUpWithoutDestroyingTheVm()
     {
-        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = 2 });
+        ForwardedVm vm = Bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = 2 });
         for (int reset = 0; reset < 10; reset++)
         {
             _ = vm.Share(ForwarderBench.Cookie, 2);
@@ -321,12 +335,15 @@ internal sealed class DriverRestartTests
     [Test]
     public async Task Reset_BeyondTheLimitWithACallThatNeverEnds_ThrowsAndTheGuestHasNoTeeUntilItEnds()
     {
-        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = 0, ShutdownDeadline = TimeSpan.Zero });
+        ForwardedVm vm =
+            Bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = 0, ShutdownDeadline = TimeSpan.Zero });
         bool computes = true;
-        _bench.OpTee.OnInvoke = _ => Compute(() => computes);
+        Bench.OpTee.OnInvoke = _ => Compute(() => computes);
         _ = vm.Driver.Start(ForwardedVm.Invocation(vm.Open()));
 
-        Assert.That(vm.Forwarder.ResetAsync, Throws.InstanceOf<OpTeeMediator.Backends.TeeUnavailableException>().With.Message.Contains("RecreationLimit"));
+        Assert.That(vm.Forwarder.ResetAsync,
+            Throws.InstanceOf<OpTeeMediator.Backends.TeeUnavailableException>().With.Message.Contains(
+            "RecreationLimit"));
         Assert.That(vm.Driver.TrySend(FakeDriver.Opening(ForwarderBench.Application, default, 0)), Is.EqualTo(NoTee));
         computes = false;
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
@@ -337,24 +354,25 @@ internal sealed class DriverRestartTests
     [Test]
     public async Task Dispose_DuringTheCleanup_DestroysTheVm()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         _ = vm.Share(ForwarderBench.Cookie, 2);
-        _bench.OpTee.OnInvoke = _ => Compute(() => true);
+        Bench.OpTee.OnInvoke = _ => Compute(() => true);
         _ = vm.Driver.Start(ForwardedVm.Invocation(vm.Open()));
         _ = vm.Driver.Call(OpTeeSmc.ExchangeCapabilities);
         Assert.That(vm.Memory.Pins, Is.EqualTo(1), "The call may use it.");
 
         await vm.Forwarder.DisposeAsync();
 
-        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
-        Assert.That(_bench.World.VirtualMachines, Is.Zero);
+        Assert.That(Bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(Bench.World.VirtualMachines, Is.Zero);
         Assert.That(vm.Memory.Pins, Is.Zero);
     }
 
     [TestCase(-1)]
     [TestCase(1_000_001)]
     public void Create_RecreationLimitOutOfRange_Throws(int limit) =>
-        Assert.That(() => _bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = limit }), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(() => Bench.Create(options: new OpTeeForwarderOptions { RecreationLimit = limit }),
+            Throws.InstanceOf<ArgumentOutOfRangeException>());
 
     private static IEnumerable<RpcStep> Compute(Func<bool> computes)
     {

@@ -8,7 +8,8 @@ using OpTeeMediator.Testing.Forwarding;
 namespace OpTeeMediator.Tests.Forwarding;
 
 /// <summary>One VM of a <see cref="ForwarderBench"/>.</summary>
-internal sealed record ForwardedVm(ForwarderBench Bench, PartitionedMemory Memory, OpTeeForwarder Forwarder, FakeDriver Driver)
+internal sealed record ForwardedVm(ForwarderBench Bench, PartitionedMemory Memory, OpTeeForwarder Forwarder,
+    FakeDriver Driver)
 {
     /// <summary>What OP-TEE has of it.</summary>
     public FakePartition Partition => Bench.OpTee.PartitionOf(Forwarder.VirtualMachineId);
@@ -32,7 +33,8 @@ internal sealed record ForwardedVm(ForwarderBench Bench, PartitionedMemory Memor
         return addresses;
     }
 
-    public ulong[] PhysicalOf(IEnumerable<ulong> addresses) => [.. addresses.Select(address => Memory.PhysicalOf(address))];
+    public ulong[] PhysicalOf(IEnumerable<ulong> addresses) =>
+        [.. addresses.Select(address => Memory.PhysicalOf(address))];
 
     /// <summary>Starts a call with a page of its own and leaves it where it is.</summary>
     public SmcRegisters Start(GuestMessage message, out ulong page)
@@ -44,5 +46,6 @@ internal sealed record ForwardedVm(ForwarderBench Bench, PartitionedMemory Memor
 
     public SmcRegisters Resume(ulong information) => Driver.Call(OpTeeSmc.ReturnFromRpc, 0, 0, information);
 
-    public static GuestMessage Invocation(uint session, params GuestParameter[] parameters) => new(OpTeeMessage.CommandInvoke, parameters) { Session = session };
+    public static GuestMessage Invocation(uint session, params GuestParameter[] parameters) =>
+        new(OpTeeMessage.CommandInvoke, parameters) { Session = session };
 }

@@ -1,35 +1,31 @@
+using System.Runtime.InteropServices;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
-using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>What of a guest's message reaches OP-TEE: the words to which the interface gives a meaning, and no others.</summary>
-internal sealed class ForwardedWordsTests
+/// <summary>What of a guest's message reaches OP-TEE: the words to which the interface gives a meaning, and no
+/// others.</summary>
+internal sealed class ForwardedWordsTests : ForwarderFixture
 {
-    private const uint BadParameters = FakeOpTee.BadParameters;
     private const ulong Garbage = 0xdead_beef_4200_0000;
-
-    private ForwarderBench _bench = null!;
-    private ForwardedVm _vm = null!;
 
     // The last message that OP-TEE has got: header and parameters.
     private uint[] _header = [];
     private GuestParameter[] _parameters = [];
 
     [SetUp]
-    public void CreateBench()
+    public void RecordMessages()
     {
-        _bench = new ForwarderBench();
-        _vm = _bench.Create();
-        _bench.OpTee.OnCall = registers =>
+        Bench.OpTee.OnCall = registers =>
         {
             if (registers.FunctionId.Value is OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument)
             {
-                Span<byte> message = _bench.Ram.At(registers.Pair(1, 2), OpTeeMessage.PageSize);
-                _header = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, uint>(message[..OpTeeMessage.HeaderSize]).ToArray();
-                _parameters = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, GuestParameter>(message[OpTeeMessage.HeaderSize..])[..(int)_header[7]].ToArray();
+                Span<byte> message = Bench.Ram.At(registers.Pair(1, 2), OpTeeMessage.PageSize);
+                _header = MemoryMarshal.Cast<byte, uint>(message[..OpTeeMessage.HeaderSize]).ToArray();
+                _parameters = MemoryMarshal.Cast<byte, GuestParameter>(message[OpTeeMessage.HeaderSize..])
+                    [..(int)_header[7]].ToArray();
             }
         };
     }
@@ -39,27 +35,30 @@ internal sealed class ForwardedWordsTests
     public void Invoke_NullReference_ReachesOpTeeAsTemporaryNull(
         [Values(0x5u, 0x6u, 0x7u, 0x9u, 0xau, 0xbu, 0x209u, 0x20au, 0x20bu, 0x40au, 0x8000_0009u)] uint attributes)
     {
-        _bench.OpTee.OnInvoke = thread =>
+        Bench.OpTee.OnInvoke = thread =>
         {
             thread.MessageHeader[5] = 0xffff_0010;
             thread.Parameters[0] = thread.Parameters[0] with { B = 0x30 };
             return [];
         };
 
-        GuestMessage answer = _vm.Driver.Invoke(_vm.Open(), 0, new GuestParameter(attributes, 0, 0, 0));
+        GuestMessage answer = Vm.Driver.Invoke(Vm.Open(), 0, new GuestParameter(attributes, 0, 0, 0));
 
         Assert.That(answer.ReturnCode, Is.EqualTo(0xffff_0010));
-        Assert.That(_parameters, Is.EqualTo(new[] { new GuestParameter(OpTeeMessage.TypeTemporaryInput + (attributes & 3) - 1) }));
-        Assert.That(answer.Parameters[0].B, Is.EqualTo((attributes & 2) != 0 ? 0x30ul : 0), "Outputs carry the size needed.");
+        Assert.That(_parameters,
+            Is.EqualTo(new[] { new GuestParameter(OpTeeMessage.TypeTemporaryInput + (attributes & 3) - 1) }));
+        Assert.That(answer.Parameters[0].B, Is.EqualTo((attributes & 2) != 0 ? 0x30ul : 0),
+            "Outputs carry the size needed.");
     }
 
     [TestCase(0ul, 1ul)]
     [TestCase(8ul, 0ul)]
     public void Invoke_Cookie0WithOffsetOrSize_BadParameters(ulong offset, ulong size)
     {
-        uint session = _vm.Open();
+        uint session = Vm.Open();
 
-        Assert.That(_vm.Driver.Invoke(session, 0, GuestParameter.RegisteredOut(offset, size, 0)).ReturnCode, Is.EqualTo(BadParameters));
+        Assert.That(Vm.Driver.Invoke(session, 0, GuestParameter.RegisteredOut(offset, size, 0)).ReturnCode,
+            Is.EqualTo(BadParameters));
         Assert.That(_header[0], Is.EqualTo(OpTeeMessage.CommandOpenSession), "OP-TEE should not have got it.");
     }
 
@@ -67,7 +66,8 @@ internal sealed class ForwardedWordsTests
     [TestCase(OpTeeMessage.TypeTemporaryInOut)]
     public void Invoke_TemporaryReferenceOfSize0_NamesNoMemoryToOpTee(uint type)
     {
-        GuestMessage answer = _vm.Driver.Invoke(_vm.Open(), 0, new GuestParameter(type, _vm.Driver.AllocatePage() + 0x40, 0, Garbage));
+        GuestMessage answer =
+            Vm.Driver.Invoke(Vm.Open(), 0, new GuestParameter(type, Vm.Driver.AllocatePage() + 0x40, 0, Garbage));
 
         Assert.That(answer.ReturnCode, Is.Zero);
         Assert.That(_parameters, Is.EqualTo(new[] { new GuestParameter(type) }));
@@ -78,29 +78,31 @@ internal sealed class ForwardedWordsTests
     [TestCase(OpTeeMessage.TypeTemporaryInput, 0xffff_ffff_ffff_f000ul)]
     [TestCase(OpTeeMessage.TypeTemporaryInput | OpTeeMessage.AttributeNonContiguous, ForwarderBench.GuestStart + 0x40)]
     public void Invoke_TemporaryReferenceOfSize0OutsideRamOrAPageList_BadParameters(uint attributes, ulong address) =>
-        Assert.That(_vm.Driver.Invoke(_vm.Open(), 0, new GuestParameter(attributes, address, 0, 0)).ReturnCode, Is.EqualTo(BadParameters));
+        Assert.That(Vm.Driver.Invoke(Vm.Open(), 0, new GuestParameter(attributes, address, 0, 0)).ReturnCode,
+            Is.EqualTo(BadParameters));
 
     [Test]
     public void Invoke_WordsWithoutMeaning_AreCleared()
     {
-        _ = _vm.Share(ForwarderBench.Cookie, 1);
-        ulong teeCookie = _vm.Partition.Memory.Single().Cookie;
-        uint session = _vm.Open();
-        ulong page = _vm.Driver.MessagePage;
-        _vm.Driver.WriteMessage(page, new GuestMessage(
+        _ = Vm.Share(ForwarderBench.Cookie, 1);
+        ulong teeCookie = Vm.Partition.Memory.Single().Cookie;
+        uint session = Vm.Open();
+        ulong page = Vm.Driver.MessagePage;
+        Vm.Driver.WriteMessage(page, new GuestMessage(
             OpTeeMessage.CommandInvoke,
             new GuestParameter(OpTeeMessage.TypeNone, Garbage, Garbage, Garbage),
             new GuestParameter(0x1_0000_0400 | OpTeeMessage.TypeValueInOut, 1, 2, Garbage),
             new GuestParameter(OpTeeMessage.TypeTemporaryOutput, 0, 3, Garbage),
-            new GuestParameter(OpTeeMessage.TypeRegisteredInput | OpTeeMessage.AttributeNonContiguous, 4, 5, ForwarderBench.Cookie))
+            new GuestParameter(OpTeeMessage.TypeRegisteredInput | OpTeeMessage.AttributeNonContiguous, 4, 5,
+                ForwarderBench.Cookie))
         {
             Session = session, Function = 7, CancelId = 8,
         });
-        _vm.Driver.Write<uint>(page + 16, [0x4200_0000]);
+        Vm.Driver.Write<uint>(page + 16, [0x4200_0000]);
 
-        Assert.That(_vm.Driver.Finish(_vm.Driver.Start(page, 0, 0)), Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(Vm.Driver.Finish(Vm.Driver.Start(page, 0, 0)), Is.EqualTo(OpTeeSmc.ReturnOk));
 
-        Assert.That(_vm.Driver.ReadMessage(page, 4).ReturnCode, Is.Zero);
+        Assert.That(Vm.Driver.ReadMessage(page, 4).ReturnCode, Is.Zero);
         Assert.That(_header[..5], Is.EqualTo(new uint[] { OpTeeMessage.CommandInvoke, 7, session, 8, 0 }));
         Assert.That(_parameters, Is.EqualTo(new[]
         {
@@ -119,19 +121,21 @@ internal sealed class ForwardedWordsTests
     [TestCase(OpTeeMessage.CommandUnregisterSharedMemory, 0u, 0u, 0u)]
     [TestCase(OpTeeMessage.CommandDoBottomHalf, 0u, 0u, 0u)]
     [TestCase(OpTeeMessage.CommandStopAsyncNotification, 0u, 0u, 0u)]
-    public void Header_FieldsWithoutMeaningForTheCommand_AreCleared(uint command, uint function, uint session, uint cancelId)
+    public void Header_FieldsWithoutMeaningForTheCommand_AreCleared(uint command, uint function, uint session,
+        uint cancelId)
     {
         GuestParameter[] parameters = command switch
         {
             OpTeeMessage.CommandOpenSession => [GuestParameter.Meta(1, 2, 0), GuestParameter.Meta(0, 0, 0)],
             OpTeeMessage.CommandRegisterSharedMemory =>
-                [GuestParameter.PageList(_vm.Driver.WritePageList([_vm.Driver.AllocatePage()]), 0x1000, ForwarderBench.Cookie + 1)],
+                [GuestParameter.PageList(Vm.Driver.WritePageList([Vm.Driver.AllocatePage()]), 0x1000,
+                    ForwarderBench.Cookie + 1)],
             OpTeeMessage.CommandUnregisterSharedMemory => [GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie)],
             _ => [],
         };
-        _ = _vm.Share(ForwarderBench.Cookie, 1);
+        _ = Vm.Share(ForwarderBench.Cookie, 1);
 
-        _ = _vm.Driver.TrySend(new GuestMessage(command, parameters) { Function = 7, Session = 9, CancelId = 8 });
+        _ = Vm.Driver.TrySend(new GuestMessage(command, parameters) { Function = 7, Session = 9, CancelId = 8 });
 
         Assert.That(_header[..5], Is.EqualTo(new[] { command, function, session, cancelId, 0u }));
     }
@@ -143,33 +147,37 @@ internal sealed class ForwardedWordsTests
     [TestCase(0xffff_ffff_ffff_fffful)]
     public void UnregisterShm_AttributesAndAddresses_OnlyTheCookieReachesOpTee(ulong attributes)
     {
-        _ = _vm.Share(ForwarderBench.Cookie, 1);
-        ulong teeCookie = _vm.Partition.Memory.Single().Cookie;
+        _ = Vm.Share(ForwarderBench.Cookie, 1);
+        ulong teeCookie = Vm.Partition.Memory.Single().Cookie;
 
-        uint answer = _vm.Driver.TrySend(new GuestMessage(
-            OpTeeMessage.CommandUnregisterSharedMemory, new GuestParameter(attributes, Garbage, Garbage, ForwarderBench.Cookie)));
+        uint answer = Vm.Driver.TrySend(new GuestMessage(
+            OpTeeMessage.CommandUnregisterSharedMemory,
+                new GuestParameter(attributes, Garbage, Garbage, ForwarderBench.Cookie)));
 
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(_parameters, Is.EqualTo(new[] { GuestParameter.RegisteredIn(0, 0, teeCookie) }));
-        Assert.That(_vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(Vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
     }
 
     [Test]
     public void OpenSession_ClientAndApplication_ReachOpTeeWhole()
     {
-        _ = _vm.Driver.TrySend(new GuestMessage(OpTeeMessage.CommandOpenSession, GuestParameter.Meta(1, 2, Garbage), GuestParameter.Meta(3, 4, 5)));
+        _ = Vm.Driver.TrySend(
+            new GuestMessage(OpTeeMessage.CommandOpenSession, GuestParameter.Meta(1, 2, Garbage),
+            GuestParameter.Meta(3, 4, 5)));
 
-        Assert.That(_parameters, Is.EqualTo(new[] { GuestParameter.Meta(1, 2, 0), GuestParameter.Meta(3, 4, 5) }), "Only the login has a third word.");
+        Assert.That(_parameters, Is.EqualTo(new[] { GuestParameter.Meta(1, 2, 0), GuestParameter.Meta(3, 4, 5) }),
+            "Only the login has a third word.");
     }
 
     [Test]
     public void RegisterShm_Size0AtAnOffset_RegistersOnePage()
     {
-        ulong page = _vm.Driver.AllocatePage();
+        ulong page = Vm.Driver.AllocatePage();
 
-        Assert.That(_vm.Driver.Register([page], 0x40, 0, ForwarderBench.Cookie).ReturnCode, Is.Zero);
+        Assert.That(Vm.Driver.Register([page], 0x40, 0, ForwarderBench.Cookie).ReturnCode, Is.Zero);
 
-        Assert.That(_vm.Partition.Memory.Single().Pages, Is.EqualTo(_vm.PhysicalOf([page])));
-        Assert.That(_vm.Driver.Register([page], 0, 0, ForwarderBench.Cookie + 1).ReturnCode, Is.EqualTo(BadParameters));
+        Assert.That(Vm.Partition.Memory.Single().Pages, Is.EqualTo(Vm.PhysicalOf([page])));
+        Assert.That(Vm.Driver.Register([page], 0, 0, ForwarderBench.Cookie + 1).ReturnCode, Is.EqualTo(BadParameters));
     }
 }

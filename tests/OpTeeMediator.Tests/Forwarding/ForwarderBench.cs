@@ -8,7 +8,8 @@ using OpTeeMediator.Tests.Linux;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>A computer with a fake OP-TEE and room for three VMs, each with a driver that speaks to its forwarder.</summary>
+/// <summary>A computer with a fake OP-TEE and room for three VMs, each with a driver that speaks to its
+/// forwarder.</summary>
 internal sealed class ForwarderBench
 {
     public const ulong Cookie = 0xffff_0000_0938_5a80;
@@ -47,18 +48,22 @@ internal sealed class ForwarderBench
     public PartitionedMemory MemoryOf(int vm)
     {
         ulong start = RamStart + ((ulong)vm * (VmLength + ShadowLength));
-        ulong[] blocks = [.. Enumerable.Range(0, Blocks).Select(block => start + ((ulong)(Blocks - 1 - block) * BlockSize))];
-        return new PartitionedMemory(Ram, GuestStart, BlockSize, blocks, start + VmLength, (int)(ShadowLength / OpTeeMessage.PageSize));
+        ulong[] blocks =
+            [.. Enumerable.Range(0, Blocks).Select(block => start + ((ulong)(Blocks - 1 - block) * BlockSize))];
+        return new PartitionedMemory(Ram, GuestStart, BlockSize, blocks, start + VmLength,
+            (int)(ShadowLength / OpTeeMessage.PageSize));
     }
 
     /// <param name="vm">0 to 2: where its memory lies.</param>
     /// <param name="options">How it is forwarded.</param>
     /// <param name="wrap">What to put around its memory.</param>
-    public ForwardedVm Create(int vm = 0, OpTeeForwarderOptions? options = null, Func<PartitionedMemory, IGuestMemory>? wrap = null)
+    public ForwardedVm Create(
+        int vm = 0, OpTeeForwarderOptions? options = null, Func<PartitionedMemory, IGuestMemory>? wrap = null)
     {
         PartitionedMemory memory = MemoryOf(vm);
         IGuestMemory seen = wrap is null ? memory : wrap(memory);
-        OpTeeForwarder forwarder = new(World, seen, memory, (options ?? new OpTeeForwarderOptions()) with { LoggerFactory = Loggers });
+        OpTeeForwarder forwarder =
+            new(World, seen, memory, (options ?? new OpTeeForwarderOptions()) with { LoggerFactory = Loggers });
         FakeDriver driver = new(forwarder, memory, new GuestRange(GuestStart, VmLength - (1 << 20)));
         return new ForwardedVm(this, memory, forwarder, driver);
     }

@@ -7,7 +7,8 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>Several vCPUs that register, use and unregister the same few cookies, with RPCs in between: nothing is lost, nothing used after its end.</summary>
+/// <summary>Several vCPUs that register, use and unregister the same few cookies, with RPCs in between: nothing is
+/// lost, nothing used after its end.</summary>
 internal sealed class HammerTests
 {
     private const int Cpus = 4;
@@ -25,7 +26,8 @@ internal sealed class HammerTests
         int unpinned = 0;
         bench.OpTee.OnInvoke = Use;
 
-        await Task.WhenAll(Enumerable.Range(0, Cpus).Select(cpu => Task.Factory.StartNew(() => Run(vm, cpu, session), TaskCreationOptions.LongRunning)));
+        await Task.WhenAll(Enumerable.Range(0, Cpus)
+            .Select(cpu => Task.Factory.StartNew(() => Run(vm, cpu, session), TaskCreationOptions.LongRunning)));
 
         Assert.That(unpinned, Is.Zero);
         Assert.That(vm.Status.CallsInFlight, Is.Zero);
@@ -57,7 +59,8 @@ internal sealed class HammerTests
         int wrong = 0;
         bench.OpTee.OnInvoke = Use;
 
-        await Task.WhenAll(Enumerable.Range(0, Cpus).Select(cpu => Task.Factory.StartNew(() => RunRpcs(vm, cpu, session), TaskCreationOptions.LongRunning)));
+        await Task.WhenAll(Enumerable.Range(0, Cpus)
+            .Select(cpu => Task.Factory.StartNew(() => RunRpcs(vm, cpu, session), TaskCreationOptions.LongRunning)));
 
         Assert.That(wrong, Is.Zero, "Each thread finds its own memory, pinned.");
         Assert.That(vm.Status, Is.EqualTo(new OpTeeGuestStatus(0, 1, vm.Status.Buffers, vm.Status.SharedPages)));
@@ -78,7 +81,8 @@ internal sealed class HammerTests
 
             ulong cookie = thread.RpcResults[0].C;
             ulong[]? pages = thread.Partition.Find(cookie);
-            wrong += pages is not null && !before.Contains(cookie) && vm.Memory.ArePinned(pages) && IsOf(vm, cpu, pages[0]) ? 0 : 1;
+            wrong += pages is not null && !before.Contains(cookie) && vm.Memory.ArePinned(pages)
+                && IsOf(vm, cpu, pages[0]) ? 0 : 1;
             foreach (RpcStep step in thread.Free(cookie))
             {
                 yield return step;
@@ -91,11 +95,13 @@ internal sealed class HammerTests
     {
         ForwarderBench bench = new(threads: Cpus);
         bench.OpTee.Records = false;
-        ForwardedVm vm = bench.Create(options: new OpTeeForwarderOptions { ShutdownDeadline = TimeSpan.FromMinutes(1) });
+        ForwardedVm vm =
+            bench.Create(options: new OpTeeForwarderOptions { ShutdownDeadline = TimeSpan.FromMinutes(1) });
         int unpinned = 0;
         bench.OpTee.OnInvoke = Use;
         using CancellationTokenSource end = new();
-        Task[] cpus = [.. Enumerable.Range(0, Cpus).Select(cpu => Task.Factory.StartNew(() => RunUntil(vm, cpu, end.Token), TaskCreationOptions.LongRunning))];
+        Task[] cpus = [.. Enumerable.Range(0, Cpus)
+            .Select(cpu => Task.Factory.StartNew(() => RunUntil(vm, cpu, end.Token), TaskCreationOptions.LongRunning))];
 
         int restarts = 0;
         for (int attempt = 0; attempt < 2000; attempt++)
@@ -152,7 +158,8 @@ internal sealed class HammerTests
     private static void RunRpcs(ForwardedVm vm, int cpu, uint session)
     {
         // All CPUs answer with cookie 1, which names a registered buffer as well, half of the time.
-        FakeDriver driver = new(vm.Forwarder, vm.Memory, new GuestRange(ForwarderBench.GuestStart + ((ulong)(cpu + 2) * PagesOfCpu), PagesOfCpu))
+        FakeDriver driver = new(vm.Forwarder, vm.Memory,
+            new GuestRange(ForwarderBench.GuestStart + ((ulong)(cpu + 2) * PagesOfCpu), PagesOfCpu))
         {
             RpcCookie = 1,
             Conduit = cpu % 2 == 0 ? OpTeeSmc.CallWithRpcArgument : OpTeeSmc.CallWithArgument,
@@ -162,13 +169,17 @@ internal sealed class HammerTests
         ulong payload = driver.WritePageList([pages[1]]);
         driver.OnRpc = message => message.Command == OpTeeRpc.AllocateSharedMemory
             ? message with { ReturnCode = 0, Parameters = [GuestParameter.PageList(payload, 0x1000, 1)] }
-            : message with { ReturnCode = message.Parameters[0].B == 1 ? 0u : throw new InvalidOperationException($"Cookie {message.Parameters[0].B:x} was freed.") };
+            : message with { ReturnCode = message.Parameters[0].B == 1 ? 0u
+                : throw new InvalidOperationException($"Cookie {message.Parameters[0].B:x} was freed.") };
         int calls = 0;
         for (int round = 0; round < RpcRounds; round++)
         {
-            _ = driver.TrySend(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x1000, 1)));
-            calls += driver.TrySend(ForwardedVm.Invocation(session, GuestParameter.ValueIn((ulong)cpu, 0))) == OpTeeSmc.ReturnOk ? 1 : 0;
-            _ = driver.TrySend(new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, 1)));
+            _ = driver.TrySend(
+                new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x1000, 1)));
+            calls += driver.TrySend(
+                ForwardedVm.Invocation(session, GuestParameter.ValueIn((ulong)cpu, 0))) == OpTeeSmc.ReturnOk ? 1 : 0;
+            _ = driver.TrySend(
+                new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, 1)));
         }
 
         if (calls == 0)
@@ -191,8 +202,10 @@ internal sealed class HammerTests
             ulong cookie = (ulong)random.Next(1, 4);
             GuestMessage message = random.Next(4) switch
             {
-                0 => new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, cookie)),
-                1 => new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, cookie)),
+                0 => new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                    GuestParameter.PageList(list, 0x3000, cookie)),
+                1 => new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory,
+                    GuestParameter.RegisteredIn(0, 0, cookie)),
                 2 => FakeDriver.Opening(ForwarderBench.Application, default, 0),
                 _ => ForwardedVm.Invocation(session, GuestParameter.RegisteredInOut(0, 8, cookie)),
             };
@@ -206,7 +219,8 @@ internal sealed class HammerTests
     private static void Run(ForwardedVm vm, int cpu, uint session)
     {
         Random random = new(cpu);
-        FakeDriver driver = new(vm.Forwarder, vm.Memory, new GuestRange(ForwarderBench.GuestStart + ((ulong)(cpu + 2) * PagesOfCpu), PagesOfCpu));
+        FakeDriver driver = new(vm.Forwarder, vm.Memory,
+            new GuestRange(ForwarderBench.GuestStart + ((ulong)(cpu + 2) * PagesOfCpu), PagesOfCpu));
         driver.OnRpc = new RpcServices(driver).Serve;
         ulong[] pages = driver.AllocatePages(3, 2);
         ulong list = driver.WritePageList(pages);
@@ -215,8 +229,10 @@ internal sealed class HammerTests
             ulong cookie = (ulong)random.Next(1, 4);
             GuestMessage message = random.Next(3) switch
             {
-                0 => new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, cookie)),
-                1 => new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, cookie)),
+                0 => new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory,
+                    GuestParameter.PageList(list, 0x3000, cookie)),
+                1 => new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory,
+                    GuestParameter.RegisteredIn(0, 0, cookie)),
                 _ => ForwardedVm.Invocation(session, GuestParameter.RegisteredInOut(0, 8, cookie)),
             };
             uint answer = driver.TrySend(message);

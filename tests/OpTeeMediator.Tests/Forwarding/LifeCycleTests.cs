@@ -10,66 +10,68 @@ using OpTeeMediator.Testing.Forwarding;
 namespace OpTeeMediator.Tests.Forwarding;
 
 /// <summary>VMs and drivers that come and go.</summary>
-internal sealed class LifeCycleTests
+internal sealed class LifeCycleTests : ForwarderFixture
 {
-    private ForwarderBench _bench = null!;
-
-    [SetUp]
-    public void CreateBench() => _bench = new ForwarderBench();
-
     [Test]
     public void Create_WhenOpTeeIsFull_SaysSoAndTakesNoNumber()
     {
-        _ = _bench.Create(0);
-        _ = _bench.Create(1);
+        _ = Bench.Create(0);
+        _ = Bench.Create(1);
 
-        Assert.That(() => _bench.Create(2), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("no room"));
-        Assert.That(_bench.World.VirtualMachines, Is.EqualTo(2));
+        Assert.That(() => Bench.Create(2),
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("no room"));
+        Assert.That(Bench.World.VirtualMachines, Is.EqualTo(2));
     }
 
     [Test]
     public void Create_NumberIsTaken_IsRefusedWithoutAnSmc()
     {
-        _ = _bench.Create(0, new OpTeeForwarderOptions { VirtualMachineId = 7 });
+        _ = Bench.Create(0, new OpTeeForwarderOptions { VirtualMachineId = 7 });
 
-        Assert.That(() => _bench.Create(1, new OpTeeForwarderOptions { VirtualMachineId = 7 }), Throws.ArgumentException.With.Message.Contains("another VM"));
-        Assert.That(_bench.OpTee.VirtualMachines, Has.Count.EqualTo(1));
+        Assert.That(() => Bench.Create(1, new OpTeeForwarderOptions { VirtualMachineId = 7 }),
+            Throws.ArgumentException.With.Message.Contains("another VM"));
+        Assert.That(Bench.OpTee.VirtualMachines, Has.Count.EqualTo(1));
     }
 
     [TestCase(0)]
     [TestCase(65535)]
     public void Create_WithANumberOutOfRange_IsRefused(int id) =>
-        Assert.That(() => _bench.Create(0, new OpTeeForwarderOptions { VirtualMachineId = id }), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(() => Bench.Create(0, new OpTeeForwarderOptions { VirtualMachineId = id }),
+            Throws.InstanceOf<ArgumentOutOfRangeException>());
 
     [Test]
     public void Create_WithTooFewShadowPages_SaysHowManyAreNeeded()
     {
-        OpTeeForwarderOptions options = new() { Limits = new OpTeeLimits { Calls = 64, PagesPerBuffer = 65536, Pages = 65536 } };
+        OpTeeForwarderOptions options =
+            new() { Limits = new OpTeeLimits { Calls = 64, PagesPerBuffer = 65536, Pages = 65536 } };
 
-        Assert.That(() => _bench.Create(0, options), Throws.ArgumentException.With.Message.Contains($"{options.ShadowPages}"));
-        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(() => Bench.Create(0, options),
+            Throws.ArgumentException.With.Message.Contains($"{options.ShadowPages}"));
+        Assert.That(Bench.OpTee.VirtualMachines, Is.Empty);
     }
 
     [TestCase(0xf5ul, "virtualization")]
     [TestCase(0xf9ul, "dynamic shared memory")]
     public void World_WithoutWhatIsNeeded_SaysSo(ulong capabilities, string missing)
     {
-        FakeOpTee other = new(_bench.Ram) { Capabilities = capabilities };
+        FakeOpTee other = new(Bench.Ram) { Capabilities = capabilities };
 
-        Assert.That(() => new HostOpTee(other), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains(missing));
+        Assert.That(() => new HostOpTee(other),
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains(missing));
     }
 
     [Test]
     public void World_WithoutOpTee_SaysSo() =>
-        Assert.That(() => new HostOpTee(new NobodyThere()), Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CALLS_UID"));
+        Assert.That(() => new HostOpTee(new NobodyThere()),
+            Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CALLS_UID"));
 
     [Test]
     public async Task CreateAndDispose_FiftyTimes_LeavesNothing()
     {
         for (int round = 0; round < 50; round++)
         {
-            ForwardedVm vm = _bench.Create(round % 3);
-            ForwardedVm other = _bench.Create((round + 1) % 3);
+            ForwardedVm vm = Bench.Create(round % 3);
+            ForwardedVm other = Bench.Create((round + 1) % 3);
             _ = vm.Open();
             _ = vm.Share(ForwarderBench.Cookie, 5);
             await vm.Forwarder.DisposeAsync();
@@ -77,16 +79,16 @@ internal sealed class LifeCycleTests
             await other.Forwarder.DisposeAsync();
         }
 
-        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(Bench.OpTee.VirtualMachines, Is.Empty);
     }
 
     [Test]
     public async Task Dispose_WithASuspendedCall_EndsItsPins()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         uint session = vm.Open();
         _ = vm.Share(ForwarderBench.Cookie, 1);
-        _bench.OpTee.OnInvoke = _ => [RpcStep.ForeignInterrupt];
+        Bench.OpTee.OnInvoke = _ => [RpcStep.ForeignInterrupt];
         _ = vm.Start(ForwardedVm.Invocation(session, GuestParameter.RegisteredIn(0, 1, ForwarderBench.Cookie)), out _);
         Assert.That(vm.Status, Is.EqualTo(new OpTeeGuestStatus(1, 1, 1, 1)));
 
@@ -99,12 +101,12 @@ internal sealed class LifeCycleTests
     [Test]
     public async Task Dispose_WhileOpTeeIsAtWork_KeepsPinsUntilItReturns()
     {
-        ForwardedVm vm = _bench.Create(options: new OpTeeForwarderOptions { ShutdownDeadline = TimeSpan.Zero });
+        ForwardedVm vm = Bench.Create(options: new OpTeeForwarderOptions { ShutdownDeadline = TimeSpan.Zero });
         uint session = vm.Open();
         _ = vm.Share(ForwarderBench.Cookie, 1);
         using ManualResetEventSlim entered = new();
         using ManualResetEventSlim mayReturn = new();
-        _bench.OpTee.OnCall = call =>
+        Bench.OpTee.OnCall = call =>
         {
             if (!call.FunctionId.IsFast)
             {
@@ -118,20 +120,20 @@ internal sealed class LifeCycleTests
         await vm.Forwarder.DisposeAsync();
 
         Assert.That(vm.Memory.Pins, Is.EqualTo(1));
-        Assert.That(_bench.OpTee.VirtualMachines, Has.Count.EqualTo(1));
+        Assert.That(Bench.OpTee.VirtualMachines, Has.Count.EqualTo(1));
         mayReturn.Set();
         await call;
-        Assert.That(() => _bench.World.VirtualMachines, Is.Zero.After(10_000, 1));
+        Assert.That(() => Bench.World.VirtualMachines, Is.Zero.After(10_000, 1));
         Assert.That(vm.Memory.Pins, Is.Zero);
     }
 
     [Test]
     public void ExchangeCapabilities_OfAnotherDriver_DropsWhatTheEarlierLeft()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         uint session = vm.Open();
         _ = vm.Share(ForwarderBench.Cookie, 2);
-        _bench.OpTee.OnInvoke = _ => [RpcStep.ForeignInterrupt];
+        Bench.OpTee.OnInvoke = _ => [RpcStep.ForeignInterrupt];
         SmcRegisters suspended = vm.Start(ForwardedVm.Invocation(session), out _);
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
@@ -140,34 +142,36 @@ internal sealed class LifeCycleTests
         Assert.That(vm.Memory.Pins, Is.Zero);
         Assert.That(vm.Partition.Memory, Is.Empty);
         Assert.That(vm.Resume(suspended.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume));
-        Assert.That(vm.Driver.Invoke(session, 0).ReturnCode, Is.EqualTo(FakeOpTee.BadParameters), "The session is gone.");
+        Assert.That(vm.Driver.Invoke(session, 0).ReturnCode, Is.EqualTo(FakeOpTee.BadParameters),
+            "The session is gone.");
         _ = vm.Share(ForwarderBench.Cookie, 2);
     }
 
     [Test]
     public void ExchangeCapabilities_OfTheFirstDriver_DropsNothing()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
 
         _ = vm.Driver.Call(OpTeeSmc.ExchangeCapabilities);
 
-        Assert.That(_bench.OpTee.Calls.Count(call => call.X0 == OpTeeSmc.VmCreated), Is.EqualTo(1));
+        Assert.That(Bench.OpTee.Calls.Count(call => call.X0 == OpTeeSmc.VmCreated), Is.EqualTo(1));
     }
 
     [Test]
     public void ExchangeCapabilities_WhenThePlaceIsTakenMeanwhile_IsRefusedUntilItIsFree()
     {
-        _bench.OpTee.Capacity = 1;
-        ForwardedVm vm = _bench.Create();
+        Bench.OpTee.Capacity = 1;
+        ForwardedVm vm = Bench.Create();
         _ = vm.Open();
-        _bench.OpTee.OnCall = call => _bench.OpTee.Capacity = call.X0 == OpTeeSmc.VmDestroyed ? 0 : _bench.OpTee.Capacity;
-        _bench.OpTee.HasNoThreads = true; // so that the session cannot be closed
+        Bench.OpTee.OnCall = call => Bench.OpTee.Capacity = call.X0 == OpTeeSmc.VmDestroyed ? 0
+            : Bench.OpTee.Capacity;
+        Bench.OpTee.HasNoThreads = true; // so that the session cannot be closed
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
         Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
-        _bench.OpTee.OnCall = null;
-        _bench.OpTee.HasNoThreads = false;
-        _bench.OpTee.Capacity = 1;
+        Bench.OpTee.OnCall = null;
+        Bench.OpTee.HasNoThreads = false;
+        Bench.OpTee.Capacity = 1;
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(vm.Open(), Is.Not.Zero);
     }
@@ -175,13 +179,14 @@ internal sealed class LifeCycleTests
     [Test]
     public void Create_MonitorThrowsAfterVmCreated_SendsVmDestroyed()
     {
-        HostOpTee world = new(new LateThrower(_bench.OpTee));
-        PartitionedMemory memory = _bench.MemoryOf(0);
+        HostOpTee world = new(new LateThrower(Bench.OpTee));
+        PartitionedMemory memory = Bench.MemoryOf(0);
 
-        Assert.That(() => new OpTeeForwarder(world, memory, memory, new OpTeeForwarderOptions()), Throws.InvalidOperationException);
+        Assert.That(() => new OpTeeForwarder(world, memory, memory, new OpTeeForwarderOptions()),
+            Throws.InvalidOperationException);
 
-        Assert.That(_bench.OpTee.Calls.Any(call => call.X0 == OpTeeSmc.VmCreated), Is.True);
-        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(Bench.OpTee.Calls.Any(call => call.X0 == OpTeeSmc.VmCreated), Is.True);
+        Assert.That(Bench.OpTee.VirtualMachines, Is.Empty);
         Assert.That(world.VirtualMachines, Is.Zero);
     }
 
@@ -189,25 +194,25 @@ internal sealed class LifeCycleTests
     [TestCase(OpTeeSmc.VmCreated)]
     public async Task ExchangeCapabilities_WhenTheMonitorThrows_CanBeTriedAgain(uint functionId)
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         _ = vm.Open();
-        _bench.OpTee.OnCall = call => _ = call.X0 == functionId ? throw new InvalidOperationException("no monitor") : 0;
-        _bench.OpTee.HasNoThreads = true; // so that the session cannot be closed
+        Bench.OpTee.OnCall = call => _ = call.X0 == functionId ? throw new InvalidOperationException("no monitor") : 0;
+        Bench.OpTee.HasNoThreads = true; // so that the session cannot be closed
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
-        _bench.OpTee.OnCall = null;
-        _bench.OpTee.HasNoThreads = false;
+        Bench.OpTee.OnCall = null;
+        Bench.OpTee.HasNoThreads = false;
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(vm.Open(), Is.Not.Zero);
         await vm.Forwarder.DisposeAsync();
-        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
-        Assert.That(_bench.World.VirtualMachines, Is.Zero);
+        Assert.That(Bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(Bench.World.VirtualMachines, Is.Zero);
     }
 
     [Test]
     public async Task Reset_AnyState_DropsAllAndLeavesAUsableHandler()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         _ = vm.Open();
         _ = vm.Share(ForwarderBench.Cookie, 2);
 
@@ -221,7 +226,7 @@ internal sealed class LifeCycleTests
     [Test]
     public async Task Reset_AfterDispose_Throws()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         await vm.Forwarder.DisposeAsync();
 
         Assert.That(vm.Forwarder.ResetAsync, Throws.InstanceOf<ObjectDisposedException>());
@@ -230,28 +235,30 @@ internal sealed class LifeCycleTests
     [Test]
     public async Task Handle_MonitorThrows_AnswersAndPinsStay()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         _ = vm.Share(ForwarderBench.Cookie, 1);
-        _bench.OpTee.OnCall = _ => throw new InvalidOperationException("no monitor");
+        Bench.OpTee.OnCall = _ => throw new InvalidOperationException("no monitor");
 
-        uint answer = vm.Driver.TrySend(new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie)));
+        uint answer = vm.Driver.TrySend(
+            new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory,
+            GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie)));
 
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
         Assert.That(vm.Memory.Pins, Is.EqualTo(1));
         Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
-        Assert.That(_bench.Loggers.EventIds, Does.Contain(1301));
-        _bench.OpTee.OnCall = null;
+        Assert.That(Bench.Loggers.EventIds, Does.Contain(1301));
+        Bench.OpTee.OnCall = null;
         await vm.Forwarder.DisposeAsync();
         Assert.That(vm.Memory.Pins, Is.EqualTo(1), "Nobody knows whether OP-TEE is at work on it.");
-        Assert.That(_bench.OpTee.VirtualMachines, Is.Empty);
-        Assert.That(_bench.Loggers.EventIds, Does.Contain(1306));
+        Assert.That(Bench.OpTee.VirtualMachines, Is.Empty);
+        Assert.That(Bench.Loggers.EventIds, Does.Contain(1306));
     }
 
     [Test]
     public void Handle_LoggerThrows_AnswersAsWithoutLogger()
     {
-        ForwardedVm vm = _bench.Create();
-        _bench.Loggers.OnMessage = () => throw new IOException("The disk is full.");
+        ForwardedVm vm = Bench.Create();
+        Bench.Loggers.OnMessage = () => throw new IOException("The disk is full.");
 
         for (int attempt = 0; attempt < 3; attempt++)
         {
@@ -266,12 +273,12 @@ internal sealed class LifeCycleTests
     public void Handle_GuestMemoryThrows_AnswersAsWithoutRam()
     {
         bool throws = false;
-        ForwardedVm vm = _bench.Create(wrap: memory => new ThrowingMemory(memory, () => throws));
+        ForwardedVm vm = Bench.Create(wrap: memory => new ThrowingMemory(memory, () => throws));
         uint session = vm.Open();
         throws = true;
 
         Assert.That(vm.Driver.TrySend(ForwardedVm.Invocation(session)), Is.EqualTo(OpTeeSmc.ReturnBadAddress));
-        Assert.That(_bench.Loggers.EventIds, Does.Contain(1300));
+        Assert.That(Bench.Loggers.EventIds, Does.Contain(1300));
         throws = false;
         Assert.That(vm.Driver.Invoke(session, 0).ReturnCode, Is.Zero);
     }
@@ -279,25 +286,26 @@ internal sealed class LifeCycleTests
     [Test]
     public void ThreadLimit_OfOpTee_IsTheGuestsToo()
     {
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         uint session = vm.Open();
-        _bench.OpTee.OnInvoke = _ => [RpcStep.ForeignInterrupt];
+        Bench.OpTee.OnInvoke = _ => [RpcStep.ForeignInterrupt];
         SmcRegisters first = vm.Start(ForwardedVm.Invocation(session), out _);
         SmcRegisters second = vm.Start(ForwardedVm.Invocation(session), out _);
 
         Assert.That(vm.Start(ForwardedVm.Invocation(session), out _).X0, Is.EqualTo(OpTeeSmc.ReturnThreadLimit));
         Assert.That(vm.Resume(second.X3).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(vm.Resume(first.X3).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(vm.Start(ForwardedVm.Invocation(session), out _).X0, Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
+        Assert.That(vm.Start(ForwardedVm.Invocation(session), out _).X0,
+            Is.EqualTo(OpTeeSmc.ReturnRpcForeignInterrupt));
     }
 
     [Test]
     public void ThreadLimit_WithNoCallOfTheGuestInFlight_IsNoMemory()
     {
         // Linux would sleep until a call of its own ends.
-        ForwardedVm vm = _bench.Create();
+        ForwardedVm vm = Bench.Create();
         uint session = vm.Open();
-        _bench.OpTee.HasNoThreads = true;
+        Bench.OpTee.HasNoThreads = true;
 
         Assert.That(vm.Start(ForwardedVm.Invocation(session), out _).X0, Is.EqualTo(OpTeeSmc.ReturnNoMemory));
     }
@@ -323,9 +331,11 @@ internal sealed class LifeCycleTests
 
     private sealed class ThrowingMemory(IGuestMemory inner, Func<bool> throws) : IGuestMemory
     {
-        public bool TryRead(GuestAddress address, Span<byte> destination) => throws() ? throw new IOException("gone") : inner.TryRead(address, destination);
+        public bool TryRead(GuestAddress address, Span<byte> destination) => throws() ? throw new IOException("gone")
+            : inner.TryRead(address, destination);
 
-        public bool TryWrite(GuestAddress address, ReadOnlySpan<byte> source) => throws() ? throw new IOException("gone") : inner.TryWrite(address, source);
+        public bool TryWrite(GuestAddress address, ReadOnlySpan<byte> source) => throws()
+            ? throw new IOException("gone") : inner.TryWrite(address, source);
 
         public bool TryPin(GuestPages pages) => throws() ? throw new IOException("gone") : inner.TryPin(pages);
 

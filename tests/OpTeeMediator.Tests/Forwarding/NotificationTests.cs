@@ -46,7 +46,8 @@ internal sealed class NotificationTests
 
     [TestCase(OpTeeMessage.CommandDoBottomHalf)]
     [TestCase(OpTeeMessage.CommandStopAsyncNotification)]
-    public void Message_OfTheGuestsDriver_ReachesOpTee(uint command) => Assert.That(_vm.Driver.Send(new GuestMessage(command)).ReturnCode, Is.Zero);
+    public void Message_OfTheGuestsDriver_ReachesOpTee(uint command) =>
+        Assert.That(_vm.Driver.Send(new GuestMessage(command)).ReturnCode, Is.Zero);
 
     [Test]
     public void Interrupt_WhileOpTeeIsToldThatTheGuestTakesNotifications_IsNotLost()

@@ -5,7 +5,8 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>SMC32 in the forwarder: arguments are W registers, and bit 16 of the function identifier is a hint (SMCCC 1.3).</summary>
+/// <summary>SMC32 in the forwarder: arguments are W registers, and bit 16 of the function identifier is a hint (SMCCC
+/// 1.3).</summary>
 internal sealed class Smc32CallTests
 {
     private const ulong UpperHalf = 0xdead_beef_0000_0000;
@@ -78,7 +79,8 @@ internal sealed class Smc32CallTests
     {
         ForwardedVm vm = new ForwarderBench().Create();
 
-        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities, UpperHalf | capabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
+        Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities, UpperHalf | capabilities).X0,
+            Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(vm.Bench.OpTee.Calls[^1].X1, Is.EqualTo(capabilities));
     }
 
@@ -93,7 +95,8 @@ internal sealed class Smc32CallTests
         OpTeeMediator.Forwarding.OpTeeForwarder forwarder = new(world, memory, memory);
         FakeDriver driver = new(forwarder, memory, memory.Range);
 
-        SmcRegisters[] answers = [driver.Call(OpTeeSmc.CallsUid), driver.Call(OpTeeSmc.ExchangeCapabilities), driver.Call(OpTeeSmc.GetOsRevision)];
+        SmcRegisters[] answers = [driver.Call(OpTeeSmc.CallsUid), driver.Call(OpTeeSmc.ExchangeCapabilities),
+            driver.Call(OpTeeSmc.GetOsRevision)];
 
         Assert.That(answers.SelectMany(answer => answer[..4].ToArray()), Is.All.LessThanOrEqualTo(uint.MaxValue));
         Assert.That(answers[1].X0, Is.EqualTo(OpTeeSmc.ReturnOk));

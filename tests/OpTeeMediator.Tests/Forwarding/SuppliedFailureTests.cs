@@ -10,7 +10,8 @@ using OpTeeMediator.Testing.Supplied;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>Each call of what the VMM supplies fails once in a scripted conversation: nothing is thrown at the guest, and all goes on.</summary>
+/// <summary>Each call of what the VMM supplies fails once in a scripted conversation: nothing is thrown at the guest,
+/// and all goes on.</summary>
 internal sealed class SuppliedFailureTests
 {
     private const ulong GuestLength = 1 << 20;
@@ -36,7 +37,8 @@ internal sealed class SuppliedFailureTests
     public async Task Create_EachCallOfASuppliedMethodThrows_LeavesNothing()
     {
         FailurePlan counted = new();
-        await Create(new ForwarderBench(Ram, monitor => new FailingMonitor(monitor, counted)), counted, out _).Forwarder.DisposeAsync();
+        await Create(new ForwarderBench(Ram, monitor => new FailingMonitor(monitor, counted)), counted,
+            out _).Forwarder.DisposeAsync();
         foreach ((string method, int calls) in counted.Calls.ToArray())
         {
             for (int number = 1; number <= calls; number++)
@@ -124,7 +126,8 @@ internal sealed class SuppliedFailureTests
         if (!hasLostCall)
         {
             Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)), what);
-            Assert.That(forwarder.FreeShadowPages, Is.EqualTo(new OpTeeForwarderOptions().ShadowPages - bench.OpTee.Threads), what);
+            Assert.That(forwarder.FreeShadowPages,
+                Is.EqualTo(new OpTeeForwarderOptions().ShadowPages - bench.OpTee.Threads), what);
             Assert.That(vm.Memory.Pins, arePinsUnknown ? Is.LessThanOrEqualTo(1) : Is.Zero, what);
         }
 
@@ -145,7 +148,8 @@ internal sealed class SuppliedFailureTests
             LoggerFactory = new FailingLoggerFactory(plan),
             NotificationInterrupt = new FailingInterruptLine(plan),
         };
-        OpTeeForwarder forwarder = new(bench.World, new FailingGuestMemory(memory, plan), new FailingPhysicalMemory(memory, plan), options);
+        OpTeeForwarder forwarder =
+            new(bench.World, new FailingGuestMemory(memory, plan), new FailingPhysicalMemory(memory, plan), options);
         handler = new CheckedHandler(forwarder);
         FakeDriver driver = new(handler, memory, new GuestRange(ForwarderBench.GuestStart, GuestLength));
         driver.OnRpc = new RpcServices(driver).Serve;
@@ -161,8 +165,10 @@ internal sealed class SuppliedFailureTests
         driver.OnRpc = new RpcServices(driver).Serve;
         ulong[] pages = driver.AllocatePages(3, 2);
         ulong list = driver.WritePageList(pages);
-        GuestMessage registration = new(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, ForwarderBench.Cookie));
-        GuestMessage unregistration = new(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie));
+        GuestMessage registration =
+            new(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 0x3000, ForwarderBench.Cookie));
+        GuestMessage unregistration =
+            new(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, ForwarderBench.Cookie));
         foreach (uint conduit in new[] { OpTeeSmc.CallWithRpcArgument, OpTeeSmc.CallWithArgument })
         {
             Try(() => driver.Call(OpTeeSmc.ExchangeCapabilities));
@@ -175,7 +181,8 @@ internal sealed class SuppliedFailureTests
             Try(() => driver.TrySend(registration));
             uint session = 0;
             Try(() => session = driver.OpenSession(ForwarderBench.Application).Session);
-            GuestMessage invocation = ForwardedVm.Invocation(session, GuestParameter.RegisteredInOut(0, 8, ForwarderBench.Cookie), GuestParameter.ValueOut());
+            GuestMessage invocation = ForwardedVm.Invocation(session,
+                GuestParameter.RegisteredInOut(0, 8, ForwarderBench.Cookie), GuestParameter.ValueOut());
             Try(() => driver.TrySend(invocation));
             Try(() => driver.TrySend(invocation with { Parameters = [GuestParameter.RegisteredIn(0, 8, 4711)] }));
             Try(() => driver.TrySend(unregistration));
@@ -185,7 +192,9 @@ internal sealed class SuppliedFailureTests
             // What the next driver finds.
             Try(() => driver.TrySend(registration));
             Try(() => session = driver.OpenSession(ForwarderBench.Application).Session);
-            Try(() => driver.Step(driver.Start(ForwardedVm.Invocation(session, GuestParameter.RegisteredInOut(0, 8, ForwarderBench.Cookie)))));
+            Try(() => driver.Step(
+                driver.Start(
+                    ForwardedVm.Invocation(session, GuestParameter.RegisteredInOut(0, 8, ForwarderBench.Cookie)))));
             driver.RpcMemory.Clear();
         }
 
@@ -206,12 +215,15 @@ internal sealed class SuppliedFailureTests
         {
             yield return RpcStep.ForeignInterrupt;
             int before = thread.Partition.Memory.Count;
-            foreach (RpcStep step in thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut()).Concat(thread.Allocate(0x2000)))
+            foreach (RpcStep step in thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut())
+                .Concat(thread.Allocate(0x2000)))
             {
                 yield return step;
             }
 
-            if (thread.Partition.Memory.Count > before && thread.Partition.Memory[0] is { IsGuarded: true, Cookie: not 0 } memory && memory.Cookie != thread.RpcCookie)
+            if (thread.Partition.Memory.Count > before
+                && thread.Partition.Memory[0] is { IsGuarded: true, Cookie: not 0 } memory
+                && memory.Cookie != thread.RpcCookie)
             {
                 foreach (RpcStep step in thread.Free(memory.Cookie))
                 {
@@ -224,13 +236,16 @@ internal sealed class SuppliedFailureTests
     /// <summary>What a driver needs works, from its beginning to its end.</summary>
     private static void AssertServed(ForwardedVm vm)
     {
-        FakeDriver driver = new(vm.Forwarder, vm.Memory, new GuestRange(ForwarderBench.GuestStart + GuestLength, GuestLength));
+        FakeDriver driver =
+            new(vm.Forwarder, vm.Memory, new GuestRange(ForwarderBench.GuestStart + GuestLength, GuestLength));
         driver.OnRpc = new RpcServices(driver).Serve;
         vm.Bench.OpTee.OnInvoke = thread => thread.Ask(OpTeeRpc.GetTime, GuestParameter.ValueOut());
         uint session = driver.OpenSession(ForwarderBench.Application).Session;
         Assert.That(session, Is.Not.Zero);
-        Assert.That(driver.Register(driver.AllocatePages(3, 2), 0, 0x3000, ForwarderBench.Cookie + 1).ReturnCode, Is.Zero);
-        Assert.That(driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 8, ForwarderBench.Cookie + 1)).ReturnCode, Is.Zero);
+        Assert.That(driver.Register(driver.AllocatePages(3, 2), 0, 0x3000, ForwarderBench.Cookie + 1).ReturnCode,
+            Is.Zero);
+        Assert.That(driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 8, ForwarderBench.Cookie + 1)).ReturnCode,
+            Is.Zero);
         Assert.That(driver.Unregister(ForwarderBench.Cookie + 1).ReturnCode, Is.Zero);
         Assert.That(driver.CloseSession(session).ReturnCode, Is.Zero);
         vm.Bench.OpTee.OnInvoke = null;

@@ -13,7 +13,8 @@ using OpTeeMediator.Memory;
 
 namespace KvmVmm;
 
-/// <summary>A guest's whole life: its machine is made anew at each reboot; memory, console and TEE stay.</summary>
+/// <summary>Runs a guest until it is off: its machine is made again at each reboot; memory, console and TEE
+/// stay.</summary>
 internal static class VirtualMachineMonitor
 {
     private const int StandardInput = 0;

@@ -7,7 +7,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 namespace OpTeeMediator.Kvm;
 
 /// <summary>The host's KVM: <c>/dev/kvm</c>.</summary>
-/// <remarks>Thread-safe. VMs go on living when it is disposed of.</remarks>
+/// <remarks>Thread-safe. VMs outlive its disposal.</remarks>
 [Experimental("OPTEE001")]
 public sealed class KvmSystem : IDisposable
 {

@@ -9,7 +9,7 @@ namespace OpTeeMediator.SoftwareTee;
 /// <see cref="TeeExecution.Worker"/>. The vCPU carries the call and is free meanwhile; the session, and the instance unless it is concurrent, is busy, as in OP-TEE.
 /// No call allocates, except where it says so.</para>
 /// <para>The guest answers when it likes; a supplicant may take for ever. A client's cancellation does not end a call, for the client's thread is
-/// with the guest: look at <see cref="ApplicationCall.IsCancellationRequested"/> afterwards. When the guest is gone or starts anew, calls return
+/// with the guest: look at <see cref="ApplicationCall.IsCancellationRequested"/> afterwards. When the guest is gone or starts again, calls return
 /// <see cref="TeeReturnCode.Communication"/> at once.</para>
 /// <para><b>Answers are hostile input</b>, like the client's parameters. Not thread-safe.</para>
 /// </remarks>

@@ -19,7 +19,7 @@ public sealed record TrustedApplicationManifest(Guid Uuid)
     /// </summary>
     public bool MultiSession { get; init; }
 
-    /// <summary><c>gpd.ta.instanceKeepAlive</c>: whether a <see cref="SingleInstance"/> outlives its last session, until the VM goes.</summary>
+    /// <summary><c>gpd.ta.instanceKeepAlive</c>: whether a <see cref="SingleInstance"/> outlives its last session, until the VM is destroyed.</summary>
     public bool InstanceKeepAlive { get; init; }
 
     /// <summary>

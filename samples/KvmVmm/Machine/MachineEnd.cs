@@ -6,7 +6,7 @@ internal enum MachineEnd
     /// <summary>The guest has switched it off.</summary>
     PoweredOff,
 
-    /// <summary>The guest wants it started anew.</summary>
+    /// <summary>The guest has asked for a reset.</summary>
     Reset,
 
     /// <summary>The guest says that it has crashed.</summary>

@@ -11,7 +11,7 @@ namespace OpTeeMediator.Kvm.SystemCalls;
 /// </remarks>
 internal static unsafe class KickSignal
 {
-    private static readonly Lock Gate = new();
+    private static readonly Lock HandlerLock = new();
     private static int _number;
 
     /// <summary>The signal's number, set up at the first use.</summary>
@@ -27,7 +27,7 @@ internal static unsafe class KickSignal
 
     private static int SetUp()
     {
-        lock (Gate)
+        lock (HandlerLock)
         {
             if (_number != 0)
             {

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Kvm.SystemCalls;
 
-/// <summary>A mapping of this process that is unmapped when its last user lets go of it.</summary>
+/// <summary>A mapping of this process that is unmapped when its last user has released it.</summary>
 internal sealed class SafeMemoryMapping : SafeHandle
 {
     private SafeMemoryMapping(nint address, nuint length)

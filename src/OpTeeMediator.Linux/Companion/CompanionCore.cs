@@ -13,8 +13,8 @@ namespace OpTeeMediator.Linux.Companion;
 ///                                    the device accesses it makes ◄────► …
 ///  X0…X3 ◄──────── what changed ◄─── X1…X4 ◄──────────────────────────── smc CALL_DONE
 /// </code>
-/// Whoever has taken it (<see cref="TryTake"/>) owns it; no lock is needed for the rest. Only what is said so may be
-/// called by others.
+/// The thread that has taken it (<see cref="TryTake"/>) owns it, so no lock is needed. Others call only the members
+/// that say so.
 /// </remarks>
 internal sealed class CompanionCore
 {
@@ -89,7 +89,7 @@ internal sealed class CompanionCore
         return true;
     }
 
-    /// <summary>Lets go of it, with a full fence.</summary>
+    /// <summary>Releases the core, with a full fence.</summary>
     internal void Release() => Interlocked.Exchange(ref _isTaken, 0);
 
     /// <summary>Makes it come back from where it is. Any thread may call.</summary>

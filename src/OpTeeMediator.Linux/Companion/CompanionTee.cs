@@ -64,7 +64,7 @@ internal sealed class CompanionTee : IDisposable
     internal bool IsDead => Volatile.Read(ref _isDead) != 0;
 
     /// <summary>
-    /// Whether it has taken a dead one's place and waits for a driver to begin anew: what an old driver still knows
+    /// Whether it has taken a dead one's place and waits for a driver to begin again: what an old driver still knows
     /// (calls, sessions, buffers) means nothing to it.
     /// </summary>
     internal bool AwaitsDriver
@@ -254,14 +254,14 @@ internal sealed class CompanionTee : IDisposable
         _supervisor.OnFailed(this);
     }
 
-    /// <summary>Ends it for whoever starts it: nobody waits for it any more.</summary>
+    /// <summary>Ends it while it is started: nobody waits for it any more.</summary>
     internal void Abort()
     {
         lock (_end)
         {
             if (!_isDisposed && !IsDead)
             {
-                _death = new TeeFailure(0, TeeFailureCause.GivenUp, 0, 0);
+                _death = new TeeFailure(0, TeeFailureCause.Aborted, 0, 0);
                 End();
             }
         }

@@ -24,7 +24,7 @@ internal static partial class Log
         2302,
         LogLevel.Warning,
         "Another OP-TEE has taken the place of the dead one of {Name}, in {Milliseconds} ms. It serves when the"
-            + " guest's driver begins anew: unbind and bind it, and start the supplicant again.")]
+            + " guest's driver begins again: unbind and bind it, and start the supplicant again.")]
     internal static partial void CompanionReplaced(this ILogger logger, string name, long milliseconds);
 
     [LoggerMessage(

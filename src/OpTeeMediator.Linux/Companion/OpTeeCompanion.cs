@@ -29,7 +29,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// stock image has a hardware unique key that everybody knows.</para>
 /// <para>A call runs on the thread of the vCPU that makes it, and comes back after the quantum at the latest. An OP-TEE
 /// that dies answers every call with NOT_SUPPORTED; another one takes its place and serves as soon as the guest's
-/// driver begins anew.</para>
+/// driver begins again.</para>
 /// <para>Start it when the guest memory has all its regions and before the VM's first instruction; dispose of it when
 /// no vCPU runs any more, before the guest memory and the <see cref="KvmSystem"/>. Thread-safe.</para>
 /// </remarks>
@@ -250,7 +250,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The guest starts anew, and so does its OP-TEE.</summary>
+    /// <summary>The guest starts again, and so does its OP-TEE.</summary>
     /// <returns>A task that ends when the new one has started.</returns>
     /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
     /// <exception cref="TeeUnavailableException">OP-TEE does not start.</exception>
@@ -427,7 +427,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         _line?.Dispose();
         _ownedKvm?.Dispose();
 
-        // Whoever waits for another OP-TEE waits in vain.
+        // There will be no other OP-TEE for those who wait for one.
         _isCommitted.Set();
     }
 

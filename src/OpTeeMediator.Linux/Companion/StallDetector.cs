@@ -44,6 +44,6 @@ internal sealed class StallDetector
         return isActive;
     }
 
-    /// <summary>Forgets what it has seen: it looks at other cores from now on.</summary>
+    /// <summary>Discards what it has seen, because it looks at other cores from now on.</summary>
     internal void Reset() => (_runs, _looks) = ([], []);
 }

@@ -24,7 +24,7 @@ internal readonly record struct TeeFailure(int Core, TeeFailureCause Cause, ulon
             string.Create(
                 CultureInfo.InvariantCulture,
                 $"core {Core} cannot go on at PC 0x{ProgramCounter:x} (exit {(KvmExitReason)Number})"),
-        TeeFailureCause.GivenUp => "it was given up before, as its VM ends or starts anew",
+        TeeFailureCause.Aborted => "its start was aborted, as its VM ends or starts again",
         _ => string.Create(CultureInfo.InvariantCulture, $"KVM cannot run core {Core}"),
     };
 }

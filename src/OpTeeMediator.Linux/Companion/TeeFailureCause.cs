@@ -16,5 +16,5 @@ internal enum TeeFailureCause
     HostFailure,
 
     /// <summary>Nobody waits for its start any more.</summary>
-    GivenUp,
+    Aborted,
 }

@@ -33,7 +33,7 @@ internal sealed unsafe class HostBuffer : IDisposable
     /// <summary>Where the bytes lie that are copied; only if <see cref="IsCopied"/>.</summary>
     internal byte* Pointer => (byte*)_copy!.Address;
 
-    /// <summary>Ends the registration: the TEE and the kernel let go of the pages.</summary>
+    /// <summary>Ends the registration: the TEE and the kernel release the pages.</summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _isDisposed, 1) == 0)

@@ -62,7 +62,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     public ImmutableArray<MappedMemoryRegion> Regions => Describe(_table.Regions);
 
     /// <summary>Guards the regions and their end.</summary>
-    private protected Lock Gate { get; } = new();
+    private protected Lock RegionsLock { get; } = new();
 
     private protected string Name { get; }
 
@@ -124,7 +124,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     {
         Check(region.Range);
         CheckHost(region);
-        lock (Gate)
+        lock (RegionsLock)
         {
             int index = FindPlace(region.Range);
             MappedRegion added = new(region.Range, region.HostAddress, region.File, region.FileOffset);
@@ -161,7 +161,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// </remarks>
     public bool RemoveRegion(GuestAddress start)
     {
-        lock (Gate)
+        lock (RegionsLock)
         {
             ObjectDisposedException.ThrowIf(IsDisposed, this);
             MappedRegion[] regions = _table.Regions.ToArray();
@@ -213,7 +213,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
             return false;
         }
 
-        lock (Gate)
+        lock (RegionsLock)
         {
             RegionTable table = _table;
             if (!table.Covers(range.Start.Value, range.Length))
@@ -352,7 +352,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         if (_isDiscarding)
         {
             // The discard that is going on has not seen this pin: let it finish.
-            lock (Gate)
+            lock (RegionsLock)
             {
             }
         }
@@ -373,7 +373,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         _ = _pins.Remove(pages);
         if (_pinnedRemainsCount != 0)
         {
-            lock (Gate)
+            lock (RegionsLock)
             {
                 FreeUnpinned();
             }
@@ -385,7 +385,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         "Usage", "CA1816:Dispose methods should call SuppressFinalize", Justification = "There is no finalizer.")]
     public void Dispose()
     {
-        lock (Gate)
+        lock (RegionsLock)
         {
             if (IsDisposed)
             {
@@ -408,7 +408,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
     internal IDisposable Hold(out ImmutableArray<MappedMemoryRegion> regions)
     {
-        lock (Gate)
+        lock (RegionsLock)
         {
             ObjectDisposedException.ThrowIf(IsDisposed, this);
             MappedRegion[] held = _table.Regions.ToArray();
@@ -606,7 +606,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
 
         public void Dispose()
         {
-            lock (memory.Gate)
+            lock (memory.RegionsLock)
             {
                 if (_isDisposed)
                 {

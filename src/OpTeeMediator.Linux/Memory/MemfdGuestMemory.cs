@@ -104,7 +104,7 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
     public MappedMemoryRegion AddRegion(GuestRange range)
     {
         Check(range);
-        lock (Gate)
+        lock (RegionsLock)
         {
             int index = FindPlace(range);
             MappedRegion added = MemoryFile.Create(range, Name, _hugePageSize, _reserved.TryTake((nuint)range.Length));

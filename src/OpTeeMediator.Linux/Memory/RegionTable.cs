@@ -5,7 +5,7 @@ namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>The regions of a VM at one time, in the order of their guest addresses.</summary>
 /// <remarks>
-/// Immutable: readers take one reference and work with it, whoever changes the regions publishes another table. The
+/// Immutable: readers take one reference and work with it, and a change of the regions publishes another table. The
 /// first region's bounds are copied into the table so that the common case, one region, costs one indirection.
 /// </remarks>
 internal sealed unsafe class RegionTable

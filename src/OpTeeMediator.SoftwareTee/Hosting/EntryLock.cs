@@ -8,11 +8,11 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// Belongs to an operation, not to a thread: an asynchronous entry point may leave on another thread. Free, it costs two interlocked instructions.
 /// Thread-safe.
 /// </remarks>
-/// <param name="queue">Where operations wait; shared by the gates of a partition.</param>
+/// <param name="queue">Where operations wait; shared by the entry locks of a partition.</param>
 internal sealed class EntryLock(EntryLockQueue queue)
 {
     /// <summary>
-    /// How long an inline operation waits on its vCPU's thread. Whoever is inside needs microseconds, by its own declaration, unless the host has
+    /// How long an inline operation waits on its vCPU's thread. The application inside needs microseconds, by its own declaration, unless the host has
     /// taken the CPU from it: then yielding for this long gives it back in most cases.
     /// </summary>
     private static readonly long InlinePatience = Stopwatch.Frequency / 1000;

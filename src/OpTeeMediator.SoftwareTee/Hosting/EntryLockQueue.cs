@@ -5,7 +5,7 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>Where a partition's operations wait: for a <see cref="EntryLock"/>, or for time.</summary>
 /// <remarks>
-/// One for all gates, so that a cancellation need not know where its operation waits. There are never more waiters than the guest has call slots,
+/// One for all entry locks, so that a cancellation need not know where its operation waits. There are never more waiters than the guest has call slots,
 /// so waking them all is cheap. Thread-safe.
 /// </remarks>
 internal sealed class EntryLockQueue

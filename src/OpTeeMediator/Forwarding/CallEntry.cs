@@ -75,7 +75,7 @@ internal sealed class CallEntry(
         }
 
         bool isDone = code == TeeReturnCode.Success;
-        Settle(call, session, isDone);
+        Commit(call, session, isDone);
         vm.Release(call);
         return isDone;
     }
@@ -83,12 +83,12 @@ internal sealed class CallEntry(
     /// <summary>Ends a call that OP-TEE did not get: takes back what was noted for it.</summary>
     public void Abandon(ForwardedCall call)
     {
-        Settle(call, 0, isDone: false);
+        Commit(call, 0, isDone: false);
         vm.Release(call);
     }
 
     /// <summary>Notes what OP-TEE has of the VM after a message.</summary>
-    private void Settle(ForwardedCall call, uint session, bool isDone)
+    private void Commit(ForwardedCall call, uint session, bool isDone)
     {
         switch (call.Message.Header.Command)
         {

@@ -4,8 +4,8 @@ namespace OpTeeMediator.Forwarding;
 
 /// <summary>The way into the secure world: a hypervisor's right to make an SMC itself.</summary>
 /// <remarks>
-/// Thread-safe: vCPU threads call it at the same time from within <see cref="OpTeeForwarder.Handle"/>, and so does
-/// whoever creates, resets or disposes of a forwarder. No lock of the library is held meanwhile.
+/// Thread-safe: vCPU threads call it at the same time from within <see cref="OpTeeForwarder.Handle"/>, and so do
+/// the threads that create, reset or dispose of a forwarder. No lock of the library is held meanwhile.
 /// </remarks>
 public interface ISecureMonitor
 {

@@ -41,7 +41,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private readonly ILogger _log;
     private TaskCompletionSource? _disposal;
 
-    /// <summary>Announces a VM to OP-TEE, with default options.</summary>
+    /// <summary>Creates a VM in OP-TEE, with default options.</summary>
     /// <param name="opTee">The OP-TEE of this computer.</param>
     /// <param name="memory">The VM's memory; it must outlive this object.</param>
     /// <param name="physical">Where that memory lies; it must outlive this object.</param>
@@ -53,7 +53,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     {
     }
 
-    /// <summary>Announces a VM to OP-TEE.</summary>
+    /// <summary>Creates a VM in OP-TEE.</summary>
     /// <param name="opTee">The OP-TEE of this computer.</param>
     /// <param name="memory">The VM's memory; it must outlive this object.</param>
     /// <param name="physical">Where that memory lies; it must outlive this object.</param>

@@ -243,7 +243,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _pause.Resume();
     }
 
-    /// <summary>The VM is gone: ends its calls, closes its sessions, lets go of its memory and tells the TEE.</summary>
+    /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory and notifies the TEE.</summary>
     /// <returns>
     /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed by then is freed when the calls that
     /// hold it end.

@@ -4,8 +4,8 @@ namespace OpTeeMediator.Memory;
 /// <remarks>
 /// <para>Adding and removing take constant time and allocate nothing, whatever the number of pages; the price is paid by the rare
 /// <see cref="Overlaps"/>, which looks at every pinned page. Thread-safe.</para>
-/// <para>Use: <c>TryPin</c> adds the pages first and then checks them against the current regions, removing them again if they are not within; whoever
-/// takes a region away publishes the new regions first and then asks <see cref="Overlaps"/>. One of the two always sees the other.</para>
+/// <para>Use: <c>TryPin</c> adds the pages first and then checks them against the current regions, removing them again if they are not within; a
+/// removal of a region publishes the new regions first and then asks <see cref="Overlaps"/>. One of the two always sees the other.</para>
 /// </remarks>
 public sealed class PinSet
 {

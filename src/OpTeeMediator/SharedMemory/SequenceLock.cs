@@ -1,6 +1,6 @@
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>Lets calls look things up without a lock, and lets whoever takes things away know which calls still use them.</summary>
+/// <summary>Lets calls look things up without a lock, and tells a change which calls still use what it removes.</summary>
 /// <remarks>
 /// <para>A call does: read <see cref="Version"/>; look up; publish in its slot what it found; ask <see cref="IsUnchanged"/>. If that fails it does
 /// the same again inside <see cref="Enter"/>. A change happens inside <see cref="Enter"/> too, after which the changer looks through the slots.</para>
@@ -46,8 +46,8 @@ internal sealed class SequenceLock
         while ((version & 1) != 0 || Interlocked.CompareExchange(ref _version, version + 1, version) != version);
     }
 
-    internal readonly ref struct Scope(SequenceLock gate)
+    internal readonly ref struct Scope(SequenceLock owner)
     {
-        public void Dispose() => Volatile.Write(ref gate._version, gate._version + 1);
+        public void Dispose() => Volatile.Write(ref owner._version, owner._version + 1);
     }
 }

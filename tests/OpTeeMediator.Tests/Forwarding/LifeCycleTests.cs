@@ -9,7 +9,7 @@ using OpTeeMediator.Testing.Forwarding;
 
 namespace OpTeeMediator.Tests.Forwarding;
 
-/// <summary>VMs and drivers that come and go.</summary>
+/// <summary>VMs and drivers that start and end.</summary>
 internal sealed class LifeCycleTests : ForwarderFixture
 {
     [Test]

@@ -74,7 +74,7 @@ internal static partial class Log
     public static partial void RpcUndeliverable(this ILogger log, Memory.GuestAddress address);
 
     [LoggerMessage(1306, LogLevel.Error, "VM {Id} ended after its secure monitor failed: its number and its {Buffers} shared buffers stay taken, as OP-TEE may be at work on them")]
-    public static partial void LostCallKeepsMemory(this ILogger log, int id, int buffers);
+    public static partial void FailedCallKeepsMemory(this ILogger log, int id, int buffers);
 
     [LoggerMessage(1308, LogLevel.Warning, "OP-TEE has been told {Count} times that VM {Id} is destroyed and created again, and is not told so again; what cannot be cleaned up otherwise is refused. Logged once")]
     public static partial void RecreationLimitReached(this ILogger log, int id, int count);

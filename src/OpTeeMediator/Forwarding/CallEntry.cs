@@ -18,12 +18,12 @@ internal sealed class CallEntry(
         (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
 
     /// <summary>Makes the SMC of a call.</summary>
-    /// <returns><see langword="false"/> if the monitor failed: the call is lost.</returns>
+    /// <returns><see langword="false"/> if the monitor failed, and with it the call.</returns>
     public bool TryEnter(ForwardedCall call, ref SmcRegisters forwarded)
     {
         if (opTee.TryCall(ref forwarded, id) is { } failure)
         {
-            vm.MarkLost(call);
+            vm.MarkFailed(call);
             log.MonitorFailed((uint)forwarded.X0, failure);
             return false;
         }

@@ -133,8 +133,8 @@ internal sealed class DriverRestart(
             if (progress == CleanupProgress.Failed || Stopwatch.GetElapsedTime(start) >= options.ShutdownDeadline)
             {
                 throw new TeeUnavailableException(
-                    $"OP-TEE did not release what the driver of VM {registration.Id} has, and has been told "
-                    + $"{registration.Recreations} times that the VM is destroyed and created "
+                    $"OP-TEE did not release what the driver of VM {registration.Id} has, and the VM was "
+                    + $"destroyed and created {registration.Recreations} times already "
                     + $"({nameof(OpTeeForwarderOptions)}.{nameof(OpTeeForwarderOptions.RecreationLimit)}).");
             }
 

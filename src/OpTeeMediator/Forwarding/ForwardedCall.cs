@@ -11,7 +11,7 @@ namespace OpTeeMediator.Forwarding;
 ///  Free ── TryTake ──► Busy ── Suspend ──► Suspended ── RevokeResume ──► Suspended, of an earlier driver
 ///   ▲                  │ │ ▲                   │
 ///   └──── Release ─────┘ │ └─── TryResume ─────┘
-///                        └── MarkLost ──► Lost
+///                        └── MarkFailed ──► Failed
 /// </code>
 /// <para>The state word is a generation (24 bits) and the <see cref="ForwardedCallState"/>. <see cref="TryTake"/> and
 /// <see cref="TryResume"/> are one compare-and-swap each, so that a forged, stale or doubled resume fails there. Only
@@ -138,7 +138,7 @@ internal sealed class ForwardedCall(int index)
     public static int IndexOf(uint information) => (int)(information & ((1 << IndexBits) - 1)) - 1;
 
     /// <summary>The monitor failed in the call.</summary>
-    public void MarkLost() => ChangeState(ForwardedCallState.Lost);
+    public void MarkFailed() => ChangeState(ForwardedCallState.Failed);
 
     /// <summary>Ends the call: nothing is left of it, its page lists being dropped already.</summary>
     public void Release()

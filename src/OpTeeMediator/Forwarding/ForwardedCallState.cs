@@ -13,5 +13,5 @@ internal enum ForwardedCallState
     Suspended,
 
     /// <summary>Nobody, ever: the monitor failed in the call, and a thread of OP-TEE may be at work on it.</summary>
-    Lost,
+    Failed,
 }

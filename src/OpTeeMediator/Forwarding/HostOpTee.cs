@@ -7,9 +7,8 @@ namespace OpTeeMediator.Forwarding;
 
 /// <summary>The OP-TEE of this computer, built with NS-virtualization: what the forwarders of all VMs share.</summary>
 /// <remarks>
-/// <para>One for each computer. It tracks the numbers of VMs, because OP-TEE rejects neither duplicates nor unknown
-/// ones.</para>
-/// <para>Thread-safe.</para>
+/// One for each computer: it tracks the numbers of VMs, because OP-TEE rejects neither duplicates nor unknown numbers.
+/// Thread-safe.
 /// </remarks>
 public sealed class HostOpTee
 {
@@ -26,11 +25,10 @@ public sealed class HostOpTee
     private readonly HashSet<int> _ids = [];
     private int _last;
 
-    /// <summary>Finds the OP-TEE behind a monitor.</summary>
+    /// <summary>Finds the OP-TEE that a monitor reaches.</summary>
     /// <param name="monitor">The way to it; it must outlive this object.</param>
     /// <exception cref="ArgumentNullException"><paramref name="monitor"/> is <see langword="null"/>.</exception>
-    /// <exception cref="TeeUnavailableException">There is no OP-TEE, or not one for VMs; the message says what was
-    /// found.</exception>
+    /// <exception cref="TeeUnavailableException">There is no OP-TEE, or it is not built for VMs.</exception>
     public HostOpTee(ISecureMonitor monitor)
     {
         ArgumentNullException.ThrowIfNull(monitor);
@@ -57,7 +55,7 @@ public sealed class HostOpTee
         RpcParameters = (int)Math.Min(capabilities.X3, Message.UsedParameters + 1);
         if (RpcParameters is 0 or > Message.UsedParameters)
         {
-            // Known builds have 4. More than we carry cannot be promised to a guest.
+            // Known builds have 4. A guest cannot be offered more than a message copy has room for.
             Capabilities &= ~OpTeeCapabilities.RpcArgument;
         }
 
@@ -79,13 +77,13 @@ public sealed class HostOpTee
         }
     }
 
-    /// <summary>What OP-TEE itself can; bits without a name among it.</summary>
+    /// <summary>The capabilities of OP-TEE itself, those without a name among them.</summary>
     internal OpTeeCapabilities Capabilities { get; }
 
     /// <summary>How many parameters an RPC message has at most in room that the guest supplies.</summary>
     internal int RpcParameters { get; }
 
-    /// <summary>How many yielding calls of a VM it can have at work.</summary>
+    /// <summary>How many yielding calls of a VM it can serve at the same time.</summary>
     internal int Threads { get; }
 
     /// <summary>Takes a number that no other VM has.</summary>
@@ -107,7 +105,7 @@ public sealed class HostOpTee
                 throw new TeeUnavailableException($"All {HighestId} numbers for VMs are in use.");
             }
 
-            // Not the lowest free one, so that a number rests before it means another VM.
+            // Not the lowest free one: a number should not soon mean another VM.
             do
             {
                 _last = _last == HighestId ? LowestId : _last + 1;

@@ -3,7 +3,7 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>The VMM's secure monitor, with what it throws as a result.</summary>
-/// <remarks>Thread-safe. After a failure a yielding call is lost; a fast call is answered as unavailable.</remarks>
+/// <remarks>Thread-safe. After a failure a yielding call is never resumed; a fast call is answered ENOMEM.</remarks>
 internal sealed class NonThrowingMonitor(ISecureMonitor monitor)
 {
     /// <summary>Makes one SMC.</summary>

@@ -44,7 +44,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <summary>Creates a VM in OP-TEE, with default options.</summary>
     /// <param name="opTee">The OP-TEE of this computer.</param>
     /// <param name="memory">The VM's memory; it must outlive this object.</param>
-    /// <param name="physical">Where that memory lies; it must outlive this object.</param>
+    /// <param name="physical">The physical addresses of that memory; it must outlive this object.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException"><paramref name="physical"/> has too few shadow pages.</exception>
     /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
@@ -56,7 +56,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <summary>Creates a VM in OP-TEE.</summary>
     /// <param name="opTee">The OP-TEE of this computer.</param>
     /// <param name="memory">The VM's memory; it must outlive this object.</param>
-    /// <param name="physical">Where that memory lies; it must outlive this object.</param>
+    /// <param name="physical">The physical addresses of that memory; it must outlive this object.</param>
     /// <param name="options">How its calls are forwarded.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">
@@ -154,7 +154,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
         catch (Exception exception)
         {
-            // Nothing of ours throws here by design; a VMM's monitor may. The guest gets an answer all the same.
+            // By design nothing throws here. The guest must get an answer all the same.
             _log.CallFailed(functionId, exception);
             return registers.Answer(OpTeeSmc.ReturnNoMemory);
         }
@@ -164,10 +164,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>OP-TEE has raised its interrupt for notifications: raises the guest's, if the guest takes
-    /// notifications.</summary>
-    /// <remarks>Thread-safe. Where several VMs take notifications, the VMM tells all of their forwarders; a guest finds
-    /// out whether it was meant.</remarks>
+    /// <summary>OP-TEE has raised its notification interrupt: raises the guest's, if it takes notifications.</summary>
+    /// <remarks>Thread-safe. The VMM calls it on the forwarders of all VMs; each guest asks for its values.</remarks>
     public void OnNotificationInterrupt()
     {
         if (_vm.TakesNotifications)
@@ -176,11 +174,11 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The VM is reset: OP-TEE drops all that the VM has there, and the handler stays usable.</summary>
+    /// <summary>The VM is reset: OP-TEE releases all that it has of the VM, and the handler stays usable.</summary>
     /// <returns>A task that ends when all is freed.</returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="TeeUnavailableException">
-    /// OP-TEE did not release what the VM has, or did not take the VM again, or a call did not return within
+    /// OP-TEE did not release what the VM has, or did not create the VM again, or a call did not return within
     /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message says which. The guest has no TEE then until it
     /// starts its driver or <see cref="ResetAsync"/> is called again.
     /// </exception>
@@ -240,7 +238,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The VM is gone: OP-TEE drops all that it has there, and all pins end.</summary>
+    /// <summary>The VM is destroyed: OP-TEE releases all that it has of the VM, and all pins end.</summary>
     /// <returns>
     /// A task that ends when all is freed, or after <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; what is not
     /// freed by then is freed when OP-TEE returns from the calls that it is at work on.
@@ -251,7 +249,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         TaskCompletionSource disposal = new(TaskCreationOptions.RunContinuationsAsynchronously);
         if (Interlocked.CompareExchange(ref _disposal, disposal, null) is null)
         {
-            _ = WithdrawAsync(disposal); // at once and on this thread, unless OP-TEE is at work
+            _ = DestroyAsync(disposal); // at once and on this thread, unless OP-TEE is at work
         }
 
         try
@@ -264,7 +262,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
-    private async Task WithdrawAsync(TaskCompletionSource disposal)
+    private async Task DestroyAsync(TaskCompletionSource disposal)
     {
         try
         {
@@ -277,14 +275,14 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             _ = await _phases.WaitUntilNoneInsideAsync(TimeSpan.MaxValue);
             _vm.TakesNotifications = false;
             _line?.Dispose();
-            bool hasLostCall = _vm.HasLostCall;
-            if ((former == VmPhase.NotCreated || _registration.TryDestroy()) && !hasLostCall)
+            bool hasFailedCall = _vm.HasFailedCall;
+            if ((former == VmPhase.NotCreated || _registration.TryDestroy()) && !hasFailedCall)
             {
                 _opTee.ReturnId(VirtualMachineId);
             }
-            else if (hasLostCall)
+            else if (hasFailedCall)
             {
-                _log.LostCallKeepsMemory(VirtualMachineId, Status.Buffers);
+                _log.FailedCallKeepsMemory(VirtualMachineId, Status.Buffers);
             }
         }
         catch (Exception exception)

@@ -14,12 +14,10 @@ public sealed record OpTeeForwarderOptions
     /// <summary>The VM's name in logs.</summary>
     public string Name { get; init; } = "guest";
 
-    /// <summary>The number by which OP-TEE knows the VM, 1–65534; <see langword="null"/> for one that is not in use.
-    /// Default <see langword="null"/>.</summary>
+    /// <summary>OP-TEE's number of the VM, 1–65534; <see langword="null"/>, the default, for one not in use.</summary>
     public int? VirtualMachineId { get; init; }
 
-    /// <summary>The capabilities that are offered to the guest, as far as OP-TEE has them. Others are never
-    /// offered.</summary>
+    /// <summary>The capabilities that are offered to the guest, as far as OP-TEE has them; no others are.</summary>
     /// <remarks>
     /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> follows <see cref="NotificationInterrupt"/> and need
     /// not be named. <see cref="OpTeeCapabilities.ReservedSharedMemory"/> cannot be offered: it is one region of
@@ -31,8 +29,7 @@ public sealed record OpTeeForwarderOptions
     /// <summary>What the VM may hold. Of the calls, no more than OP-TEE has threads for a VM.</summary>
     public OpTeeLimits Limits { get; init; } = new();
 
-    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for
-    /// none.</summary>
+    /// <summary>An edge-triggered interrupt of the guest for notifications; <see langword="null"/> for none.</summary>
     /// <remarks>
     /// The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not
     /// start. The VMM calls <see cref="OpTeeForwarder.OnNotificationInterrupt"/> when OP-TEE raises its own interrupt;
@@ -47,7 +44,7 @@ public sealed record OpTeeForwarderOptions
     public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default
+    /// Whether EXCHANGE_CAPABILITIES ends what an earlier driver left: calls, sessions, registered memory. Default
     /// <see langword="true"/>.
     /// </summary>
     /// <remarks>
@@ -58,19 +55,17 @@ public sealed record OpTeeForwarderOptions
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
     /// <summary>
-    /// How many times at most OP-TEE is told, after the VM's creation and before its end, that the VM is destroyed and
-    /// created again: 0 to 1,000,000. Default 8.
+    /// How many times at most the VM is destroyed and created again in OP-TEE: 0 to 1,000,000. Default 8.
     /// </summary>
     /// <remarks>
-    /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts where what an earlier one left cannot
-    /// be cleaned up otherwise. A guest can cause both at will, and there are OP-TEEs that lose memory each time and
-    /// stop serving all VMs when none is left (4.10 after 37 to 50 times). At the limit a reset only cleans up, and a
-    /// driver that cannot be cleaned up for gets OPTEE_SMC_RETURN_ENOTAVAIL.
+    /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts if OP-TEE does not release what an
+    /// earlier one left. A guest can cause both at will, and some OP-TEEs lose memory each time and stop serving all
+    /// VMs when none is left (4.10 after 37 to 50 times). At the limit a reset only cleans up, and a driver that starts
+    /// gets OPTEE_SMC_RETURN_ENOTAVAIL where cleaning up does not suffice.
     /// </remarks>
     public int RecreationLimit { get; init; } = 8;
 
-    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at
-    /// Error.</summary>
+    /// <summary>Where to log. Default nowhere. Errors of guests are logged at Debug, those of hosts at Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
     /// <summary>The number of shadow pages that these options ask of <see cref="IPhysicalMemory"/>.</summary>
@@ -105,8 +100,8 @@ public sealed record OpTeeForwarderOptions
             bool isReserved = (impossible & OpTeeCapabilities.ReservedSharedMemory) != 0;
             string why = isReserved ? ": reserved memory is one region of physical memory for all VMs" : "";
             throw new ArgumentException(
-                $"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {impossible}, which cannot be offered to "
-                + $"a guest{why}.");
+                $"{nameof(OpTeeForwarderOptions)}.{nameof(Capabilities)} names {impossible}, which cannot be offered "
+                + $"to a guest{why}.");
         }
     }
 

@@ -5,13 +5,11 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Forwarding;
 
-/// <summary>The memory that a VM shares with OP-TEE: entered before OP-TEE has it, removed after OP-TEE released
-/// it.</summary>
+/// <summary>The memory that a VM shares with OP-TEE: entered before OP-TEE has it, removed after its release.</summary>
 /// <remarks>
 /// <para>OP-TEE has one list of shared memory and finds an entry by its cookie, the newest first. So each buffer has a
 /// cookie of the forwarder's own there, which the guest never sees and which is never used again. The guest's cookies
-/// name registered buffers only; those of memory for RPCs are kept to be told to the guest, and need not be
-/// unique.</para>
+/// name registered buffers only; those of memory for RPCs need not be unique.</para>
 /// <para>Thread-safe. Only <see cref="TryTranslate"/> and <see cref="TryFindMessage"/> look without the lock.</para>
 /// </remarks>
 internal sealed class SharedMemoryRegistry
@@ -24,14 +22,14 @@ internal sealed class SharedMemoryRegistry
     private const ulong PlaceMask = (1ul << PlaceBits) - 1;
 
     private readonly SharedBufferPool _pool;
-    private readonly SequenceLock _gate = new();
+    private readonly SequenceLock _lock = new();
     private readonly SharedMemoryTable _registered;
     private readonly SharedBuffer?[] _places;
     private readonly int[] _freePlaces;
     private int _freeCount;
     private ulong _serial;
 
-    // Where the last search for any buffer ended, so that taking out all of them looks at each place once.
+    // Where the last search for any buffer ended, so that removing all of them looks at each place once.
     private int _searched;
 
     public SharedMemoryRegistry(SharedBufferPool pool, int capacity)
@@ -54,11 +52,11 @@ internal sealed class SharedMemoryRegistry
     /// <remarks>If the buffer is unregistered before the call reaches OP-TEE, its cookie finds nothing there.</remarks>
     public bool TryTranslate(ulong cookie, out ulong teeCookie)
     {
-        int version = _gate.Version;
+        int version = _lock.Version;
         bool isFound = TryFindUsable(cookie, out teeCookie);
-        if (!_gate.IsUnchanged(version))
+        if (!_lock.IsUnchanged(version))
         {
-            using (_gate.Enter())
+            using (_lock.Enter())
             {
                 isFound = TryFindUsable(cookie, out teeCookie);
             }
@@ -67,7 +65,7 @@ internal sealed class SharedMemoryRegistry
         return isFound;
     }
 
-    /// <summary>Finds where a message lies that a call's registers name.</summary>
+    /// <summary>Finds the message that a call's registers name.</summary>
     public bool TryFindMessage(uint functionId, in Smccc.SmcRegisters registers, out GuestRange place)
     {
         if (functionId != OpTeeSmc.CallWithRegisteredArgument)
@@ -75,11 +73,11 @@ internal sealed class SharedMemoryRegistry
             return Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
         }
 
-        int version = _gate.Version;
+        int version = _lock.Version;
         bool isFound = Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
-        if (!_gate.IsUnchanged(version))
+        if (!_lock.IsUnchanged(version))
         {
-            using (_gate.Enter())
+            using (_lock.Enter())
             {
                 isFound = Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
             }
@@ -107,7 +105,7 @@ internal sealed class SharedMemoryRegistry
     /// <summary>Lets calls refer to a registered buffer.</summary>
     public void MakeUsable(SharedBuffer buffer)
     {
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
             buffer.IsUsable = true;
         }
@@ -117,7 +115,7 @@ internal sealed class SharedMemoryRegistry
     /// <returns><see langword="null"/> if there is no such buffer.</returns>
     public SharedBuffer? MakeUnusable(ulong cookie)
     {
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
             SharedBuffer? buffer = _registered.Find(cookie);
             if (buffer is not { IsUsable: true })
@@ -133,7 +131,7 @@ internal sealed class SharedMemoryRegistry
     /// <summary>Finds what OP-TEE names.</summary>
     public SharedBuffer? Find(ulong teeCookie)
     {
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
             return FindUnguarded(teeCookie);
         }
@@ -142,7 +140,7 @@ internal sealed class SharedMemoryRegistry
     /// <summary>The guest's cookie of what OP-TEE names; 0 if there is no such buffer.</summary>
     public ulong GuestCookieOf(ulong teeCookie)
     {
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
             return FindUnguarded(teeCookie)?.Cookie ?? 0;
         }
@@ -151,30 +149,32 @@ internal sealed class SharedMemoryRegistry
     /// <summary>Any one registered buffer.</summary>
     public SharedBuffer? AnyRegistered()
     {
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
             return Search(BufferRole.Registered);
         }
     }
 
-    /// <summary>Takes out a buffer that OP-TEE has released, and unpins it.</summary>
+    /// <summary>Removes a buffer that OP-TEE has released, and unpins it.</summary>
     public void Remove(SharedBuffer buffer)
     {
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
-            TakeOut(buffer);
+            RemoveEntry(buffer);
         }
 
         _pool.Return(buffer);
     }
 
-    /// <summary>OP-TEE has destroyed the VM: removes any one buffer, pinned as before if OP-TEE may be at work on
-    /// it.</summary>
+    /// <summary>Removes any one buffer, after OP-TEE has destroyed the VM.</summary>
+    /// <param name="staysPinned">Whether OP-TEE may be at work on it all the same.</param>
+    /// <param name="role">What the buffer was for.</param>
+    /// <param name="shadowPage">The shadow page of an RPC message buffer.</param>
     /// <returns>Whether there was one.</returns>
     public bool TryRemoveAny(bool staysPinned, out BufferRole role, out int shadowPage)
     {
         SharedBuffer? buffer;
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
             buffer = Search(null);
             role = buffer?.Role ?? default;
@@ -184,7 +184,7 @@ internal sealed class SharedMemoryRegistry
                 return false;
             }
 
-            TakeOut(buffer);
+            RemoveEntry(buffer);
         }
 
         if (!staysPinned)
@@ -229,7 +229,7 @@ internal sealed class SharedMemoryRegistry
     {
         SharedBuffer entered = buffer!;
         entered.Role = role;
-        using (_gate.Enter())
+        using (_lock.Enter())
         {
             // OP-TEE itself has cookie 0 for messages, and never asks to free it.
             if (entered.Cookie != 0 && _freeCount > 0 && (role != BufferRole.Registered || _registered.TryAdd(entered)))
@@ -246,7 +246,7 @@ internal sealed class SharedMemoryRegistry
         return TeeReturnCode.BadParameters;
     }
 
-    private void TakeOut(SharedBuffer buffer)
+    private void RemoveEntry(SharedBuffer buffer)
     {
         int place = (int)(buffer.TeeCookie & PlaceMask) - 1;
         _places[place] = null;

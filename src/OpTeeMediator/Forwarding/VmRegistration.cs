@@ -35,8 +35,8 @@ internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, in
         {
             throw new TeeUnavailableException(
                 $"OP-TEE answered 0x{answer:x} to VM_CREATED of VM {id}; {opTee.VirtualMachines} VMs use it or are "
-                + $"about to. 0x{OpTeeSmc.ReturnNotAvailable:x} means that it has no room for more: its build says "
-                + "for how many (CFG_VIRT_GUEST_COUNT).");
+                + $"about to. 0x{OpTeeSmc.ReturnNotAvailable:x} means that it has no room for more: its build "
+                + "limits the number (CFG_VIRT_GUEST_COUNT).");
         }
     }
 

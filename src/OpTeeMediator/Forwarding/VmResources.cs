@@ -18,7 +18,7 @@ internal sealed class VmResources
     private readonly ForwardedCall[] _calls;
     private readonly MemoryBudget _budget;
     private volatile bool _isStateUnknown;
-    private volatile bool _isCallLost;
+    private volatile bool _hasFailedCall;
 
     public VmResources(
         NonThrowingGuestMemory memory, NonThrowingPhysicalMemory physical, OpTeeLimits limits, int opTeeThreads)
@@ -51,9 +51,9 @@ internal sealed class VmResources
     public bool IsStateUnknown => _isStateUnknown;
 
     /// <summary>Whether the monitor has ever failed in a call: a thread of OP-TEE may be at work on it.</summary>
-    public bool HasLostCall => Array.Exists(_calls, call => call.State == ForwardedCallState.Lost);
+    public bool HasFailedCall => Array.Exists(_calls, call => call.State == ForwardedCallState.Failed);
 
-    /// <summary>How many calls OP-TEE and the guest have, without those that are lost.</summary>
+    /// <summary>How many calls OP-TEE and the guest have, without those that failed.</summary>
     public int InFlight
     {
         get
@@ -112,10 +112,10 @@ internal sealed class VmResources
     public void MarkStateUnknown() => _isStateUnknown = true;
 
     /// <summary>The monitor failed in a call: OP-TEE may be at work on it and on what it uses.</summary>
-    public void MarkLost(ForwardedCall call)
+    public void MarkFailed(ForwardedCall call)
     {
-        call.MarkLost();
-        _isCallLost = true;
+        call.MarkFailed();
+        _hasFailedCall = true;
         _isStateUnknown = true;
     }
 
@@ -148,11 +148,10 @@ internal sealed class VmResources
     }
 
     /// <summary>OP-TEE has destroyed the VM, and no vCPU makes a call: ends all calls, sessions and buffers.</summary>
-    /// <remarks>Of lost calls the shadow pages stay, and after a lost call all pins: OP-TEE may be at work on
-    /// them.</remarks>
+    /// <remarks>OP-TEE may be at work on failed calls: their shadow pages stay, and all pins.</remarks>
     public void Clear()
     {
-        bool staysPinned = _isCallLost;
+        bool staysPinned = _hasFailedCall;
         foreach (ForwardedCall call in _calls)
         {
             if (call.State is ForwardedCallState.Busy or ForwardedCallState.Suspended)
@@ -173,6 +172,6 @@ internal sealed class VmResources
         TakesNotifications = false;
         CachesRpcMessages = false;
         _isStateUnknown = false;
-        _isCallLost = false;
+        _hasFailedCall = false;
     }
 }

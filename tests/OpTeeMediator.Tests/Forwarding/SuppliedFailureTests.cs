@@ -119,11 +119,11 @@ internal sealed class SuppliedFailureTests
         AssertServed(other);
 
         bool isMonitor = plan.Method is { } method && method.StartsWith("MakeCall", StringComparison.Ordinal);
-        bool hasLostCall = vm.Status.CallsInFlight > 0;
+        bool hasFailedCall = vm.Status.CallsInFlight > 0;
         bool arePinsUnknown = plan.Method is nameof(IGuestMemory.TryPin) or nameof(IGuestMemory.Unpin);
-        Assert.That(hasLostCall, Is.False.Or.EqualTo(isMonitor), what);
+        Assert.That(hasFailedCall, Is.False.Or.EqualTo(isMonitor), what);
         OpTeeForwarder forwarder = vm.Forwarder;
-        if (!hasLostCall)
+        if (!hasFailedCall)
         {
             Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)), what);
             Assert.That(forwarder.FreeShadowPages,
@@ -135,7 +135,7 @@ internal sealed class SuppliedFailureTests
         Assert.That(vm.Partition.Sessions, Is.Empty, what);
         await forwarder.DisposeAsync();
         Assert.That(bench.OpTee.VirtualMachines, Is.EqualTo(new[] { other.Forwarder.VirtualMachineId }), what);
-        Assert.That(bench.World.VirtualMachines, Is.EqualTo(hasLostCall ? 2 : 1), what);
+        Assert.That(bench.World.VirtualMachines, Is.EqualTo(hasFailedCall ? 2 : 1), what);
         AssertServed(other);
         await other.Forwarder.DisposeAsync();
     }

@@ -1,4 +1,3 @@
-using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
@@ -12,11 +11,10 @@ internal static class Companion
     internal static async Task RunAsync()
     {
         // <README>
-        #pragma warning disable OPTEE001    // experimental: companion and KVM handles may still change
-        using var kvm = KvmSystem.Open();
+        #pragma warning disable OPTEE001    // experimental: the companion may still change
         using var memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 256 << 20));
         var options = new OpTeeCompanionOptions { Image = OpTeeImage.Load(OpTeeImage.DebianPath) };
-        await using var optee = OpTeeCompanion.Start(kvm, memory, options);
+        await using var optee = OpTeeCompanion.Start(memory, options);
 
         // The rest as above. The guest's device tree reserves optee.ReservedMemory.
         var smc = new SmcRouter(optee);

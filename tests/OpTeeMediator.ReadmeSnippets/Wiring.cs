@@ -13,7 +13,8 @@ internal static class Wiring
 {
     internal sealed class MyApplication : TrustedApplication
     {
-        public static TrustedApplicationManifest Manifest { get; } = new(new Guid("c5bd7b0e-5a0c-4c43-9d3a-0d2a4a1d5f11"));
+        public static TrustedApplicationManifest Manifest { get; } =
+            new(new Guid("c5bd7b0e-5a0c-4c43-9d3a-0d2a4a1d5f11"));
     }
 
     /// <summary>What the VMM of the snippet has already.</summary>
@@ -22,7 +23,8 @@ internal static class Wiring
         // <README>
         // Or your own IGuestMemory.
         using var memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 256 << 20));
-        var tee = new SoftwareTeeBackend(new SoftwareTeeOptions().Add(MyApplication.Manifest, () => new MyApplication()));
+        var applications = new SoftwareTeeOptions().Add(MyApplication.Manifest, () => new MyApplication());
+        var tee = new SoftwareTeeBackend(applications);
 
         var access = TeeAccess.Only(MyApplication.Manifest.Uuid, SoftwareTeeBackend.RandomNumberGeneratorUuid);
         await using var optee = new OpTeeGuest(memory, tee, new OpTeeGuestOptions { Access = access });

@@ -1,7 +1,9 @@
 namespace OpTeeMediator.Tests.Documentation;
 
 /// <summary>The texts of the repository that the tests run in.</summary>
-/// <remarks>Found from where the tests lie, because a deterministic build does not tell where its sources were.</remarks>
+/// <remarks>
+/// Found from where the tests lie, because a deterministic build does not tell where its sources were.
+/// </remarks>
 internal static class Repository
 {
     private static readonly string[] Folders = [".ci", "benchmarks", "docs", "samples", "src", "tests"];

@@ -10,5 +10,6 @@ internal sealed record RepositoryFile(string Path, IReadOnlyList<string> Lines)
 
     /// <summary>Names the lines for which a condition holds, as an editor finds them.</summary>
     public IEnumerable<string> Where(Func<string, bool> condition) =>
-        Lines.Index().Where(line => condition(line.Item)).Select(line => $"{Path}:{line.Index + 1}: {line.Item.Trim()}");
+        Lines.Index().Where(line => condition(line.Item)).Select(
+            line => $"{Path}:{line.Index + 1}: {line.Item.Trim()}");
 }

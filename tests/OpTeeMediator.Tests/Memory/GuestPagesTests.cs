@@ -13,12 +13,14 @@ internal sealed class GuestPagesTests
     /// <summary>Neighbours, a gap, a region of half a page, the end of the address space.</summary>
     private static readonly GuestRange[] Regions =
     [
-        new(0x10_0000, 8 * Page), new(0x10_0000 + (8 * Page), 4 * Page), new(0x20_0000, 4 * Page), new(0x30_0000, 0x800), new(LastPage - Page, Page),
+        new(0x10_0000, 8 * Page), new(0x10_0000 + (8 * Page), 4 * Page), new(0x20_0000, 4 * Page),
+        new(0x30_0000, 0x800), new(LastPage - Page, Page),
     ];
 
     // Every length around a multiple of the four pages that are checked at a time.
     [Test]
-    public void IsWithinAndOverlaps_RandomLists_AgreeWithPageByPage([Range(1, 18)] int count, [Values(1, 2, 3)] int seed)
+    public void IsWithinAndOverlaps_RandomLists_AgreeWithPageByPage(
+        [Range(1, 18)] int count, [Values(1, 2, 3)] int seed)
     {
         Random random = new((count * 10) + seed);
         for (int round = 0; round < 300; round++)
@@ -27,8 +29,12 @@ internal sealed class GuestPagesTests
             GuestPages pages = new(addresses);
             GuestRange range = RandomRange(random);
 
-            Assert.That(pages.IsWithin(Regions), Is.EqualTo(addresses.All(IsInRegions)), $"{string.Join(' ', addresses.Select(address => $"{address:x}"))}");
-            Assert.That(pages.Overlaps(range), Is.EqualTo(addresses.Any(address => Shares(address, range))), $"{range}");
+            Assert.That(
+                pages.IsWithin(Regions),
+                Is.EqualTo(addresses.All(IsInRegions)),
+                $"{string.Join(' ', addresses.Select(address => $"{address:x}"))}");
+            Assert.That(
+                pages.Overlaps(range), Is.EqualTo(addresses.Any(address => Shares(address, range))), $"{range}");
             Assert.That(Enumerable.Range(0, count).Select(index => pages[index].Value), Is.EqualTo(addresses));
             Assert.That(pages.IsContiguous, Is.EqualTo(AreNeighbours(addresses)));
         }
@@ -54,7 +60,8 @@ internal sealed class GuestPagesTests
     [TestCase(new ulong[] { LastPage - Page, LastPage })]
     [TestCase(new ulong[] { LastPage, 0, Page, 2 * Page, 3 * Page })]
     [TestCase(new ulong[] { 0, 2 * Page, 4 * Page, 6 * Page, LastPage })]
-    public void Constructor_LastPageOfTheAddressSpace_Throws(ulong[] addresses) => Assert.That(() => new GuestPages(addresses), Throws.ArgumentException);
+    public void Constructor_LastPageOfTheAddressSpace_Throws(ulong[] addresses) =>
+        Assert.That(() => new GuestPages(addresses), Throws.ArgumentException);
 
     [TestCase(0ul, LastPage - Page, Page)]
     [TestCase(0x800ul, LastPage - Page + 0x800, 0x800ul)]
@@ -62,11 +69,15 @@ internal sealed class GuestPagesTests
     [TestCase(0x2ffful, LastPage - Page - 1, 1ul)]
     [TestCase(0x3000ul, 0ul, Page)]
     public void RunAt_ScatteredPagesUpToTheLastPossibleOne_IsTheRun(ulong offset, ulong start, ulong length) =>
-        Assert.That(new GuestPages([LastPage - Page, LastPage - (3 * Page), LastPage - (2 * Page), 0]).RunAt(offset), Is.EqualTo(new GuestRange(start, length)));
+        Assert.That(
+            new GuestPages([LastPage - Page, LastPage - (3 * Page), LastPage - (2 * Page), 0]).RunAt(offset),
+            Is.EqualTo(new GuestRange(start, length)));
 
     [Test]
     public void RunAt_ContiguousPagesUpToTheLastPossibleOne_IsTheRun() =>
-        Assert.That(new GuestPages([LastPage - (2 * Page), LastPage - Page]).RunAt(8), Is.EqualTo(new GuestRange(LastPage - (2 * Page) + 8, (2 * Page) - 8)));
+        Assert.That(
+            new GuestPages([LastPage - (2 * Page), LastPage - Page]).RunAt(8),
+            Is.EqualTo(new GuestRange(LastPage - (2 * Page) + 8, (2 * Page) - 8)));
 
     [Test]
     public void Overlaps_EmptyRange_Never() =>
@@ -97,7 +108,11 @@ internal sealed class GuestPagesTests
 
     private static ulong[] RandomList(Random random, int count)
     {
-        ulong[] candidates = [0xf_f000, 0x10_0000, 0x10_7000, 0x10_8000, 0x10_b000, 0x10_c000, 0x20_0000, 0x20_3000, 0x20_4000, 0x30_0000, LastPage - Page, 0];
+        ulong[] candidates =
+        [
+            0xf_f000, 0x10_0000, 0x10_7000, 0x10_8000, 0x10_b000, 0x10_c000, 0x20_0000, 0x20_3000, 0x20_4000,
+            0x30_0000, LastPage - Page, 0,
+        ];
         bool mostlyGood = random.Next(2) == 0;
         ulong[] addresses = new ulong[count];
         addresses[0] = 0x10_0000 + ((ulong)random.Next(8) * Page);
@@ -123,9 +138,14 @@ internal sealed class GuestPagesTests
     }
 
     private static bool IsInRegions(ulong page) => Enumerable.Range(0, 2).Select(half => page + ((ulong)half * 0x800))
-        .All(address => Regions.Any(region => address - region.Start.Value < region.Length && address + 0x7ff - region.Start.Value < region.Length));
+        .All(
+            address => Regions.Any(
+                region =>
+                    address - region.Start.Value < region.Length
+                        && address + 0x7ff - region.Start.Value < region.Length));
 
-    private static bool Shares(ulong page, GuestRange range) => range.Length != 0 && page <= range.End.Value - 1 && page + (Page - 1) >= range.Start.Value;
+    private static bool Shares(ulong page, GuestRange range) =>
+        range.Length != 0 && page <= range.End.Value - 1 && page + (Page - 1) >= range.Start.Value;
 
     private static bool AreNeighbours(ulong[] addresses) =>
         Enumerable.Range(1, addresses.Length - 1).All(index => addresses[index] == addresses[index - 1] + Page);

@@ -39,7 +39,9 @@ internal sealed class GuestRangeTests
     public void TryAdd_AroundTheEnd_SaysWhetherItFits(ulong address, ulong offset, bool fits)
     {
         Assert.That(new GuestAddress(address).TryAdd(offset, out _), Is.EqualTo(fits));
-        Assert.That(() => new GuestAddress(address).Add(offset), fits ? Throws.Nothing : Throws.InstanceOf<OverflowException>());
+        Assert.That(
+            () => new GuestAddress(address).Add(offset),
+            fits ? Throws.Nothing : Throws.InstanceOf<OverflowException>());
     }
 
     [Test]

@@ -10,10 +10,13 @@ using OpTeeMediator.Tests.Memory;
 
 namespace OpTeeMediator.Tests.Protocol;
 
-/// <summary>Capabilities of newer OP-TEEs: offered where they can be served, refused elsewhere so that Linux goes on.</summary>
+/// <summary>
+/// Capabilities of newer OP-TEEs: offered where they can be served, refused elsewhere so that Linux goes on.
+/// </summary>
 internal sealed class CapabilityTests
 {
-    // Notifications follow the interrupt, and without one they are not among what the guest sees; RPMB_PROBE is the VMM's choice.
+    // Notifications follow the interrupt, and without one they are not among what the guest sees; RPMB_PROBE is the
+    // VMM's choice.
     private const ulong AllOfOpTee = 0x3ff;
 
     [TestCase(OpTeeCapabilities.UnregisteredSharedMemory)]
@@ -25,8 +28,12 @@ internal sealed class CapabilityTests
     {
         ForwarderBench bench = new();
         ArgumentException? guest = Assert.Throws<ArgumentException>(() =>
-            _ = new OpTeeGuest(new ArrayGuestMemory(0, 4096), new ScriptedBackend(), new OpTeeGuestOptions { Capabilities = capabilities }));
-        ArgumentException? forwarder = Assert.Throws<ArgumentException>(() => bench.Create(options: new OpTeeForwarderOptions { Capabilities = capabilities }));
+            _ = new OpTeeGuest(
+                new ArrayGuestMemory(0, 4096),
+                new ScriptedBackend(),
+                new OpTeeGuestOptions { Capabilities = capabilities }));
+        ArgumentException? forwarder = Assert.Throws<ArgumentException>(
+            () => bench.Create(options: new OpTeeForwarderOptions { Capabilities = capabilities }));
 
         Assert.That(guest?.Message, Does.Contain(nameof(OpTeeGuestOptions.Capabilities)));
         Assert.That(forwarder?.Message, Does.Contain(nameof(OpTeeForwarderOptions.Capabilities)));
@@ -34,21 +41,25 @@ internal sealed class CapabilityTests
 
     [TestCase(OpTeeCapabilities.None, 0x54ul)]
     [TestCase(OpTeeCapabilities.RpmbProbe, 0xd4ul)]
-    public void ExchangeCapabilities_ForwarderOfANewerOpTee_OffersWhatTheVmmAllows(OpTeeCapabilities added, ulong expected)
+    public void ExchangeCapabilities_ForwarderOfANewerOpTee_OffersWhatTheVmmAllows(
+        OpTeeCapabilities added, ulong expected)
     {
         ForwarderBench bench = new();
         bench.OpTee.Capabilities = AllOfOpTee;
         HostOpTee world = new(bench.OpTee);
         var memory = bench.MemoryOf(0);
         OpTeeForwarderOptions options = new();
-        OpTeeForwarder forwarder = new(world, memory, memory, options with { Capabilities = options.Capabilities | added });
+        OpTeeForwarder forwarder =
+            new(world, memory, memory, options with { Capabilities = options.Capabilities | added });
         FakeDriver driver = new(forwarder, memory, memory.Range);
 
         SmcRegisters answer = driver.Call(OpTeeSmc.ExchangeCapabilities);
 
         Assert.That((answer.X0, answer.X1), Is.EqualTo(((ulong)OpTeeSmc.ReturnOk, expected)));
         Assert.That(driver.Call(OpTeeSmc.GetProtectedMemoryConfig).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable));
-        Assert.That(bench.OpTee.Calls.Select(call => call.FunctionId.Value), Does.Not.Contain(OpTeeSmc.GetProtectedMemoryConfig));
+        Assert.That(
+            bench.OpTee.Calls.Select(call => call.FunctionId.Value),
+            Does.Not.Contain(OpTeeSmc.GetProtectedMemoryConfig));
     }
 
     [Test]
@@ -57,7 +68,10 @@ internal sealed class CapabilityTests
         await using CompanionBench bench = new();
         bench[1].Answer = [0, AllOfOpTee, 0, 4];
 
-        Assert.That(bench.Call(OpTeeSmc.ExchangeCapabilities).X1, Is.EqualTo(0xdf), "all but notifications, protected memory, dynamic protected memory");
+        Assert.That(
+            bench.Call(OpTeeSmc.ExchangeCapabilities).X1,
+            Is.EqualTo(0xdf),
+            "all but notifications, protected memory, dynamic protected memory");
     }
 
     [Test]
@@ -83,6 +97,8 @@ internal sealed class CapabilityTests
         await using OpTeeGuest guest = new(memory, new ScriptedBackend());
         FakeDriver driver = new(guest, memory, new GuestRange(0x4000_0000, 1 << 16));
 
-        Assert.That(driver.TrySend(new GuestMessage(command, GuestParameter.ValueIn(1, 0))), Is.EqualTo(OpTeeSmc.ReturnBadCommand));
+        Assert.That(
+            driver.TrySend(new GuestMessage(command, GuestParameter.ValueIn(1, 0))),
+            Is.EqualTo(OpTeeSmc.ReturnBadCommand));
     }
 }

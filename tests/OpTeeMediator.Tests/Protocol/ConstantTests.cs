@@ -4,11 +4,15 @@ using OpTeeMediator.Tests.Linux;
 
 namespace OpTeeMediator.Tests.Protocol;
 
-/// <summary>Constants against the headers that Debian ships, and against the documented values where it ships none.</summary>
+/// <summary>
+/// Constants against the headers that Debian ships, and against the documented values where it ships none.
+/// </summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class ConstantTests
 {
-    /// <summary>linux/tee.h (linux-libc-dev) has GlobalPlatform's parameter types, origins' neighbours and logins.</summary>
+    /// <summary>
+    /// linux/tee.h (linux-libc-dev) has GlobalPlatform's parameter types, origins' neighbours and logins.
+    /// </summary>
     [Test]
     public void Enums_InLinuxTeeHeader_AreEqual() => Assert.That(
         CHeaders.OfHost().Include("linux/types.h").Include("linux/tee.h")
@@ -53,7 +57,8 @@ internal sealed class ConstantTests
     [TestCase(TeeReturnCode.Overflow, 0xffff_300fu)]
     [TestCase(TeeReturnCode.TargetDead, 0xffff_3024u)]
     [TestCase(TeeReturnCode.StorageNoSpace, 0xffff_3041u)]
-    public void ReturnCodes_Documented_AreEqual(TeeReturnCode code, uint value) => Assert.That((uint)code, Is.EqualTo(value));
+    public void ReturnCodes_Documented_AreEqual(TeeReturnCode code, uint value) =>
+        Assert.That((uint)code, Is.EqualTo(value));
 
     // GlobalPlatform TEE Client API 1.0, table 4-3.
     [TestCase(TeeOrigin.Api, 1)]
@@ -161,16 +166,22 @@ internal sealed class ConstantTests
     [TestCase(OpTeeMessage.CommandReclaimProtectedMemory, 9u)]
     [TestCase(OpTeeMessage.CommandGetProtectedMemoryConfig, 10u)]
     [TestCase(OpTeeMessage.CommandAssignProtectedMemory, 11u)]
-    public void MessageInterface_Documented_IsEqual(uint constant, uint value) => Assert.That(constant, Is.EqualTo(value));
+    public void MessageInterface_Documented_IsEqual(uint constant, uint value) =>
+        Assert.That(constant, Is.EqualTo(value));
 
     [TestCase(0, 32)]
     [TestCase(1, 64)]
     [TestCase(4, 160)]
     [TestCase(127, 4096)]
-    public void Size_OfAMessage_IsHeaderAndParameters(int parameters, int size) => Assert.That(OpTeeMessage.Size(parameters), Is.EqualTo(size));
+    public void Size_OfAMessage_IsHeaderAndParameters(int parameters, int size) =>
+        Assert.That(OpTeeMessage.Size(parameters), Is.EqualTo(size));
 
     [Test]
     public void DeviceTreeNode_Binding_IsEqual() => Assert.That(
-        (OpTeeDeviceTreeNode.ParentName, OpTeeDeviceTreeNode.Name, OpTeeDeviceTreeNode.Compatible, OpTeeDeviceTreeNode.Method),
+        (
+            OpTeeDeviceTreeNode.ParentName,
+            OpTeeDeviceTreeNode.Name,
+            OpTeeDeviceTreeNode.Compatible,
+            OpTeeDeviceTreeNode.Method),
         Is.EqualTo(("firmware", "optee", "linaro,optee-tz", "smc")));
 }

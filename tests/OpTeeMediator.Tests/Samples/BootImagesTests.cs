@@ -32,7 +32,8 @@ internal sealed class BootImagesTests
     [TestCase(65, 10, 8, 0ul)]
     [TestCase(128, 40, 20, 34ul)]
     [TestCase(64 << 10, 30, 100, 0ul)]
-    public void Open_ATeeKeepsMemory_NothingOverlaps(int ramMebibytes, int kernelMebibytes, int initrdMebibytes, ulong kernelAt)
+    public void Open_ATeeKeepsMemory_NothingOverlaps(
+        int ramMebibytes, int kernelMebibytes, int initrdMebibytes, ulong kernelAt)
     {
         GuestRange ram = new(RamStart, (ulong)ramMebibytes * Mebibyte);
 
@@ -47,7 +48,10 @@ internal sealed class BootImagesTests
             Assert.That(all.SelectMany(one => all.Where(other => other != one && other.Overlaps(one))), Is.Empty);
             Assert.That(all.Where(range => !ram.Contains(range.Start, range.Length)), Is.Empty);
             Assert.That(tree.Start.Value % DeviceTreeArea, Is.Zero, "the device tree straddles a boundary");
-            Assert.That(images.Initrd.End.Value - RamStart, Is.LessThanOrEqualTo(32ul << 30), "Linux finds an initramfs within 32 GiB");
+            Assert.That(
+                images.Initrd.End.Value - RamStart,
+                Is.LessThanOrEqualTo(32ul << 30),
+                "Linux finds an initramfs within 32 GiB");
         }
     }
 
@@ -57,7 +61,8 @@ internal sealed class BootImagesTests
     public void Open_NoRoom_SaysWhatTheTeeKeeps(int ramMebibytes, int kernelMebibytes, int initrdMebibytes) =>
         Assert.That(
             () => Open(new GuestRange(RamStart, (ulong)ramMebibytes * Mebibyte), kernelMebibytes, initrdMebibytes),
-            Throws.InstanceOf<BootException>().With.Message.Contains(Reserved.ToString()).And.Message.Contains("--memory"));
+            Throws.InstanceOf<BootException>().With.Message.Contains(
+                Reserved.ToString()).And.Message.Contains("--memory"));
 
     private BootImages Open(GuestRange ram, int kernelMebibytes, int initrdMebibytes)
     {

@@ -25,7 +25,11 @@ internal sealed class GuestApplicationTests
     public void SetUp()
     {
         _ram = MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, GuestBench.RamLength));
-        _guest = new OpTeeGuest(_ram, new SoftwareTeeBackend(new SoftwareTeeOptions().Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())));
+        _guest = new OpTeeGuest(
+            _ram,
+            new SoftwareTeeBackend(
+                new SoftwareTeeOptions().Add(
+                    new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())));
         _driver = new FakeDriver(_guest, _ram, new GuestRange(GuestBench.RamStart, GuestBench.RamLength));
         RpcServices services = new(_driver);
         _supplicant = new FileSupplicant(services, _ram);
@@ -48,7 +52,9 @@ internal sealed class GuestApplicationTests
     {
         GuestMessage answer = _driver.Invoke(_session, GuestApplication.GetTime, GuestParameter.ValueOut());
 
-        Assert.That((answer.ReturnCode, answer.Parameters[0].A, answer.Parameters[0].B), Is.EqualTo((0u, 1_000_000_000ul, 5_000_000ul)));
+        Assert.That(
+            (answer.ReturnCode, answer.Parameters[0].A, answer.Parameters[0].B),
+            Is.EqualTo((0u, 1_000_000_000ul, 5_000_000ul)));
     }
 
     [TestCase(1u, 0u, 0u)]
@@ -58,7 +64,8 @@ internal sealed class GuestApplicationTests
     [TestCase(1u, 2u, 0xffff_0006u)]
     public void ShareMemory_SupplicantAndKernel_ReturnsSuccess(uint size, uint kind, uint expected)
     {
-        GuestMessage answer = _driver.Invoke(_session, GuestApplication.ShareMemory, GuestParameter.ValueInOut(size, kind));
+        GuestMessage answer =
+            _driver.Invoke(_session, GuestApplication.ShareMemory, GuestParameter.ValueInOut(size, kind));
 
         Assert.That((answer.ReturnCode, answer.Parameters[0].A), Is.EqualTo((expected, (ulong)size)));
     }
@@ -70,7 +77,8 @@ internal sealed class GuestApplicationTests
         byte[] content = Encoding.UTF8.GetBytes("what the guest keeps");
         GuestParameter target = Memory(OpTeeMessage.TypeTemporaryOutput, new byte[100]);
 
-        uint written = _driver.Invoke(_session, GuestApplication.WriteFile, name, Memory(OpTeeMessage.TypeTemporaryInput, content)).ReturnCode;
+        uint written = _driver.Invoke(
+            _session, GuestApplication.WriteFile, name, Memory(OpTeeMessage.TypeTemporaryInput, content)).ReturnCode;
         GuestMessage answer = _driver.Invoke(_session, GuestApplication.ReadFile, name, target);
         byte[] read = new byte[answer.Parameters[1].B];
         _driver.Read(target.A, read.AsSpan());
@@ -84,14 +92,17 @@ internal sealed class GuestApplicationTests
     }
 
     [Test]
-    public void WaitAndCompute_TimeIsOver_Success([Values(GuestApplication.Wait, GuestApplication.Compute)] uint command) =>
+    public void WaitAndCompute_TimeIsOver_Success(
+        [Values(GuestApplication.Wait, GuestApplication.Compute)] uint command) =>
         Assert.That(_driver.Invoke(_session, command, GuestParameter.ValueIn(3, 0)).ReturnCode, Is.Zero);
 
     [Test]
     public void WaitAndCompute_Cancelled_Cancel([Values(GuestApplication.Wait, GuestApplication.Compute)] uint command)
     {
         ulong page = _driver.AllocatePage();
-        _driver.WriteMessage(page, GuestBench.Invocation(_session, command, GuestParameter.ValueIn(uint.MaxValue, 0)) with { CancelId = 7 });
+        _driver.WriteMessage(
+            page,
+            GuestBench.Invocation(_session, command, GuestParameter.ValueIn(uint.MaxValue, 0)) with { CancelId = 7 });
         SmcRegisters registers = _driver.Start(page, 0, 0);
 
         _ = _driver.Cancel(_session, cancelId: 7);
@@ -102,7 +113,9 @@ internal sealed class GuestApplicationTests
 
     [Test]
     public void AnyCommand_WrongParameters_BadParameters() =>
-        Assert.That(_driver.Invoke(_session, GuestApplication.GetTime, GuestParameter.ValueIn(1, 2)).ReturnCode, Is.EqualTo((uint)TeeReturnCode.BadParameters));
+        Assert.That(
+            _driver.Invoke(_session, GuestApplication.GetTime, GuestParameter.ValueIn(1, 2)).ReturnCode,
+            Is.EqualTo((uint)TeeReturnCode.BadParameters));
 
     private GuestParameter Memory(uint type, byte[] content)
     {

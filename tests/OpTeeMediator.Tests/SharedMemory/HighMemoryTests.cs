@@ -7,7 +7,9 @@ using OpTeeMediator.Tests.Memory;
 
 namespace OpTeeMediator.Tests.SharedMemory;
 
-/// <summary>Guest RAM at the end of the 64-bit address space: every page that a <see cref="GuestRange"/> can contain works.</summary>
+/// <summary>
+/// Guest RAM at the end of the 64-bit address space: every page that a <see cref="GuestRange"/> can contain works.
+/// </summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class HighMemoryTests
 {
@@ -34,12 +36,14 @@ internal sealed class HighMemoryTests
         byte[] read = new byte[written.Length];
         ScriptedBackend backend = new()
         {
-            OnRegister = buffer => buffer.TryWrite(0, written) && buffer.TryRead(0, read) ? TeeReturnCode.Success : TeeReturnCode.Generic,
+            OnRegister = buffer =>
+                buffer.TryWrite(0, written) && buffer.TryRead(0, read) ? TeeReturnCode.Success : TeeReturnCode.Generic,
         };
         OpTeeGuest guest = new(memory, backend);
         FakeDriver driver = new(guest, memory, new GuestRange(RamStart, (Pages - 8) * Page));
 
-        uint code = await Task.Run(() => driver.Register(pages, 0, (ulong)written.Length, Cookie).ReturnCode).WaitAsync(Guard);
+        uint code =
+            await Task.Run(() => driver.Register(pages, 0, (ulong)written.Length, Cookie).ReturnCode).WaitAsync(Guard);
 
         Assert.That((code, read), Is.EqualTo((0u, written)));
         byte[] first = new byte[Page];
@@ -66,7 +70,8 @@ internal sealed class HighMemoryTests
         FakeDriver driver = new(guest, memory, new GuestRange(RamStart, (Pages - 8) * Page));
         uint session = driver.OpenSession(Guid.NewGuid()).Session;
 
-        GuestMessage answer = driver.Invoke(session, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, address, size, 0));
+        GuestMessage answer =
+            driver.Invoke(session, 0, GuestParameter.Temporary(OpTeeMessage.TypeTemporaryOutput, address, size, 0));
 
         Assert.That(answer.ReturnCode, Is.EqualTo(code));
         await guest.DisposeAsync();
@@ -81,7 +86,9 @@ internal sealed class HighMemoryTests
         FakeDriver driver = new(guest, memory, new GuestRange(RamStart, (Pages - 8) * Page));
         driver.Write<ulong>(LastRamPage, [RamStart, RamStart + (2 * Page), RamStart + (4 * Page)]);
 
-        uint answer = driver.TrySend(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(LastRamPage, 3 * Page, Cookie)));
+        uint answer = driver.TrySend(
+            new GuestMessage(
+                OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(LastRamPage, 3 * Page, Cookie)));
 
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(guest.Status.SharedPages, Is.EqualTo(3));

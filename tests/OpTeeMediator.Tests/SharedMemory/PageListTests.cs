@@ -15,7 +15,8 @@ internal sealed class PageListTests
     private const uint BadParameters = 0xffff_0006;
     private const uint OutOfMemory = 0xffff_000c;
 
-    // A page of a list has 511 addresses and a link; with the length at which a list gets another page, one on each side.
+    // A page of a list has 511 addresses and a link; with the length at which a list gets another page, one on each
+    // side.
     [TestCase(1, 1)]
     [TestCase(1, 2)]
     [TestCase(2, 1)]
@@ -68,8 +69,14 @@ internal sealed class PageListTests
         bench.Backend.OnRegister = memory =>
         {
             Assert.That(memory.Size, Is.EqualTo(size));
-            reachesBeyond = memory.TryRead(size, new byte[1]) || memory.TryRead(ulong.MaxValue, new byte[1]) || memory.TryWrite(size - 1, new byte[2]);
-            return memory.TryRead(0, ends.AsSpan(0, 1)) && memory.TryRead(size - 1, ends.AsSpan(1)) ? TeeReturnCode.Success : TeeReturnCode.Generic;
+            reachesBeyond =
+                memory.TryRead(size, new byte[1])
+                || memory.TryRead(ulong.MaxValue, new byte[1])
+                || memory.TryWrite(size - 1, new byte[2]);
+            return memory.TryRead(0, ends.AsSpan(0, 1))
+                && memory.TryRead(size - 1, ends.AsSpan(1))
+                ? TeeReturnCode.Success
+                : TeeReturnCode.Generic;
         };
 
         Assert.That(bench.Driver.Register(pages, pageOffset, size, Cookie).ReturnCode, Is.Zero);
@@ -88,7 +95,9 @@ internal sealed class PageListTests
     {
         await using GuestBench bench = new();
 
-        Assert.That(Refusal(bench, GuestParameter.PageList(bench.Driver.AllocatePage() + pageOffset, size, Cookie)), Is.EqualTo(code));
+        Assert.That(
+            Refusal(bench, GuestParameter.PageList(bench.Driver.AllocatePage() + pageOffset, size, Cookie)),
+            Is.EqualTo(code));
     }
 
     [TestCase(0x1000_0000ul, 0x1000ul, Description = "list outside RAM, one page")]
@@ -118,10 +127,17 @@ internal sealed class PageListTests
     {
         await using GuestBench bench = new();
         ulong good = bench.Driver.AllocatePage();
-        ulong[][] lists = [[bad], [bad, good], [good, bad], [good, good, good, good, bad], [good, good, bad, good, good, good, good], [good, bad, bad + 0x1000]];
+        ulong[][] lists =
+        [
+            [bad], [bad, good], [good, bad], [good, good, good, good, bad], [good, good, bad, good, good, good, good],
+            [good, bad, bad + 0x1000],
+        ];
 
         Assert.That(
-            lists.Select(pages => Refusal(bench, GuestParameter.PageList(bench.Driver.WritePageList(pages), (ulong)pages.Length * 0x1000, Cookie))),
+            lists.Select(
+                pages => Refusal(
+                    bench,
+                    GuestParameter.PageList(bench.Driver.WritePageList(pages), (ulong)pages.Length * 0x1000, Cookie))),
             Is.All.EqualTo(BadParameters));
     }
 
@@ -131,7 +147,9 @@ internal sealed class PageListTests
         await using GuestBench bench = new();
         ulong last = GuestBench.SecondRegion + GuestBench.SecondLength - 0x1000;
 
-        Assert.That(Refusal(bench, GuestParameter.PageList(bench.Driver.WritePageList([last, last + 0x1000]), 0x2000, Cookie)), Is.EqualTo(BadParameters));
+        Assert.That(
+            Refusal(bench, GuestParameter.PageList(bench.Driver.WritePageList([last, last + 0x1000]), 0x2000, Cookie)),
+            Is.EqualTo(BadParameters));
     }
 
     [TestCase(0x1000_0000ul, Description = "outside RAM")]
@@ -158,11 +176,14 @@ internal sealed class PageListTests
         bench.Driver.Write<ulong>(list + (511 * 8), [list]);
         int before = hooks!.Accesses;
 
-        GuestMessage answer = bench.Driver.Send(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 4 * 511 * 0x1000, Cookie)));
+        GuestMessage answer = bench.Driver.Send(
+            new GuestMessage(
+                OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 4 * 511 * 0x1000, Cookie)));
 
         // The same pages four times over: real OP-TEE takes that too.
         Assert.That(answer.ReturnCode, Is.Zero);
-        Assert.That(hooks.Accesses - before, Is.EqualTo(7), "The message, four pages of the list, the pin, the answer.");
+        Assert.That(
+            hooks.Accesses - before, Is.EqualTo(7), "The message, four pages of the list, the pin, the answer.");
     }
 
     [TestCase(0xau, Description = "without NONCONTIG")]
@@ -185,7 +206,8 @@ internal sealed class PageListTests
     public async Task RegisterAndUnregister_NotOneParameter_BadParameters(uint command)
     {
         await using GuestBench bench = new();
-        GuestParameter list = GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);
+        GuestParameter list =
+            GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);
 
         Assert.That(bench.Driver.Send(new GuestMessage(command)).ReturnCode, Is.EqualTo(BadParameters));
         Assert.That(bench.Driver.Send(new GuestMessage(command, list, list)).ReturnCode, Is.EqualTo(BadParameters));
@@ -200,8 +222,13 @@ internal sealed class PageListTests
         uint session = bench.Open();
         _ = bench.Share(Cookie, 2);
 
-        Assert.That(Refusal(bench, GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie)), Is.EqualTo(BadParameters));
-        Assert.That(bench.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0x1000, 0x1000, Cookie)).ReturnCode, Is.Zero);
+        Assert.That(
+            Refusal(
+                bench,
+                GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie)),
+            Is.EqualTo(BadParameters));
+        Assert.That(
+            bench.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0x1000, 0x1000, Cookie)).ReturnCode, Is.Zero);
     }
 
     [TestCase(0ul)]
@@ -213,10 +240,13 @@ internal sealed class PageListTests
         uint session = bench.Open();
         _ = bench.Share(cookie, 1);
 
-        Assert.That(bench.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 0x1000, cookie)).ReturnCode, Is.Zero);
+        Assert.That(
+            bench.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 0x1000, cookie)).ReturnCode, Is.Zero);
         Assert.That(bench.Driver.Unregister(cookie).ReturnCode, Is.Zero);
         Assert.That(bench.Driver.Unregister(cookie).ReturnCode, Is.EqualTo(BadParameters));
-        Assert.That(bench.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 0x1000, cookie)).ReturnCode, Is.EqualTo(BadParameters));
+        Assert.That(
+            bench.Driver.Invoke(session, 0, GuestParameter.RegisteredIn(0, 0x1000, cookie)).ReturnCode,
+            Is.EqualTo(BadParameters));
     }
 
     [Test]
@@ -252,7 +282,8 @@ internal sealed class PageListTests
         GuestParameter parameter = command == OpTeeMessage.CommandRegisterSharedMemory
             ? GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie + 1)
             : GuestParameter.RegisteredIn(0, 0, Cookie);
-        byte[] before = Calls.MessageBytes.Write(bench.Driver, bench.Driver.MessagePage, new GuestMessage(command, parameter));
+        byte[] before =
+            Calls.MessageBytes.Write(bench.Driver, bench.Driver.MessagePage, new GuestMessage(command, parameter));
 
         _ = bench.Driver.Finish(bench.Driver.Start(bench.Driver.MessagePage, 0, 0));
 
@@ -267,8 +298,12 @@ internal sealed class PageListTests
         OpTeeGuestStatus status = bench.Guest.Status;
         int registered = bench.Backend.RegisteredBuffers;
         GuestMessage answer = bench.Driver.Send(new GuestMessage(OpTeeMessage.CommandRegisterSharedMemory, parameter));
-        Assert.That((bench.Guest.Status, bench.Backend.RegisteredBuffers), Is.EqualTo((status, registered)), "Nothing should be kept.");
-        Assert.That(bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty, "A guest's fault should be no host fault.");
+        Assert.That(
+            (bench.Guest.Status, bench.Backend.RegisteredBuffers),
+            Is.EqualTo((status, registered)),
+            "Nothing should be kept.");
+        Assert.That(
+            bench.Loggers.EventIds.Where(id => id >= 1100), Is.Empty, "A guest's fault should be no host fault.");
         return answer.ReturnCode;
     }
 

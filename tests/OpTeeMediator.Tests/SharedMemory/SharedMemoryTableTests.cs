@@ -57,7 +57,8 @@ internal sealed class SharedMemoryTableTests
         Assert.That(table.Count, Is.Zero);
     }
 
-    // Cookies that meet in the first places of a table which spreads them by the fixed factor of Fibonacci hashing, as a guest that knows it would choose.
+    // Cookies that meet in the first places of a table which spreads them by the fixed factor of Fibonacci hashing, as
+    // a guest that knows it would choose.
     [Test]
     public void CountProbes_CookiesChosenAgainstAFixedFactor_StaysShort()
     {
@@ -80,7 +81,8 @@ internal sealed class SharedMemoryTableTests
     {
         const int Count = 32_768;
         SharedMemoryTable table = new(Count);
-        ulong[] cookies = [.. Enumerable.Range(0, Count).Select(index => unchecked(first + ((ulong)index * (ulong)stride)))];
+        ulong[] cookies =
+            [.. Enumerable.Range(0, Count).Select(index => unchecked(first + ((ulong)index * (ulong)stride)))];
         Assert.That(cookies.Select(cookie => table.TryAdd(Buffer(cookie))), Is.All.True);
 
         Assert.That(cookies.Max(table.CountProbes), Is.LessThan(1_000));
@@ -92,7 +94,9 @@ internal sealed class SharedMemoryTableTests
         CookieHash first = new(16);
         CookieHash second = new(16);
 
-        Assert.That(Enumerable.Range(0, 64).Select(cookie => first.PlaceOf((ulong)cookie)), Is.Not.EqualTo(Enumerable.Range(0, 64).Select(cookie => second.PlaceOf((ulong)cookie))));
+        Assert.That(
+            Enumerable.Range(0, 64).Select(cookie => first.PlaceOf((ulong)cookie)),
+            Is.Not.EqualTo(Enumerable.Range(0, 64).Select(cookie => second.PlaceOf((ulong)cookie))));
     }
 
     [Test]

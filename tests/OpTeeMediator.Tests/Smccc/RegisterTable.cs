@@ -8,10 +8,15 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.Smccc;
 
-/// <summary>The register tables of <c>optee_smc.h</c>, as data: every SMC and every way it ends without an RPC that needs the guest.</summary>
+/// <summary>
+/// The register tables of <c>optee_smc.h</c>, as data: every SMC and every way it ends without an RPC that needs the
+/// guest.
+/// </summary>
 internal static class RegisterTable
 {
-    /// <summary>The page of the message that a row's call names. The first page of RAM, so that the driver's first page is it.</summary>
+    /// <summary>
+    /// The page of the message that a row's call names. The first page of RAM, so that the driver's first page is it.
+    /// </summary>
     private const ulong MessagePage = GuestBench.RamStart;
 
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
@@ -19,11 +24,13 @@ internal static class RegisterTable
     private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
     private static readonly SmcRegisterSet X0AndX3 = new(0b1001);
 
-    private static readonly OpTeeGuestOptions Reserving = new() { ReservedSharedMemory = new GuestRange(GuestBench.FreePages, 0x1_0000) };
+    private static readonly OpTeeGuestOptions Reserving =
+        new() { ReservedSharedMemory = new GuestRange(GuestBench.FreePages, 0x1_0000) };
     private static readonly OpTeeGuestOptions OneCall = new() { Limits = GuestBench.OneCall };
 
     /// <summary>Carries garbage in the upper halves: arguments are 32 bits wide.</summary>
-    private static readonly Dictionary<int, ulong> AtMessagePage = new() { [1] = 0xdead_beef_0000_0000, [2] = 0xdead_beef_0000_0000 | MessagePage };
+    private static readonly Dictionary<int, ulong> AtMessagePage =
+        new() { [1] = 0xdead_beef_0000_0000, [2] = 0xdead_beef_0000_0000 | MessagePage };
 
     private static readonly Dictionary<int, ulong> AtUnalignedAddress = new() { [1] = 0, [2] = MessagePage + 8 };
 
@@ -45,14 +52,21 @@ internal static class RegisterTable
         new("GET_OS_UUID", 0xb200_0000) { Return = Results(0x4861_78e0, 0xe7f8_11e3, 0xbc5e_0002, 0xa5d5_c51b) },
         new("GET_OS_REVISION", 0xb200_0001)
         {
-            Options = new OpTeeGuestOptions { Revision = new OpTeeRevision(4, 5, 0xabcd_ef12) }, Return = Results(4, 5, 0xabcd_ef12),
+            Options = new OpTeeGuestOptions { Revision = new OpTeeRevision(4, 5, 0xabcd_ef12) },
+            Return = Results(4, 5, 0xabcd_ef12),
         },
         new("GET_SHM_CONFIG, none", 0xb200_0007) { Return = Results(7) },
-        new("GET_SHM_CONFIG", 0xb200_0007) { Options = Reserving, Return = Results(0, GuestBench.FreePages, 0x1_0000, 1) },
+        new("GET_SHM_CONFIG", 0xb200_0007)
+        {
+            Options = Reserving, Return = Results(0, GuestBench.FreePages, 0x1_0000, 1),
+        },
         new("GET_PROTMEM_CONFIG, none", 0xb200_0014) { Return = Results(7) },
         new("EXCHANGE_CAPABILITIES, RPMB", 0xb200_0009)
         {
-            Options = new OpTeeGuestOptions { Capabilities = OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.RpmbProbe },
+            Options = new OpTeeGuestOptions
+            {
+                Capabilities = OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.RpmbProbe,
+            },
             Call = new Dictionary<int, ulong> { [1] = 0 }, Needs = X0ToX1, Return = Results(0, 0x84, 0, 0),
         },
         new("EXCHANGE_CAPABILITIES, many processors", 0xb200_0009)
@@ -70,7 +84,8 @@ internal static class RegisterTable
         },
         new("EXCHANGE_CAPABILITIES, reserved memory", 0xb200_0009)
         {
-            Options = Reserving, Call = new Dictionary<int, ulong> { [1] = 0 }, Needs = X0ToX1, Return = Results(0, 0x55, 0, 4),
+            Options = Reserving, Call = new Dictionary<int, ulong> { [1] = 0 }, Needs = X0ToX1,
+            Return = Results(0, 0x55, 0, 4),
         },
         new("EXCHANGE_CAPABILITIES, unknown capability", 0xb200_0009)
         {
@@ -85,13 +100,21 @@ internal static class RegisterTable
             Options = new OpTeeGuestOptions { Limits = new OpTeeLimits { Calls = 5 } }, Return = Results(0, 5),
         },
 
-        new("RETURN_FROM_RPC, unknown", 0x3200_0003) { Call = new Dictionary<int, ulong> { [3] = 0x101 }, Needs = X0AndX3, Return = Results(3) },
-        new("RETURN_FROM_RPC, 0", 0x3200_0003) { Call = new Dictionary<int, ulong> { [3] = 0 }, Needs = X0AndX3, Return = Results(3) },
+        new("RETURN_FROM_RPC, unknown", 0x3200_0003)
+        {
+            Call = new Dictionary<int, ulong> { [3] = 0x101 }, Needs = X0AndX3, Return = Results(3),
+        },
+        new("RETURN_FROM_RPC, 0", 0x3200_0003)
+        {
+            Call = new Dictionary<int, ulong> { [3] = 0 }, Needs = X0AndX3, Return = Results(3),
+        },
         new("RETURN_FROM_RPC, call ended", 0x3200_0003)
         {
             Options = OneCall,
-            // Generation 1 of the only slot; where there are more, a thread begins its search at the one that it used last.
-            Before = EndSuspendedCall, Call = new Dictionary<int, ulong> { [3] = 0xdead_beef_0000_0101 }, Needs = X0AndX3, Return = Results(0),
+            // Generation 1 of the only slot; where there are more, a thread begins its search at the one that it used
+            // last.
+            Before = EndSuspendedCall, Call = new Dictionary<int, ulong> { [3] = 0xdead_beef_0000_0101 },
+            Needs = X0AndX3, Return = Results(0),
         },
         new("RETURN_FROM_RPC, still running", 0x3200_0003)
         {
@@ -102,9 +125,15 @@ internal static class RegisterTable
             Return = new Dictionary<int, ulong> { [0] = 0xffff_0004, [3] = 0x201 },
         },
 
-        new("CALL_WITH_ARG", 0x3200_0004) { Before = WriteCancel, Call = AtMessagePage, Needs = X0ToX2, Return = Results(0) },
+        new("CALL_WITH_ARG", 0x3200_0004)
+        {
+            Before = WriteCancel, Call = AtMessagePage, Needs = X0ToX2, Return = Results(0),
+        },
         new("CALL_WITH_ARG, EBADADDR", 0x3200_0004) { Call = AtUnalignedAddress, Needs = X0ToX2, Return = Results(4) },
-        new("CALL_WITH_ARG, EBADCMD", 0x3200_0004) { Before = WriteUnknownCommand, Call = AtMessagePage, Needs = X0ToX2, Return = Results(5) },
+        new("CALL_WITH_ARG, EBADCMD", 0x3200_0004)
+        {
+            Before = WriteUnknownCommand, Call = AtMessagePage, Needs = X0ToX2, Return = Results(5),
+        },
         new("CALL_WITH_ARG, ETHREAD_LIMIT", 0x3200_0004)
         {
             Options = OneCall, Before = SuspendCall, Call = AtMessagePage, Needs = X0ToX2, Return = Results(1),
@@ -119,11 +148,26 @@ internal static class RegisterTable
             // The slot has had one call (opening the session), which raised the generation to 1.
             Return = new Dictionary<int, ulong> { [0] = 0xffff_0004, [3] = 0x201 },
         },
-        new("CALL_WITH_RPC_ARG", 0x3200_0012) { Before = WriteCancel, Call = AtMessagePage, Needs = X0ToX2, Return = Results(0) },
-        new("CALL_WITH_RPC_ARG, EBADADDR", 0x3200_0012) { Call = AtUnalignedAddress, Needs = X0ToX2, Return = Results(4) },
-        new("CALL_WITH_RPC_ARG, EBADCMD", 0x3200_0012) { Before = WriteUnknownCommand, Call = AtMessagePage, Needs = X0ToX2, Return = Results(5) },
-        new("CALL_WITH_REGD_ARG", 0x3200_0013) { Before = WriteRegisteredCancel, Call = InRegisteredPage, Needs = X0ToX3, Return = Results(0) },
-        new("CALL_WITH_REGD_ARG, unknown cookie", 0x3200_0013) { Call = InUnknownBuffer, Needs = X0ToX3, Return = Results(4) },
+        new("CALL_WITH_RPC_ARG", 0x3200_0012)
+        {
+            Before = WriteCancel, Call = AtMessagePage, Needs = X0ToX2, Return = Results(0),
+        },
+        new("CALL_WITH_RPC_ARG, EBADADDR", 0x3200_0012)
+        {
+            Call = AtUnalignedAddress, Needs = X0ToX2, Return = Results(4),
+        },
+        new("CALL_WITH_RPC_ARG, EBADCMD", 0x3200_0012)
+        {
+            Before = WriteUnknownCommand, Call = AtMessagePage, Needs = X0ToX2, Return = Results(5),
+        },
+        new("CALL_WITH_REGD_ARG", 0x3200_0013)
+        {
+            Before = WriteRegisteredCancel, Call = InRegisteredPage, Needs = X0ToX3, Return = Results(0),
+        },
+        new("CALL_WITH_REGD_ARG, unknown cookie", 0x3200_0013)
+        {
+            Call = InUnknownBuffer, Needs = X0ToX3, Return = Results(4),
+        },
 
         // Real OP-TEE: an unknown fast call is "unknown function", an unknown yielding call a "bad command".
         new("unknown fast call", 0xb200_0055) { Return = Results(0xffff_ffff) },
@@ -136,9 +180,11 @@ internal static class RegisterTable
     private static Dictionary<int, ulong> Results(params ulong[] values) =>
         values.Select((value, index) => (value, index)).ToDictionary(pair => pair.index, pair => pair.value);
 
-    private static void WriteCancel(GuestBench bench) => bench.Driver.WriteMessage(MessagePage, new GuestMessage(OpTeeMessage.CommandCancel));
+    private static void WriteCancel(GuestBench bench) =>
+        bench.Driver.WriteMessage(MessagePage, new GuestMessage(OpTeeMessage.CommandCancel));
 
-    private static void WriteUnknownCommand(GuestBench bench) => bench.Driver.WriteMessage(MessagePage, new GuestMessage(0x99));
+    private static void WriteUnknownCommand(GuestBench bench) =>
+        bench.Driver.WriteMessage(MessagePage, new GuestMessage(0x99));
 
     private static void WriteRegisteredCancel(GuestBench bench)
     {

@@ -135,9 +135,13 @@ internal sealed class RegisterTableTests
         Assert.That(HandledAmong(bench.Guest, Grid), Is.EqualTo(Grid.Where(id => IsPublished(bench.Guest, id))));
     }
 
-    private static IEnumerable<RegisterRow> RowsThatNeedMore => RegisterTable.Rows.Where(row => row.Needs != SmcRegisterSet.X0);
+    private static IEnumerable<RegisterRow> RowsThatNeedMore =>
+        RegisterTable.Rows.Where(row => row.Needs != SmcRegisterSet.X0);
 
-    /// <summary>Every call type, convention and owner; of the reserved bits none, the lowest, the highest; of the numbers both ends and some between.</summary>
+    /// <summary>
+    /// Every call type, convention and owner; of the reserved bits none, the lowest, the highest; of the numbers both
+    /// ends and some between.
+    /// </summary>
     private static uint[] Grid { get; } =
     [
         .. from top in Enumerable.Range(0, 256)
@@ -153,7 +157,8 @@ internal sealed class RegisterTableTests
         return guest.Handle(ref registers, SmcRegisterSet.All).Kind == SmcOutcomeKind.Handled;
     });
 
-    private static bool IsPublished(OpTeeGuest guest, uint id) => guest.Ranges.Any(range => range.Contains(new SmcFunctionId(id)));
+    private static bool IsPublished(OpTeeGuest guest, uint id) =>
+        guest.Ranges.Any(range => range.Contains(new SmcFunctionId(id)));
 
     // The memory is disposed of and the guest is not: some rows leave calls that the backend never ends.
     private static MemfdGuestMemory Prepare(RegisterRow row, out GuestBench bench, out SmcRegisters registers)
@@ -164,7 +169,9 @@ internal sealed class RegisterTableTests
         return bench.Ram;
     }
 
-    /// <summary>Every register holds something of its own; the upper half of X0 is not part of the function identifier.</summary>
+    /// <summary>
+    /// Every register holds something of its own; the upper half of X0 is not part of the function identifier.
+    /// </summary>
     private static SmcRegisters Sentinels(uint functionId)
     {
         SmcRegisters registers = default;

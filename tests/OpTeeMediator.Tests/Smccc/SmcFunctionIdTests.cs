@@ -64,7 +64,9 @@ internal sealed class SmcFunctionIdTests
     [TestCase(0xffff_ffffu, 2u)]
     [TestCase(2u, 0xffff_ffffu)]
     public void Range_EmptyOrWrapping_Throws(uint first, uint count) =>
-        Assert.That(() => new SmcFunctionRange(new SmcFunctionId(first), count), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(
+            () => new SmcFunctionRange(new SmcFunctionId(first), count),
+            Throws.InstanceOf<ArgumentOutOfRangeException>());
 
     [Test]
     public void Range_UpToTheLastIdentifier_IsWhole()

@@ -48,7 +48,8 @@ internal sealed class SmcRegisterSetTests
 
     [TestCase(0u, "none")]
     [TestCase(0b1001u, "X0 X3")]
-    public void ToString_Set_NamesItsRegisters(uint bits, string text) => Assert.That(new SmcRegisterSet(bits).ToString(), Is.EqualTo(text));
+    public void ToString_Set_NamesItsRegisters(uint bits, string text) =>
+        Assert.That(new SmcRegisterSet(bits).ToString(), Is.EqualTo(text));
 
     [TestCase(SmcOutcomeKind.NotHandled, 0u)]
     [TestCase(SmcOutcomeKind.Handled, 0x3_ffffu)]

@@ -75,7 +75,9 @@ internal sealed class SmcRouterTests
 
     [Test]
     public void Ranges_TwoHandlers_AreBothInOrder() =>
-        Assert.That(new SmcRouter(new Service(2, TrustedOs), new Service(1, Standard)).Ranges, Is.EqualTo([Standard, TrustedOs]));
+        Assert.That(
+            new SmcRouter(new Service(2, TrustedOs), new Service(1, Standard)).Ranges,
+            Is.EqualTo([Standard, TrustedOs]));
 
     [Test]
     public void Constructor_NoHandlers_AnswersNothing()
@@ -94,7 +96,8 @@ internal sealed class SmcRouterTests
 
         Assert.That(
             () => new SmcRouter(new Service(1, TrustedOs), new OtherService(2, inside)),
-            Throws.ArgumentException.With.Message.Contains("0xb200fff0–0xb200fff0 of OtherService overlap 0xb2000000–0xb201ffff of Service"));
+            Throws.ArgumentException.With.Message.Contains(
+                "0xb200fff0–0xb200fff0 of OtherService overlap 0xb2000000–0xb201ffff of Service"));
     }
 
     [Test]

@@ -6,7 +6,8 @@ namespace KvmVmm;
 /// <summary>What the VMM logs. Events 1–99.</summary>
 internal static partial class Log
 {
-    [LoggerMessage(1, LogLevel.Information, "The guest starts: kernel at {kernel}, initramfs at {initrd}, device tree at {tree}.")]
+    [LoggerMessage(
+        1, LogLevel.Information, "The guest starts: kernel at {kernel}, initramfs at {initrd}, device tree at {tree}.")]
     public static partial void GuestStarts(this ILogger log, GuestAddress kernel, GuestRange initrd, GuestAddress tree);
 
     [LoggerMessage(2, LogLevel.Information, "The guest has ended after {seconds:f1} s: {end}. {report}")]

@@ -9,7 +9,10 @@ using OpTeeMediator.Kvm.SystemCalls;
 namespace KvmVmm;
 
 /// <summary>A VMM for arm64 whose guest has an OP-TEE.</summary>
-/// <remarks>Read on in <see cref="TeeWiring"/> (all that concerns the TEE), <see cref="VirtualMachineMonitor"/> and <see cref="VirtualCpu"/>.</remarks>
+/// <remarks>
+/// Read on in <see cref="TeeWiring"/> (all that concerns the TEE), <see cref="VirtualMachineMonitor"/> and
+/// <see cref="VirtualCpu"/>.
+/// </remarks>
 internal static class Program
 {
     private const int Success = 0;
@@ -21,7 +24,8 @@ internal static class Program
     {
         if (arguments is ["--help" or "-h"] or ["--list"])
         {
-            Console.WriteLine(arguments[0] == "--list" ? $"{SumApplication.Description}\n{GuestApplication.Description}" : CommandLineParser.Usage);
+            string applications = $"{SumApplication.Description}\n{GuestApplication.Description}";
+            Console.WriteLine(arguments[0] == "--list" ? applications : CommandLineParser.Usage);
             return Success;
         }
 
@@ -38,17 +42,19 @@ internal static class Program
         {
             return Complain($"{wrong.Message}\n{CommandLineParser.Usage}", WrongUsage);
         }
-        catch (Exception failure) when (failure is BootException or GuestStoppedException or SystemCallException or NotSupportedException or TeeUnavailableException)
+        catch (Exception failure) when (failure is BootException or GuestStoppedException or SystemCallException
+            or NotSupportedException or TeeUnavailableException)
         {
             return Complain(failure.Message, Failure);
         }
     }
 
-    private static PosixSignalRegistration EndAt(PosixSignal signal, CancellationTokenSource stop) => PosixSignalRegistration.Create(signal, context =>
-    {
-        context.Cancel = true;
-        stop.Cancel();
-    });
+    private static PosixSignalRegistration EndAt(PosixSignal signal, CancellationTokenSource stop) =>
+        PosixSignalRegistration.Create(signal, context =>
+        {
+            context.Cancel = true;
+            stop.Cancel();
+        });
 
     private static int Complain(string message, int status)
     {

@@ -12,7 +12,7 @@ using OpTeeMediator.Smccc;
 
 namespace KvmVmm;
 
-/// <summary>All that makes a VMM one whose guest has an OP-TEE.</summary>
+/// <summary>Everything in this VMM that concerns OP-TEE.</summary>
 internal sealed class TeeWiring : IAsyncDisposable
 {
     private readonly KvmInterruptLine? _notifications;
@@ -21,7 +21,9 @@ internal sealed class TeeWiring : IAsyncDisposable
 
     public TeeWiring(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers)
     {
-        _notifications = options.HasNotifications ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt) : null;
+        _notifications = options.HasNotifications
+            ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
+            : null;
         _tee = options.Tee == TeeKind.Companion
             ? new CompanionTee(options, kvm, memory, _notifications, loggers)
             : new MediatedTee(options, memory, _notifications, loggers);
@@ -31,10 +33,10 @@ internal sealed class TeeWiring : IAsyncDisposable
     // Where neither kernel nor initramfs may lie.
     public IReadOnlyList<GuestRange> ReservedMemory => _tee.ReservedMemory;
 
-    // What it has done, for the message at the guest's end.
+    // Its statistics, for the message at the end.
     public string Report => _tee.Report;
 
-    // When a VM is made: its calls of OP-TEE come to us, and our interrupt goes to it.
+    // When a VM is created: its calls of OP-TEE are forwarded to the VMM, and our interrupt is connected to it.
     public void Attach(KvmVm vm)
     {
         KvmSmccc.ForwardToUser(vm.Handle, _smc);
@@ -49,12 +51,12 @@ internal sealed class TeeWiring : IAsyncDisposable
     }
 
     // In each vCPU's thread, at KVM_EXIT_HYPERCALL.
-    public SmcccCallReport Handle(KvmVcpu vcpu) => 
+    public SmcccCallReport Handle(KvmVcpu vcpu) =>
         KvmSmccc.Handle(vcpu.Handle, vcpu.RunAddress, _smc, SmcccConduit.Smc);
 
     // When the guest reboots, while no vCPU runs.
     public Task ResetAsync() => _tee.ResetAsync();
 
-    // When the VM is gone.
+    // When the VM is destroyed.
     public ValueTask DisposeAsync() => _tee.DisposeAsync();
 }

@@ -13,8 +13,7 @@ using OpTeeMediator.Memory;
 
 namespace KvmVmm;
 
-/// <summary>Runs a guest until it is off: its machine is made again at each reboot; memory, console and TEE
-/// stay.</summary>
+/// <summary>Runs a guest. Each reboot creates a new machine; memory, console and TEE remain.</summary>
 internal static class VirtualMachineMonitor
 {
     private const int StandardInput = 0;
@@ -30,18 +29,21 @@ internal static class VirtualMachineMonitor
         GuestRange ram = new(MemoryMap.RamStart, (ulong)options.MemoryMebibytes << 20);
 
         using KvmSystem kvm = KvmSystem.Open();
-        using MemfdGuestMemory memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = loggers }, ram);
+        using MemfdGuestMemory memory =
+            MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = loggers }, ram);
         await using TeeWiring tee = new(options, kvm, memory, loggers);
         using BootImages images = BootImages.Open(options, ram, tee.ReservedMemory);
 
         // Not Console.OpenStandardInput: on a terminal that one edits lines.
-        using FileStream input = new(new SafeFileHandle(StandardInput, ownsHandle: false), FileAccess.Read, bufferSize: 0);
+        using FileStream input =
+            new(new SafeFileHandle(StandardInput, ownsHandle: false), FileAccess.Read, bufferSize: 0);
         using GuestConsole console = new(input, Console.OpenStandardOutput(), RawTerminal.TryEnter(), stop.Cancel);
         await using CancellationTokenRegistration registration = stop.Token.Register(console.StopWaiting);
 
         while (true)
         {
-            byte[] deviceTree = MachineDeviceTree.Write(ram, options.Cpus, options.KernelParameters, images.Initrd, tee);
+            byte[] deviceTree =
+                MachineDeviceTree.Write(ram, options.Cpus, options.KernelParameters, images.Initrd, tee);
             images.Load(memory, deviceTree);
             log.GuestStarts(images.Entry, images.Initrd, images.DeviceTree);
 
@@ -49,7 +51,8 @@ internal static class VirtualMachineMonitor
             long start = Stopwatch.GetTimestamp();
             CallCosts costs = new();
             MachineEnd end = await machine.RunAsync(costs, stop.Token);
-            log.GuestEnded(Stopwatch.GetElapsedTime(start).TotalSeconds, end.ToString(), $"{costs} {tee.Report}".TrimEnd());
+            log.GuestEnded(
+                Stopwatch.GetElapsedTime(start).TotalSeconds, end.ToString(), $"{costs} {tee.Report}".TrimEnd());
             if (end != MachineEnd.Reset)
             {
                 return end;

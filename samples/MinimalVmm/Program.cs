@@ -80,7 +80,8 @@ internal static class Program
         return new ManagedMachine(GuestProgram.Ram, GuestProgram.Entry);
     }
 
-    // On arm64, KVM stops at the guest's smc, and KvmSmccc.Handle reads and writes only the registers that a call needs.
+    // On arm64, KVM stops at the guest's smc, and KvmSmccc.Handle reads and writes only the registers that a call
+    // needs.
     private static void HandleSmc(IMachine machine, SmcRouter smc, TextWriter output)
     {
         SmcRegisters registers = default;

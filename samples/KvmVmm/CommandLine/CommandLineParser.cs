@@ -11,7 +11,7 @@ internal static class CommandLineParser
     /// <summary>How the VMM is called.</summary>
     public const string Usage = """
         usage: kvmvmm --kernel IMAGE [OPTION...]
-        Runs a Linux guest in a VM of KVM (arm64) and gives it an OP-TEE. The guest's console is standard input and output.
+        Runs a Linux guest in a VM of KVM (arm64) and gives it an OP-TEE. Standard input and output are its console.
 
           --kernel IMAGE      the guest's kernel, an uncompressed arm64 Image
           --initrd FILE       its initramfs
@@ -19,27 +19,30 @@ internal static class CommandLineParser
           --memory MIB        its memory                                      default: 256
           --cpus N            its CPUs                                        default: 1
           --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
-          --tee software      its TEE is in this process: random numbers, and two applications (see --list)
+          --tee software      its TEE is in this process: random numbers and two applications (see --list)
           --tee companion[:IMAGE]
                               its TEE is an OP-TEE of its own, in a VM        default: the image of Debian's optee-os
-          --allow UUID,…      the trusted applications it may reach, or all   default: none of linux', all of the others'
-          --notify on|off     whether an interrupt wakes guests' threads, which then sleep through long calls; default: on
-          --tee-log           logs what the companion's OP-TEE says too; slow
-          --log LEVEL         messages on standard error: trace, debug, information, warning, error, none; default: warning
+          --allow UUID,…      the trusted applications it may reach, or all
+                                                             default: none with linux, otherwise all
+          --notify on|off     whether an interrupt wakes threads of the guest, which then sleep during long
+                              calls                                           default: on
+          --tee-log           also logs the console of the companion's OP-TEE; slow
+          --log LEVEL         messages on standard error: trace, debug, information, warning, error, none
+                                                                              default: warning
           --list              prints the applications of --tee software
           --help              prints this
 
         On a terminal Ctrl-A x ends the VMM.
-        Exit status: 0 the guest powered off, or the VMM was told to end; 1 an error; 2 wrong usage; 3 the guest crashed.
+        Exit status: 0 the guest powered off or the VMM was stopped, 1 error, 2 wrong usage, 3 the guest crashed.
         """;
 
-    // Less holds no kernel; how much fits into a VM's addresses is the host's to say.
+    // A kernel needs at least the former; the host limits the addresses of a VM.
     private const int LeastMebibytes = 64;
     private const int MostMebibytes = 16 << 20;
 
     /// <summary>Reads the command line.</summary>
     /// <param name="arguments">The arguments.</param>
-    /// <returns>What it says.</returns>
+    /// <returns>The options.</returns>
     /// <exception cref="UsageException">It is wrong.</exception>
     public static VmmOptions Parse(ReadOnlySpan<string> arguments)
     {
@@ -70,7 +73,9 @@ internal static class CommandLineParser
             arguments = arguments[2..];
         }
 
-        return options.Kernel.Length > 0 ? options : throw new UsageException("--kernel is missing: name an arm64 kernel Image");
+        return options.Kernel.Length > 0
+            ? options
+            : throw new UsageException("--kernel is missing: name an arm64 kernel Image");
     }
 
     private static string ValueOf(ReadOnlySpan<string> arguments) =>
@@ -79,7 +84,9 @@ internal static class CommandLineParser
     private static int NumberOf(ReadOnlySpan<string> arguments, int lowest, int highest)
     {
         string text = ValueOf(arguments);
-        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= lowest && number <= highest
+        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number)
+            && number >= lowest
+            && number <= highest
             ? number
             : throw new UsageException($"{arguments[0]}: expected a number from {lowest} to {highest}, found '{text}'");
     }
@@ -102,9 +109,11 @@ internal static class CommandLineParser
             _ when text.StartsWith(LinuxWithPath, StringComparison.Ordinal) && text.Length > LinuxWithPath.Length =>
                 options with { Tee = TeeKind.Linux, TeeDevice = text[LinuxWithPath.Length..] },
             "companion" => options with { Tee = TeeKind.Companion, TeeImage = null },
-            _ when text.StartsWith(CompanionWithImage, StringComparison.Ordinal) && text.Length > CompanionWithImage.Length =>
+            _ when text.StartsWith(CompanionWithImage, StringComparison.Ordinal)
+                && text.Length > CompanionWithImage.Length =>
                 options with { Tee = TeeKind.Companion, TeeImage = text[CompanionWithImage.Length..] },
-            _ => throw new UsageException($"--tee: expected linux, linux:PATH, software, companion or companion:IMAGE, found '{text}'"),
+            _ => throw new UsageException(
+                $"--tee: expected linux, linux:PATH, software, companion or companion:IMAGE, found '{text}'"),
         };
     }
 
@@ -117,10 +126,13 @@ internal static class CommandLineParser
 
     private static Guid UuidOf(string text) => Guid.TryParseExact(text, "D", out Guid uuid)
         ? uuid
-        : throw new UsageException($"--allow: expected all, none, or UUIDs like cb3e5ba0-adf1-11e0-998b-0002a5d5c51b with commas between them, found '{text}'");
+        : throw new UsageException(
+            $"--allow: expected all, none, or UUIDs with commas between them, found '{text}'");
 
     // Numbers, which Enum.TryParse takes too, are not meant.
-    private static LogLevel LevelOf(string text) => Enum.TryParse(text, ignoreCase: true, out LogLevel level) && !char.IsDigit(text[0])
+    private static LogLevel LevelOf(string text) =>
+        Enum.TryParse(text, ignoreCase: true, out LogLevel level) && !char.IsDigit(text[0])
         ? level
-        : throw new UsageException($"--log: expected trace, debug, information, warning, error or none, found '{text}'");
+        : throw new UsageException(
+            $"--log: expected trace, debug, information, warning, error or none, found '{text}'");
 }

@@ -3,7 +3,7 @@ using OpTeeMediator.Backends;
 
 namespace KvmVmm.CommandLine;
 
-/// <summary>What the command line says.</summary>
+/// <summary>The options of the command line.</summary>
 internal sealed record VmmOptions
 {
     /// <summary>The kernel's file.</summary>
@@ -30,10 +30,12 @@ internal sealed record VmmOptions
     /// <summary>The companion's OP-TEE; <see langword="null"/> for Debian's.</summary>
     public string? TeeImage { get; init; }
 
-    /// <summary>Whether what the companion's OP-TEE says is logged.</summary>
+    /// <summary>Whether the console of the companion's OP-TEE is logged.</summary>
     public bool LogsTee { get; init; }
 
-    /// <summary>Which trusted applications the guest may reach; <see langword="null"/> for what the TEE grants by itself.</summary>
+    /// <summary>
+    /// Which trusted applications the guest may reach; <see langword="null"/> for what the TEE grants by itself.
+    /// </summary>
     public TeeAccess? Access { get; init; }
 
     /// <summary>Whether the TEE may notify the guest by an interrupt.</summary>

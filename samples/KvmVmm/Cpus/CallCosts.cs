@@ -34,5 +34,6 @@ internal sealed class CallCosts
         ? "It made no call of the TEE."
         : string.Create(
             CultureInfo.InvariantCulture,
-            $"It made {_calls} calls of the TEE; registers read per call: {(double)_reads / _calls:f2}, written: {(double)_writes / _calls:f2}.");
+            $"It made {_calls} calls of the TEE; registers read per call: {(double)_reads / _calls:f2}, "
+            + $"written: {(double)_writes / _calls:f2}.");
 }

@@ -36,7 +36,8 @@ internal sealed class VirtualCpu : IDisposable
     /// <summary>The affinity of a vCPU (MPIDR_EL1), which KVM makes of its number: four bits, then bytes.</summary>
     /// <param name="index">The vCPU's number.</param>
     /// <returns>Aff2.Aff1.Aff0.</returns>
-    public static uint AffinityOf(int index) => ((uint)index & 0xf) | ((uint)index >> 4 & 0xff) << 8 | ((uint)index >> 12 & 0xff) << 16;
+    public static uint AffinityOf(int index) =>
+        ((uint)index & 0xf) | ((uint)index >> 4 & 0xff) << 8 | ((uint)index >> 12 & 0xff) << 16;
 
     /// <summary>Makes the vCPU that starts the kernel, as the Linux boot protocol for arm64 wants it.</summary>
     /// <param name="vcpu">KVM's part of it.</param>
@@ -51,7 +52,8 @@ internal sealed class VirtualCpu : IDisposable
 
     /// <summary>Makes a vCPU that the kernel will start (PSCI CPU_ON).</summary>
     /// <param name="vcpu">KVM's part of it.</param>
-    public static void PrepareOther(KvmVcpu vcpu) => vcpu.Initialize(Arm64VcpuFeatures.Psci | Arm64VcpuFeatures.PowerOff);
+    public static void PrepareOther(KvmVcpu vcpu) =>
+        vcpu.Initialize(Arm64VcpuFeatures.Psci | Arm64VcpuFeatures.PowerOff);
 
     /// <summary>Lets it run.</summary>
     public void Start() => _thread.Start();
@@ -109,7 +111,8 @@ internal sealed class VirtualCpu : IDisposable
                 return EndFor(_vcpu.SystemEvent.Type);
 
             default:
-                throw new GuestStoppedException($"vCPU {_vcpu.Id} cannot go on at PC 0x{_vcpu.GetRegister(Arm64Register.Pc):x}: {Describe()}.");
+                throw new GuestStoppedException(
+                    $"vCPU {_vcpu.Id} cannot go on at PC 0x{_vcpu.GetRegister(Arm64Register.Pc):x}: {Describe()}.");
         }
     }
 
@@ -118,12 +121,14 @@ internal sealed class VirtualCpu : IDisposable
         KvmSystemEventType.Shutdown => MachineEnd.PoweredOff,
         KvmSystemEventType.Reset => MachineEnd.Reset,
         KvmSystemEventType.Crash => MachineEnd.Crashed,
-        _ => throw new GuestStoppedException($"KVM reports the system event {type}, which this VMM has not switched on."),
+        _ => throw new GuestStoppedException(
+            $"KVM reports the system event {type}, which this VMM has not switched on."),
     };
 
     private string Describe() => _vcpu.ExitReason switch
     {
-        KvmExitReason.FailEntry => $"the hardware refuses to enter the guest, reason 0x{_vcpu.FailEntry.HardwareReason:x}",
+        KvmExitReason.FailEntry =>
+            $"the hardware refuses to enter the guest, reason 0x{_vcpu.FailEntry.HardwareReason:x}",
         KvmExitReason.InternalError => $"KVM reports an internal error, suberror {_vcpu.InternalError.Suberror}",
         KvmExitReason.ArmNoSyndrome =>
             $"an instruction that cannot be emulated reaches for {_vcpu.NoSyndrome.Address}, where there is no memory",

@@ -105,7 +105,8 @@ internal static class MachineDeviceTree
             // Secure, non-secure, virtual, hypervisor.
             tree.Cells(
                 "interrupts",
-                PrivateInterrupt, 13, LevelHigh, PrivateInterrupt, 14, LevelHigh, PrivateInterrupt, 11, LevelHigh, PrivateInterrupt, 10, LevelHigh);
+                PrivateInterrupt, 13, LevelHigh, PrivateInterrupt, 14, LevelHigh, PrivateInterrupt, 11, LevelHigh,
+                PrivateInterrupt, 10, LevelHigh);
             tree.Flag("always-on");
         }
     }
@@ -118,7 +119,12 @@ internal static class MachineDeviceTree
             tree.Text("compatible", "arm,gic-v3");
             tree.Cells("#interrupt-cells", 3);
             tree.Flag("interrupt-controller");
-            tree.Numbers("reg", MemoryMap.GicDistributor.Start.Value, MemoryMap.GicDistributor.Length, redistributors.Start.Value, redistributors.Length);
+            tree.Numbers(
+                "reg",
+                MemoryMap.GicDistributor.Start.Value,
+                MemoryMap.GicDistributor.Length,
+                redistributors.Start.Value,
+                redistributors.Length);
             tree.Cells("phandle", GicHandle);
         }
     }
@@ -129,7 +135,8 @@ internal static class MachineDeviceTree
         {
             tree.Text("compatible", "arm,sbsa-uart");
             tree.Numbers("reg", MemoryMap.Uart.Start.Value, MemoryMap.Uart.Length);
-            tree.Cells("interrupts", SharedInterrupt, MemoryMap.UartInterrupt - MemoryMap.FirstSharedInterrupt, LevelHigh);
+            tree.Cells(
+                "interrupts", SharedInterrupt, MemoryMap.UartInterrupt - MemoryMap.FirstSharedInterrupt, LevelHigh);
             tree.Cells("current-speed", 115200);
         }
     }

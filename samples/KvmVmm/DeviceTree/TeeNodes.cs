@@ -26,7 +26,10 @@ internal static class TeeNodes
         }
     }
 
-    /// <summary>Writes <c>/reserved-memory</c>, which keeps a kernel away from parts of its memory. Source: Devicetree Specification, section 3.5.</summary>
+    /// <summary>
+    /// Writes <c>/reserved-memory</c>, which keeps a kernel away from parts of its memory. Source: Devicetree
+    /// Specification, section 3.5.
+    /// </summary>
     /// <param name="tree">The root is open.</param>
     /// <param name="ranges">What is reserved; nothing is written if that is nothing.</param>
     public static void WriteReservedMemory(this DeviceTreeWriter tree, IReadOnlyList<GuestRange> ranges)

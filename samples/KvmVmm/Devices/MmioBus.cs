@@ -3,7 +3,7 @@ using OpTeeMediator.Kvm;
 
 namespace KvmVmm.Devices;
 
-/// <summary>Finds the device behind an address.</summary>
+/// <summary>Finds the device at an address.</summary>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class MmioBus(ILogger log, params IMmioDevice[] devices)
 {

@@ -3,11 +3,13 @@ using OpTeeMediator.Memory;
 
 namespace KvmVmm.Devices;
 
-/// <summary>The guest's serial port: the part of Arm's PL011 that the Server Base System Architecture calls its generic UART.</summary>
+/// <summary>
+/// The guest's serial port: the part of Arm's PL011 that the Server Base System Architecture calls its generic UART.
+/// </summary>
 /// <remarks>
-/// What the guest sends is gone at once, so there is always room; what it receives waits on the host's side, so nothing is lost
-/// while no driver listens, and the interrupt is there as long as something waits.
-/// Source: Arm SBSA, appendix "Generic UART", and the PL011's Technical Reference Manual (DDI 0183).
+/// Output is written at once, so that there is always room. Input waits in the host, so that nothing is lost without a
+/// driver; the interrupt is active while input waits. Source: Arm SBSA, appendix
+/// "Generic UART", and the PL011's Technical Reference Manual (DDI 0183).
 /// </remarks>
 internal sealed class SbsaUart : IMmioDevice, IDisposable
 {

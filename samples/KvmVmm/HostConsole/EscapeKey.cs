@@ -1,7 +1,11 @@
 namespace KvmVmm.HostConsole;
 
-/// <summary>Ctrl-A on a terminal, as in qemu: then x ends the VMM, Ctrl-A sends one Ctrl-A, anything else goes nowhere.</summary>
-/// <remarks>A raw terminal hands every key to the guest, Ctrl-C too, so one must be kept for the VMM. Not thread-safe.</remarks>
+/// <summary>
+/// Ctrl-A on a terminal, as in qemu: then x ends the VMM, Ctrl-A sends one Ctrl-A, other keys are dropped.
+/// </summary>
+/// <remarks>
+/// A raw terminal passes every key to the guest, also Ctrl-C, so that one is needed for the VMM. Not thread-safe.
+/// </remarks>
 internal sealed class EscapeKey(Action end)
 {
     private const byte Key = 1;

@@ -1,7 +1,9 @@
 namespace KvmVmm.HostConsole;
 
 /// <summary>Joins the guest's serial port with the VMM's standard input and output.</summary>
-/// <remarks>It lives as long as the VMM, so nothing that was typed while the guest reboots is lost. Thread-safe.</remarks>
+/// <remarks>
+/// It lives as long as the VMM, so nothing that was typed while the guest reboots is lost. Thread-safe.
+/// </remarks>
 internal sealed class GuestConsole : IDisposable
 {
     // More than a person types ahead; a pipe's writer waits.
@@ -92,7 +94,8 @@ internal sealed class GuestConsole : IDisposable
 
     private void AddInput(ReadOnlySpan<byte> bytes)
     {
-        // In pieces, each announced: the queue waits for the guest when it is full, and the guest takes nothing unannounced.
+        // In pieces, each announced: the queue waits for the guest when it is full, and the guest takes nothing
+        // unannounced.
         const int PieceLength = 256;
         while (!bytes.IsEmpty)
         {
@@ -117,7 +120,7 @@ internal sealed class GuestConsole : IDisposable
         }
         catch (IOException)
         {
-            // Nobody reads any more; the guest goes on.
+            // The output was closed; the guest continues.
             _output.Close();
         }
     }

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace KvmVmm.HostConsole;
 
-/// <summary>Standard input as a terminal that hands over every key as it is, until this object is disposed of.</summary>
+/// <summary>Standard input as a terminal in raw mode, until this object is disposed of.</summary>
 internal sealed partial class RawTerminal : IDisposable
 {
     private const int StandardInput = 0;

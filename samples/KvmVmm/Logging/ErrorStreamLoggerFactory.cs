@@ -7,10 +7,12 @@ namespace KvmVmm.Logging;
 internal sealed class ErrorStreamLoggerFactory(LogLevel lowest) : ILoggerFactory
 {
     /// <inheritdoc/>
-    public ILogger CreateLogger(string categoryName) => new ErrorStreamLogger(categoryName[(categoryName.LastIndexOf('.') + 1)..], lowest);
+    public ILogger CreateLogger(string categoryName) =>
+        new ErrorStreamLogger(categoryName[(categoryName.LastIndexOf('.') + 1)..], lowest);
 
     /// <inheritdoc/>
-    public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException("Everything goes to standard error.");
+    public void AddProvider(ILoggerProvider provider) =>
+        throw new NotSupportedException("Everything goes to standard error.");
 
     /// <inheritdoc/>
     public void Dispose()

@@ -1,5 +1,5 @@
 namespace KvmVmm.Machine;
 
-/// <summary>The guest cannot be started with these files: the message says what was found and what to do.</summary>
+/// <summary>The guest cannot be started with these files: the message has what was found and what to do.</summary>
 /// <param name="message">The message.</param>
 internal sealed class BootException(string message) : Exception(message);

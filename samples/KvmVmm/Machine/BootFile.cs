@@ -2,7 +2,10 @@ using Microsoft.Win32.SafeHandles;
 
 namespace KvmVmm.Machine;
 
-/// <summary>A file that goes into the guest's memory at each start. It stays open, so a guest that reboots gets the same one again.</summary>
+/// <summary>
+/// A file that is loaded into the guest's memory at each start. It stays open, so that a guest that reboots gets the
+/// same file again.
+/// </summary>
 internal sealed class BootFile : IDisposable
 {
     private readonly SafeFileHandle _file;
@@ -54,7 +57,9 @@ internal sealed class BootFile : IDisposable
             int length = RandomAccess.Read(_file, destination[offset..], offset);
             offset += length > 0
                 ? length
-                : throw new BootException($"'{Path}' ends after {offset} bytes; expected {destination.Length}. Was it changed while the VMM ran?");
+                : throw new BootException(
+                    $"'{Path}' ends after {offset} bytes; expected {destination.Length}. "
+                    + "Was it changed while the VMM ran?");
         }
     }
 

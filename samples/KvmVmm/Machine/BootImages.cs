@@ -5,8 +5,11 @@ using OpTeeMediator.Memory;
 namespace KvmVmm.Machine;
 
 /// <summary>Kernel and initramfs, and where they and the device tree lie in memory.</summary>
-/// <remarks>The kernel lies at the beginning, device tree and initramfs at the end, so that the kernel has the room between them in one piece.
-/// None of them lies where a TEE keeps memory for itself. Source: Linux, Documentation/arch/arm64/booting.rst.</remarks>
+/// <remarks>
+/// The kernel lies at the beginning, device tree and initramfs at the end, so that the kernel has the room between them
+/// in one piece. None of them lies where a TEE keeps memory for itself. Source: Linux,
+/// Documentation/arch/arm64/booting.rst.
+/// </remarks>
 internal sealed class BootImages : IDisposable
 {
     // The kernel maps 2 MiB for the device tree, and it must not straddle a boundary of 2 MiB.
@@ -40,8 +43,11 @@ internal sealed class BootImages : IDisposable
         }
 
         string keeps = reserved.Count == 0 ? "" : $" beside what the TEE keeps ({string.Join(", ", reserved)})";
-        ulong needed = (header.TextOffset >> 20) + (header.ImageSize >> 20) + (initrdLength >> 20) + (DeviceTreeArea >> 20);
-        throw new BootException($"Kernel ({header.ImageSize >> 20} MiB), initramfs ({initrdLength >> 20} MiB) and device tree do not fit into {ram.Length >> 20} MiB of memory{keeps}; give --memory {needed * 2} or more.");
+        ulong needed =
+            (header.TextOffset >> 20) + (header.ImageSize >> 20) + (initrdLength >> 20) + (DeviceTreeArea >> 20);
+        throw new BootException(
+            $"Kernel ({header.ImageSize >> 20} MiB), initramfs ({initrdLength >> 20} MiB) and device tree do not fit "
+            + $"into {ram.Length >> 20} MiB of memory{keeps}; give --memory {needed * 2} or more.");
     }
 
     /// <summary>The kernel's first instruction.</summary>
@@ -83,7 +89,9 @@ internal sealed class BootImages : IDisposable
     {
         if ((ulong)deviceTree.Length > DeviceTreeArea || !memory.TryWrite(DeviceTree, deviceTree))
         {
-            throw new BootException($"The device tree has {deviceTree.Length} bytes; expected at most {DeviceTreeArea}: give a shorter --cmdline.");
+            throw new BootException(
+                $"The device tree has {deviceTree.Length} bytes; expected at most {DeviceTreeArea}: "
+                + "give a shorter --cmdline.");
         }
 
         Load(memory, _kernel, Entry);
@@ -102,11 +110,14 @@ internal sealed class BootImages : IDisposable
 
     /// <summary>Finds places for all three, the kernel at or above an address.</summary>
     private static bool TryPlace(
-        KernelHeader header, ulong initrdLength, ulong kernelStart, GuestRange ram, IReadOnlyList<GuestRange> reserved, out Placement placement)
+        KernelHeader header, ulong initrdLength, ulong kernelStart, GuestRange ram, IReadOnlyList<GuestRange> reserved,
+        out Placement placement)
     {
         placement = default;
         ulong end = ram.End.Value;
-        if (kernelStart >= end || header.TextOffset > end - kernelStart || header.ImageSize > end - kernelStart - header.TextOffset)
+        if (kernelStart >= end
+            || header.TextOffset > end - kernelStart
+            || header.ImageSize > end - kernelStart - header.TextOffset)
         {
             return false;
         }
@@ -130,14 +141,16 @@ internal sealed class BootImages : IDisposable
     }
 
     /// <summary>Finds the highest place below an address that overlaps nothing.</summary>
-    private static bool TryPlaceBelow(ulong top, ulong length, ulong alignment, GuestRange ram, GuestRange[] taken, out GuestRange place)
+    private static bool TryPlaceBelow(
+        ulong top, ulong length, ulong alignment, GuestRange ram, GuestRange[] taken, out GuestRange place)
     {
         place = default;
         while (top >= length && ((top - length) & ~(alignment - 1)) >= ram.Start.Value)
         {
             place = new GuestRange((top - length) & ~(alignment - 1), length);
             GuestRange candidate = place;
-            GuestRange? obstacle = taken.Where(range => range.Overlaps(candidate)).Select(range => (GuestRange?)range).FirstOrDefault();
+            GuestRange? obstacle =
+                taken.Where(range => range.Overlaps(candidate)).Select(range => (GuestRange?)range).FirstOrDefault();
             if (obstacle is null)
             {
                 return true;
@@ -149,7 +162,8 @@ internal sealed class BootImages : IDisposable
         return false;
     }
 
-    private static ulong AlignUp(GuestAddress address, ulong alignment) => (address.Value + alignment - 1) & ~(alignment - 1);
+    private static ulong AlignUp(GuestAddress address, ulong alignment) =>
+        (address.Value + alignment - 1) & ~(alignment - 1);
 
     private static void Load(MemfdGuestMemory memory, BootFile file, GuestAddress address)
     {

@@ -37,16 +37,20 @@ internal readonly record struct KernelHeader(ulong TextOffset, ulong ImageSize)
         ulong imageSize = BinaryPrimitives.ReadUInt64LittleEndian(header[16..]);
         if ((flags & BigEndian) != 0 || imageSize == 0)
         {
-            throw new BootException($"--kernel '{kernel.Path}' is an Image with flags 0x{flags:x} and size {imageSize}; expected a little-endian one of Linux 3.17 or later.");
+            throw new BootException(
+                $"--kernel '{kernel.Path}' is an Image with flags 0x{flags:x} and size {imageSize}; "
+                + "expected a little-endian one of Linux 3.17 or later.");
         }
 
-        return new KernelHeader(BinaryPrimitives.ReadUInt64LittleEndian(header[8..]), Math.Max(imageSize, (ulong)kernel.Length));
+        return new KernelHeader(
+            BinaryPrimitives.ReadUInt64LittleEndian(header[8..]), Math.Max(imageSize, (ulong)kernel.Length));
     }
 
     private static string Guess(ReadOnlySpan<byte> header) => header switch
     {
         [0x1f, 0x8b, ..] => "it is compressed with gzip; uncompress it with gunzip",
-        [(byte)'M', (byte)'Z', 0, 0, (byte)'z', (byte)'i', (byte)'m', (byte)'g', ..] => "it is a compressed EFI image (vmlinuz.efi); use the Image that it was made from",
+        [(byte)'M', (byte)'Z', 0, 0, (byte)'z', (byte)'i', (byte)'m', (byte)'g', ..] =>
+            "it is a compressed EFI image (vmlinuz.efi); use the Image that it was made from",
         [0x7f, (byte)'E', (byte)'L', (byte)'F', ..] => "it is an ELF file (vmlinux?); use arch/arm64/boot/Image",
         [_, ..] when header[0x38..].IndexOfAnyExcept((byte)0) < 0 => "it is too short or empty",
         _ => "its bytes 56 to 59 are not \"ARMd\"",

@@ -6,12 +6,12 @@ internal enum MachineEnd
     /// <summary>The guest has switched it off.</summary>
     PoweredOff,
 
-    /// <summary>The guest has asked for a reset.</summary>
+    /// <summary>The guest has requested a reset.</summary>
     Reset,
 
-    /// <summary>The guest says that it has crashed.</summary>
+    /// <summary>The guest has reported a crash.</summary>
     Crashed,
 
-    /// <summary>The VMM was told to end.</summary>
+    /// <summary>The VMM was stopped.</summary>
     Stopped,
 }

@@ -44,5 +44,6 @@ internal static class MemoryMap
     /// <summary>The GIC's redistributors, one per vCPU.</summary>
     /// <param name="cpuCount">The number of vCPUs.</param>
     /// <returns>Their addresses.</returns>
-    public static GuestRange GicRedistributors(int cpuCount) => new(RedistributorsStart, (ulong)cpuCount * RedistributorSize);
+    public static GuestRange GicRedistributors(int cpuCount) =>
+        new(RedistributorsStart, (ulong)cpuCount * RedistributorSize);
 }

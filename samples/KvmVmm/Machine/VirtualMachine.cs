@@ -11,8 +11,9 @@ namespace KvmVmm.Machine;
 
 /// <summary>The machine from power-on to power-off or reset.</summary>
 /// <remarks>
-/// A reset makes a new one around the same memory: KVM has no call that resets a VM, and what KVM_ARM_VCPU_INIT leaves as it was
-/// (the whole interrupt controller) is thus fresh without a list of all its registers. It costs a few milliseconds.
+/// A reset makes a new one around the same memory: KVM has no call that resets a VM, and what KVM_ARM_VCPU_INIT leaves
+/// as it was (the whole interrupt controller) is thus fresh without a list of all its registers. It costs a few
+/// milliseconds.
 /// </remarks>
 internal sealed class VirtualMachine : IDisposable
 {
@@ -30,7 +31,14 @@ internal sealed class VirtualMachine : IDisposable
     /// <param name="console">What the serial port is connected to.</param>
     /// <param name="tee">The TEE.</param>
     /// <param name="log">Where to log.</param>
-    public VirtualMachine(KvmSystem kvm, MemfdGuestMemory memory, BootImages images, int cpuCount, GuestConsole console, TeeWiring tee, ILogger log)
+    public VirtualMachine(
+        KvmSystem kvm,
+        MemfdGuestMemory memory,
+        BootImages images,
+        int cpuCount,
+        GuestConsole console,
+        TeeWiring tee,
+        ILogger log)
     {
         _vm = kvm.CreateVmFor(memory.Regions.Max(region => region.Range.End.Value) - 1);
         _vm.MapMemory(memory);
@@ -62,11 +70,12 @@ internal sealed class VirtualMachine : IDisposable
     /// <param name="costs">Receives what its calls of the TEE have cost.</param>
     /// <param name="stop">Ends it.</param>
     /// <returns>How it has ended.</returns>
-    /// <exception cref="GuestStoppedException">The guest has done what this VMM cannot do for it.</exception>
-    /// <exception cref="SystemCallException">KVM cannot go on.</exception>
+    /// <exception cref="GuestStoppedException">The guest has done something that this VMM does not support.</exception>
+    /// <exception cref="SystemCallException">KVM has failed.</exception>
     public async Task<MachineEnd> RunAsync(CallCosts costs, CancellationToken stop)
     {
-        await using CancellationTokenRegistration registration = stop.Register(() => _end.TrySetResult(MachineEnd.Stopped));
+        await using CancellationTokenRegistration registration =
+            stop.Register(() => _end.TrySetResult(MachineEnd.Stopped));
         _cpus.ForEach(cpu => cpu.Start());
         try
         {

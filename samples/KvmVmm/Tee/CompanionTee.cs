@@ -23,7 +23,12 @@ internal sealed class CompanionTee : IGuestTee
     /// <param name="memory">The guest's memory.</param>
     /// <param name="notifications">The interrupt by which it notifies the guest.</param>
     /// <param name="loggers">Where to log.</param>
-    public CompanionTee(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, IInterruptLine? notifications, ILoggerFactory loggers)
+    public CompanionTee(
+        VmmOptions options,
+        KvmSystem kvm,
+        MemfdGuestMemory memory,
+        IInterruptLine? notifications,
+        ILoggerFactory loggers)
     {
         _optee = OpTeeCompanion.Start(kvm, memory, new OpTeeCompanionOptions
         {
@@ -53,7 +58,12 @@ internal sealed class CompanionTee : IGuestTee
             long calls = long.Max(1, done.FastCalls + done.YieldingCalls);
             return string.Create(
                 CultureInfo.InvariantCulture,
-                $"Its OP-TEE started in {status.LastStart.TotalMilliseconds:f0} ms, answered {done.FastCalls} fast and {done.YieldingCalls} yielding calls, was preempted {done.Preemptions} times, served {done.NativeInterrupts} interrupts of its own, made {done.DeviceAccesses} accesses to devices; it ran {done.TimeInTee.TotalSeconds:f2} s, {done.TimeInTee.TotalMicroseconds / calls:f0} µs and {(double)done.RegisterAccesses / calls:f1} register accesses a call.");
+                $"Its OP-TEE started in {status.LastStart.TotalMilliseconds:f0} ms, "
+                + $"answered {done.FastCalls} fast and {done.YieldingCalls} yielding calls, "
+                + $"was preempted {done.Preemptions} times, served {done.NativeInterrupts} interrupts of its own, "
+                + $"made {done.DeviceAccesses} accesses to devices; it ran {done.TimeInTee.TotalSeconds:f2} s, "
+                + $"{done.TimeInTee.TotalMicroseconds / calls:f0} µs and "
+                + $"{(double)done.RegisterAccesses / calls:f1} register accesses a call.");
         }
     }
 
@@ -71,7 +81,9 @@ internal sealed class CompanionTee : IGuestTee
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or InvalidDataException)
         {
-            throw new BootException($"--tee companion: {failure.Message} Debian's package optee-os has an image at {OpTeeImage.DebianPath}.");
+            throw new BootException(
+                $"--tee companion: {failure.Message} "
+                + $"Debian's package optee-os has an image at {OpTeeImage.DebianPath}.");
         }
     }
 }

@@ -6,28 +6,46 @@ using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace KvmVmm.Tee;
 
-/// <summary>A trusted application that calls its guest: for the time, for memory, for the files of its tee-supplicant. And one that takes its time.</summary>
+/// <summary>
+/// A trusted application that calls its guest: for the time, for memory, for the files of its tee-supplicant. It also
+/// has commands that take long.
+/// </summary>
 internal sealed class GuestApplication : TrustedApplication
 {
-    /// <summary>Command: parameter 0 (value, output) gets the guest's time, a seconds since 1970 and b nanoseconds.</summary>
+    /// <summary>
+    /// Command: parameter 0 (value, output) gets the guest's time, a seconds since 1970 and b nanoseconds.
+    /// </summary>
     public const uint GetTime = 0;
 
-    /// <summary>Command: parameter 0 (value, inout): a bytes that the guest shares, b with whom (0 the supplicant, 1 the kernel); a becomes how many work.</summary>
+    /// <summary>
+    /// Command: parameter 0 (value, inout): a bytes that the guest shares, b with whom (0 the supplicant, 1 the
+    /// kernel); a becomes how many work.
+    /// </summary>
     public const uint ShareMemory = 1;
 
-    /// <summary>Command: the file named in parameter 0 (memory, input) becomes the content of parameter 1 (memory, input).</summary>
+    /// <summary>
+    /// Command: the file named in parameter 0 (memory, input) becomes the content of parameter 1 (memory, input).
+    /// </summary>
     public const uint WriteFile = 2;
 
-    /// <summary>Command: parameter 1 (memory, output) gets the content of the file named in parameter 0 (memory, input), as much as fits.</summary>
+    /// <summary>
+    /// Command: parameter 1 (memory, output) gets the content of the file named in parameter 0 (memory, input), as much
+    /// as fits.
+    /// </summary>
     public const uint ReadFile = 3;
 
     /// <summary>Command: the file named in parameter 0 (memory, input) is removed.</summary>
     public const uint RemoveFile = 4;
 
-    /// <summary>Command: waits for a milliseconds (parameter 0, value, input) without computing; cancelled, it is TEE_ERROR_CANCEL.</summary>
+    /// <summary>
+    /// Command: waits for a milliseconds (parameter 0, value, input) without computing; cancelled, it is
+    /// TEE_ERROR_CANCEL.
+    /// </summary>
     public const uint Wait = 5;
 
-    /// <summary>Command: computes for a milliseconds (parameter 0, value, input); cancelled, it is TEE_ERROR_CANCEL.</summary>
+    /// <summary>
+    /// Command: computes for a milliseconds (parameter 0, value, input); cancelled, it is TEE_ERROR_CANCEL.
+    /// </summary>
     public const uint Compute = 6;
 
     /// <summary>The application's UUID.</summary>
@@ -36,15 +54,18 @@ internal sealed class GuestApplication : TrustedApplication
     // The client decides how much it asks for: no more than this at once, in bytes.
     private const int MostBytes = 64 << 10;
 
-    /// <summary>A line about it.</summary>
-    public static string Description { get; } = Uuid + "  calls its guest: 0 time, 1 memory, 2 to 4 files (write, read, remove); 5 waits and 6 computes, for milliseconds";
+    /// <summary>The text of --list.</summary>
+    public static string Description { get; } = Uuid
+        + "  calls its guest: 0 time, 1 memory, 2 to 4 files (write, read, remove); "
+        + "5 waits, 6 computes, for milliseconds";
 
     /// <inheritdoc/>
     protected override TeeReturnCode InvokeCommand(ApplicationCall call) => call.CommandId switch
     {
         GetTime when call.HasParameters(ValueOutput) => TellTime(call.Guest, call[0]),
         ShareMemory when call.HasParameters(ValueInOut) => TryMemory(call.Guest, call[0]),
-        WriteFile when call.HasParameters(MemoryInput, MemoryInput) => Write(call.Guest.Files, NameIn(call[0]), call[1]),
+        WriteFile when call.HasParameters(MemoryInput, MemoryInput) =>
+            Write(call.Guest.Files, NameIn(call[0]), call[1]),
         ReadFile when call.HasParameters(MemoryInput, MemoryOutput) => Read(call.Guest.Files, NameIn(call[0]), call[1]),
         RemoveFile when call.HasParameters(MemoryInput) => call.Guest.Files.Remove(NameIn(call[0])),
         Wait when call.HasParameters(ValueInput) => WaitFor(TimeSpan.FromMilliseconds(call[0].A), call),
@@ -110,7 +131,9 @@ internal sealed class GuestApplication : TrustedApplication
     private static string NameIn(ApplicationParameter parameter)
     {
         Span<byte> buffer = stackalloc byte[GuestFileSystem.LongestName + 1];
-        return parameter.TryReadAll(buffer, out ReadOnlySpan<byte> name) ? Encoding.UTF8.GetString(name.TrimEnd((byte)0)) : string.Empty;
+        return parameter.TryReadAll(buffer, out ReadOnlySpan<byte> name)
+            ? Encoding.UTF8.GetString(name.TrimEnd((byte)0))
+            : string.Empty;
     }
 
     private static TeeReturnCode WaitFor(TimeSpan time, ApplicationCall call)

@@ -24,7 +24,13 @@ internal sealed class MediatedTee : IGuestTee
     public MediatedTee(VmmOptions options, IGuestMemory memory, IInterruptLine? notifications, ILoggerFactory loggers)
     {
         _tee = CreateTee(options);
-        _optee = new OpTeeGuest(memory, _tee, new OpTeeGuestOptions { Access = options.Access, NotificationInterrupt = notifications, LoggerFactory = loggers });
+        _optee = new OpTeeGuest(
+            memory,
+            _tee,
+            new OpTeeGuestOptions
+            {
+                Access = options.Access, NotificationInterrupt = notifications, LoggerFactory = loggers,
+            });
     }
 
     /// <inheritdoc/>
@@ -54,6 +60,7 @@ internal sealed class MediatedTee : IGuestTee
         TeeKind.Software => new SoftwareTeeBackend(new SoftwareTeeOptions()
             .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
             .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())),
-        _ => new LinuxTeeBackend(options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),
+        _ => new LinuxTeeBackend(
+            options.TeeDevice is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = options.TeeDevice }),
     };
 }

@@ -4,10 +4,14 @@ using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace KvmVmm.Tee;
 
-/// <summary>A trusted application of our own, for <c>--tee software</c>: adds numbers, and gives back what it gets.</summary>
+/// <summary>
+/// A trusted application of our own, for <c>--tee software</c>: adds numbers, and gives back what it gets.
+/// </summary>
 internal sealed class SumApplication : TrustedApplication
 {
-    /// <summary>Command: parameter 0 (value, inout): a becomes a + b, b becomes the sum of all that the session has added.</summary>
+    /// <summary>
+    /// Command: parameter 0 (value, inout): a becomes a + b, b becomes the sum of all that the session has added.
+    /// </summary>
     public const uint Add = 0;
 
     /// <summary>Command: parameter 1 (memory, output) gets the bytes of parameter 0 (memory, input).</summary>
@@ -16,8 +20,9 @@ internal sealed class SumApplication : TrustedApplication
     /// <summary>The application's UUID.</summary>
     public static readonly Guid Uuid = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
 
-    /// <summary>A line about it.</summary>
-    public static string Description { get; } = Uuid + "  command 0 adds (a value), command 1 echoes (memory to memory)";
+    /// <summary>The text of --list.</summary>
+    public static string Description { get; } =
+        Uuid + "  command 0 adds (a value), command 1 echoes (memory to memory)";
 
     // Each session has an instance of its own.
     private uint _total;

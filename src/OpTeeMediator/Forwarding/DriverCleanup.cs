@@ -61,7 +61,7 @@ internal sealed class DriverCleanup(
             return Send(OpTeeMessage.CommandCloseSession, session);
         }
 
-        if (vm.SharedMemory.AnyRegistered() is { } buffer)
+        if (vm.SharedMemory.FindAny(BufferRole.Registered) is { } buffer)
         {
             return Send(OpTeeMessage.CommandUnregisterSharedMemory, 0, buffer);
         }

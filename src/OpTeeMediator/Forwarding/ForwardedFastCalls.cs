@@ -19,21 +19,22 @@ internal sealed class ForwardedFastCalls(
     /// <summary>Answers a call that is neither a yielding call nor EXCHANGE_CAPABILITIES.</summary>
     public SmcOutcome Handle(uint functionId, ref SmcRegisters registers)
     {
+        int results = functionId switch
+        {
+            OpTeeSmc.CallsUid or OpTeeSmc.GetOsUuid => 4,
+            OpTeeSmc.GetOsRevision => 3,
+            OpTeeSmc.GetAsyncNotificationValue when HasNotifications => 3,
+            OpTeeSmc.CallsRevision => 2,
+            OpTeeSmc.CallsCount => 1,
+            _ => 0,
+        };
+        if (results != 0)
+        {
+            return Forward(functionId, 0, results, ref registers);
+        }
+
         switch (functionId)
         {
-            case OpTeeSmc.CallsUid:
-            case OpTeeSmc.GetOsUuid:
-                return Forward(functionId, 0, 4, ref registers);
-
-            case OpTeeSmc.GetOsRevision:
-                return Forward(functionId, 0, 3, ref registers);
-
-            case OpTeeSmc.CallsRevision:
-                return Forward(functionId, 0, 2, ref registers);
-
-            case OpTeeSmc.CallsCount:
-                return Forward(functionId, 0, 1, ref registers);
-
             case OpTeeSmc.EnableShmCache:
                 return EnableShmCache(ref registers);
 
@@ -51,9 +52,6 @@ internal sealed class ForwardedFastCalls(
 
             case OpTeeSmc.EnableAsyncNotification when HasNotifications:
                 return EnableNotifications(ref registers);
-
-            case OpTeeSmc.GetAsyncNotificationValue when HasNotifications:
-                return Forward(functionId, 0, 3, ref registers);
 
             default:
                 // The hypervisor's own calls among them. Unknown calls may carry addresses.
@@ -100,20 +98,15 @@ internal sealed class ForwardedFastCalls(
     private SmcOutcome DisableShmCache(ref SmcRegisters registers)
     {
         SmcOutcome outcome = Forward(OpTeeSmc.DisableShmCache, 0, 3, ref registers);
-        switch (registers.X0)
+        if (registers.X0 == OpTeeSmc.ReturnOk)
         {
-            case OpTeeSmc.ReturnOk:
-                ulong cookie = vm.RemoveRpcMessageBuffer(registers.Pair(1, 2));
-                registers.X1 = cookie >> 32;
-                registers.X2 = (uint)cookie;
-                break;
-
-            case OpTeeSmc.ReturnNotAvailable:
-                vm.CachesRpcMessages = false;
-                break;
-
-            default:
-                break;
+            ulong cookie = vm.RemoveRpcMessageBuffer(registers.Pair(1, 2));
+            registers.X1 = cookie >> 32;
+            registers.X2 = (uint)cookie;
+        }
+        else if (registers.X0 == OpTeeSmc.ReturnNotAvailable)
+        {
+            vm.CachesRpcMessages = false;
         }
 
         return outcome;

@@ -6,10 +6,7 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>The OP-TEE of this computer, built with NS-virtualization: what the forwarders of all VMs share.</summary>
-/// <remarks>
-/// One for each computer: it tracks the numbers of VMs, because OP-TEE rejects neither duplicates nor unknown numbers.
-/// Thread-safe.
-/// </remarks>
+/// <remarks>One for each computer, as OP-TEE itself rejects no number that is taken or unknown. Thread-safe.</remarks>
 public sealed class HostOpTee
 {
     internal const int LowestId = 1; // 0 is the hypervisor itself

@@ -7,8 +7,7 @@ namespace OpTeeMediator.Forwarding;
 internal sealed class NonThrowingMonitor(ISecureMonitor monitor)
 {
     /// <summary>Makes one SMC.</summary>
-    /// <param name="registers">X0–X7 of the call; on return of its answer, or the call's X0 if the monitor
-    /// threw.</param>
+    /// <param name="registers">X0–X7 of the call; on return of its answer, or the call's X0 after a failure.</param>
     /// <returns>What the monitor threw: whether OP-TEE has seen the call is then unknown.</returns>
     public Exception? TryMakeCall(ref SmcRegisters registers)
     {

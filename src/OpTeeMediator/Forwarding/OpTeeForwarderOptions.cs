@@ -84,14 +84,7 @@ public sealed record OpTeeForwarderOptions
         }
 
         ValidateRange(nameof(RecreationLimit), RecreationLimit, 0, MaximumRecreationLimit);
-        if (ShutdownDeadline < TimeSpan.Zero || ShutdownDeadline > TimeSpan.FromMinutes(10))
-        {
-            throw new ArgumentOutOfRangeException(
-                nameof(ShutdownDeadline),
-                ShutdownDeadline,
-                $"{nameof(OpTeeForwarderOptions)}.{nameof(ShutdownDeadline)} must be 0 to 10 minutes.");
-        }
-
+        ValidateRange(nameof(ShutdownDeadline), ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         const OpTeeCapabilities Possible = OpTeeCapabilities.DynamicSharedMemory
             | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.AsynchronousNotifications
             | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
@@ -105,9 +98,10 @@ public sealed record OpTeeForwarderOptions
         }
     }
 
-    private static void ValidateRange(string property, int value, int least, int most)
+    private static void ValidateRange<T>(string property, T value, T least, T most)
+        where T : IComparable<T>
     {
-        if (value < least || value > most)
+        if (value.CompareTo(least) < 0 || value.CompareTo(most) > 0)
         {
             throw new ArgumentOutOfRangeException(
                 property, value, $"{nameof(OpTeeForwarderOptions)}.{property} must be {least} to {most}.");

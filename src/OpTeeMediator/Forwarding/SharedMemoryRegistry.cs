@@ -105,94 +105,69 @@ internal sealed class SharedMemoryRegistry
     /// <summary>Lets calls refer to a registered buffer.</summary>
     public void MakeUsable(SharedBuffer buffer)
     {
-        using (_lock.Enter())
-        {
-            buffer.IsUsable = true;
-        }
+        using SequenceLock.Scope scope = _lock.Enter();
+        buffer.IsUsable = true;
     }
 
     /// <summary>Keeps calls from referring to a registered buffer, which is about to be unregistered.</summary>
     /// <returns><see langword="null"/> if there is no such buffer.</returns>
     public SharedBuffer? MakeUnusable(ulong cookie)
     {
-        using (_lock.Enter())
-        {
-            SharedBuffer? buffer = _registered.Find(cookie);
-            if (buffer is not { IsUsable: true })
-            {
-                return null;
-            }
-
-            buffer.IsUsable = false;
-            return buffer;
-        }
+        using SequenceLock.Scope scope = _lock.Enter();
+        SharedBuffer? buffer = _registered.Find(cookie) is { IsUsable: true } found ? found : null;
+        buffer?.IsUsable = false;
+        return buffer;
     }
 
     /// <summary>Finds what OP-TEE names.</summary>
     public SharedBuffer? Find(ulong teeCookie)
     {
-        using (_lock.Enter())
-        {
-            return FindUnguarded(teeCookie);
-        }
+        using SequenceLock.Scope scope = _lock.Enter();
+        return FindUnguarded(teeCookie);
     }
 
     /// <summary>The guest's cookie of what OP-TEE names; 0 if there is no such buffer.</summary>
     public ulong GuestCookieOf(ulong teeCookie)
     {
-        using (_lock.Enter())
-        {
-            return FindUnguarded(teeCookie)?.Cookie ?? 0;
-        }
+        using SequenceLock.Scope scope = _lock.Enter();
+        return FindUnguarded(teeCookie)?.Cookie ?? 0;
     }
 
-    /// <summary>Any one registered buffer.</summary>
-    public SharedBuffer? AnyRegistered()
+    /// <summary>Any one buffer, or any one of a role.</summary>
+    public SharedBuffer? FindAny(BufferRole? role)
     {
-        using (_lock.Enter())
+        using SequenceLock.Scope scope = _lock.Enter();
+        for (int step = 0; step < _places.Length; step++)
         {
-            return Search(BufferRole.Registered);
-        }
-    }
-
-    /// <summary>Removes a buffer that OP-TEE has released, and unpins it.</summary>
-    public void Remove(SharedBuffer buffer)
-    {
-        using (_lock.Enter())
-        {
-            RemoveEntry(buffer);
-        }
-
-        _pool.Return(buffer);
-    }
-
-    /// <summary>Removes any one buffer, after OP-TEE has destroyed the VM.</summary>
-    /// <param name="staysPinned">Whether OP-TEE may be at work on it all the same.</param>
-    /// <param name="role">What the buffer was for.</param>
-    /// <param name="shadowPage">The shadow page of an RPC message buffer.</param>
-    /// <returns>Whether there was one.</returns>
-    public bool TryRemoveAny(bool staysPinned, out BufferRole role, out int shadowPage)
-    {
-        SharedBuffer? buffer;
-        using (_lock.Enter())
-        {
-            buffer = Search(null);
-            role = buffer?.Role ?? default;
-            shadowPage = buffer?.ShadowPage ?? default;
-            if (buffer is null)
+            if (_places[_searched] is { } buffer && (role is null || buffer.Role == role))
             {
-                return false;
+                return buffer;
             }
 
-            RemoveEntry(buffer);
+            _searched = _searched + 1 == _places.Length ? 0 : _searched + 1;
+        }
+
+        return null;
+    }
+
+    /// <summary>Removes a buffer, and unpins it if OP-TEE has released it.</summary>
+    public void Remove(SharedBuffer buffer, bool staysPinned = false)
+    {
+        using (_lock.Enter())
+        {
+            int place = (int)(buffer.TeeCookie & PlaceMask) - 1;
+            _places[place] = null;
+            _freePlaces[_freeCount++] = place;
+            if (buffer.Role == BufferRole.Registered)
+            {
+                _ = _registered.Remove(buffer.Cookie);
+            }
         }
 
         if (!staysPinned)
         {
             _pool.Return(buffer);
         }
-
-        return true;
     }
 
     private bool TryFindUsable(ulong cookie, out ulong teeCookie)
@@ -208,21 +183,6 @@ internal sealed class SharedMemoryRegistry
         ulong place = (teeCookie & PlaceMask) - 1;
         SharedBuffer? buffer = place < (ulong)_places.Length ? _places[place] : null;
         return buffer?.TeeCookie == teeCookie ? buffer : null;
-    }
-
-    private SharedBuffer? Search(BufferRole? role)
-    {
-        for (int step = 0; step < _places.Length; step++)
-        {
-            if (_places[_searched] is { } buffer && (role is null || buffer.Role == role))
-            {
-                return buffer;
-            }
-
-            _searched = _searched + 1 == _places.Length ? 0 : _searched + 1;
-        }
-
-        return null;
     }
 
     private TeeReturnCode TryEnter(BufferRole role, ref SharedBuffer? buffer)
@@ -244,16 +204,5 @@ internal sealed class SharedMemoryRegistry
         buffer = null;
         _pool.Return(entered);
         return TeeReturnCode.BadParameters;
-    }
-
-    private void RemoveEntry(SharedBuffer buffer)
-    {
-        int place = (int)(buffer.TeeCookie & PlaceMask) - 1;
-        _places[place] = null;
-        _freePlaces[_freeCount++] = place;
-        if (buffer.Role == BufferRole.Registered)
-        {
-            _ = _registered.Remove(buffer.Cookie);
-        }
     }
 }

@@ -9,12 +9,10 @@ internal enum VmPhase
     /// <summary>One thread resets the VM or starts a driver: all other calls are answered ENOTAVAIL.</summary>
     Restarting,
 
-    /// <summary>OP-TEE does not know the VM, because it was not created again: only a driver that starts is
-    /// served.</summary>
+    /// <summary>OP-TEE did not create the VM again: only a driver that starts is served.</summary>
     NotCreated,
 
-    /// <summary>OP-TEE has something of an earlier driver; the next yielding call does a piece of the
-    /// cleanup.</summary>
+    /// <summary>OP-TEE has something of an earlier driver; the next yielding call cleans up a piece of it.</summary>
     CleanupPending,
 
     /// <summary>As <see cref="CleanupPending"/>, but OP-TEE did not release it and the VM may not be created again:

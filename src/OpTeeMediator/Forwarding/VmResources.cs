@@ -54,19 +54,8 @@ internal sealed class VmResources
     public bool HasFailedCall => Array.Exists(_calls, call => call.State == ForwardedCallState.Failed);
 
     /// <summary>How many calls OP-TEE and the guest have, without those that failed.</summary>
-    public int InFlight
-    {
-        get
-        {
-            int count = 0;
-            foreach (ForwardedCall call in _calls)
-            {
-                count += call.State is ForwardedCallState.Busy or ForwardedCallState.Suspended ? 1 : 0;
-            }
-
-            return count;
-        }
-    }
+    public int InFlight =>
+        _calls.Count(call => call.State is ForwardedCallState.Busy or ForwardedCallState.Suspended);
 
     /// <summary>Whether OP-TEE may have something of the VM's driver.</summary>
     public bool HasLeftovers =>
@@ -160,12 +149,14 @@ internal sealed class VmResources
             }
         }
 
-        while (SharedMemory.TryRemoveAny(staysPinned, out BufferRole role, out int shadowPage))
+        while (SharedMemory.FindAny(null) is { } buffer)
         {
-            if (role == BufferRole.RpcMessage && !staysPinned)
+            if (buffer.Role == BufferRole.RpcMessage && !staysPinned)
             {
-                Shadows.Return(shadowPage);
+                Shadows.Return(buffer.ShadowPage);
             }
+
+            SharedMemory.Remove(buffer, staysPinned);
         }
 
         Sessions.Clear();

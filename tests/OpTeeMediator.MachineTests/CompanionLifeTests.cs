@@ -43,7 +43,7 @@ internal sealed class CompanionLifeTests : CompanionFixture
     }
 
     [Test]
-    public async Task Death_InTheMiddleOfCallsOnTwoVcpus_FailsThemAndANewOneServesTheNextDriver()
+    public async Task Failure_InTheMiddleOfCallsOnTwoVcpus_FailsThemAndANewOneServesTheNextDriver()
     {
         const string Device = "firmware:optee";
         const string Driver = "/sys/bus/platform/drivers/optee";
@@ -73,7 +73,7 @@ internal sealed class CompanionLifeTests : CompanionFixture
             + $"echo {Device} > {Driver}/bind && tee-supplicant -d",
             seconds: 120)).Succeeded();
         await AssertThatXtestPassesAsync(guest, "1004", "1005");
-        Assert.That(await ReportAsync(guest), Does.Contain("is dead: core")
-            .And.Contain("has taken the place of the dead one"));
+        Assert.That(await ReportAsync(guest), Does.Contain("has failed: core")
+            .And.Contain("has replaced the one of"));
     }
 }

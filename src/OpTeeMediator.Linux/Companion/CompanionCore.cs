@@ -140,7 +140,7 @@ internal sealed class CompanionCore
     }
 
     /// <summary>Answers a guest's call.</summary>
-    /// <returns><see langword="false"/> if OP-TEE is dead.</returns>
+    /// <returns><see langword="false"/> if OP-TEE has ended.</returns>
     internal bool TryCall(ref SmcRegisters registers, SmcRegisterSet inputs, out SmcRegisterSet changed)
     {
         changed = SmcRegisterSet.None;
@@ -196,7 +196,7 @@ internal sealed class CompanionCore
     }
 
     /// <summary>Has OP-TEE serve its own interrupt: its timer has come.</summary>
-    /// <returns><see langword="false"/> if OP-TEE is dead.</returns>
+    /// <returns><see langword="false"/> if OP-TEE has ended.</returns>
     internal bool TryInterrupt()
     {
         // The end of an earlier quantum, still pending, would be in this interrupt's way.
@@ -240,7 +240,7 @@ internal sealed class CompanionCore
         _tee.OnRun();
         try
         {
-            while (!_tee.IsDead)
+            while (!_tee.HasEnded)
             {
                 switch (_cpu.Run())
                 {

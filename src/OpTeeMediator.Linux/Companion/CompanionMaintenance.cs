@@ -6,7 +6,7 @@ namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>
 /// Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place when it has
-/// died.
+/// failed.
 /// </summary>
 /// <remarks>
 /// A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. Thread-safe.
@@ -27,7 +27,7 @@ internal sealed class CompanionMaintenance : IDisposable
     private long _wakesAt;
 
     /// <summary>Starts it.</summary>
-    /// <param name="replace">Puts another OP-TEE into the place of the dead one.</param>
+    /// <param name="replace">Replaces the OP-TEE that has failed.</param>
     /// <param name="name">The VM's name.</param>
     /// <param name="log">Where to log.</param>
     internal CompanionMaintenance(Action replace, string name, ILogger log)
@@ -55,7 +55,7 @@ internal sealed class CompanionMaintenance : IDisposable
         }
     }
 
-    /// <summary>The OP-TEE is dead.</summary>
+    /// <summary>The OP-TEE has failed.</summary>
     internal void Replace()
     {
         _mustReplace = true;

@@ -23,14 +23,14 @@ internal sealed class CompanionTee : IDisposable
     private readonly ICompanionSupervisor _supervisor;
     private readonly string _name;
     private readonly ILogger _log;
-    private readonly LogRateLimit _deaths;
+    private readonly LogRateLimit _failures;
     private readonly SuspendedCalls _suspended = new();
     private readonly object _waiting = new();
     private readonly Lock _end = new();
     private readonly int _patience;
-    private TeeFailure _death;
+    private TeeFailure _failure;
     private int _waiters;
-    private int _isDead;
+    private int _hasEnded;
     private bool _awaitsDriver;
     private bool _isDisposed;
 
@@ -40,13 +40,13 @@ internal sealed class CompanionTee : IDisposable
         ICompanionSupervisor supervisor,
         string name,
         ILogger log,
-        LogRateLimit deaths)
+        LogRateLimit failures)
     {
         _vm = vm;
         _supervisor = supervisor;
         _name = name;
         _log = log;
-        _deaths = deaths;
+        _failures = failures;
         _patience = WholeMilliseconds(quantum);
         Cores = [.. Enumerable.Range(0, vm.Cpus.Length).Select(index => new CompanionCore(index, this, vm, quantum))];
     }
@@ -60,11 +60,11 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Whether it has started.</summary>
     internal bool HasStarted { get; private set; }
 
-    /// <summary>Whether it is dead, or ended.</summary>
-    internal bool IsDead => Volatile.Read(ref _isDead) != 0;
+    /// <summary>Whether it has failed, or was ended.</summary>
+    internal bool HasEnded => Volatile.Read(ref _hasEnded) != 0;
 
     /// <summary>
-    /// Whether it has taken a dead one's place and waits for a driver to begin again: what an old driver still knows
+    /// Whether it has replaced one that failed and waits for a driver to begin again: what an old driver still knows
     /// (calls, sessions, buffers) means nothing to it.
     /// </summary>
     internal bool AwaitsDriver
@@ -124,12 +124,12 @@ internal sealed class CompanionTee : IDisposable
             Vectors = vectors;
             lock (_end)
             {
-                // Even if it has: the watchdog may have given it up in the same moment, and nobody replaces one that
-                // dies before it has started.
-                if (!hasStarted || IsDead)
+                // Even if it has: the watchdog may have ended it in the same moment, and nobody replaces one that
+                // fails before it has started.
+                if (!hasStarted || HasEnded)
                 {
                     throw new TeeUnavailableException(
-                        $"OP-TEE has not started in its companion VM: {_death}. Is the image one for EL1 under"
+                        $"OP-TEE has not started in its companion VM: {_failure}. Is the image one for EL1 under"
                             + $" opteed, and the platform the one it was built for? On processors without EL3 an SMC"
                             + $" of the VM may be undefined, and no OP-TEE can start."
                             + $" {nameof(OpTeeCompanionOptions.LogsConsole)} shows what it says.");
@@ -158,7 +158,7 @@ internal sealed class CompanionTee : IDisposable
         CompanionCore? core = Take();
         if (core is null)
         {
-            return IsDead ? SmcFilter.Refuse(ref registers) : SmcOutcome.Retry;
+            return HasEnded ? SmcFilter.Refuse(ref registers) : SmcOutcome.Retry;
         }
 
         try
@@ -221,7 +221,7 @@ internal sealed class CompanionTee : IDisposable
             next = long.Min(next, core.TimerDue <= after ? after + RetryTicks : core.TimerDue);
         }
 
-        return IsDead ? long.MaxValue : next;
+        return HasEnded ? long.MaxValue : next;
     }
 
     /// <summary>A core begins to run.</summary>
@@ -230,25 +230,25 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>OP-TEE has set a timer.</summary>
     internal void OnTimer(long due) => _supervisor.OnTimer(due);
 
-    /// <summary>It is dead: no core of it runs any more, or is about to come back.</summary>
-    internal void Fail(TeeFailure death)
+    /// <summary>It has failed: no core of it runs any more, or is about to come back.</summary>
+    internal void Fail(TeeFailure failure)
     {
         lock (_end)
         {
-            if (IsDead)
+            if (HasEnded)
             {
                 return;
             }
 
-            _death = death;
+            _failure = failure;
             _supervisor.OnFailing(this);
             End();
         }
 
         // A guest that can make its OP-TEE panic can do so again and again.
-        if (_deaths.TryPass(out long suppressed))
+        if (_failures.TryPass(out long suppressed))
         {
-            _log.CompanionDied(_name, death, suppressed);
+            _log.CompanionFailed(_name, failure, suppressed);
         }
 
         _supervisor.OnFailed(this);
@@ -259,9 +259,9 @@ internal sealed class CompanionTee : IDisposable
     {
         lock (_end)
         {
-            if (!_isDisposed && !IsDead)
+            if (!_isDisposed && !HasEnded)
             {
-                _death = new TeeFailure(0, TeeFailureCause.Aborted, 0, 0);
+                _failure = new TeeFailure(0, TeeFailureCause.Aborted, 0, 0);
                 End();
             }
         }
@@ -303,7 +303,7 @@ internal sealed class CompanionTee : IDisposable
 
     private void End()
     {
-        Volatile.Write(ref _isDead, 1);
+        Volatile.Write(ref _hasEnded, 1);
         foreach (CompanionCore core in Cores)
         {
             try
@@ -324,7 +324,7 @@ internal sealed class CompanionTee : IDisposable
     }
 
     /// <summary>Takes a core, waiting for one if all are in use, for a quantum at most.</summary>
-    /// <returns><see langword="null"/> if OP-TEE is dead, or none was free in time.</returns>
+    /// <returns><see langword="null"/> if OP-TEE has ended, or none was free in time.</returns>
     private CompanionCore? Take()
     {
         int thread = ThreadId.Current;
@@ -338,7 +338,7 @@ internal sealed class CompanionTee : IDisposable
         {
             CompanionCore? core = null;
             long deadline = Environment.TickCount64 + _patience;
-            while (!IsDead && (core = TryTake(thread)) is null)
+            while (!HasEnded && (core = TryTake(thread)) is null)
             {
                 long left = deadline - Environment.TickCount64;
                 if (left <= 0)

@@ -84,7 +84,7 @@ internal sealed class CompanionVm : ICompanionVm
     internal static CompanionVm Create(
         KvmSystem kvm, MappedGuestMemory guestMemory, OpTeeCompanionOptions options, IInterruptLine? line, ILogger log)
     {
-        // Without a signal to kick with, a dead OP-TEE would keep its vCPUs for ever: better to know now.
+        // Without a signal to kick with, an OP-TEE that has failed would keep its vCPUs: better to know now.
         _ = KickSignal.Number;
         OpTeePlatform platform = options.Platform;
         List<GuestRange> regions = [platform.SecureMemory, new GuestRange(platform.DeviceTree, DeviceTreeSize)];

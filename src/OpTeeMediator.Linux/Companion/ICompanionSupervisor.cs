@@ -13,9 +13,9 @@ internal interface ICompanionSupervisor
     /// </summary>
     void OnTimer(long due);
 
-    /// <summary>It is about to die: nobody has seen it dead yet.</summary>
+    /// <summary>It is about to fail: nobody has seen that yet.</summary>
     void OnFailing(CompanionTee tee);
 
-    /// <summary>It has died.</summary>
+    /// <summary>It has failed.</summary>
     void OnFailed(CompanionTee tee);
 }

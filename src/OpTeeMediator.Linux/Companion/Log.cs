@@ -16,21 +16,21 @@ internal static partial class Log
     [LoggerMessage(
         2301,
         LogLevel.Error,
-        "The OP-TEE of {Name} is dead: {Death}. All calls of its guest fail; another one takes its place. Entries like"
-            + " this suppressed before it: {Suppressed}.")]
-    internal static partial void CompanionDied(this ILogger logger, string name, TeeFailure death, long suppressed);
+        "The OP-TEE of {Name} has failed: {Failure}. All calls of its guest fail; another one takes its place. Entries"
+            + " like this suppressed before it: {Suppressed}.")]
+    internal static partial void CompanionFailed(this ILogger logger, string name, TeeFailure failure, long suppressed);
 
     [LoggerMessage(
         2302,
         LogLevel.Warning,
-        "Another OP-TEE has taken the place of the dead one of {Name}, in {Milliseconds} ms. It serves when the"
+        "Another OP-TEE has replaced the one of {Name}, in {Milliseconds} ms. It serves when the"
             + " guest's driver begins again: unbind and bind it, and start the supplicant again.")]
     internal static partial void CompanionReplaced(this ILogger logger, string name, long milliseconds);
 
     [LoggerMessage(
         2303,
         LogLevel.Error,
-        "No other OP-TEE could take the place of the dead one of {Name}; its guest is without until the VM is reset.")]
+        "No other OP-TEE could replace the one of {Name}; its guest is without until the VM is reset.")]
     internal static partial void ReplacementFailed(this ILogger logger, string name, Exception exception);
 
     [LoggerMessage(

@@ -28,7 +28,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// tee-supplicant serves it. It protects the TEE from its guest, not from the host: the VMM can read its memory, and a
 /// stock image has a hardware unique key that everybody knows.</para>
 /// <para>A call runs on the thread of the vCPU that makes it, and comes back after the quantum at the latest. An OP-TEE
-/// that dies answers every call with NOT_SUPPORTED; another one takes its place and serves as soon as the guest's
+/// that fails answers every call with NOT_SUPPORTED; another one takes its place and serves as soon as the guest's
 /// driver begins again.</para>
 /// <para>Start it when the guest memory has all its regions and before the VM's first instruction; dispose of it when
 /// no vCPU runs any more, before the guest memory and the <see cref="KvmSystem"/>. Thread-safe.</para>
@@ -39,9 +39,9 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private readonly OpTeeCompanionOptions _options;
     private readonly Func<ICompanionVm> _createVm;
     private readonly NonThrowingInterruptLine? _line;
-    private readonly LogRateLimit _deaths = new();
+    private readonly LogRateLimit _teeFailures = new();
     private readonly LogRateLimit _replacements = new();
-    private readonly LogRateLimit _failures = new();
+    private readonly LogRateLimit _callFailures = new();
     private readonly ILogger _log;
     private readonly Supervisor _supervisor;
     private readonly Watchdog _watchdog = null!;
@@ -111,7 +111,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         {
             CompanionTee? tee = _tee;
             return new OpTeeCompanionStatus(
-                tee is { IsDead: false, AwaitsDriver: false }, _starts, _lastStart, tee?.Statistics ?? default);
+                tee is { HasEnded: false, AwaitsDriver: false }, _starts, _lastStart, tee?.Statistics ?? default);
         }
     }
 
@@ -185,9 +185,9 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// <inheritdoc/>
     /// <remarks>
     /// Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for a
-    /// driver's first call while another OP-TEE is started in the place of a dead one, it waits for a quantum at most
-    /// and then answers <see cref="SmcOutcomeKind.Retry"/>, which <see cref="Guests.KvmSmccc"/> carries out: the guest
-    /// takes its interrupts and makes the call again. After disposal every call gets
+    /// driver's first call while another OP-TEE is started in the place of one that failed, it waits for a quantum at
+    /// most and then answers <see cref="SmcOutcomeKind.Retry"/>, which <see cref="Guests.KvmSmccc"/> carries out: the
+    /// guest takes its interrupts and makes the call again. After disposal every call gets
     /// <see cref="SmcccReturn.NotSupported"/>.
     /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
@@ -207,7 +207,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         CompanionTee? tee = _tee;
         try
         {
-            if (tee is null || tee.IsDead || tee.AwaitsDriver)
+            if (tee is null || tee.HasEnded || tee.AwaitsDriver)
             {
                 if (!MayBeginDriver(functionId))
                 {
@@ -261,7 +261,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         return Task.Run(() =>
         {
-            // One that takes a dead one's place, and may hang until its deadline.
+            // One that replaces another, and may hang until its deadline.
             _starting?.Abort();
             lock (_lifeCycle)
             {
@@ -326,7 +326,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private CompanionTee? FindForNewDriver()
     {
         CompanionTee? tee = _tee;
-        if (tee is null || tee.IsDead)
+        if (tee is null || tee.HasEnded)
         {
             return null;
         }
@@ -374,7 +374,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         try
         {
             return new CompanionTee(
-                vm, _options.Quantum, _supervisor, _options.Name, _log, _deaths) { AwaitsDriver = awaitsDriver };
+                vm, _options.Quantum, _supervisor, _options.Name, _log, _teeFailures) { AwaitsDriver = awaitsDriver };
         }
         catch
         {
@@ -383,7 +383,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>On the maintenance's thread: puts another OP-TEE into the place of the dead one.</summary>
+    /// <summary>On the maintenance's thread: replaces the OP-TEE that has failed.</summary>
     private void Replace()
     {
         try
@@ -391,7 +391,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             lock (_lifeCycle)
             {
                 // A reset may have been faster.
-                if (!_isDisposed && _tee is { IsDead: true })
+                if (!_isDisposed && _tee is { HasEnded: true })
                 {
                     _ = StartTee(awaitsDriver: true);
                     if (_replacements.TryPass(out _))
@@ -421,7 +421,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             _tee?.Dispose();
         }
 
-        // In this order: the watchdog may still be telling the maintenance of a death.
+        // In this order: the watchdog may still be telling the maintenance of a failure.
         _watchdog?.Dispose();
         _maintenance?.Dispose();
         _line?.Dispose();
@@ -435,7 +435,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     private void EndAfter(Exception exception, CompanionTee? tee, uint functionId)
     {
         tee?.Fail(new TeeFailure(0, TeeFailureCause.HostFailure, 0, 0));
-        if (_failures.TryPass(out long suppressed))
+        if (_callFailures.TryPass(out long suppressed))
         {
             _log.CompanionCallFailed(_options.Name, functionId, suppressed, exception);
         }

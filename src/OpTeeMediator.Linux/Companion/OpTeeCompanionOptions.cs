@@ -55,7 +55,7 @@ public sealed record OpTeeCompanionOptions
     public bool LogsConsole { get; init; }
 
     /// <summary>
-    /// How long OP-TEE may keep a core without answering before it counts as dead: 500 ms to 10 minutes, and at least
+    /// How long OP-TEE may keep a core without answering before it counts as failed: 500 ms to 10 minutes, and at least
     /// two quanta. Default 5 s.
     /// </summary>
     /// <remarks>

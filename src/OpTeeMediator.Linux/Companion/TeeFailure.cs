@@ -3,7 +3,7 @@ using OpTeeMediator.Kvm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>How an OP-TEE died.</summary>
+/// <summary>How an OP-TEE failed.</summary>
 /// <param name="Core">On which core.</param>
 /// <param name="Cause">Why.</param>
 /// <param name="Number">The call or the exit.</param>

@@ -1,6 +1,6 @@
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Why an OP-TEE counts as dead.</summary>
+/// <summary>Why an OP-TEE counts as failed.</summary>
 internal enum TeeFailureCause
 {
     /// <summary>It keeps a core without answering.</summary>

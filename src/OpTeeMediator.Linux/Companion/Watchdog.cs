@@ -3,7 +3,7 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Declares an OP-TEE dead that keeps a core without answering.</summary>
+/// <summary>Declares that an OP-TEE has failed which keeps a core without answering.</summary>
 /// <remarks>
 /// A panicked OP-TEE loops with its interrupts masked, so nothing that is done inside the VM can tell. Its thread looks
 /// ten times a second while there are calls, and sleeps when there are none: who begins to run wakes it. It never waits
@@ -99,7 +99,7 @@ internal sealed class Watchdog : IDisposable
 
     private bool Look(CompanionTee? tee)
     {
-        if (tee is null || tee.IsDead)
+        if (tee is null || tee.HasEnded)
         {
             return false;
         }

@@ -82,7 +82,7 @@ internal sealed class FailureTests
             [OpTeeSmc.CallsUid, OpTeeSmc.ExchangeCapabilities, OpTeeSmc.CallWithArgument, OpTeeSmc.CallsCount];
         Array.ForEach(calls, functionId => Call(companion, functionId, what));
 
-        // Its OP-TEE dies.
+        // Its OP-TEE fails.
         foreach (FakeCpu cpu in vms[^1].Fakes)
         {
             cpu.Program = _ => KvmExitReason.InternalError;

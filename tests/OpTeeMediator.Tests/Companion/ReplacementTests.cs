@@ -10,9 +10,9 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Tests.Companion;
 
-/// <summary>An OP-TEE that dies, and the one that takes its place.</summary>
+/// <summary>An OP-TEE that fails, and the one that replaces it.</summary>
 [TestFixture]
-internal sealed class DeathTests
+internal sealed class ReplacementTests
 {
     private static readonly TimeSpan LongEnough = TimeSpan.FromSeconds(30);
 
@@ -62,7 +62,7 @@ internal sealed class DeathTests
     }
 
     [Test]
-    public void Death_WhileBothCoresAreInCalls_EndsBoth()
+    public void Failure_WhileBothCoresAreInCalls_EndsBoth()
     {
         foreach (FakeCpu cpu in _bench.Vms[0].Fakes)
         {
@@ -79,7 +79,7 @@ internal sealed class DeathTests
     }
 
     [Test]
-    public void Death_WhileCallsWaitForACore_EndsThemToo()
+    public void Failure_WhileCallsWaitForACore_EndsThemToo()
     {
         foreach (FakeCpu cpu in _bench.Vms[0].Fakes)
         {
@@ -133,7 +133,7 @@ internal sealed class DeathTests
     }
 
     [Test]
-    public void Death_AndTheLoggerThrows_AnotherOneStarts()
+    public void Failure_AndTheLoggerThrows_AnotherOneStarts()
     {
         ThrowOnceFromTheLogger();
 
@@ -190,7 +190,7 @@ internal sealed class DeathTests
     }
 
     [Test]
-    public async Task Death_AndNoOtherStarts_IsLoggedUntilAReset()
+    public async Task Failure_AndNoOtherStarts_IsLoggedUntilAReset()
     {
         await using CompanionBench bench =
             new(make: number => number == 1 ? throw new SystemCallException("no memory") : new FakeVm(1));
@@ -325,9 +325,9 @@ internal sealed class DeathTests
     }
 
     [Test]
-    public void Death_AgainAndAgain_IsLoggedOnce()
+    public void Failure_AgainAndAgain_IsLoggedOnce()
     {
-        for (int death = 0; death < 3; death++)
+        for (int failure = 0; failure < 3; failure++)
         {
             _bench[1].Program = _ => KvmExitReason.InternalError;
             _bench[0].Program = _bench[1].Program;

@@ -78,7 +78,7 @@ public sealed class ApplicationCall
     /// <summary>Lets the client's cancellation take effect in this entry point (TEE_UnmaskCancellation), one that was requested before too.</summary>
     /// <returns>Whether cancellations were masked before, as they are when an entry point begins.</returns>
     /// <remarks>
-    /// An application that never calls this is never cancelled by its client: a <see cref="Wait"/> that is a penalty lasts as long as it says. What shall outlast
+    /// An application that never calls this is never cancelled by its client: a <see cref="Wait(TimeSpan)"/> that is a penalty lasts as long as it says. What shall outlast
     /// a reset of the VM must be kept outside of it.
     /// </remarks>
     public bool UnmaskCancellation()
@@ -147,21 +147,25 @@ public sealed class ApplicationCall
         return _kinds == expected;
     }
 
-    /// <summary>Waits without computing (TEE_Wait). The guest's thread sleeps meanwhile, where it takes notifications; nothing is allocated.</summary>
+    /// <summary>
+    /// Waits without computing (TEE_Wait). The guest's thread sleeps meanwhile, where it takes notifications; nothing is allocated.
+    /// </summary>
     /// <param name="time">How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for the cancellation alone.</param>
     /// <returns>
-    /// Success when the time is over; TEE_ERROR_CANCEL as soon as <see cref="IsCancellationRequested"/> is true, which the client can bring about only
-    /// after <see cref="UnmaskCancellation"/>. The closing of a session is not cancelled by the client.
+    /// Success when the time is over; TEE_ERROR_CANCEL as soon as <see cref="IsCancellationRequested"/> is true, which the client can bring
+    /// about only after <see cref="UnmaskCancellation"/>. The client does not cancel the closing of a session.
     /// </returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative.</exception>
     /// <exception cref="InvalidOperationException">
-    /// The application runs inline, or no entry point of the session runs on this thread (after an await with <c>ConfigureAwait(false)</c>, say).
+    /// The application runs inline, or no entry point of the session runs on this thread (after an await with <c>ConfigureAwait(false)</c>).
     /// </exception>
-    /// <remarks>
-    /// An asynchronous entry point may await a delay with <see cref="CancellationToken"/> instead. While the VM is paused the wait does not end; its time
-    /// goes on.
-    /// </remarks>
-    public TeeReturnCode Wait(TimeSpan time)
+    /// <remarks>While the VM is paused the wait does not end; its time continues.</remarks>
+    public TeeReturnCode Wait(TimeSpan time) => Wait(time, CancellationToken.None);
+
+    /// <inheritdoc cref="Wait(TimeSpan)"/>
+    /// <param name="time">How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
+    /// <param name="cancellationToken">The application's own cancellation, which has the same effect as the client's.</param>
+    public TeeReturnCode Wait(TimeSpan time, CancellationToken cancellationToken)
     {
         if (time != Timeout.InfiniteTimeSpan)
         {
@@ -169,8 +173,37 @@ public sealed class ApplicationCall
         }
 
         ThrowUnlessOnWorker();
-        return _queue.Sleep(time, this, _request?.Guest) ? TeeReturnCode.Success : TeeReturnCode.Cancel;
+        using CancellationTokenRegistration wakes =
+            cancellationToken.UnsafeRegister(static queue => ((EntryLockQueue)queue!).Wake(), _queue);
+        return _queue.Sleep(time, this, _request?.Guest, cancellationToken) ? TeeReturnCode.Success : TeeReturnCode.Cancel;
     }
+
+    /// <inheritdoc cref="WaitAsync(TimeSpan, CancellationToken)"/>
+    public ValueTask<TeeReturnCode> WaitAsync(TimeSpan time) => WaitAsync(time, CancellationToken.None);
+
+    /// <summary>
+    /// Waits as <see cref="Wait(TimeSpan, CancellationToken)"/>, without blocking a thread: for asynchronous entry points, on any thread.
+    /// </summary>
+    /// <param name="time">How long: 0 to 49 days; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
+    /// <param name="cancellationToken">The application's own cancellation, which has the same effect as the client's.</param>
+    /// <returns>Success when the time is over; TEE_ERROR_CANCEL as soon as one of the two cancellations is requested.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
+    public async ValueTask<TeeReturnCode> WaitAsync(TimeSpan time, CancellationToken cancellationToken)
+    {
+        using CancellationTokenSource either =
+            CancellationTokenSource.CreateLinkedTokenSource(CancellationToken, cancellationToken);
+        const ConfigureAwaitOptions NotThrowing =
+            ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext;
+        await Task.Delay(time, either.Token).ConfigureAwait(NotThrowing);
+        return either.IsCancellationRequested ? TeeReturnCode.Cancel : TeeReturnCode.Success;
+    }
+
+    /// <summary>Does work that only the operation's thread may do: at once on that thread, or when it waits for the entry point.</summary>
+    /// <param name="state">What the work needs, so that its delegate captures nothing.</param>
+    /// <param name="work">The work.</param>
+    /// <returns>The work's result.</returns>
+    internal ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) =>
+        _context is null or { IsCurrent: true } ? new(work(state)) : new(_context.RunAsync(state, work));
 
     /// <summary>Makes an operation the current one.</summary>
     /// <param name="request">The operation.</param>
@@ -178,10 +211,10 @@ public sealed class ApplicationCall
     internal bool TryBegin(TeeRequest request)
     {
         int kinds = 0;
-        Span<TeeParameter> parameters = request.Parameters;
+        ReadOnlySpan<TeeParameter> parameters = request.Parameters;
         for (int index = 0; index < parameters.Length; index++)
         {
-            ref TeeParameter parameter = ref parameters[index];
+            ref readonly TeeParameter parameter = ref parameters[index];
             kinds |= Pack(parameter.Kind, index);
             if (parameter.IsMemory)
             {
@@ -192,8 +225,7 @@ public sealed class ApplicationCall
             }
             else if (parameter.Kind == TeeParameterKind.ValueOutput)
             {
-                parameter.A = 0;
-                parameter.B = 0;
+                request.SetValue(index, 0, 0);
             }
         }
 
@@ -230,12 +262,16 @@ public sealed class ApplicationCall
     {
         if (_context is null)
         {
-            throw new InvalidOperationException($"An inline application may not wait, for its guest or for time; declare {nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
+            throw new InvalidOperationException(
+                "An inline application may not wait, for its guest or for time; declare "
+                + $"{nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
         }
 
         if (_request is not null && !_context.IsCurrent)
         {
-            throw new InvalidOperationException("Only the thread of the operation may wait, for the guest or for time; an await returns to it unless it says ConfigureAwait(false).");
+            throw new InvalidOperationException(
+                "Only the thread of the operation may block, for the guest or for time; an await returns to it unless it is followed by "
+                + "ConfigureAwait(false), after which the asynchronous methods serve.");
         }
     }
 

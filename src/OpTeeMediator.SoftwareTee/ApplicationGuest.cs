@@ -3,23 +3,23 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.SoftwareTee;
 
-/// <summary>What a trusted application can ask of its guest while an entry point of a session runs: OP-TEE's calls to normal world.</summary>
+/// <summary>
+/// The calls that a trusted application can make to its guest while an entry point of a session runs: OP-TEE's calls to normal world.
+/// </summary>
 /// <remarks>
-/// <para>Every method blocks until the guest has answered, and throws where nothing may block: the application's manifest must say
-/// <see cref="TeeExecution.Worker"/>. The vCPU carries the call and is free meanwhile; the session, and the instance unless it is concurrent, is busy, as in OP-TEE.
-/// No call allocates, except where it says so.</para>
-/// <para>The guest answers when it likes; a supplicant may take for ever. A client's cancellation does not end a call, for the client's thread is
-/// with the guest: look at <see cref="ApplicationCall.IsCancellationRequested"/> afterwards. When the guest is gone or starts again, calls return
+/// <para>Each call has two forms. <c>X</c> blocks until the guest has answered, and is for the operation's thread only. <c>XAsync</c> is to be
+/// awaited, and may be used on any thread of an asynchronous entry point: on the operation's own it blocks too, on another one, after a
+/// <c>ConfigureAwait(false)</c>, the operation's thread makes the call as soon as it waits for the entry point. Both throw
+/// <see cref="InvalidOperationException"/> where no operation runs, or an inline one: the application's manifest must name
+/// <see cref="TeeExecution.Worker"/>. On the operation's thread no call allocates, except where its description says so.</para>
+/// <para>The vCPU carries the call and is free meanwhile; the session, and the instance unless it is concurrent, is busy, as in OP-TEE. The guest
+/// answers when it likes; a supplicant may never answer. A client's cancellation does not end a call, because the client's thread is with the
+/// guest: see <see cref="ApplicationCall.IsCancellationRequested"/> afterwards. When the guest is gone or has started again, calls return
 /// <see cref="TeeReturnCode.Communication"/> at once.</para>
 /// <para><b>Answers are hostile input</b>, like the client's parameters. Not thread-safe.</para>
 /// </remarks>
 public sealed class ApplicationGuest
 {
-    // Year 3058: beyond that, a time is not one.
-    private const ulong LatestSecond = 1UL << 35;
-    private const ulong NanosecondsPerSecond = 1_000_000_000;
-    private const ulong NanosecondsPerTick = 100;
-
     private readonly ApplicationCall _call;
 
     internal ApplicationGuest(ApplicationCall call)
@@ -37,114 +37,117 @@ public sealed class ApplicationGuest
     private GuestServices Services => _call.GuestServices;
 
     /// <summary>Asks for the guest's time (TEE_GetREETime).</summary>
-    /// <param name="time">The time as the guest says, which may go backwards and be any.</param>
-    /// <returns>What the guest answered; TEE_ERROR_BAD_FORMAT if its time is none.</returns>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    /// <param name="time">The time in the guest's words, which may go backwards and be any.</param>
+    /// <returns>The guest's answer; TEE_ERROR_BAD_FORMAT if its time is none.</returns>
     public TeeReturnCode GetTime(out DateTimeOffset time)
     {
-        GuestServices services = Services;
-        ref TeeParameter answer = ref services.Parameters[0];
-        answer = TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0);
-        time = DateTimeOffset.UnixEpoch;
-        TeeReturnCode code = services.CallAndBlock(OpTeeRpc.GetTime, 1);
-        if (code != TeeReturnCode.Success)
-        {
-            return code;
-        }
-
-        if (answer.A > LatestSecond || answer.B >= NanosecondsPerSecond)
-        {
-            return TeeReturnCode.BadFormat;
-        }
-
-        time = time.AddTicks((long)((answer.A * TimeSpan.TicksPerSecond) + (answer.B / NanosecondsPerTick)));
-        return TeeReturnCode.Success;
+        (TeeReturnCode code, TimeSpan sinceEpoch) = Services.GetTime();
+        time = DateTimeOffset.UnixEpoch + sinceEpoch;
+        return code;
     }
 
-    /// <summary>Has the guest's thread sleep, whatever happens meanwhile; <see cref="ApplicationCall.Wait"/> reacts to a cancellation.</summary>
+    /// <summary>Asks for the guest's time, as <see cref="GetTime"/>.</summary>
+    /// <returns>The guest's answer and its time.</returns>
+    public ValueTask<GuestAnswer<DateTimeOffset>> GetTimeAsync() =>
+        RunAsync(this, static guest => new GuestAnswer<DateTimeOffset>(guest.GetTime(out DateTimeOffset time), time));
+
+    /// <summary>
+    /// Makes the guest's thread sleep, regardless of cancellations; <see cref="ApplicationCall.Wait(TimeSpan)"/> reacts to them.
+    /// </summary>
     /// <param name="time">How long, in whole milliseconds: 0 to <see cref="uint.MaxValue"/>.</param>
-    /// <returns>What the guest answered, when the time is over.</returns>
+    /// <returns>The guest's answer, when the time is over.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
-    public TeeReturnCode Suspend(TimeSpan time)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(time, TimeSpan.FromMilliseconds(uint.MaxValue));
-        return CallWithValue(OpTeeRpc.Suspend, (ulong)time.TotalMilliseconds, 0);
-    }
+    public TeeReturnCode Suspend(TimeSpan time) => Services.Suspend(time);
 
-    /// <summary>Has the guest's thread sleep until another operation sends the same notification.</summary>
+    /// <inheritdoc cref="Suspend"/>
+    public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time) =>
+        RunAsync((Guest: this, Time: time), static state => state.Guest.Suspend(state.Time));
+
+    /// <summary>Makes the guest's thread sleep until another operation sends the same notification.</summary>
     /// <param name="notification">
     /// <see cref="GuestServices.FirstNotification"/> to <see cref="GuestServices.LastNotification"/>; the applications of a VM share them.
     /// </param>
-    /// <returns>What the guest answered; it may wake for no reason.</returns>
+    /// <returns>The guest's answer; it may wake for no reason.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
-    public TeeReturnCode WaitForNotification(uint notification) => CallWithValue(OpTeeRpc.Notification, OpTeeRpc.NotificationWait, Checked(notification));
+    public TeeReturnCode WaitForNotification(uint notification) => Services.WaitForNotification(notification);
+
+    /// <inheritdoc cref="WaitForNotification"/>
+    public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification) =>
+        RunAsync((Guest: this, Number: notification), static state => state.Guest.WaitForNotification(state.Number));
 
     /// <summary>Wakes the thread that waits for a notification; if none does, the next to wait does not sleep.</summary>
-    /// <param name="notification"><see cref="GuestServices.FirstNotification"/> to <see cref="GuestServices.LastNotification"/>.</param>
-    /// <returns>What the guest answered.</returns>
+    /// <param name="notification">
+    /// <see cref="GuestServices.FirstNotification"/> to <see cref="GuestServices.LastNotification"/>.
+    /// </param>
+    /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
-    public TeeReturnCode SendNotification(uint notification) => CallWithValue(OpTeeRpc.Notification, OpTeeRpc.NotificationSend, Checked(notification));
+    public TeeReturnCode SendNotification(uint notification) => Services.SendNotification(notification);
+
+    /// <inheritdoc cref="SendNotification"/>
+    public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
+        RunAsync((Guest: this, Number: notification), static state => state.Guest.SendNotification(state.Number));
 
     /// <summary>Asks for memory that the guest shares; it counts against the VM's limits. Allocates one small object.</summary>
     /// <param name="kind">With whom: calls to the supplicant need its memory.</param>
     /// <param name="size">The size in bytes, 1 or more.</param>
     /// <returns>
-    /// The memory, until it is disposed of or the operation ends, a panic included; <see langword="null"/> if the guest has none, is gone, or offers
-    /// what it may not.
+    /// The memory, until it is disposed of or the operation ends, a panic included; <see langword="null"/> if the guest has none, is gone, or
+    /// offers what it may not.
     /// </returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="size"/> is less than 1.</exception>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
     public GuestBuffer? Allocate(GuestMemoryKind kind, int size) =>
-        Services.AllocateAndBlock(kind, size) is { } memory ? new GuestBuffer(this, memory) : null;
+        Services.Allocate(kind, size) is { } memory ? new GuestBuffer(this, memory) : null;
+
+    /// <inheritdoc cref="Allocate"/>
+    public ValueTask<GuestBuffer?> AllocateAsync(GuestMemoryKind kind, int size) =>
+        RunAsync((Guest: this, Kind: kind, Size: size), static state => state.Guest.Allocate(state.Kind, state.Size));
 
     /// <summary>Makes any other call, mostly to the supplicant: <see cref="OpTeeRpc"/> has the commands.</summary>
     /// <param name="command">The command.</param>
     /// <param name="parameters">
-    /// Up to four parameters, made with <see cref="TeeParameter.Value"/> and <see cref="GuestBuffer.AsParameter"/>; they receive the guest's outputs.
+    /// Up to four parameters, made with <see cref="TeeParameter.Value(TeeParameterKind, ulong, ulong)"/> and
+    /// <see cref="GuestBuffer.AsParameter"/>; they receive the guest's outputs.
     /// </param>
     /// <returns>
-    /// What the guest answered; TEE_ERROR_SECURITY if it claims success and more output than fits. With other codes sizes are not checked, for
-    /// TEE_ERROR_SHORT_BUFFER tells the size that is needed.
+    /// The guest's answer; TEE_ERROR_SECURITY if it claims success and more output than fits. With other codes sizes are not checked, because
+    /// TEE_ERROR_SHORT_BUFFER comes with the size that is needed.
     /// </returns>
     /// <exception cref="ArgumentException">There are too many parameters, or the command has a method of its own here: memory.</exception>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
     public TeeReturnCode Call(uint command, Span<TeeParameter> parameters)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters.Length, GuestServices.ParameterCount, nameof(parameters));
         if (command is OpTeeRpc.AllocateSharedMemory or OpTeeRpc.FreeSharedMemory)
         {
-            throw new ArgumentException($"Memory comes from {nameof(Allocate)} and goes with {nameof(GuestBuffer)}.{nameof(GuestBuffer.Dispose)}.", nameof(command));
+            throw new ArgumentException(
+                $"Memory is allocated with {nameof(Allocate)} and freed with {nameof(GuestBuffer)}.{nameof(GuestBuffer.Dispose)}.",
+                nameof(command));
         }
 
         GuestServices services = Services;
-        parameters.CopyTo(services.Parameters);
-        TeeReturnCode code = services.CallAndBlock(command, parameters.Length);
+        TeeReturnCode code = services.Call(command, parameters);
         services.Parameters[..parameters.Length].CopyTo(parameters);
         return code == TeeReturnCode.Success && ClaimsTooMuch(parameters) ? TeeReturnCode.Security : code;
     }
 
+    /// <inheritdoc cref="Call"/>
+    public ValueTask<TeeReturnCode> CallAsync(uint command, Memory<TeeParameter> parameters) =>
+        RunAsync(
+            (Guest: this, Command: command, Parameters: parameters),
+            static state => state.Guest.Call(state.Command, state.Parameters.Span));
+
     /// <summary>Gives memory back.</summary>
-    internal void Free(TeeSharedMemory memory) => _ = Services.FreeAndBlock(memory);
+    internal void Free(TeeSharedMemory memory) => _ = Services.Free(memory);
 
-    private TeeReturnCode CallWithValue(uint command, ulong a, ulong b)
+    /// <summary>Disposes of something that calls the guest then.</summary>
+    internal async ValueTask DisposeAsync(IDisposable held) => _ = await RunAsync(held, static held =>
     {
-        GuestServices services = Services;
-        services.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, a, b);
-        return services.CallAndBlock(command, 1);
-    }
+        held.Dispose();
+        return true;
+    });
 
-    private static uint Checked(uint notification)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(notification, GuestServices.FirstNotification);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(notification, GuestServices.LastNotification);
-        return notification;
-    }
+    /// <inheritdoc cref="ApplicationCall.RunAsync"/>
+    internal ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) => _call.RunAsync(state, work);
 
-    // Of a NULL reference the size that is needed is a success, too.
+    // A NULL reference has room for nothing, and its size is the size that is needed: a success, too.
     private static bool ClaimsTooMuch(ReadOnlySpan<TeeParameter> parameters)
     {
         foreach (ref readonly TeeParameter parameter in parameters)

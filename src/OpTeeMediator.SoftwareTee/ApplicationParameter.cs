@@ -27,7 +27,7 @@ public sealed class ApplicationParameter
     public uint A
     {
         get => (uint)Value.A;
-        set => Value.A = value;
+        set => _call.Request!.SetValue(_index, value, Value.B);
     }
 
     /// <summary>The second number of a value, 0 at first if it is an output. Setting it matters for outputs only.</summary>
@@ -35,7 +35,7 @@ public sealed class ApplicationParameter
     public uint B
     {
         get => (uint)Value.B;
-        set => Value.B = value;
+        set => _call.Request!.SetValue(_index, Value.A, value);
     }
 
     /// <summary>The size of the client's memory in bytes; it does not change while the entry point runs.</summary>
@@ -46,37 +46,37 @@ public sealed class ApplicationParameter
     /// <exception cref="InvalidOperationException">The parameter is no memory reference.</exception>
     public bool IsNull => Reference.Memory is null;
 
-    private ref TeeParameter Value
+    private ref readonly TeeParameter Value
     {
         get
         {
-            if (Kind is TeeParameterKind.ValueInput or TeeParameterKind.ValueOutput or TeeParameterKind.ValueInOut)
+            if (_call.Request is { } request && request.Parameters[_index].IsValue)
             {
-                return ref _call.Request!.Parameters[_index];
+                return ref request.Parameters[_index];
             }
 
             throw IsNo("value");
         }
     }
 
-    private ref TeeParameter Reference
+    private ref readonly TeeParameter Reference
     {
         get
         {
-            if (Kind >= TeeParameterKind.MemoryInput)
+            if (_call.Request is { } request && request.Parameters[_index].IsMemory)
             {
-                return ref _call.Request!.Parameters[_index];
+                return ref request.Parameters[_index];
             }
 
             throw IsNo("memory reference");
         }
     }
 
-    private ref TeeParameter Output
+    private ref readonly TeeParameter Output
     {
         get
         {
-            ref TeeParameter reference = ref Reference;
+            ref readonly TeeParameter reference = ref Reference;
             if (reference.IsOutput)
             {
                 return ref reference;
@@ -136,7 +136,8 @@ public sealed class ApplicationParameter
     public void SetSize(int size)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(size);
-        Output.Size = (ulong)size;
+        _ = Output;
+        _call.Request!.SetSize(_index, (ulong)size);
     }
 
     /// <summary>Refuses an output buffer that is too short: <c>if (output.Size &lt; 32) return output.ShortBuffer(32);</c></summary>

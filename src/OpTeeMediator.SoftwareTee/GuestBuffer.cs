@@ -2,12 +2,14 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee;
 
-/// <summary>Memory that the guest has allocated and shares with a trusted application, from <see cref="ApplicationGuest.Allocate"/>.</summary>
+/// <summary>
+/// Memory that the guest has allocated and shares with a trusted application, from <see cref="ApplicationGuest.Allocate"/>.
+/// </summary>
 /// <remarks>
-/// Disposing of it gives it back; what is left when the operation ends, the mediator gives back. It cannot be used after either.
+/// Disposing of it gives it back; the mediator gives back what is left when the operation ends. It cannot be used after either.
 /// The guest changes the content at any time: read once, check and use the copy. Not thread-safe.
 /// </remarks>
-public sealed class GuestBuffer : IDisposable
+public sealed class GuestBuffer : IDisposable, IAsyncDisposable
 {
     private readonly ApplicationGuest _guest;
     private readonly int _operation;
@@ -55,9 +57,12 @@ public sealed class GuestBuffer : IDisposable
     /// <param name="offset">Where the reference begins, in bytes.</param>
     /// <param name="size">Its size in bytes.</param>
     /// <returns>The parameter.</returns>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is no memory reference, or the reference leaves the memory.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// <paramref name="kind"/> is no memory reference, or the reference leaves the memory.
+    /// </exception>
     /// <exception cref="ObjectDisposedException">It was given back.</exception>
-    public TeeParameter AsParameter(TeeParameterKind kind, int offset, int size) => TeeParameter.Reference(kind, Memory, (ulong)offset, (ulong)size);
+    public TeeParameter AsParameter(TeeParameterKind kind, int offset, int size) =>
+        TeeParameter.Reference(kind, Memory, (ulong)offset, (ulong)size);
 
     /// <summary>Gives the memory back to the guest.</summary>
     public void Dispose()
@@ -69,4 +74,7 @@ public sealed class GuestBuffer : IDisposable
 
         _memory = null;
     }
+
+    /// <inheritdoc cref="Dispose"/>
+    public ValueTask DisposeAsync() => _guest.DisposeAsync(this);
 }

@@ -8,7 +8,7 @@ namespace OpTeeMediator.SoftwareTee;
 /// <remarks>
 /// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either. Not thread-safe.
 /// </remarks>
-public sealed class GuestDirectory : IDisposable
+public sealed class GuestDirectory : IDisposable, IAsyncDisposable
 {
     // NAME_MAX of Linux and the zero byte.
     private const int LongestEntry = 256;
@@ -31,7 +31,7 @@ public sealed class GuestDirectory : IDisposable
     /// <param name="name">
     /// The name, without the directory's; never of a hidden file. It is whatever the guest likes, and there may be any number of them.
     /// </param>
-    /// <returns>What the supplicant answered: TEE_ERROR_ITEM_NOT_FOUND after the last one.</returns>
+    /// <returns>The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND after the last one.</returns>
     /// <exception cref="ObjectDisposedException">The directory was closed.</exception>
     public TeeReturnCode Read(out string name)
     {
@@ -44,6 +44,12 @@ public sealed class GuestDirectory : IDisposable
         return code;
     }
 
+    /// <summary>Reads the next name, as <see cref="Read"/>.</summary>
+    /// <returns>The supplicant's answer and the name.</returns>
+    /// <exception cref="ObjectDisposedException">The directory was closed.</exception>
+    public ValueTask<GuestAnswer<string>> ReadAsync() =>
+        _files.Guest.RunAsync(this, static directory => new GuestAnswer<string>(directory.Read(out string name), name));
+
     /// <summary>Closes the directory.</summary>
     public void Dispose()
     {
@@ -54,4 +60,7 @@ public sealed class GuestDirectory : IDisposable
 
         _isClosed = true;
     }
+
+    /// <inheritdoc cref="Dispose"/>
+    public ValueTask DisposeAsync() => _files.Guest.DisposeAsync(this);
 }

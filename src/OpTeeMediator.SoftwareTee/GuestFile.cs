@@ -5,10 +5,10 @@ namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>An open file of the guest's tee-supplicant, from <see cref="GuestFileSystem"/>.</summary>
 /// <remarks>
-/// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either. Long transfers are made in
-/// pieces, which others may come between. Not thread-safe.
+/// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either. Long transfers are made
+/// in pieces, between which other operations may use the file. Not thread-safe.
 /// </remarks>
-public sealed class GuestFile : IDisposable
+public sealed class GuestFile : IDisposable, IAsyncDisposable
 {
     private readonly GuestFileSystem _files;
     private readonly GuestFileSystem.OpenHandle _handle;
@@ -27,8 +27,10 @@ public sealed class GuestFile : IDisposable
     /// <summary>Reads from the file.</summary>
     /// <param name="offset">Where in the file, in bytes from its start.</param>
     /// <param name="destination">Receives the bytes.</param>
-    /// <param name="length">How many there were: fewer than asked for at the end of the file. What was read before a failure counts.</param>
-    /// <returns>What the supplicant answered; TEE_ERROR_SECURITY if it claims to have read more than fits.</returns>
+    /// <param name="length">
+    /// How many there were: fewer than asked for at the end of the file. What was read before a failure counts.
+    /// </param>
+    /// <returns>The supplicant's answer; TEE_ERROR_SECURITY if it claims to have read more than fits.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="offset"/> is negative.</exception>
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
     public TeeReturnCode Read(long offset, Span<byte> destination, out int length)
@@ -51,10 +53,22 @@ public sealed class GuestFile : IDisposable
         return TeeReturnCode.Success;
     }
 
+    /// <summary>Reads from the file, as <see cref="Read"/>.</summary>
+    /// <param name="offset">Where in the file, in bytes from its start.</param>
+    /// <param name="destination">Receives the bytes.</param>
+    /// <returns>The supplicant's answer, and how many bytes there were.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="offset"/> is negative.</exception>
+    /// <exception cref="ObjectDisposedException">The file was closed.</exception>
+    public ValueTask<GuestAnswer<int>> ReadAsync(long offset, Memory<byte> destination) => _files.Guest.RunAsync(
+        (File: this, Offset: offset, Destination: destination),
+        static state => new GuestAnswer<int>(state.File.Read(state.Offset, state.Destination.Span, out int length), length));
+
     /// <summary>Writes to the file, which grows as needed.</summary>
     /// <param name="offset">Where in the file, in bytes from its start.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns>What the supplicant answered: TEE_ERROR_STORAGE_NO_SPACE, for instance. What was written before a failure stays.</returns>
+    /// <returns>
+    /// The supplicant's answer: TEE_ERROR_STORAGE_NO_SPACE, for instance. What was written before a failure stays.
+    /// </returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="offset"/> is negative.</exception>
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
     public TeeReturnCode Write(long offset, ReadOnlySpan<byte> source)
@@ -77,9 +91,13 @@ public sealed class GuestFile : IDisposable
         return TeeReturnCode.Success;
     }
 
+    /// <inheritdoc cref="Write"/>
+    public ValueTask<TeeReturnCode> WriteAsync(long offset, ReadOnlyMemory<byte> source) => _files.Guest.RunAsync(
+        (File: this, Offset: offset, Source: source), static state => state.File.Write(state.Offset, state.Source.Span));
+
     /// <summary>Cuts the file off or extends it with zeros.</summary>
     /// <param name="length">The new length in bytes.</param>
-    /// <returns>What the supplicant answered.</returns>
+    /// <returns>The supplicant's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="length"/> is negative.</exception>
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
     public TeeReturnCode SetLength(long length)
@@ -87,6 +105,10 @@ public sealed class GuestFile : IDisposable
         ThrowUnlessOpen(length);
         return _files.Truncate(_handle, (ulong)length);
     }
+
+    /// <inheritdoc cref="SetLength"/>
+    public ValueTask<TeeReturnCode> SetLengthAsync(long length) =>
+        _files.Guest.RunAsync((File: this, Length: length), static state => state.File.SetLength(state.Length));
 
     /// <summary>Closes the file.</summary>
     public void Dispose()
@@ -98,6 +120,9 @@ public sealed class GuestFile : IDisposable
 
         _isClosed = true;
     }
+
+    /// <inheritdoc cref="Dispose"/>
+    public ValueTask DisposeAsync() => _files.Guest.DisposeAsync(this);
 
     private void ThrowUnlessOpen(long offset)
     {

@@ -7,11 +7,13 @@ namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>The files that the guest's tee-supplicant keeps for its TEE: below <c>/var/lib/tee</c> or where it was told.</summary>
 /// <remarks>
-/// <para>No secure storage: the guest reads, changes, rolls back and forges what is there. An application that minds encrypts and authenticates.</para>
+/// <para>No secure storage: the guest reads, changes, rolls back and forges what is there. Encrypt and authenticate what matters.</para>
 /// <para>Names are paths relative to the supplicant's directory; it makes directories that are missing. A name that is empty, longer than
-/// <see cref="LongestName"/> bytes of UTF-8, or that contains a zero character, half a surrogate pair or a part <c>..</c> is TEE_ERROR_BAD_PARAMETERS.</para>
-/// <para>The first call of an operation allocates memory that the supplicant shares; as long as no supplicant runs, it waits for one. Not thread-safe.
-/// Source: OP-TEE's <c>optee_rpc_cmd.h</c>, OPTEE_RPC_CMD_FS.</para>
+/// <see cref="LongestName"/> bytes of UTF-8, or that contains a zero character, half a surrogate pair or a part <c>..</c> is
+/// TEE_ERROR_BAD_PARAMETERS.</para>
+/// <para>The forms, the threads and the errors of the calls are those of <see cref="ApplicationGuest"/>. The first call of an operation
+/// allocates memory that the supplicant shares; as long as no supplicant runs, it waits for one. Not thread-safe. Source: OP-TEE's
+/// <c>optee_rpc_cmd.h</c>, OPTEE_RPC_CMD_FS.</para>
 /// </remarks>
 public sealed class GuestFileSystem
 {
@@ -24,74 +26,103 @@ public sealed class GuestFileSystem
     // Room for a name and its zero byte.
     private const int NamePlace = 1024;
 
-    private readonly ApplicationGuest _guest;
     private readonly List<OpenHandle> _open = [];
     private GuestBuffer? _buffer;
 
-    internal GuestFileSystem(ApplicationGuest guest) => _guest = guest;
+    internal GuestFileSystem(ApplicationGuest guest) => Guest = guest;
+
+    /// <summary>The guest's other calls.</summary>
+    internal ApplicationGuest Guest { get; }
 
     /// <summary>Whether the application has left something open.</summary>
     internal bool HasOpen => _open.Count != 0;
 
-    internal int Operation => _guest.Operation;
+    internal int Operation => Guest.Operation;
 
     /// <summary>Opens a file that exists, to read and write. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
-    /// <param name="code">What the supplicant answered: TEE_ERROR_ITEM_NOT_FOUND if there is none.</param>
+    /// <param name="code">The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND if there is none.</param>
     /// <returns>The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
     public GuestFile? Open(string name, out TeeReturnCode code) =>
         TryOpen(OpTeeRpc.FileOpen, OpTeeRpc.FileClose, name, out OpenHandle handle, out code) ? new GuestFile(this, handle) : null;
 
+    /// <summary>Opens a file that exists, as <see cref="Open"/>.</summary>
+    /// <param name="name">Its name.</param>
+    /// <returns>The supplicant's answer and, if it is success, the file, to be disposed of.</returns>
+    public ValueTask<GuestAnswer<GuestFile>> OpenAsync(string name) => Guest.RunAsync(
+        (Files: this, Name: name),
+        static state => Answer(state.Files.Open(state.Name, out TeeReturnCode code), code));
+
     /// <summary>Makes an empty file, or empties the one that exists. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
-    /// <param name="code">What the supplicant answered.</param>
+    /// <param name="code">The supplicant's answer.</param>
     /// <returns>The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
     public GuestFile? Create(string name, out TeeReturnCode code) =>
         TryOpen(OpTeeRpc.FileCreate, OpTeeRpc.FileClose, name, out OpenHandle handle, out code) ? new GuestFile(this, handle) : null;
 
+    /// <summary>Makes or empties a file, as <see cref="Create"/>.</summary>
+    /// <param name="name">Its name.</param>
+    /// <returns>The supplicant's answer and, if it is success, the file, to be disposed of.</returns>
+    public ValueTask<GuestAnswer<GuestFile>> CreateAsync(string name) => Guest.RunAsync(
+        (Files: this, Name: name),
+        static state => Answer(state.Files.Create(state.Name, out TeeReturnCode code), code));
+
     /// <summary>Opens a directory, to list it. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
-    /// <param name="code">What the supplicant answered: TEE_ERROR_ITEM_NOT_FOUND if there is none, or nothing in it.</param>
+    /// <param name="code">The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND if there is none, or nothing in it.</param>
     /// <returns>The directory, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
     public GuestDirectory? OpenDirectory(string name, out TeeReturnCode code) =>
-        TryOpen(OpTeeRpc.DirectoryOpen, OpTeeRpc.DirectoryClose, name, out OpenHandle handle, out code) ? new GuestDirectory(this, handle) : null;
+        TryOpen(OpTeeRpc.DirectoryOpen, OpTeeRpc.DirectoryClose, name, out OpenHandle handle, out code)
+            ? new GuestDirectory(this, handle)
+            : null;
+
+    /// <summary>Opens a directory, as <see cref="OpenDirectory"/>.</summary>
+    /// <param name="name">Its name.</param>
+    /// <returns>The supplicant's answer and, if it is success, the directory, to be disposed of.</returns>
+    public ValueTask<GuestAnswer<GuestDirectory>> OpenDirectoryAsync(string name) => Guest.RunAsync(
+        (Files: this, Name: name),
+        static state => Answer(state.Files.OpenDirectory(state.Name, out TeeReturnCode code), code));
 
     /// <summary>Removes a file.</summary>
     /// <param name="name">Its name.</param>
-    /// <returns>What the supplicant answered: TEE_ERROR_ITEM_NOT_FOUND if there is none.</returns>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    /// <returns>The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND if there is none.</returns>
     public TeeReturnCode Remove(string name)
     {
         TeeReturnCode code = WriteName(name, 0, out TeeParameter path);
-        return code == TeeReturnCode.Success ? _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRemove, 0, 0), path]) : code;
+        return code == TeeReturnCode.Success ? Guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRemove, 0, 0), path]) : code;
     }
+
+    /// <inheritdoc cref="Remove"/>
+    public ValueTask<TeeReturnCode> RemoveAsync(string name) =>
+        Guest.RunAsync((Files: this, Name: name), static state => state.Files.Remove(state.Name));
 
     /// <summary>Gives a file another name.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="newName">The new name.</param>
     /// <param name="replaces">Whether a file that has the new name is replaced; if not, it is TEE_ERROR_ACCESS_CONFLICT.</param>
-    /// <returns>What the supplicant answered.</returns>
-    /// <exception cref="InvalidOperationException">No operation runs, or it runs inline.</exception>
+    /// <returns>The supplicant's answer.</returns>
     public TeeReturnCode Rename(string name, string newName, bool replaces)
     {
         TeeReturnCode code = WriteName(name, 0, out TeeParameter path);
         TeeParameter newPath = default;
         code = code == TeeReturnCode.Success ? WriteName(newName, NamePlace, out newPath) : code;
         return code == TeeReturnCode.Success
-            ? _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRename, replaces ? 1u : 0u, 0), path, newPath])
+            ? Guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRename, replaces ? 1u : 0u, 0), path, newPath])
             : code;
     }
 
-    /// <summary>Has the supplicant fill a piece of memory: from a file, or with a name.</summary>
+    /// <inheritdoc cref="Rename"/>
+    public ValueTask<TeeReturnCode> RenameAsync(string name, string newName, bool replaces) => Guest.RunAsync(
+        (Files: this, Name: name, NewName: newName, Replaces: replaces),
+        static state => state.Files.Rename(state.Name, state.NewName, state.Replaces));
+
+    /// <summary>Makes the supplicant fill a piece of memory: from a file, or with a name.</summary>
     /// <param name="command">FS_READ or FS_READDIR.</param>
     /// <param name="handle">Of what.</param>
     /// <param name="offset">Where in the file.</param>
     /// <param name="destination">Receives a copy; not longer than <see cref="PieceSize"/>.</param>
     /// <param name="length">How much the supplicant says there is; never more than fits.</param>
-    /// <returns>What the supplicant answered.</returns>
+    /// <returns>The supplicant's answer.</returns>
     internal TeeReturnCode Read(uint command, OpenHandle handle, ulong offset, Span<byte> destination, out int length)
     {
         length = 0;
@@ -100,8 +131,12 @@ public sealed class GuestFileSystem
             return TeeReturnCode.OutOfMemory;
         }
 
-        Span<TeeParameter> parameters = [Head(command, handle.Number, offset), buffer.AsParameter(TeeParameterKind.MemoryOutput, 0, destination.Length)];
-        TeeReturnCode code = _guest.Call(OpTeeRpc.FileSystem, parameters);
+        Span<TeeParameter> parameters =
+        [
+            Head(command, handle.Number, offset),
+            buffer.AsParameter(TeeParameterKind.MemoryOutput, 0, destination.Length),
+        ];
+        TeeReturnCode code = Guest.Call(OpTeeRpc.FileSystem, parameters);
         if (code != TeeReturnCode.Success)
         {
             return code;
@@ -111,21 +146,27 @@ public sealed class GuestFileSystem
         return buffer.TryRead(0, destination[..length]) ? TeeReturnCode.Success : TeeReturnCode.Communication;
     }
 
-    /// <summary>Has the supplicant write a piece of a file.</summary>
+    /// <summary>Makes the supplicant write a piece of a file.</summary>
     internal TeeReturnCode Write(OpenHandle handle, ulong offset, ReadOnlySpan<byte> source) =>
         Buffer is { } buffer && buffer.TryWrite(0, source)
-            ? _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileWrite, handle.Number, offset), buffer.AsParameter(TeeParameterKind.MemoryInput, 0, source.Length)])
+            ? Guest.Call(
+                OpTeeRpc.FileSystem,
+                [
+                    Head(OpTeeRpc.FileWrite, handle.Number, offset),
+                    buffer.AsParameter(TeeParameterKind.MemoryInput, 0, source.Length),
+                ])
             : TeeReturnCode.OutOfMemory;
 
     /// <summary>Sets the length of a file.</summary>
-    internal TeeReturnCode Truncate(OpenHandle handle, ulong length) => _guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileTruncate, handle.Number, length)]);
+    internal TeeReturnCode Truncate(OpenHandle handle, ulong length) =>
+        Guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileTruncate, handle.Number, length)]);
 
     /// <summary>Closes a file or directory.</summary>
     internal void Close(OpenHandle handle)
     {
         if (_open.Remove(handle))
         {
-            _ = _guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
+            _ = Guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
         }
     }
 
@@ -136,7 +177,7 @@ public sealed class GuestFileSystem
         _open.Clear();
         foreach (OpenHandle handle in left)
         {
-            _ = _guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
+            _ = Guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
         }
     }
 
@@ -147,7 +188,7 @@ public sealed class GuestFileSystem
         {
             if (_buffer is not { IsAlive: true })
             {
-                _buffer = _guest.Allocate(GuestMemoryKind.Supplicant, PieceSize);
+                _buffer = Guest.Allocate(GuestMemoryKind.Supplicant, PieceSize);
             }
 
             return _buffer;
@@ -160,8 +201,9 @@ public sealed class GuestFileSystem
         code = WriteName(name, 0, out TeeParameter path);
         if (code == TeeReturnCode.Success)
         {
-            Span<TeeParameter> parameters = [Head(command, 0, 0), path, TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0)];
-            code = _guest.Call(OpTeeRpc.FileSystem, parameters);
+            Span<TeeParameter> parameters =
+                [Head(command, 0, 0), path, TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0)];
+            code = Guest.Call(OpTeeRpc.FileSystem, parameters);
             handle = new OpenHandle(closeCommand, parameters[2].A);
         }
 
@@ -179,7 +221,9 @@ public sealed class GuestFileSystem
         ArgumentNullException.ThrowIfNull(name);
         parameter = default;
         Span<byte> bytes = stackalloc byte[NamePlace];
-        if (!IsProper(name) || Utf8.FromUtf16(name, bytes[..LongestName], out _, out int length, replaceInvalidSequences: false) != OperationStatus.Done)
+        int length = 0;
+        if (!IsProper(name)
+            || Utf8.FromUtf16(name, bytes[..LongestName], out _, out length, replaceInvalidSequences: false) != OperationStatus.Done)
         {
             return TeeReturnCode.BadParameters;
         }
@@ -213,12 +257,11 @@ public sealed class GuestFileSystem
         return true;
     }
 
-    private static TeeParameter Head(uint command, ulong number, ulong offset)
-    {
-        TeeParameter head = TeeParameter.Value(TeeParameterKind.ValueInput, command, number);
-        head.C = offset;
-        return head;
-    }
+    private static TeeParameter Head(uint command, ulong number, ulong offset) =>
+        TeeParameter.Value(TeeParameterKind.ValueInput, command, number, offset);
+
+    private static GuestAnswer<T> Answer<T>(T? opened, TeeReturnCode code)
+        where T : class => new(code, opened);
 
     /// <summary>A file or directory that the supplicant has open.</summary>
     /// <param name="CloseCommand">How to close it.</param>

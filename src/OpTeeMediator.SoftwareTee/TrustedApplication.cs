@@ -18,7 +18,7 @@ namespace OpTeeMediator.SoftwareTee;
 /// <para>An application that is <see cref="IDisposable"/> or <see cref="IAsyncDisposable"/> is disposed of at the end of its instance, however that ends: after
 /// <see cref="Destroy"/>, after <see cref="Create"/> has failed, or after a panic, when its last entry point has returned. The same holds for what it keeps as
 /// <see cref="ApplicationCall.SessionContext"/>, with the session. So an exclusive file belongs into a field that <c>Dispose</c> closes.</para>
-/// <para>While the VM is paused, an application halts where it waits: for its guest, in <see cref="ApplicationCall.Wait"/>, for its turn, or for what an entry
+/// <para>While the VM is paused, an application halts where it waits: for its guest, in <see cref="ApplicationCall.Wait(TimeSpan)"/>, for its turn, or for what an entry
 /// point awaits. One that computes, or blocks in another way, keeps the VM from being paused until it is done.</para>
 /// <para>The client is hostile: check the parameters with <see cref="ApplicationCall.HasParameters"/> before anything else, copy
 /// memory once, and check the copy.</para>

@@ -49,7 +49,7 @@ public sealed class PauseTests
         int steps = 0;
         vm.Backend.OnInvoke = async request =>
         {
-            TeeReturnCode code = await request.Guest!.CallAsync(OpTeeRpc.Suspend, 0);
+            TeeReturnCode code = await request.Guest!.CallAsync(OpTeeRpc.Suspend);
             _ = Interlocked.Increment(ref steps);
             return TeeResult.FromTee(code);
         };

@@ -25,8 +25,8 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
     /// <summary>Called with the VM when its partition is created.</summary>
     public Action<TeeVirtualMachine>? OnCreate { get; set; }
 
-    /// <summary>Called when the mediator asks where an operation runs.</summary>
-    public Action<TeeOperation>? OnExecutionOf { get; set; }
+    /// <summary>Called when the mediator asks where the operations of a session run, unless all run inline.</summary>
+    public Func<Guid, TeeExecution>? OnExecutionOf { get; set; }
 
     public Action<TeeRequest>? OnCancel { get; set; }
 
@@ -38,7 +38,11 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
 
     public TeeExecution MemoryExecution { get; set; } = TeeExecution.Inline;
 
-    public bool UsesWorkers => Execution == TeeExecution.Worker || MemoryExecution == TeeExecution.Worker;
+    TeeExecutionPolicy ITeePartition.Execution =>
+        Execution == TeeExecution.Worker || MemoryExecution == TeeExecution.Worker
+            ? TeeExecutionPolicy.ByApplication(
+                application => OnExecutionOf?.Invoke(application) ?? Execution, MemoryExecution)
+            : TeeExecutionPolicy.Inline;
 
     public IReadOnlyList<TeeDevice>? Devices { get; set; } = [];
 
@@ -65,12 +69,6 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
         _ = Interlocked.Increment(ref _partitions);
         OnCreate?.Invoke(virtualMachine);
         return this;
-    }
-
-    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application)
-    {
-        OnExecutionOf?.Invoke(operation);
-        return operation == TeeOperation.OpenSession ? Execution : MemoryExecution;
     }
 
     public async ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)

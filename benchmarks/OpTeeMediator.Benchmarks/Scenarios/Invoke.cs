@@ -88,8 +88,7 @@ public sealed class Invoke : Scenario
         GuestServices guest = request.Guest!;
         for (int count = 0; count < times; count++)
         {
-            guest.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, 1, 0);
-            _ = await guest.CallAsync(OpTeeRpc.Suspend, 1);
+            _ = await guest.SuspendAsync(TimeSpan.FromMilliseconds(1));
         }
 
         return TeeResult.Success;

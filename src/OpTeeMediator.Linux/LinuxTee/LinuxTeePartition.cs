@@ -48,16 +48,10 @@ internal sealed class LinuxTeePartition : ITeePartition
     }
 
     /// <inheritdoc/>
-    public bool UsesWorkers => true;
-
-    /// <inheritdoc/>
     public IReadOnlyList<TeeDevice>? Devices { get; }
 
     /// <inheritdoc/>
     public OpTeeRevision? Revision { get; }
-
-    /// <inheritdoc/>
-    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) => TeeExecution.Worker;
 
     /// <inheritdoc/>
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request) => new(OpenSession(request));
@@ -147,7 +141,7 @@ internal sealed class LinuxTeePartition : ITeePartition
                 return Failed("TEE_IOC_INVOKE", error);
             }
 
-            exchange.Finish(request.Parameters, argument.Parameters);
+            exchange.Finish(request, argument.Parameters);
             return new TeeResult((TeeReturnCode)argument.ReturnCode, (TeeOrigin)argument.ReturnOrigin);
         }
         finally
@@ -205,7 +199,7 @@ internal sealed class LinuxTeePartition : ITeePartition
             TeeResult result = new((TeeReturnCode)argument.ReturnCode, (TeeOrigin)argument.ReturnOrigin);
             try
             {
-                exchange.Finish(request.Parameters, argument.Parameters);
+                exchange.Finish(request, argument.Parameters);
             }
             catch when (result.IsSuccess)
             {

@@ -6,9 +6,6 @@ namespace OpTeeMediator.Linux.LinuxTee;
 internal sealed class LinuxTeeSession(LinuxTeePartition partition, uint session) : ITeeSession
 {
     /// <inheritdoc/>
-    public TeeExecution Execution => TeeExecution.Worker;
-
-    /// <inheritdoc/>
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) => new(partition.Invoke(request, session));
 
     /// <inheritdoc/>

@@ -53,11 +53,12 @@ internal struct ParameterExchange : IDisposable
     }
 
     /// <summary>Takes the driver's answer, whatever the return code is: a size query is answered with an error and the size.</summary>
-    internal readonly void Finish(Span<TeeParameter> parameters, ReadOnlySpan<TeeIoctlParameter> source)
+    internal readonly void Finish(TeeRequest request, ReadOnlySpan<TeeIoctlParameter> source)
     {
+        ReadOnlySpan<TeeParameter> parameters = request.Parameters;
         for (int index = 0; index < parameters.Length; index++)
         {
-            ref TeeParameter parameter = ref parameters[index];
+            ref readonly TeeParameter parameter = ref parameters[index];
             if (!parameter.IsOutput)
             {
                 continue;
@@ -66,12 +67,11 @@ internal struct ParameterExchange : IDisposable
             ref readonly TeeIoctlParameter there = ref source[index];
             if (!parameter.IsMemory)
             {
-                parameter.A = there.A;
-                parameter.B = there.B;
+                request.SetValue(index, there.A, there.B);
                 continue;
             }
 
-            parameter.Size = there.B;
+            request.SetSize(index, there.B);
             if (_buffers[index] is { IsCopied: true } buffer && there.B <= parameter.Capacity)
             {
                 // The guest's memory may be gone; then nobody misses the bytes.

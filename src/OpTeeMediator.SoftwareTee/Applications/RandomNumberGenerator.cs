@@ -43,9 +43,6 @@ internal sealed class RandomNumberGenerator : ITeeSession
     internal static RandomNumberGenerator Session { get; } = new();
 
     /// <inheritdoc/>
-    public TeeExecution Execution => TeeExecution.Inline;
-
-    /// <inheritdoc/>
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
         switch (request.CommandId)
@@ -61,17 +58,13 @@ internal sealed class RandomNumberGenerator : ITeeSession
                 return new(Result(Fill(request, 0, request.Parameters[0].Capacity)));
 
             case GetInformation:
-                request.Parameters[0].A = DataRate;
-                request.Parameters[0].B = Quality;
+                request.SetValue(0, DataRate, Quality);
                 return new(Result(TeeReturnCode.Success));
 
             default:
                 return new(Result(TeeReturnCode.NotImplemented));
         }
     }
-
-    /// <inheritdoc/>
-    public ValueTask CloseAsync(TeeRequest request) => ValueTask.CompletedTask;
 
     // A large request holds neither its vCPU nor a thread of the pool for longer than one turn.
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
@@ -91,7 +84,7 @@ internal sealed class RandomNumberGenerator : ITeeSession
     private static TeeReturnCode Fill(TeeRequest request, ulong offset, ulong length)
     {
         Span<byte> piece = stackalloc byte[PieceSize];
-        ref TeeParameter output = ref request.Parameters[0];
+        ref readonly TeeParameter output = ref request.Parameters[0];
         for (ulong end = offset + length; offset < end; offset += PieceSize)
         {
             Span<byte> entropy = piece[..(int)Math.Min(PieceSize, end - offset)];

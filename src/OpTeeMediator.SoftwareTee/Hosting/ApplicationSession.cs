@@ -19,14 +19,10 @@ internal sealed class ApplicationSession : ITeeSession
     {
         _host = host;
         _instance = instance;
-        Execution = host.Manifest.Execution;
-        _context = Execution == TeeExecution.Worker ? new OperationContext() : null;
+        _context = host.Manifest.Execution == TeeExecution.Worker ? new OperationContext() : null;
         _call = new ApplicationCall(client, _context, partition);
         _entryLock = host.Manifest.Concurrent ? new EntryLock(partition.Queue) : instance.EntryLock;
     }
-
-    /// <inheritdoc/>
-    public TeeExecution Execution { get; }
 
     /// <summary>Runs the application's entry point for opening. The caller has entered the instance's entryLock, which this leaves.</summary>
     /// <param name="request">The operation.</param>
@@ -57,7 +53,7 @@ internal sealed class ApplicationSession : ITeeSession
     /// <inheritdoc/>
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
-        if (!_entryLock.TryEnter(Execution, request, out TeeReturnCode refusal))
+        if (!_entryLock.TryEnter(_host.Manifest.Execution, request, out TeeReturnCode refusal))
         {
             return new(TeeResult.FromTee(refusal));
         }

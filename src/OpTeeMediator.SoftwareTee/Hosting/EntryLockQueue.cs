@@ -30,11 +30,12 @@ internal sealed class EntryLockQueue
     /// <param name="time">How long; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
     /// <param name="call">The operation, whose cancellation ends the waiting unless it is masked.</param>
     /// <param name="guest">What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.</param>
+    /// <param name="cancellationToken">Ends the waiting, too; the caller wakes the queue when it is cancelled.</param>
     /// <returns><see langword="false"/> if the operation was cancelled.</returns>
-    public bool Sleep(TimeSpan time, ApplicationCall call, GuestServices? guest)
+    public bool Sleep(TimeSpan time, ApplicationCall call, GuestServices? guest, CancellationToken cancellationToken)
     {
         guest?.BeginWait();
-        bool isOver = Sleep(time, call);
+        bool isOver = Sleep(time, call, cancellationToken);
         guest?.EndWait();
         return isOver;
     }
@@ -73,12 +74,12 @@ internal sealed class EntryLockQueue
         }
     }
 
-    private bool Sleep(TimeSpan time, ApplicationCall call)
+    private bool Sleep(TimeSpan time, ApplicationCall call, CancellationToken cancellationToken)
     {
         long start = Stopwatch.GetTimestamp();
         lock (_monitor)
         {
-            while (!call.IsCancellationRequested)
+            while (!call.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
             {
                 TimeSpan left = time == Timeout.InfiniteTimeSpan ? TimeSpan.MaxValue : time - Stopwatch.GetElapsedTime(start);
                 if (left <= TimeSpan.Zero)

@@ -68,6 +68,29 @@ internal sealed class OperationContext : SynchronizationContext
         thrown?.Throw();
     }
 
+    /// <summary>Does work on the operation's thread when that waits for the entry point; on the thread pool if the operation has ended.</summary>
+    /// <param name="state">What the work needs.</param>
+    /// <param name="work">The work.</param>
+    /// <returns>The work's result, or what it has thrown.</returns>
+    public Task<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work)
+    {
+        TaskCompletionSource<TResult> done = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Post(
+            _ =>
+            {
+                try
+                {
+                    done.SetResult(work(state));
+                }
+                catch (Exception exception)
+                {
+                    done.SetException(exception);
+                }
+            },
+            null);
+        return done.Task;
+    }
+
     /// <inheritdoc/>
     public override void Post(SendOrPostCallback d, object? state)
     {

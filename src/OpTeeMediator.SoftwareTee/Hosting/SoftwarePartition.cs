@@ -26,7 +26,6 @@ internal sealed class SoftwarePartition : ITeePartition
         {
             TrustedApplicationManifest manifest = registration.Manifest;
             hosts.Add(manifest.Uuid, new ApplicationHost(registration, this));
-            UsesWorkers |= manifest.Execution == TeeExecution.Worker;
             if (manifest.DeviceDependency is { } dependency)
             {
                 devices.Add(new TeeDevice(manifest.Uuid, dependency));
@@ -40,10 +39,13 @@ internal sealed class SoftwarePartition : ITeePartition
 
         _hosts = hosts.ToFrozenDictionary();
         Devices = devices;
+        Execution = hosts.Values.Any(host => host.Manifest.Execution == TeeExecution.Worker)
+            ? TeeExecutionPolicy.ByApplication(ExecutionOf, memory: TeeExecution.Inline)
+            : TeeExecutionPolicy.Inline;
     }
 
     /// <inheritdoc/>
-    public bool UsesWorkers { get; }
+    public TeeExecutionPolicy Execution { get; }
 
     /// <inheritdoc/>
     public IReadOnlyList<TeeDevice> Devices { get; }
@@ -61,12 +63,6 @@ internal sealed class SoftwarePartition : ITeePartition
     internal RunningCancellations Cancellations { get; } = new();
 
     /// <inheritdoc/>
-    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) =>
-        operation == TeeOperation.OpenSession && _hosts.TryGetValue(application, out ApplicationHost? host)
-            ? host.Manifest.Execution
-            : TeeExecution.Inline;
-
-    /// <inheritdoc/>
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -81,13 +77,6 @@ internal sealed class SoftwarePartition : ITeePartition
             ? host.OpenSessionAsync(request)
             : new(TeeResult.FromTee(TeeReturnCode.ItemNotFound));
     }
-
-    /// <inheritdoc/>
-    /// <remarks>Applications see memory only through an operation's parameters and what it asks of the guest, so there is nothing to do.</remarks>
-    public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) => new(TeeReturnCode.Success);
-
-    /// <inheritdoc/>
-    public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory) => default;
 
     /// <inheritdoc/>
     public void Cancel(TeeRequest request)
@@ -119,4 +108,8 @@ internal sealed class SoftwarePartition : ITeePartition
             }
         }
     }
+
+    // What is no application is refused at once.
+    private TeeExecution ExecutionOf(Guid application) =>
+        _hosts.TryGetValue(application, out ApplicationHost? host) ? host.Manifest.Execution : TeeExecution.Inline;
 }

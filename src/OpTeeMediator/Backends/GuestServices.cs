@@ -3,19 +3,22 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Backends;
 
-/// <summary>What a backend can ask of the guest while it performs an operation: OP-TEE's remote procedure calls (RPC).</summary>
+/// <summary>The calls to the guest that a backend can make while it performs an operation: OP-TEE's remote procedure calls (RPC).</summary>
 /// <remarks>
-/// <para>One call at a time, and only while the operation runs. The vCPU carries the call to the guest, which answers when it likes, on
-/// whichever vCPU: a supplicant's answer may take for ever. When the guest is gone, or starts anew, calls return
-/// <see cref="TeeReturnCode.Communication"/> at once.</para>
+/// <para>Each call has two forms. <c>X</c> blocks until the guest has answered; only the thread that is prepared for the operation may use it
+/// (<see cref="TeeExecution.Worker"/>), elsewhere it throws <see cref="InvalidOperationException"/>. <c>XAsync</c> is to be awaited, once and
+/// before the next call, and serves inline operations too.</para>
+/// <para>One call at a time, and only while the operation runs; otherwise <see cref="InvalidOperationException"/> is thrown. The vCPU carries the
+/// call to the guest, which answers when it likes, on whichever vCPU: a supplicant may never answer. When the guest is gone, or has started
+/// again, calls return <see cref="TeeReturnCode.Communication"/> at once; when it has no memory for the message,
+/// <see cref="TeeReturnCode.OutOfMemory"/>.</para>
 /// <para><b>Answers are hostile input</b>: codes, values, sizes and memory are whatever the guest likes. Sizes may exceed the buffer
-/// that was offered; memory changes under the reader's hands.</para>
-/// <para>On the slot's prepared thread every method blocks until the guest has answered: what the asynchronous ones return is complete, so it may be
-/// awaited, or its result taken. An inline operation goes on after its await on the vCPU's thread that brings the answer. An operation for which a
-/// thread is prepared, but which has left that thread by an await of its own, goes on where that await would: in its synchronization context, or
-/// on the thread pool.</para>
-/// <para><b>While the VM is paused</b> (<see cref="Guests.OpTeeGuest.PauseAsync"/>) no call returns: what the guest has answered is handed on when the VM is
-/// resumed. A backend that waits for anything else says so with <see cref="BeginWait"/>, so that its guest cannot prevent a pause.</para>
+/// that was offered; memory changes while it is read.</para>
+/// <para>On the operation's prepared thread the asynchronous forms block too, and what they return is complete. An inline operation continues
+/// after its await on the vCPU's thread that brings the answer. An operation that has left its prepared thread by an await of its own continues
+/// in its synchronization context, or on the thread pool.</para>
+/// <para><b>While the VM is paused</b> (<see cref="Guests.OpTeeGuest.PauseAsync"/>) no call returns: the guest's answer is delivered when the VM
+/// is resumed. A backend that waits for anything else calls <see cref="BeginWait"/> first, so that its guest cannot prevent a pause.</para>
 /// <para>Source: OP-TEE's <c>optee_rpc_cmd.h</c> (<see cref="OpTeeRpc"/>).</para>
 /// </remarks>
 public abstract class GuestServices
@@ -23,108 +26,184 @@ public abstract class GuestServices
     /// <summary>The most parameters that a call can have.</summary>
     public const int ParameterCount = 4;
 
+    // Year 3058: beyond that, a time is not one.
+    private const ulong LatestSecond = 1UL << 35;
+    private const ulong NanosecondsPerSecond = 1_000_000_000;
+    private const ulong NanosecondsPerTick = 100;
+
+    private ParameterArray _parameters;
+
     private protected GuestServices()
     {
-    }
-
-    /// <summary>The parameters of the call: to be set before it, with the guest's answers after it.</summary>
-    public abstract Span<TeeParameter> Parameters { get; }
-
-    /// <summary>Makes a call with the first <paramref name="parameters"/> of <see cref="Parameters"/>.</summary>
-    /// <param name="command">The command, see <see cref="OpTeeRpc"/>; memory must come from <see cref="AllocateAsync"/>.</param>
-    /// <param name="parameters">How many parameters, 0–4.</param>
-    /// <returns>
-    /// What the guest answered; <see cref="TeeReturnCode.Communication"/> if it is gone, <see cref="TeeReturnCode.OutOfMemory"/> if it has no memory for
-    /// the message. To be awaited once, and before the next call.
-    /// </returns>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="parameters"/> is outside 0–4.</exception>
-    /// <exception cref="InvalidOperationException">A call is being made already, or no operation runs.</exception>
-    public abstract ValueTask<TeeReturnCode> CallAsync(uint command, int parameters);
-
-    /// <summary>As <see cref="CallAsync"/>, for operations on a worker thread that would rather block.</summary>
-    /// <param name="command">The command.</param>
-    /// <param name="parameters">How many parameters, 0–4.</param>
-    /// <returns>What the guest answered.</returns>
-    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block, or has left its prepared thread.</exception>
-    public abstract TeeReturnCode CallAndBlock(uint command, int parameters);
-
-    /// <summary>Asks for memory that the guest shares.</summary>
-    /// <param name="kind">With whom.</param>
-    /// <param name="size">The size in bytes, 1 or more.</param>
-    /// <returns>The memory, for this operation only; <see langword="null"/> if the guest has none, or offers what it may not.</returns>
-    public abstract ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size);
-
-    /// <summary>As <see cref="AllocateAsync"/>, for operations on a worker thread that would rather block.</summary>
-    /// <param name="kind">With whom.</param>
-    /// <param name="size">The size in bytes, 1 or more.</param>
-    /// <returns>The memory, for this operation only; <see langword="null"/> if the guest has none, or offers what it may not.</returns>
-    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block.</exception>
-    public abstract TeeSharedMemory? AllocateAndBlock(GuestMemoryKind kind, int size);
-
-    /// <summary>Gives memory back to the guest. What is not given back when the operation ends, the mediator gives back.</summary>
-    /// <param name="memory">Memory from <see cref="AllocateAsync"/> of this operation.</param>
-    /// <returns>What the guest answered.</returns>
-    public abstract ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory);
-
-    /// <summary>As <see cref="FreeAsync"/>, for operations on a worker thread that would rather block.</summary>
-    /// <param name="memory">Memory that this operation allocated.</param>
-    /// <returns>What the guest answered.</returns>
-    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not block.</exception>
-    public abstract TeeReturnCode FreeAndBlock(TeeSharedMemory memory);
-
-    /// <summary>
-    /// Says that the operation waits now for something that may take long, such as its turn or time, and that it touches nothing until
-    /// <see cref="EndWait"/> has returned: the VM can be paused meanwhile.
-    /// </summary>
-    /// <exception cref="InvalidOperationException">The operation runs inline, where it may not wait, or has left its prepared thread.</exception>
-    /// <remarks>Not to be nested; calls to the guest wait by themselves. Costs nothing worth mentioning.</remarks>
-    public abstract void BeginWait();
-
-    /// <summary>The operation wants to go on: returns at once, or when the VM is resumed if it is paused.</summary>
-    public abstract void EndWait();
-
-    /// <summary>Asks for the guest's time.</summary>
-    /// <returns>The time since 1970-01-01, UTC, as the guest says; <see langword="null"/> if it does not.</returns>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    public async ValueTask<TimeSpan?> GetTimeAsync()
-    {
-        Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0);
-        return await CallAsync(OpTeeRpc.GetTime, 1) == TeeReturnCode.Success ? ToTime(Parameters[0].A, Parameters[0].B) : null;
-    }
-
-    /// <summary>Has the guest's thread sleep.</summary>
-    /// <param name="time">How long, in whole milliseconds.</param>
-    /// <returns>What the guest answered, when the time is over.</returns>
-    public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time)
-    {
-        Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)time.TotalMilliseconds, 0);
-        return CallAsync(OpTeeRpc.Suspend, 1);
-    }
-
-    /// <summary>Has the guest's thread sleep until another operation sends the same notification.</summary>
-    /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
-    /// <returns>What the guest answered; it may wake for no reason.</returns>
-    public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification)
-    {
-        Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, OpTeeRpc.NotificationWait, notification);
-        return CallAsync(OpTeeRpc.Notification, 1);
-    }
-
-    /// <summary>Wakes the thread that waits for a notification; if none does, the next to wait does not sleep.</summary>
-    /// <param name="notification">The number.</param>
-    /// <returns>What the guest answered.</returns>
-    public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification)
-    {
-        Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, OpTeeRpc.NotificationSend, notification);
-        return CallAsync(OpTeeRpc.Notification, 1);
     }
 
     /// <summary>The lowest notification for backends; below are the mediator's own.</summary>
     public static uint FirstNotification => 65;
 
-    /// <summary>The highest notification for backends: Linux has no room for more where asynchronous notifications are not agreed on.</summary>
+    /// <summary>The highest notification for backends: Linux has no room for more without asynchronous notifications.</summary>
     public static uint LastNotification => 254;
 
-    private static TimeSpan? ToTime(ulong seconds, ulong nanoseconds) =>
-        seconds <= 1UL << 35 && nanoseconds < 1_000_000_000 ? TimeSpan.FromTicks((long)((seconds * TimeSpan.TicksPerSecond) + (nanoseconds / 100))) : null;
+    /// <summary>The parameters of the latest call, with the guest's outputs once it has answered.</summary>
+    public ReadOnlySpan<TeeParameter> Parameters => _parameters;
+
+    /// <summary>The same, for what writes the guest's outputs.</summary>
+    internal Span<TeeParameter> WritableParameters => _parameters;
+
+    /// <summary>Makes a call and blocks until the guest has answered.</summary>
+    /// <param name="command">The command, see <see cref="OpTeeRpc"/>.</param>
+    /// <param name="parameters">
+    /// Up to four parameters, made with <see cref="TeeParameter.Value(TeeParameterKind, ulong, ulong, ulong)"/> and
+    /// <see cref="TeeParameter.Reference"/> to memory from <see cref="Allocate"/>. The outputs are in <see cref="Parameters"/> afterwards.
+    /// </param>
+    /// <returns>The guest's answer.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">There are more than four parameters.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// This is not the operation's prepared thread, a call is being made already, or no operation runs.
+    /// </exception>
+    public TeeReturnCode Call(uint command, params ReadOnlySpan<TeeParameter> parameters)
+    {
+        SetParameters(parameters);
+        return CallCore(command, parameters.Length);
+    }
+
+    /// <inheritdoc cref="Call"/>
+    /// <summary>Makes a call.</summary>
+    /// <exception cref="InvalidOperationException">A call is being made already, or no operation runs.</exception>
+    public ValueTask<TeeReturnCode> CallAsync(uint command, params ReadOnlySpan<TeeParameter> parameters)
+    {
+        SetParameters(parameters);
+        return CallCoreAsync(command, parameters.Length);
+    }
+
+    /// <summary>Asks for memory that the guest shares, and blocks until it has answered.</summary>
+    /// <param name="kind">With whom.</param>
+    /// <param name="size">The size in bytes, 1 or more.</param>
+    /// <returns>
+    /// The memory, for this operation only; <see langword="null"/> if the guest has none, or offers what it may not.
+    /// </returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="size"/> is less than 1.</exception>
+    /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
+    public abstract TeeSharedMemory? Allocate(GuestMemoryKind kind, int size);
+
+    /// <inheritdoc cref="Allocate"/>
+    /// <summary>Asks for memory that the guest shares.</summary>
+    public abstract ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size);
+
+    /// <summary>
+    /// Gives memory back to the guest, and blocks until it has answered. The mediator gives back what is left when the operation ends.
+    /// </summary>
+    /// <param name="memory">Memory that this operation allocated.</param>
+    /// <returns>The guest's answer.</returns>
+    /// <exception cref="ArgumentException">This operation did not allocate the memory, or has given it back.</exception>
+    /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
+    public abstract TeeReturnCode Free(TeeSharedMemory memory);
+
+    /// <inheritdoc cref="Free"/>
+    /// <summary>Gives memory back to the guest. The mediator gives back what is left when the operation ends.</summary>
+    public abstract ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory);
+
+    /// <summary>Asks for the guest's time, and blocks until it has answered.</summary>
+    /// <returns>
+    /// The time since 1970-01-01, UTC, in the guest's words: it may go backwards and be any. TEE_ERROR_BAD_FORMAT if it is no time.
+    /// </returns>
+    public GuestAnswer<TimeSpan> GetTime() => ToTime(Call(OpTeeRpc.GetTime, NoTime));
+
+    /// <inheritdoc cref="GetTime"/>
+    /// <summary>Asks for the guest's time.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    public async ValueTask<GuestAnswer<TimeSpan>> GetTimeAsync() => ToTime(await CallAsync(OpTeeRpc.GetTime, NoTime));
+
+    /// <summary>Makes the guest's thread sleep, and blocks until the time is over.</summary>
+    /// <param name="time">How long, in whole milliseconds: 0 to <see cref="uint.MaxValue"/>.</param>
+    /// <returns>The guest's answer.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
+    public TeeReturnCode Suspend(TimeSpan time) => Call(OpTeeRpc.Suspend, Milliseconds(time));
+
+    /// <inheritdoc cref="Suspend"/>
+    /// <summary>Makes the guest's thread sleep.</summary>
+    public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time) => CallAsync(OpTeeRpc.Suspend, Milliseconds(time));
+
+    /// <summary>Makes the guest's thread sleep until another operation sends the same notification, and blocks as long.</summary>
+    /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
+    /// <returns>The guest's answer; it may wake for no reason.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
+    public TeeReturnCode WaitForNotification(uint notification) =>
+        Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
+
+    /// <inheritdoc cref="WaitForNotification"/>
+    /// <summary>Makes the guest's thread sleep until another operation sends the same notification.</summary>
+    public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification) =>
+        CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
+
+    /// <summary>
+    /// Wakes the thread that waits for a notification, and blocks until the guest has answered. If none waits, the next to wait does not sleep.
+    /// </summary>
+    /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
+    /// <returns>The guest's answer.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
+    public TeeReturnCode SendNotification(uint notification) =>
+        Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
+
+    /// <inheritdoc cref="SendNotification"/>
+    /// <summary>Wakes the thread that waits for a notification. If none waits, the next to wait does not sleep.</summary>
+    public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
+        CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
+
+    /// <summary>
+    /// Declares that the operation waits from now on for something that may take long, such as its turn or time, and that it touches nothing
+    /// until <see cref="EndWait"/> has returned: the VM can be paused meanwhile.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">
+    /// The operation runs inline, where it may not wait, or has left its prepared thread.
+    /// </exception>
+    /// <remarks>Not to be nested; calls to the guest do this themselves. The cost is negligible.</remarks>
+    public abstract void BeginWait();
+
+    /// <summary>Ends what <see cref="BeginWait"/> began: returns at once, or when the VM is resumed if it is paused.</summary>
+    public abstract void EndWait();
+
+    /// <summary>Makes a call with the first <paramref name="count"/> of <see cref="Parameters"/>, and blocks.</summary>
+    private protected abstract TeeReturnCode CallCore(uint command, int count);
+
+    /// <summary>Makes a call with the first <paramref name="count"/> of <see cref="Parameters"/>.</summary>
+    private protected abstract ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count);
+
+    private static TeeParameter NoTime => TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0);
+
+    private static TeeParameter Milliseconds(TimeSpan time)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(time, TimeSpan.FromMilliseconds(uint.MaxValue));
+        return TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)time.TotalMilliseconds, 0);
+    }
+
+    private static TeeParameter Notification(uint what, uint notification)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(notification, FirstNotification);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(notification, LastNotification);
+        return TeeParameter.Value(TeeParameterKind.ValueInput, what, notification);
+    }
+
+    private void SetParameters(ReadOnlySpan<TeeParameter> parameters)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters.Length, ParameterCount, nameof(parameters));
+        parameters.CopyTo(_parameters);
+    }
+
+    private GuestAnswer<TimeSpan> ToTime(TeeReturnCode code)
+    {
+        (ulong seconds, ulong nanoseconds) = (_parameters[0].A, _parameters[0].B);
+        if (code != TeeReturnCode.Success || seconds > LatestSecond || nanoseconds >= NanosecondsPerSecond)
+        {
+            return new(code == TeeReturnCode.Success ? TeeReturnCode.BadFormat : code, default);
+        }
+
+        return new(code, new TimeSpan((long)((seconds * TimeSpan.TicksPerSecond) + (nanoseconds / NanosecondsPerTick))));
+    }
+
+    [InlineArray(ParameterCount)]
+    private struct ParameterArray
+    {
+        private TeeParameter _element0;
+    }
 }

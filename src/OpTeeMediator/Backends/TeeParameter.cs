@@ -3,8 +3,7 @@ namespace OpTeeMediator.Backends;
 /// <summary>One of the four parameters of an operation: nothing, two numbers, or a reference to shared memory.</summary>
 /// <remarks>
 /// Decoded and checked by the mediator: a memory reference lies within its buffer, and the buffer stays pinned until the operation is done.
-/// The backend answers by setting <see cref="A"/> and <see cref="B"/>, or <see cref="Size"/>; what is not an output is ignored.
-/// Belongs to one operation: not thread-safe.
+/// A backend sets outputs with <see cref="TeeRequest.SetValue"/> and <see cref="TeeRequest.SetSize"/>. Belongs to one operation: not thread-safe.
 /// </remarks>
 public struct TeeParameter
 {
@@ -16,27 +15,30 @@ public struct TeeParameter
     public TeeParameterKind Kind { get; private set; }
 
     /// <summary>The first number of a value. OP-TEE's trusted applications see the low 32 bits.</summary>
-    public ulong A { readonly get => _first; set => _first = value; }
+    public ulong A { readonly get => _first; internal set => _first = value; }
 
     /// <summary>The second number of a value. OP-TEE's trusted applications see the low 32 bits.</summary>
-    public ulong B { readonly get => _second; set => _second = value; }
+    public ulong B { readonly get => _second; internal set => _second = value; }
 
     /// <summary>
-    /// The size of the referenced memory in bytes. Outputs: set it to what was written or, with <see cref="TeeReturnCode.ShortBuffer"/>, to what is needed.
+    /// The size of the referenced memory in bytes: as it was offered or, of an output, as <see cref="TeeRequest.SetSize"/> or the guest has set it.
     /// </summary>
-    public ulong Size { readonly get => _second; set => _second = value; }
+    public ulong Size { readonly get => _second; internal set => _second = value; }
 
     /// <summary>Where the reference begins in <see cref="Memory"/>, in bytes.</summary>
     public readonly ulong Offset => IsMemory ? _first : 0;
 
     /// <summary>The third number of a value: used by calls to the guest (<see cref="GuestServices"/>) only.</summary>
-    public ulong C { readonly get => IsMemory ? 0 : _third; set => _third = value; }
+    public ulong C { readonly get => IsMemory ? 0 : _third; internal set => _third = value; }
 
     /// <summary>The size of the referenced memory in bytes, as it was offered.</summary>
     public readonly ulong Capacity => IsMemory ? _third : 0;
 
     /// <summary>The referenced buffer; <see langword="null"/> for a NULL reference and for values.</summary>
     public TeeSharedMemory? Memory { get; private set; }
+
+    /// <summary>Whether the parameter is two numbers.</summary>
+    public readonly bool IsValue => Kind is >= TeeParameterKind.ValueInput and <= TeeParameterKind.ValueInOut;
 
     /// <summary>Whether the parameter is a memory reference, NULL or not.</summary>
     public readonly bool IsMemory => Kind >= TeeParameterKind.MemoryInput;
@@ -51,16 +53,21 @@ public struct TeeParameter
     /// <param name="kind">One of the three value kinds.</param>
     /// <param name="a">The first number.</param>
     /// <param name="b">The second number.</param>
+    /// <param name="c">The third number, which only calls to the guest have.</param>
     /// <returns>The parameter.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is no value.</exception>
-    public static TeeParameter Value(TeeParameterKind kind, ulong a, ulong b)
+    public static TeeParameter Value(TeeParameterKind kind, ulong a, ulong b, ulong c)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan((int)kind, (int)TeeParameterKind.ValueInput, nameof(kind));
         ArgumentOutOfRangeException.ThrowIfGreaterThan((int)kind, (int)TeeParameterKind.ValueInOut, nameof(kind));
         TeeParameter parameter = default;
         parameter.SetValue(kind, a, b);
+        parameter._third = c;
         return parameter;
     }
+
+    /// <inheritdoc cref="Value(TeeParameterKind, ulong, ulong, ulong)"/>
+    public static TeeParameter Value(TeeParameterKind kind, ulong a, ulong b) => Value(kind, a, b, 0);
 
     /// <summary>Makes a memory reference.</summary>
     /// <param name="kind">One of the three memory kinds.</param>

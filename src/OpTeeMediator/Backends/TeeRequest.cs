@@ -4,8 +4,9 @@ namespace OpTeeMediator.Backends;
 
 /// <summary>One operation for a backend: what is asked, by whom, with which parameters.</summary>
 /// <remarks>
-/// The mediator keeps one object per call slot and uses it again: a backend keeps no reference to it after the operation is done.
-/// It belongs to the thread that runs the operation; only <see cref="IsCancellationRequested"/> changes under its hands.
+/// The mediator keeps one object per call slot and uses it again: a backend keeps no reference to it after the operation has ended.
+/// It belongs to the thread that runs the operation; only <see cref="IsCancellationRequested"/> and <see cref="IsTerminationRequested"/> change
+/// meanwhile.
 /// </remarks>
 public sealed class TeeRequest
 {
@@ -17,8 +18,12 @@ public sealed class TeeRequest
     private int _isTerminationRequested;
 
     /// <summary>Creates a request, for tests of a backend; in a VMM the mediator makes them.</summary>
-    public TeeRequest()
+    /// <param name="parameters">Up to four parameters, from the first one; the others are <see cref="TeeParameterKind.None"/>.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There are more than four.</exception>
+    public TeeRequest(params ReadOnlySpan<TeeParameter> parameters)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters.Length, ParameterCount, nameof(parameters));
+        parameters.CopyTo(_parameters);
     }
 
     /// <summary>The operation.</summary>
@@ -36,10 +41,13 @@ public sealed class TeeRequest
     /// <summary>The session: the backend sets it when an <see cref="TeeOperation.OpenSession"/> succeeds.</summary>
     public ITeeSession? Session { get; set; }
 
-    /// <summary>The four parameters.</summary>
-    public Span<TeeParameter> Parameters => _parameters;
+    /// <summary>The four parameters; outputs are set with <see cref="SetValue"/> and <see cref="SetSize"/>.</summary>
+    public ReadOnlySpan<TeeParameter> Parameters => _parameters;
 
-    /// <summary>What the guest can be asked while the operation runs; <see langword="null"/> where nothing can be asked.</summary>
+    /// <summary>The same, for the mediator, which decodes them.</summary>
+    internal Span<TeeParameter> WritableParameters => _parameters;
+
+    /// <summary>The calls to the guest while the operation runs; <see langword="null"/> where none can be made.</summary>
     public GuestServices? Guest { get; internal init; }
 
     /// <summary>
@@ -53,6 +61,39 @@ public sealed class TeeRequest
     /// wait. It implies <see cref="IsCancellationRequested"/>, and is told like that.
     /// </summary>
     public bool IsTerminationRequested => Volatile.Read(ref _isTerminationRequested) != 0;
+
+    /// <summary>Sets the two numbers of a value. The guest receives them if the value is an output.</summary>
+    /// <param name="index">Which parameter: 0 to 3.</param>
+    /// <param name="a">The first number.</param>
+    /// <param name="b">The second number.</param>
+    /// <exception cref="IndexOutOfRangeException"><paramref name="index"/> is none of these.</exception>
+    /// <remarks>Does nothing if the parameter is no value: its kind is the guest's choice.</remarks>
+    public void SetValue(int index, ulong a, ulong b)
+    {
+        ref TeeParameter parameter = ref WritableParameters[index];
+        if (parameter.IsValue)
+        {
+            parameter.A = a;
+            parameter.B = b;
+        }
+    }
+
+    /// <summary>
+    /// Sets the size of a memory reference: how much was written or, with <see cref="TeeReturnCode.ShortBuffer"/>, how much is needed. The guest
+    /// receives it if the reference is an output.
+    /// </summary>
+    /// <param name="index">Which parameter: 0 to 3.</param>
+    /// <param name="size">The size in bytes; it may exceed <see cref="TeeParameter.Capacity"/>.</param>
+    /// <exception cref="IndexOutOfRangeException"><paramref name="index"/> is none of these.</exception>
+    /// <remarks>Does nothing if the parameter is no memory reference: its kind is the guest's choice.</remarks>
+    public void SetSize(int index, ulong size)
+    {
+        ref TeeParameter parameter = ref WritableParameters[index];
+        if (parameter.IsMemory)
+        {
+            parameter.Size = size;
+        }
+    }
 
     /// <summary>Requests it: a full fence.</summary>
     /// <returns>Whether nobody has before.</returns>

@@ -6,35 +6,28 @@ namespace OpTeeMediator.Calls;
 /// <param name="pause">Holds what the closing session does, as it has no call slot; the caller has entered it.</param>
 internal sealed class AbsentGuest(PauseControl pause) : GuestServices
 {
-    private readonly TeeParameter[] _parameters = new TeeParameter[ParameterCount];
-
     /// <summary>The driver instance that the session belongs to.</summary>
     public DriverInstance? DriverInstance { get; set; }
 
     /// <inheritdoc/>
-    public override Span<TeeParameter> Parameters => _parameters;
-
-    /// <inheritdoc/>
-    public override ValueTask<TeeReturnCode> CallAsync(uint command, int parameters) => new(TeeReturnCode.Communication);
-
-    /// <inheritdoc/>
-    public override TeeReturnCode CallAndBlock(uint command, int parameters) => TeeReturnCode.Communication;
+    public override TeeSharedMemory? Allocate(GuestMemoryKind kind, int size) => null;
 
     /// <inheritdoc/>
     public override ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size) => default;
 
     /// <inheritdoc/>
-    public override TeeSharedMemory? AllocateAndBlock(GuestMemoryKind kind, int size) => null;
+    public override TeeReturnCode Free(TeeSharedMemory memory) => TeeReturnCode.Communication;
 
     /// <inheritdoc/>
     public override ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory) => new(TeeReturnCode.Communication);
-
-    /// <inheritdoc/>
-    public override TeeReturnCode FreeAndBlock(TeeSharedMemory memory) => TeeReturnCode.Communication;
 
     /// <inheritdoc/>
     public override void BeginWait() => pause.Exit();
 
     /// <inheritdoc/>
     public override void EndWait() => pause.Enter(DriverInstance!);
+
+    private protected override TeeReturnCode CallCore(uint command, int count) => TeeReturnCode.Communication;
+
+    private protected override ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count) => new(TeeReturnCode.Communication);
 }

@@ -5,10 +5,9 @@ using OpTeeMediator.Diagnostics;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Performs the operations of slots at the backend. What the backend throws becomes a result and a log entry.</summary>
-internal sealed class BackendOperations(ITeePartition partition, bool usesWorkers, ILogger log)
+internal sealed class BackendOperations(ITeePartition partition, TeeExecutionPolicy execution, ILogger log)
 {
     private readonly LogRateLimit[] _limits = [.. Enum.GetValues<TeeOperation>().Select(_ => new LogRateLimit())];
-    private readonly LogRateLimit _missingWorkers = new();
 
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
     /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
@@ -91,15 +90,6 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         return TeeResult.CommunicationFailure;
     }
 
-    /// <summary>The backend wants a worker, and has said that it uses none: an error of the host.</summary>
-    public void ReportMissingWorker(TeeOperation operation)
-    {
-        if (_missingWorkers.TryPass(out long suppressed))
-        {
-            log.WorkerMissing(operation, suppressed);
-        }
-    }
-
     /// <summary>Closes a session that a driver has left, and waits for it.</summary>
     /// <returns>What the backend threw.</returns>
     public static Exception? CloseAndWait(ITeeSession session, TeeRequest request)
@@ -173,41 +163,24 @@ internal sealed class BackendOperations(ITeePartition partition, bool usesWorker
         }
     }
 
-    /// <summary>Where the operation of a slot runs.</summary>
-    /// <returns><see langword="null"/> if the backend does not know, which fails the operation; what ends something is performed all the same.</returns>
+    /// <summary>Where the operation of a slot runs. Sessions keep the backend's answer from their opening to their closing.</summary>
+    /// <returns><see langword="null"/> if the backend threw, which fails the opening of a session.</returns>
     public TeeExecution? ExecutionOf(CallSlot slot)
     {
-        TeeRequest request = slot.Request;
         try
         {
             return slot.Operation switch
             {
                 TeeOperation.InvokeCommand => slot.Session!.Execution,
                 TeeOperation.CloseSession => slot.OwnSession!.Execution,
-                TeeOperation.OpenSession => partition.ExecutionOf(slot.Operation, request.Application),
-                _ => partition.ExecutionOf(slot.Operation, Guid.Empty),
+                TeeOperation.OpenSession => slot.OwnSession!.Execution = execution.OfApplication(slot.Request.Application),
+                _ => execution.Memory,
             };
         }
         catch (Exception exception)
         {
             _ = BackendFailed(slot.Operation, exception);
-            bool isEnding = slot.Operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
-            return isEnding ? usesWorkers ? TeeExecution.Worker : TeeExecution.Inline : null;
-        }
-    }
-
-    /// <summary>Where the operations of a session run that was opened.</summary>
-    /// <returns><see cref="TeeExecution.Worker"/> if the backend does not know, because the session must be closed at least.</returns>
-    public TeeExecution ExecutionOf(ITeeSession session)
-    {
-        try
-        {
-            return session.Execution;
-        }
-        catch (Exception exception)
-        {
-            _ = BackendFailed(TeeOperation.OpenSession, exception);
-            return TeeExecution.Worker;
+            return null;
         }
     }
 

@@ -693,7 +693,7 @@ internal sealed class CallSlot
 
     private void ClearBuffers()
     {
-        Span<TeeParameter> parameters = Request.Parameters;
+        Span<TeeParameter> parameters = Request.WritableParameters;
         for (int parameter = 0; parameter < TeeRequest.ParameterCount; parameter++)
         {
             Volatile.Write(ref _buffers[parameter], 0);

@@ -15,16 +15,12 @@ internal sealed class DeviceEnumeration(IEnumerable<TeeDevice> devices) : ITeeSe
 
     private readonly TeeDevice[] _devices = [.. devices];
 
-    public TeeExecution Execution => TeeExecution.Inline;
-
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) =>
         ValueTask.FromResult(new TeeResult(Answer(request), TeeOrigin.TrustedApplication));
 
-    public ValueTask CloseAsync(TeeRequest request) => ValueTask.CompletedTask;
-
     private TeeReturnCode Answer(TeeRequest request)
     {
-        Span<TeeParameter> parameters = request.Parameters;
+        ReadOnlySpan<TeeParameter> parameters = request.Parameters;
         if (request.CommandId > (uint)TeeDeviceDependency.Rpmb)
         {
             return TeeReturnCode.NotImplemented;
@@ -40,7 +36,7 @@ internal sealed class DeviceEnumeration(IEnumerable<TeeDevice> devices) : ITeeSe
 
         TeeDeviceDependency dependency = (TeeDeviceDependency)request.CommandId;
         int needed = _devices.Count(device => device.Dependency == dependency) * UuidSize;
-        parameters[0].Size = (ulong)needed;
+        request.SetSize(0, (ulong)needed);
         if (parameters[0].Capacity < (ulong)needed)
         {
             return TeeReturnCode.ShortBuffer;

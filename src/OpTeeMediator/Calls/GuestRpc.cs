@@ -13,11 +13,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     private readonly List<SharedBuffer> _allocated = [];
     private readonly ManualResetEventSlim _answered = new(false);
     private ManualResetValueTaskSourceCore<TeeReturnCode> _core;
-    private ParameterArray _parameters;
     private TeeReturnCode _answer;
-
-    /// <inheritdoc/>
-    public override Span<TeeParameter> Parameters => _parameters;
 
     /// <summary>The command of the call that the guest is to make.</summary>
     public uint Command { get; private set; }
@@ -35,25 +31,25 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     public bool IsBlocking { get; private set; }
 
     /// <inheritdoc/>
-    public override ValueTask<TeeReturnCode> CallAsync(uint command, int parameters)
+    private protected override ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count)
     {
         if (slot is { IsOnWorker: true, Worker.IsCurrent: true })
         {
             // The thread has nothing else to do. Were it let go, a backend that blocks for the result would wait for the thread that it blocks.
-            return new ValueTask<TeeReturnCode>(CallAndBlock(command, parameters));
+            return new ValueTask<TeeReturnCode>(CallCore(command, count));
         }
 
-        Begin(command, parameters, isBlocking: false);
+        Begin(command, count, isBlocking: false);
         _core.Reset();
         _core.RunContinuationsAsynchronously = slot.IsOnWorker;
         return slot.TryRequestRpc() ? new ValueTask<TeeReturnCode>(this, _core.Version) : ValueTask.FromResult(TeeReturnCode.Communication);
     }
 
     /// <inheritdoc/>
-    public override TeeReturnCode CallAndBlock(uint command, int parameters)
+    private protected override TeeReturnCode CallCore(uint command, int count)
     {
         ThrowUnlessOnWorker();
-        Begin(command, parameters, isBlocking: true);
+        Begin(command, count, isBlocking: true);
         _answered.Reset();
         slot.BeginWait();
         try
@@ -91,15 +87,15 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     public override async ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size)
     {
         PrepareAllocation(kind, size);
-        _ = await CallAsync(OpTeeRpc.AllocateSharedMemory, 1);
+        _ = await CallCoreAsync(OpTeeRpc.AllocateSharedMemory, 1);
         return NewBuffer;
     }
 
     /// <inheritdoc/>
-    public override TeeSharedMemory? AllocateAndBlock(GuestMemoryKind kind, int size)
+    public override TeeSharedMemory? Allocate(GuestMemoryKind kind, int size)
     {
         PrepareAllocation(kind, size);
-        _ = CallAndBlock(OpTeeRpc.AllocateSharedMemory, 1);
+        _ = CallCore(OpTeeRpc.AllocateSharedMemory, 1);
         return NewBuffer;
     }
 
@@ -107,15 +103,15 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     public override ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory)
     {
         ReleaseToGuest(memory);
-        return CallAsync(OpTeeRpc.FreeSharedMemory, 1);
+        return CallCoreAsync(OpTeeRpc.FreeSharedMemory, 1);
     }
 
     /// <inheritdoc/>
-    public override TeeReturnCode FreeAndBlock(TeeSharedMemory memory)
+    public override TeeReturnCode Free(TeeSharedMemory memory)
     {
         ThrowUnlessOnWorker();
         ReleaseToGuest(memory);
-        return CallAndBlock(OpTeeRpc.FreeSharedMemory, 1);
+        return CallCore(OpTeeRpc.FreeSharedMemory, 1);
     }
 
     /// <summary>Sets the parameters of a SHM_FREE.</summary>
@@ -124,7 +120,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     /// <summary>Makes the call a SHM_FREE.</summary>
     public void PrepareFree(ulong kind, ulong cookie)
     {
-        _parameters[0].SetValue(TeeParameterKind.ValueInput, kind, cookie);
+        WritableParameters[0].SetValue(TeeParameterKind.ValueInput, kind, cookie);
         Command = OpTeeRpc.FreeSharedMemory;
         Count = 1;
     }
@@ -166,8 +162,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     private void PrepareAllocation(GuestMemoryKind kind, int size)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
-        _parameters[0].SetValue(TeeParameterKind.ValueInput, (ulong)kind, (ulong)size);
-        _parameters[0].C = sizeof(ulong);
+        WritableParameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)kind, (ulong)size, sizeof(ulong));
         NewBuffer = null;
     }
 
@@ -189,12 +184,10 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         slot.ReturnBuffer(buffer);
     }
 
-    private void Begin(uint command, int parameters, bool isBlocking)
+    private void Begin(uint command, int count, bool isBlocking)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(parameters);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters, ParameterCount);
         Command = command;
-        Count = parameters;
+        Count = count;
         IsBlocking = isBlocking;
     }
 
@@ -206,11 +199,5 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
                 ? "Only the thread that is prepared for the operation may block: here, after an await that did not return to it, await CallAsync."
                 : "An inline operation may not block: await CallAsync.");
         }
-    }
-
-    [InlineArray(ParameterCount)]
-    private struct ParameterArray
-    {
-        private TeeParameter _element0;
     }
 }

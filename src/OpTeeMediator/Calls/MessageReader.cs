@@ -114,7 +114,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
             return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.TooManyParameters);
         }
 
-        Span<TeeParameter> parameters = slot.Request.Parameters;
+        Span<TeeParameter> parameters = slot.Request.WritableParameters;
         for (int index = 0; index < parameters.Length; index++)
         {
             if (index >= count)

@@ -130,7 +130,7 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
 
         for (int index = 0; index < rpc.Count; index++)
         {
-            Decode(message.Parameters[index], ref rpc.Parameters[index]);
+            Decode(message.Parameters[index], ref rpc.WritableParameters[index]);
         }
 
         return code;

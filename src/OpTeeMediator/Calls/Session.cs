@@ -13,7 +13,7 @@ internal sealed class Session(uint id, Guid application)
     /// <summary>The backend's session, once it is open.</summary>
     public ITeeSession? Backend { get; set; }
 
-    /// <summary>Where the backend's session runs its operations, as it said when it was opened.</summary>
+    /// <summary>Where the session's operations run, from its opening to its closing.</summary>
     public TeeExecution Execution { get; set; }
 
     /// <summary>Whether commands may be invoked: not while it is being opened or closed.</summary>

@@ -49,8 +49,18 @@ internal sealed class SessionAndBufferOperations
             slot.OwnSession = driverInstance.Sessions.TryAdd(application);
         }
 
-        slot.Request.Session = isEnumeration ? _enumeration : null;
-        return slot.OwnSession is null ? slot.Refuse(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits) : TeeReturnCode.Success;
+        if (slot.OwnSession is not { } session)
+        {
+            return slot.Refuse(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits);
+        }
+
+        if (isEnumeration)
+        {
+            slot.Request.Session = _enumeration;
+            session.Execution = TeeExecution.Inline;
+        }
+
+        return TeeReturnCode.Success;
     }
 
     /// <summary>CLOSE_SESSION: the session takes no new commands.</summary>
@@ -141,7 +151,7 @@ internal sealed class SessionAndBufferOperations
     /// <summary>Makes buffers of the memory that the message itself names.</summary>
     public TeeReturnCode AttachTemporaryBuffers(CallSlot slot)
     {
-        Span<TeeParameter> parameters = slot.Request.Parameters;
+        Span<TeeParameter> parameters = slot.Request.WritableParameters;
         int count = (int)slot.Message.Header.ParameterCount - slot.FirstParameter;
         for (int index = 0; index < count; index++)
         {
@@ -194,8 +204,6 @@ internal sealed class SessionAndBufferOperations
         }
 
         bool returnsBuffer = false;
-        bool isOpened = slot.Request is { Operation: TeeOperation.OpenSession, Session: not null } && result.IsSuccess;
-        TeeExecution execution = isOpened ? _operations.ExecutionOf(slot.Request.Session!) : default;
         using (driverInstance.TablesLock.Enter())
         {
             switch (slot.Operation)
@@ -207,7 +215,6 @@ internal sealed class SessionAndBufferOperations
                     }
 
                     slot.OwnSession!.Backend = slot.Request.Session;
-                    slot.OwnSession.Execution = execution;
                     slot.OwnSession.IsOpen = result.IsSuccess;
                     if (!result.IsSuccess)
                     {

@@ -166,7 +166,6 @@ internal sealed class Teardown
         {
             if (session.Backend is { } backend)
             {
-                _closing.Parameters.Clear();
                 _calls.Pause.Enter(driverInstance);
                 Exception? exception = BackendOperations.CloseAndWait(backend, _closing);
                 _calls.Pause.Exit();

@@ -34,14 +34,14 @@ internal sealed class YieldingCalls
         _log = environment.Log;
         _buffers = environment.Buffers;
         _reader = new MessageReader(_memory, environment.Reserved);
-        bool usesWorkers = environment.Partition.UsesWorkers;
-        _operations = new BackendOperations(environment.Partition, usesWorkers, _log);
+        TeeExecutionPolicy execution = environment.Partition.Execution;
+        _operations = new BackendOperations(environment.Partition, execution, _log);
         _sessionsAndBuffers = new SessionAndBufferOperations(environment, _operations);
         _rpc = new RpcStateMachine(new RpcMessageCodec(_memory, _buffers, _log), Notifications, environment.SleepAfter);
         _driverInstance = driverInstance;
         Slots = new CallSlots(this, environment.Slots);
         _standby = new CallSlot(this, Slots, -1);
-        if (!usesWorkers)
+        if (!execution.UsesWorkers)
         {
             return;
         }
@@ -447,15 +447,6 @@ internal sealed class YieldingCalls
         {
             slot.IsHeld = true;
             return Suspend(slot, ref registers);
-        }
-
-        if (execution == TeeExecution.Worker && slot.Worker is null)
-        {
-            // On the vCPU's thread it would hold up the guest. A session or buffer that it was to end is left to the teardown, whose thread may block.
-            TeeOperation operation = slot.Operation;
-            _operations.ReportMissingWorker(operation);
-            bool isEnding = operation is TeeOperation.CloseSession or TeeOperation.UnregisterMemory;
-            return Finish(slot, TeeResult.CommunicationFailure, reached: !isEnding, ref registers);
         }
 
         InterleavingPoint.Reach("YieldingCalls.Run: about to begin");

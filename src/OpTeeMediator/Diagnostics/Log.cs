@@ -36,13 +36,6 @@ internal static partial class Log
     [LoggerMessage(1103, LogLevel.Error, "The VMM's IGuestMemory failed to unpin {Pages} pages; they are no longer shared, and may stay pinned. Entries like this suppressed before it: {Suppressed}")]
     public static partial void UnpinFailed(this ILogger log, int pages, long suppressed, Exception exception);
 
-    [LoggerMessage(
-        1104,
-        LogLevel.Error,
-        "The TEE backend wants {Operation} to run on a worker, but its UsesWorkers is false; refused, as it would block a vCPU. "
-        + "Entries like this suppressed before it: {Suppressed}")]
-    public static partial void WorkerMissing(this ILogger log, TeeOperation operation, long suppressed);
-
     [LoggerMessage(1200, LogLevel.Warning, "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
     public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);
 

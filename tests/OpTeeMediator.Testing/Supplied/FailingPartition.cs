@@ -6,12 +6,12 @@ namespace OpTeeMediator.Testing.Supplied;
 /// ended it when it fails.</summary>
 internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
 {
-    public bool UsesWorkers
+    public TeeExecutionPolicy Execution
     {
         get
         {
-            backend.Plan.Enter(nameof(UsesWorkers));
-            return backend.Execution == TeeExecution.Worker;
+            backend.Plan.Enter(nameof(Execution));
+            return TeeExecutionPolicy.ByApplication(ExecutionOf, backend.Execution);
         }
     }
 
@@ -22,12 +22,6 @@ internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
             backend.Plan.Enter(nameof(Devices));
             return [];
         }
-    }
-
-    public TeeExecution ExecutionOf(TeeOperation operation, in Guid application)
-    {
-        backend.Plan.Enter(nameof(ExecutionOf));
-        return backend.Execution;
     }
 
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request) =>
@@ -72,11 +66,17 @@ internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
             : ValueTask.CompletedTask;
     }
 
+    private TeeExecution ExecutionOf(Guid application)
+    {
+        backend.Plan.Enter(nameof(ExecutionOf));
+        return backend.Execution;
+    }
+
     private async ValueTask<TeeResult> OpenAsync(TeeRequest request)
     {
         // Left to the mediator, which closes it before the guest gets its id.
         _ = backend.Execution == TeeExecution.Worker
-            ? request.Guest!.AllocateAndBlock(GuestMemoryKind.Kernel, 64)
+            ? request.Guest!.Allocate(GuestMemoryKind.Kernel, 64)
             : await request.Guest!.AllocateAsync(GuestMemoryKind.Kernel, 64);
         FailingSession session = new(backend);
         backend.Keep(session);

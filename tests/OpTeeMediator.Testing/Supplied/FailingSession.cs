@@ -5,15 +5,6 @@ namespace OpTeeMediator.Testing.Supplied;
 /// <summary>A session of a <see cref="FailingBackend"/>.</summary>
 internal sealed class FailingSession(FailingBackend backend) : ITeeSession
 {
-    public TeeExecution Execution
-    {
-        get
-        {
-            backend.Plan.Enter($"Session.{nameof(Execution)}");
-            return backend.Execution;
-        }
-    }
-
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
         if (backend.Plan.EnterAsync<TeeResult>(nameof(InvokeCommandAsync)) is { } failed)
@@ -50,12 +41,12 @@ internal sealed class FailingSession(FailingBackend backend) : ITeeSession
     {
         if (backend.Execution == TeeExecution.Worker)
         {
-            _ = guest.CallAndBlock(0x1234, 0);
-            _ = guest.AllocateAndBlock(GuestMemoryKind.Kernel, 64);
+            _ = guest.Call(0x1234);
+            _ = guest.Allocate(GuestMemoryKind.Kernel, 64);
         }
         else
         {
-            _ = await guest.CallAsync(0x1234, 0);
+            _ = await guest.CallAsync(0x1234);
             _ = await guest.AllocateAsync(GuestMemoryKind.Kernel, 64);
         }
 

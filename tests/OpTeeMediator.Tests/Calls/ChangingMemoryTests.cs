@@ -32,7 +32,7 @@ internal sealed class ChangingMemoryTests(bool isMapped)
         {
             seen.AddRange(request.Parameters.ToArray()
                 .Select(parameter => (parameter.Kind, parameter.A, parameter.B, parameter.Capacity)));
-            request.Parameters[0].Size = 5;
+            request.SetSize(0, 5);
             return new(TeeResult.Success);
         };
 

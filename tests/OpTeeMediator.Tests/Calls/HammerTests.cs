@@ -56,7 +56,7 @@ internal sealed class HammerTests
     private static ValueTask<TeeResult> UseEverything(TeeRequest request)
     {
         Span<byte> bytes = stackalloc byte[16];
-        foreach (ref TeeParameter parameter in request.Parameters)
+        foreach (ref readonly TeeParameter parameter in request.Parameters)
         {
             if (parameter.Memory is not null)
             {

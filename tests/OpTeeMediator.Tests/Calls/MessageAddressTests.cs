@@ -110,7 +110,7 @@ internal sealed class MessageAddressTests
         _ = bench.Driver.Register([last, GuestBench.SecondRegion], 0, 0x2000, Cookie);
         bench.Backend.OnInvoke = request =>
         {
-            request.Parameters[0].A = request.Parameters[0].B;
+            request.SetValue(0, request.Parameters[0].B, request.Parameters[0].B);
             return new(Backends.TeeResult.Success);
         };
 

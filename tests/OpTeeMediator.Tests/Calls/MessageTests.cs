@@ -103,13 +103,13 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         bench.Backend.OnInvoke = request =>
         {
             seen.AddRange(References(request));
-            Span<TeeParameter> parameters = request.Parameters;
+            ReadOnlySpan<TeeParameter> parameters = request.Parameters;
             Assert.That(parameters[0].TryRead(0, read));
             written = [parameters[0].TryWrite(0, read), parameters[1].TryWrite(0, [0xee, 0xff]),
                 parameters[2].TryWrite(15, [0xdd])];
-            parameters[0].Size = 1;
-            parameters[1].Size = 2;
-            parameters[2].Size = 16;
+            request.SetSize(0, 1);
+            request.SetSize(1, 2);
+            request.SetSize(2, 16);
             return new(TeeResult.Success);
         };
 
@@ -144,7 +144,7 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         _ = bench.Share(Cookie, 1);
         bench.Backend.OnInvoke = request =>
         {
-            request.Parameters[0].Size = size;
+            request.SetSize(0, size);
             return new(new TeeResult((TeeReturnCode)code, TeeOrigin.Tee));
         };
 
@@ -170,12 +170,12 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
             int Pages) seen = default;
         bench.Backend.OnInvoke = request =>
         {
-            ref TeeParameter parameter = ref request.Parameters[0];
+            ref readonly TeeParameter parameter = ref request.Parameters[0];
             Span<byte> two = stackalloc byte[2];
             Assert.That(parameter.TryRead(0, two));
             seen = (parameter.Kind, parameter.Size, parameter.Capacity, parameter.Memory!.Size,
                 parameter.Memory.IsTemporary, two[1], bench.Guest.Status.SharedPages - idle.SharedPages);
-            parameter.Size = 5;
+            request.SetSize(0, 5);
             return new(TeeResult.Success);
         };
 
@@ -225,10 +225,10 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         bool reads = true;
         bench.Backend.OnInvoke = request =>
         {
-            ref TeeParameter parameter = ref request.Parameters[0];
+            ref readonly TeeParameter parameter = ref request.Parameters[0];
             seen = (parameter.IsMemory, parameter.Memory, parameter.Size, parameter.Capacity);
             reads = parameter.TryRead(0, []);
-            parameter.Size = 0x30;
+            request.SetSize(0, 0x30);
             return new(new TeeResult(TeeReturnCode.ShortBuffer, TeeOrigin.TrustedApplication));
         };
 
@@ -352,10 +352,9 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
 
     private static void SetAll(TeeRequest request, ulong a, ulong b)
     {
-        foreach (ref TeeParameter parameter in request.Parameters)
+        for (int index = 0; index < TeeRequest.ParameterCount; index++)
         {
-            parameter.A = a;
-            parameter.B = b;
+            request.SetValue(index, a, b);
         }
     }
 

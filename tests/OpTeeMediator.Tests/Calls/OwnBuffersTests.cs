@@ -96,9 +96,9 @@ internal sealed class OwnBuffersTests
     {
         _bench.Backend.OnInvoke = static request =>
         {
-            request.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueOutput, 7, 8);
-            request.Parameters[1] = TeeParameter.Value(TeeParameterKind.ValueOutput, 7, 8);
-            request.Parameters[2] = TeeParameter.Value(TeeParameterKind.ValueOutput, 7, 8);
+            request.WritableParameters[0] = TeeParameter.Value(TeeParameterKind.ValueOutput, 7, 8);
+            request.WritableParameters[1] = TeeParameter.Value(TeeParameterKind.ValueOutput, 7, 8);
+            request.WritableParameters[2] = TeeParameter.Value(TeeParameterKind.ValueOutput, 7, 8);
             return ValueTask.FromResult(TeeResult.Success);
         };
         GuestParameter memory = Temporary();
@@ -128,7 +128,7 @@ internal sealed class OwnBuffersTests
     }
 
     private static void Replace(TeeRequest request) =>
-        request.Parameters.Fill(TeeParameter.Value(TeeParameterKind.ValueOutput, 1, 2));
+        request.WritableParameters.Fill(TeeParameter.Value(TeeParameterKind.ValueOutput, 1, 2));
 
     private GuestParameter Temporary() =>
         GuestParameter.Temporary(OpTeeMessage.TypeTemporaryInOut, _bench.Driver.AllocatePage(),

@@ -247,7 +247,7 @@ internal sealed class PreemptionTests
         gate.Wait();
         if (request is not null && request.Parameters[0].Kind == TeeParameterKind.ValueOutput)
         {
-            request.Parameters[0].A = 42;
+            request.SetValue(0, 42, 0);
         }
 
         return TeeResult.Success;

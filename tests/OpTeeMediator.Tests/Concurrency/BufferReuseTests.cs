@@ -135,10 +135,10 @@ internal sealed class BufferReuseTests
     private void TwoSessions(ScriptedBackend backend)
     {
         int opened = 0;
+        backend.OnExecutionOf = _ => opened++ == 0 ? TeeExecution.Inline : TeeExecution.Worker;
         backend.OnOpen = request =>
         {
-            request.Session = Interlocked.Increment(ref opened) == 1 ? new Holder(TeeExecution.Inline, null)
-                : new Holder(TeeExecution.Worker, _go);
+            request.Session = new Holder(opened == 1 ? null : _go);
             return ValueTask.FromResult(TeeResult.Success);
         };
     }
@@ -149,16 +149,12 @@ internal sealed class BufferReuseTests
     private static Task Run(Action action) => Task.Factory.StartNew(action, TaskCreationOptions.LongRunning);
 
     /// <summary>A session whose commands end at once, or when they may.</summary>
-    private sealed class Holder(TeeExecution execution, ManualResetEventSlim? go) : ITeeSession
+    private sealed class Holder(ManualResetEventSlim? go) : ITeeSession
     {
-        public TeeExecution Execution => execution;
-
         public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
         {
             go?.Wait();
             return ValueTask.FromResult(TeeResult.Success);
         }
-
-        public ValueTask CloseAsync(TeeRequest request) => ValueTask.CompletedTask;
     }
 }

@@ -59,7 +59,7 @@ internal sealed class StormTee
 
         CheckBuffer(request);
         Expect(request.Parameters[0].A == ticket, "the parameters of a command changed under it");
-        request.Parameters[0].A = ticket + AnswerMark;
+        request.SetValue(0, ticket + AnswerMark, request.Parameters[0].B);
         _ = Interlocked.Increment(ref _operations);
         return TeeResult.FromTee(request.IsCancellationRequested ? TeeReturnCode.Cancel : TeeReturnCode.Success);
     }
@@ -68,8 +68,8 @@ internal sealed class StormTee
     /// <returns>Whether the guest is gone.</returns>
     private async ValueTask<bool> CallGuestAsync(GuestServices guest, ulong ticket)
     {
-        guest.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInOut, ticket, 0);
-        TeeReturnCode code = await guest.CallAsync(OpTeeRpc.Plugin, 1);
+        TeeReturnCode code =
+            await guest.CallAsync(OpTeeRpc.Plugin, TeeParameter.Value(TeeParameterKind.ValueInOut, ticket, 0));
         if (code == TeeReturnCode.Success)
         {
             Expect(guest.Parameters[0].A == ticket + AnswerMark, "a command got the answer of another");

@@ -72,7 +72,7 @@ internal sealed class ConformanceTests
             {
                 if (request is { CommandId: ReverseApplication.ReverseNumbers })
                 {
-                    request.Parameters[0].A ^= 1;
+                    request.SetValue(0, request.Parameters[0].A ^ 1, request.Parameters[0].B);
                 }
 
                 return result;
@@ -101,7 +101,7 @@ internal sealed class ConformanceTests
             "^step 10: .*: size of parameter 1: expected 4321, found 4320$",
             static (request, result) =>
             {
-                request.Parameters[1].Size -= IsReverseBytes(request) ? 1u : 0;
+                request.SetSize(1, request.Parameters[1].Size - (IsReverseBytes(request) ? 1u : 0));
                 return result;
             });
         yield return Lie(

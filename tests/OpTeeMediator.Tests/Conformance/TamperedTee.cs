@@ -19,12 +19,9 @@ internal sealed class TamperedTee(ITeeBackend tee, Func<TeeRequest, TeeResult, T
     private sealed class Partition(ITeePartition partition, Func<TeeRequest, TeeResult, TeeResult> tamper)
         : ITeePartition
     {
-        public bool UsesWorkers => partition.UsesWorkers;
+        public TeeExecutionPolicy Execution => partition.Execution;
 
         public IReadOnlyList<TeeDevice>? Devices => partition.Devices;
-
-        public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) =>
-            partition.ExecutionOf(operation, application);
 
         public async ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
         {
@@ -47,8 +44,6 @@ internal sealed class TamperedTee(ITeeBackend tee, Func<TeeRequest, TeeResult, T
 
     private sealed class Session(ITeeSession session, Func<TeeRequest, TeeResult, TeeResult> tamper) : ITeeSession
     {
-        public TeeExecution Execution => session.Execution;
-
         public async ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) =>
             tamper(request, await session.InvokeCommandAsync(request));
 

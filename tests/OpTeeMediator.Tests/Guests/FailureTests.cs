@@ -196,40 +196,45 @@ internal sealed class FailureTests
     }
 
     [Test]
-    public async Task ExecutionOf_Throws_CommunicationAndNothingIsKept([Values] bool onWorkers)
+    public async Task ExecutionOf_Throws_CommunicationAndNothingIsKept([Values] TeeExecution execution)
     {
         await using GuestBench bench = new(
-            new OpTeeGuestOptions { Limits = new OpTeeLimits { Sessions = 1, Buffers = 1 } },
-            onWorkers ? GuestBench.OnWorkers() : new ScriptedBackend());
+            new OpTeeGuestOptions { Limits = new OpTeeLimits { Sessions = 1 } },
+            new ScriptedBackend { Execution = execution, MemoryExecution = TeeExecution.Worker });
         bench.Backend.OnExecutionOf = _ => throw new InvalidOperationException("where?");
-        ulong page = bench.Driver.AllocatePage();
 
         GuestMessage opened = bench.Driver.OpenSession(GuestBench.Application);
-        uint registered = bench.Driver.Register([page], 0, 0x1000, Cookie).ReturnCode;
         OpTeeGuestStatus afterwards = bench.Guest.Status;
         bench.Backend.OnExecutionOf = null;
 
         Assert.That((opened.ReturnCode, opened.ReturnOrigin, opened.Session),
             Is.EqualTo((0xffff_000eu, (uint)TeeOrigin.Communication, 0u)));
-        Assert.That(registered, Is.EqualTo(0xffff_000eu));
         Assert.That(afterwards, Is.EqualTo(GuestBench.Nothing));
-        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(2));
+        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
         Assert.That(bench.Open(), Is.Not.Zero, "The only place should be free.");
-        Assert.That(bench.Driver.Register([page], 0, 0x1000, Cookie).ReturnCode, Is.Zero);
     }
 
     [Test]
-    public async Task ExecutionOf_ThrowsForAnEnd_EndsAllTheSame([Values] bool onWorkers)
+    public async Task ExecutionOf_ThrowsOnceASessionIsOpen_SessionKeepsTheFirstAnswer([Values] TeeExecution execution)
     {
-        await using GuestBench bench = Create(onWorkers);
-        _ = bench.Share(Cookie, 1);
+        await using GuestBench bench = new(
+            backend: new ScriptedBackend { Execution = execution, MemoryExecution = TeeExecution.Worker });
+        uint session = bench.Open();
+        bool ranOnVcpu = false;
+        int vcpu = Environment.CurrentManagedThreadId;
         bench.Backend.OnExecutionOf = _ => throw new InvalidOperationException("where?");
+        bench.Backend.OnInvoke = _ =>
+        {
+            ranOnVcpu = Environment.CurrentManagedThreadId == vcpu;
+            return new(TeeResult.Success);
+        };
 
-        uint code = bench.Driver.Unregister(Cookie).ReturnCode;
+        uint invoked = bench.Driver.Invoke(session, 0).ReturnCode;
+        uint closed = bench.Driver.CloseSession(session).ReturnCode;
 
-        Assert.That((code, bench.Backend.RegisteredBuffers, bench.Guest.Status),
-            Is.EqualTo((0u, 0, GuestBench.Nothing)));
-        Assert.That(bench.Loggers.EventIds.Count(id => id == BackendFailed), Is.EqualTo(1));
+        Assert.That((invoked, closed, ranOnVcpu), Is.EqualTo((0u, 0u, execution == TeeExecution.Inline)));
+        Assert.That((bench.Backend.OpenSessions, bench.Guest.Status), Is.EqualTo((0, GuestBench.Nothing)));
+        Assert.That(bench.Loggers.EventIds, Has.None.EqualTo(BackendFailed));
     }
 
     /// <summary>Of the vCPU's own thread, of a worker whose guest is gone, and of the thread that tears down: where
@@ -300,7 +305,7 @@ internal sealed class FailureTests
         bench.Driver.OnRpc = new RpcServices(bench.Driver).Serve;
         bench.Backend.OnOpen = request =>
         {
-            _ = request.Guest!.AllocateAndBlock(GuestMemoryKind.Kernel, 64);
+            _ = request.Guest!.Allocate(GuestMemoryKind.Kernel, 64);
             hooks!.Before = _ => throw new IOException("The VMM's memory fails.");
             return ValueTask.FromResult(TeeResult.Success);
         };
@@ -358,7 +363,7 @@ internal sealed class FailureTests
     /// <summary>The interrupt line is asked for its number as a guest is created.</summary>
     [Test]
     public async Task Constructor_PartOfTheVmmThrows_PartitionIsDisposedOf(
-        [Values("Spi", "UsesWorkers", "Devices")] string method)
+        [Values("Spi", "Execution", "Devices")] string method)
     {
         await using GuestBench bench = new();
         FailurePlan plan = new(method, 1, Testing.Supplied.Failure.Throws);
@@ -419,27 +424,11 @@ internal sealed class FailureTests
     {
         public TeeAccess DefaultAccess => TeeAccess.All;
 
-        public bool UsesWorkers => false;
-
-        public IReadOnlyList<TeeDevice>? Devices => null;
+        public TeeExecutionPolicy Execution => TeeExecutionPolicy.Inline;
 
         public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine) => this;
 
-        public TeeExecution ExecutionOf(TeeOperation operation, in Guid application) => TeeExecution.Inline;
-
         public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request) => new(TeeResult.Success);
-
-        public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) => new(TeeReturnCode.Success);
-
-        public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory) => ValueTask.CompletedTask;
-
-        public void Cancel(TeeRequest request)
-        {
-        }
-
-        public ValueTask ResetAsync() => ValueTask.CompletedTask;
-
-        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
     }
 
     /// <summary>Pins, and fails to unpin.</summary>

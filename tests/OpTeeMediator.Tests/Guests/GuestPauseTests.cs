@@ -234,8 +234,8 @@ internal sealed class GuestPauseTests
             }
 
             TeeReturnCode code = waits == Waits.OnWorkerByBlocking
-                ? request.Guest!.CallAndBlock(OpTeeRpc.Suspend, 0)
-                : await request.Guest!.CallAsync(OpTeeRpc.Suspend, 0);
+                ? request.Guest!.Call(OpTeeRpc.Suspend)
+                : await request.Guest!.CallAsync(OpTeeRpc.Suspend);
             goesOn();
             return TeeResult.FromTee(code);
         };

@@ -10,13 +10,13 @@ namespace OpTeeMediator.Tests.Guests;
 [Parallelizable(ParallelScope.All)]
 internal sealed class SuppliedPartTests
 {
-    private const string SessionExecution = "Session.Execution";
+    private const string ExecutionOf = "ExecutionOf";
 
     // Without them no guest is created, and the VMM gets the exception.
     private static readonly string[] s_needed =
     [
         nameof(IInterruptLine.Spi), nameof(ITeeBackend.DefaultAccess), nameof(ITeeBackend.CreatePartition),
-        nameof(ITeePartition.UsesWorkers),
+        nameof(ITeePartition.Execution),
         nameof(ITeePartition.Devices),
     ];
 
@@ -27,7 +27,7 @@ internal sealed class SuppliedPartTests
         nameof(IMappedGuestMemory.TryGetWindow), nameof(IMappedGuestMemory.TryGetHostAddress),
         nameof(IFileBackedGuestMemory.MappingGranule),
         nameof(IFileBackedGuestMemory.TryGetFile), "CreateLogger", "IsEnabled", "Log",
-        nameof(ITeePartition.ExecutionOf), nameof(ITeePartition.Cancel), SessionExecution,
+        ExecutionOf, nameof(ITeePartition.Cancel),
     ];
 
     private static readonly string[] s_asyncMethods =

@@ -235,7 +235,7 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
         TeeSharedMemory scattered = wrap(Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page)));
         TeeSharedMemory temporary = wrap(Buffer(new CopyOnlyGuestMemory(Memory), 0, Page, Start + (4 * Page)));
         TeeRequest opening = OpenRequest(TeeLogin.Public);
-        opening.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, temporary, 0, 0x20);
+        opening.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, temporary, 0, 0x20);
         await Try(() => partition.OpenSessionAsync(opening).AsTask());
         await Try(() => partition.RegisterMemoryAsync(contiguous).AsTask());
         await Try(() => partition.RegisterMemoryAsync(scattered).AsTask());
@@ -247,9 +247,9 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
                 _ = SpinWait.SpinUntil(() => !Device.Cancellations.IsEmpty, TimeSpan.FromMilliseconds(20));
             };
             TeeRequest request = new() { Operation = TeeOperation.InvokeCommand, Session = session };
-            request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, contiguous, 0, 0x40);
-            request.Parameters[1] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, temporary, 0x8, 0x40);
-            request.Parameters[2] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, scattered, Page - 8, 0x10);
+            request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, contiguous, 0, 0x40);
+            request.WritableParameters[1] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, temporary, 0x8, 0x40);
+            request.WritableParameters[2] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, scattered, Page - 8, 0x10);
             Task running = Try(() => Task.Run(() => session.InvokeCommandAsync(request).AsTask()));
             await Try(() =>
             {

@@ -19,7 +19,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         SharedBuffer buffer = Buffer(Memory, 0x234, 2 * Page, Start + Page, Start + (2 * Page), Start + (3 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0x10, 0x1800);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0x10, 0x1800);
 
         TeeResult result = await request.Session!.InvokeCommandAsync(request);
 
@@ -44,7 +44,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
             Buffer(Memory, 0xffe, Page + 4, Start + (9 * Page), Start + (2 * Page), Start + (5 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, Page + 4);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, Page + 4);
 
         TeeResult result = await request.Session!.InvokeCommandAsync(request);
 
@@ -71,7 +71,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         SharedBuffer buffer = Buffer(memory, 0, 2 * Page, Start + (9 * Page), second);
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, 2 * Page);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, 2 * Page);
 
         TeeResult result = await request.Session!.InvokeCommandAsync(request);
 
@@ -94,7 +94,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         TeeRequest request = await RequestAsync(1);
 
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, buffer, 0, 0);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, buffer, 0, 0);
         Assert.That((await request.Session!.InvokeCommandAsync(request)).IsSuccess);
         await Partition.UnregisterMemoryAsync(buffer);
 
@@ -109,7 +109,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         SharedBuffer buffer = Buffer(Memory, 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, buffer, 0, 2 * Page);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, buffer, 0, 2 * Page);
 
         Assert.That(Memory.TryWrite(Start + (2 * Page) + 1, (byte)0x3c), Is.True);
         _ = await request.Session!.InvokeCommandAsync(request);
@@ -154,7 +154,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
         Assert.That(Memory.TryWrite(Start + 8 + 0x20, (byte)0x11), Is.True);
-        request.Parameters[0] = TeeParameter.Reference(kind, buffer, 0x20, 0x40);
+        request.WritableParameters[0] = TeeParameter.Reference(kind, buffer, 0x20, 0x40);
 
         _ = await request.Session!.InvokeCommandAsync(request);
 
@@ -175,7 +175,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
             Buffer(new CoarseGuestMemory(Memory, 0x1_0000), 0, 2 * Page, Start + (9 * Page), Start + (2 * Page));
         TeeRequest request = await RequestAsync(1);
         Assert.That(await Partition.RegisterMemoryAsync(buffer), Is.EqualTo(TeeReturnCode.Success));
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 2 * Page);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 2 * Page);
 
         _ = await request.Session!.InvokeCommandAsync(request);
 
@@ -222,7 +222,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         SharedBuffer buffer = Buffer(new CopyOnlyGuestMemory(Memory), 0, 0x100, Start);
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 0x100);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 0x100);
 
         TeeResult result = await request.Session!.InvokeCommandAsync(request);
 
@@ -245,7 +245,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         SharedBuffer buffer = Buffer(new CopyOnlyGuestMemory(Memory), 0, 0x100, Start);
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 0x100);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 0, 0x100);
 
         _ = await request.Session!.InvokeCommandAsync(request);
 
@@ -261,7 +261,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
             argument.Parameters[0].B = 48;
         };
         TeeRequest request = await RequestAsync(1);
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, null, 0, 0);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, null, 0, 0);
 
         _ = await request.Session!.InvokeCommandAsync(request);
 
@@ -285,7 +285,7 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         };
         SharedBuffer buffer = Buffer(Memory, 0, Page, Start + Page);
         TeeRequest request = await RequestAsync(1);
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 4, 8);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, buffer, 4, 8);
 
         _ = await request.Session!.InvokeCommandAsync(request);
 
@@ -304,9 +304,9 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
         int registrations = 0;
         Device.RegisterError = _ => registrations++ == 0 ? 0 : Errno.ENOMEM;
         TeeRequest request = await RequestAsync(1);
-        request.Parameters[0] =
+        request.WritableParameters[0] =
             TeeParameter.Reference(TeeParameterKind.MemoryInput, Buffer(Memory, 0, Page, Start), 0, 8);
-        request.Parameters[1] =
+        request.WritableParameters[1] =
             TeeParameter.Reference(TeeParameterKind.MemoryInput, Buffer(Memory, 0, Page, Start), 0, 8);
 
         TeeResult result = await request.Session!.InvokeCommandAsync(request);

@@ -20,8 +20,7 @@ internal sealed class LinuxTeeSessionTests : LinuxTeeFixture
         using (Assert.EnterMultipleScope())
         {
             Assert.That(Convert.ToHexStringLower(octets), Is.EqualTo("8aaaf200245011e4abe20002a5d5c51b"));
-            Assert.That(session.Execution, Is.EqualTo(TeeExecution.Worker));
-            Assert.That(Partition.UsesWorkers, Is.True);
+            Assert.That(((ITeePartition)Partition).Execution, Is.SameAs(TeeExecutionPolicy.Worker));
         }
     }
 
@@ -116,9 +115,9 @@ internal sealed class LinuxTeeSessionTests : LinuxTeeFixture
             }
         };
         TeeRequest request = await RequestAsync(7);
-        request.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2);
-        request.Parameters[1] = TeeParameter.Value(TeeParameterKind.ValueOutput, 3, 4);
-        request.Parameters[2] = TeeParameter.Value(TeeParameterKind.ValueInOut, 5, 6);
+        request.WritableParameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, 1, 2);
+        request.WritableParameters[1] = TeeParameter.Value(TeeParameterKind.ValueOutput, 3, 4);
+        request.WritableParameters[2] = TeeParameter.Value(TeeParameterKind.ValueInOut, 5, 6);
 
         TeeResult result = await request.Session!.InvokeCommandAsync(request);
 
@@ -166,9 +165,9 @@ internal sealed class LinuxTeeSessionTests : LinuxTeeFixture
         SharedBuffer buffer = Buffer(Memory, 0, 2 * Page, Start, Start + (7 * Page));
         TeeRequest request = await RequestAsync(1);
         _ = await Partition.RegisterMemoryAsync(buffer);
-        request.Parameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, Page);
-        request.Parameters[1] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, null, 0, 0);
-        request.Parameters[2] = TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2);
+        request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, buffer, 0, Page);
+        request.WritableParameters[1] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, null, 0, 0);
+        request.WritableParameters[2] = TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2);
         Device.IsRecording = false;
         int successes = InvokeTimes(request, 1000);
 

@@ -54,16 +54,8 @@ internal sealed class ModelTee
                     break;
 
                 default:
-                    for (int index = 0; index < request.Parameters.Count; index++)
-                    {
-                        GuestParameter parameter = request.Parameters[index];
-                        TeeParameterKind kind = (TeeParameterKind)parameter.Attributes;
-                        guest.Parameters[index] = parameter.Attributes < OpTeeMessage.TypeRegisteredInput
-                            ? TeeParameter.Value(kind, parameter.A, parameter.B)
-                            : TeeParameter.Reference(kind, memory, parameter.A, parameter.B);
-                    }
-
-                    answer = await guest.CallAsync(request.Command, request.Parameters.Count);
+                    answer = await guest.CallAsync(
+                        request.Command, [.. request.Parameters.Select(parameter => Parameter(parameter, memory))]);
                     break;
             }
         }
@@ -71,28 +63,35 @@ internal sealed class ModelTee
         return answer;
     }
 
+    private static TeeParameter Parameter(GuestParameter parameter, TeeSharedMemory? memory)
+    {
+        TeeParameterKind kind = (TeeParameterKind)parameter.Attributes;
+        return parameter.Attributes < OpTeeMessage.TypeRegisteredInput
+            ? TeeParameter.Value(kind, parameter.A, parameter.B)
+            : TeeParameter.Reference(kind, memory, parameter.A, parameter.B);
+    }
+
     private ValueTask<TeeResult> Invoke(TeeRequest request)
     {
         FirstBytes.Clear();
-        Span<TeeParameter> parameters = request.Parameters;
+        ReadOnlySpan<TeeParameter> parameters = request.Parameters;
         for (int index = 0; index < parameters.Length; index++)
         {
-            ref TeeParameter parameter = ref parameters[index];
+            ref readonly TeeParameter parameter = ref parameters[index];
             if (parameter.IsMemory)
             {
-                Touch(ref parameter, index);
+                Touch(in parameter, index);
             }
             else if (parameter.IsOutput)
             {
-                parameter.A++;
-                parameter.B++;
+                request.SetValue(index, parameter.A + 1, parameter.B + 1);
             }
         }
 
         return new(TeeResult.Success);
     }
 
-    private void Touch(ref TeeParameter parameter, int index)
+    private void Touch(in TeeParameter parameter, int index)
     {
         Span<byte> first = stackalloc byte[1];
         if (parameter.TryRead(0, first))

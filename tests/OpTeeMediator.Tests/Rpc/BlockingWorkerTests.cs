@@ -14,9 +14,9 @@ internal sealed class BlockingWorkerTests
         new(guest => guest.SuspendAsync(TimeSpan.FromMilliseconds(1)).AsTask()) { TestName = "Suspend" },
         new(guest => guest.SendNotificationAsync(70).AsTask()) { TestName = "SendNotification" },
         new(guest => guest.WaitForNotificationAsync(70).AsTask()) { TestName = "WaitForNotification" },
-        new(guest => guest.CallAsync(OpTeeRpc.Suspend, 0).AsTask()) { TestName = "Call" },
+        new(guest => guest.CallAsync(OpTeeRpc.Suspend).AsTask()) { TestName = "Call" },
         new(guest => guest.AllocateAsync(GuestMemoryKind.Kernel, 100).AsTask()) { TestName = "Allocate" },
-        new(guest => guest.FreeAsync(guest.AllocateAndBlock(GuestMemoryKind.Kernel, 100)!)
+        new(guest => guest.FreeAsync(guest.Allocate(GuestMemoryKind.Kernel, 100)!)
             .AsTask()) { TestName = "Free" },
     ];
 
@@ -45,7 +45,7 @@ internal sealed class BlockingWorkerTests
         bench.Backend.OnInvoke = async request =>
         {
             await Task.Yield();
-            return TeeResult.FromTee(await request.Guest!.GetTimeAsync() is null ? TeeReturnCode.Generic
+            return TeeResult.FromTee(!(await request.Guest!.GetTimeAsync()).IsSuccess ? TeeReturnCode.Generic
                 : TeeReturnCode.Success);
         };
 
@@ -54,7 +54,7 @@ internal sealed class BlockingWorkerTests
 
     [TestCase(true)]
     [TestCase(false)]
-    public async Task CallAndBlock_AfterAnAwaitThatLeftTheWorker_Throws(bool isWait)
+    public async Task Call_AfterAnAwaitThatLeftTheWorker_Throws(bool isWait)
     {
         await using GuestBench bench = Create();
         Exception? thrown = null;
@@ -69,7 +69,7 @@ internal sealed class BlockingWorkerTests
                 }
                 else
                 {
-                    _ = request.Guest!.CallAndBlock(OpTeeRpc.Suspend, 0);
+                    _ = request.Guest!.Call(OpTeeRpc.Suspend);
                 }
             }
             catch (InvalidOperationException exception)

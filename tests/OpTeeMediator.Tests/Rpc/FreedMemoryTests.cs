@@ -32,13 +32,13 @@ internal sealed class FreedMemoryTests
     }
 
     [Test]
-    public void FreeAndBlock_GuestServesIt_NothingIsHeld()
+    public void Free_GuestServesIt_NothingIsHeld()
     {
         uint session = Create(TeeExecution.Worker);
         _bench.Backend.OnInvoke = static request =>
         {
-            TeeSharedMemory memory = request.Guest!.AllocateAndBlock(GuestMemoryKind.Supplicant, 5000)!;
-            return ValueTask.FromResult(TeeResult.FromTee(request.Guest.FreeAndBlock(memory)));
+            TeeSharedMemory memory = request.Guest!.Allocate(GuestMemoryKind.Supplicant, 5000)!;
+            return ValueTask.FromResult(TeeResult.FromTee(request.Guest.Free(memory)));
         };
 
         AssertReleasedWhenServed(session);
@@ -89,7 +89,7 @@ internal sealed class FreedMemoryTests
             // On its own thread the other call would block.
             await Task.Yield();
             TeeSharedMemory memory = (await request.Guest!.AllocateAsync(GuestMemoryKind.Supplicant, 5000))!;
-            ValueTask<TeeReturnCode> other = request.Guest.CallAsync(OpTeeRpc.Suspend, 0);
+            ValueTask<TeeReturnCode> other = request.Guest.CallAsync(OpTeeRpc.Suspend);
             try
             {
                 _ = await request.Guest.FreeAsync(memory);

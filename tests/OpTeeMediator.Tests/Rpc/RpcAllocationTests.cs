@@ -71,7 +71,7 @@ internal sealed class RpcAllocationTests(TeeExecution execution)
         _bench.Backend.OnInvoke = request =>
         {
             _backendBytes = GC.GetAllocatedBytesForCurrentThread();
-            _ = request.Guest!.CallAndBlock(OpTeeRpc.Suspend, 0);
+            _ = request.Guest!.Call(OpTeeRpc.Suspend);
             return new(TeeResult.Success);
         };
 

@@ -39,7 +39,7 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
     [Test]
     public void GetTime_GuestAnswers_IsItsTime()
     {
-        TimeSpan? time = null;
+        GuestAnswer<TimeSpan> time = default;
         _bench.Backend.OnInvoke = async request =>
         {
             time = await request.Guest!.GetTimeAsync();
@@ -49,7 +49,7 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
         GuestMessage answer = _bench.Driver.Invoke(_session, 0);
 
         Assert.That(answer.ReturnCode, Is.Zero);
-        Assert.That(time, Is.EqualTo(TimeSpan.FromSeconds(1_000_000_000.005)));
+        Assert.That(time, Is.EqualTo(new GuestAnswer<TimeSpan>(TeeReturnCode.Success, TimeSpan.FromSeconds(1_000_000_000.005))));
         Assert.That(_bench.Driver.RpcMemory, Is.Empty, "Memory for the message should have gone back.");
     }
 
@@ -151,11 +151,11 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
         {
             GuestServices guest = request.Guest!;
             TeeSharedMemory memory = (await guest.AllocateAsync(GuestMemoryKind.Supplicant, 200))!;
-            guest.Parameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, 3, 9);
-            guest.Parameters[0].C = 1234;
-            guest.Parameters[1] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, memory, 100, 100);
-            guest.Parameters[2] = TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0);
-            code = await guest.CallAsync(OpTeeRpc.FileSystem, 3);
+            code = await guest.CallAsync(
+                OpTeeRpc.FileSystem,
+                TeeParameter.Value(TeeParameterKind.ValueInput, 3, 9, 1234),
+                TeeParameter.Reference(TeeParameterKind.MemoryOutput, memory, 100, 100),
+                TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0));
             outputs = (guest.Parameters[1].Size, guest.Parameters[2].A, guest.Parameters[2].B);
             return TeeResult.Success;
         };

@@ -93,10 +93,11 @@ internal sealed class OptionsTests
             .Add(Manifest, () => new FirstApplication())
             .Add(new(inline) { Execution = TeeExecution.Inline }, () => new SecondApplication()));
 
-        Assert.That(partition.UsesWorkers);
-        Assert.That(partition.ExecutionOf(TeeOperation.OpenSession, Manifest.Uuid), Is.EqualTo(TeeExecution.Worker));
-        Assert.That(partition.ExecutionOf(TeeOperation.OpenSession, inline), Is.EqualTo(TeeExecution.Inline));
-        Assert.That(partition.ExecutionOf(TeeOperation.OpenSession, Guid.NewGuid()), Is.EqualTo(TeeExecution.Inline));
+        TeeExecutionPolicy execution = partition.Execution;
+        Assert.That(execution.UsesWorkers);
+        Assert.That(execution.OfApplication(Manifest.Uuid), Is.EqualTo(TeeExecution.Worker));
+        Assert.That(execution.OfApplication(inline), Is.EqualTo(TeeExecution.Inline));
+        Assert.That(execution.OfApplication(Guid.NewGuid()), Is.EqualTo(TeeExecution.Inline));
     }
 
     [Test]
@@ -106,8 +107,7 @@ internal sealed class OptionsTests
             Partition(new SoftwareTeeOptions().Add(Manifest, () => new FirstApplication()));
         ArraySharedMemory memory = new(new byte[16]);
 
-        Assert.That(partition.ExecutionOf(TeeOperation.RegisterMemory, Guid.Empty), Is.EqualTo(TeeExecution.Inline));
-        Assert.That(partition.ExecutionOf(TeeOperation.UnregisterMemory, Guid.Empty), Is.EqualTo(TeeExecution.Inline));
+        Assert.That(partition.Execution.Memory, Is.EqualTo(TeeExecution.Inline));
         Assert.That(await partition.RegisterMemoryAsync(memory), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(partition.UnregisterMemoryAsync(memory).AsTask().IsCompletedSuccessfully);
     }

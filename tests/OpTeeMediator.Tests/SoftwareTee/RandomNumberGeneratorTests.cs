@@ -155,10 +155,9 @@ internal sealed class RandomNumberGeneratorTests
         Assert.That(_partition.Devices, Is.EqualTo([new TeeDevice(SoftwareTeeBackend.RandomNumberGeneratorUuid)]));
 
     [Test]
-    public void UsesWorkers_OnlyTheGenerator_False()
+    public void Execution_OnlyTheGenerator_Inline()
     {
-        Assert.That(_partition.UsesWorkers, Is.False);
-        Assert.That(_session.Execution, Is.EqualTo(TeeExecution.Inline));
+        Assert.That(_partition.Execution, Is.SameAs(TeeExecutionPolicy.Inline));
     }
 
     private static TeeRequest Entropy(byte[] buffer) => SoftwareTeeBench.Command(

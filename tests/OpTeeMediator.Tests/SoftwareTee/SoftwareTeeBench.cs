@@ -44,12 +44,8 @@ internal sealed class SoftwareTeeBench : IAsyncDisposable
     public static TeeVirtualMachine VirtualMachine(string name, RecordingLoggers loggers) =>
         new(name, TeeAccess.All, 4, loggers);
 
-    public static TeeRequest Command(uint command, params ReadOnlySpan<TeeParameter> parameters)
-    {
-        TeeRequest request = new() { Operation = TeeOperation.InvokeCommand, CommandId = command };
-        parameters.CopyTo(request.Parameters);
-        return request;
-    }
+    public static TeeRequest Command(uint command, params ReadOnlySpan<TeeParameter> parameters) =>
+        new(parameters) { Operation = TeeOperation.InvokeCommand, CommandId = command };
 
     public TeeRequest Opening(ClientIdentity client = default) =>
         new() { Operation = TeeOperation.OpenSession, Application = _uuid, Client = client };

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -47,9 +46,6 @@ internal sealed class ForwardedCall(int index)
     /// <summary>The private copy of the message.</summary>
     public ref Message Message => ref _message;
 
-    /// <summary>Why the message is refused; <see langword="null"/> if it is not, or if that is logged.</summary>
-    public string? Refusal { get; set; }
-
     /// <summary>Where the guest wants the results.</summary>
     public GuestAddress MessageAddress { get; set; }
 
@@ -84,16 +80,6 @@ internal sealed class ForwardedCall(int index)
 
     /// <summary>OP-TEE's cookie of the buffer for RPC messages in <see cref="ForwardedRpcStage.Freeing"/>.</summary>
     public ulong FreedCookie { get; set; }
-
-    /// <summary>Notes why the message is refused.</summary>
-    /// <returns><paramref name="answer"/>, what it is answered.</returns>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    public T Refuse<T>(T answer, string reason)
-        where T : struct
-    {
-        Refusal = reason;
-        return answer;
-    }
 
     public bool TryTake()
     {

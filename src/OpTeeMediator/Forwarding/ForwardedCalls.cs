@@ -1,6 +1,6 @@
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 
@@ -27,28 +27,26 @@ internal sealed class ForwardedCalls(
         uint functionId = registers.FunctionId.WithoutHint.Value;
         if (functionId != OpTeeSmc.CallWithArgument && !hasRpcArgument)
         {
-            return Refuse(ref registers, OpTeeSmc.ReturnBadCommand, RefusalReason.NotAgreed);
+            return Refuse(ref registers, Refusal.OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.NotAgreed));
         }
 
         if (vm.TryTakeCall() is not { } call)
         {
             // Linux waits for the end of another of its calls, so there must be one.
             uint full = vm.InFlight > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory;
-            return Refuse(ref registers, full, RefusalReason.NoCallSlot);
+            return Refuse(ref registers, Refusal.OfCall(full, RefusalReason.NoCallSlot));
         }
 
-        uint answer = translator.Translate(call, functionId, registers, out TeeReturnCode refusal);
-        if (answer != OpTeeSmc.ReturnOk)
+        Refusal refusal = translator.Translate(call, functionId, registers);
+        if (!refusal.IsNone)
         {
-            string? reason = call.Refusal;
+            if (refusal.Answer == OpTeeSmc.ReturnOk)
+            {
+                AnswerMessage(call, refusal);
+            }
+
             vm.Release(call);
-            return Refuse(ref registers, answer, reason);
-        }
-
-        if (refusal != TeeReturnCode.Success)
-        {
-            RefuseMessage(call, refusal);
-            return registers.Answer(OpTeeSmc.ReturnOk);
+            return Refuse(ref registers, refusal);
         }
 
         if (!shadows.TryWrite(call, out SmcRegisters forwarded))
@@ -80,28 +78,32 @@ internal sealed class ForwardedCalls(
         uint information = (uint)registers.X3;
         if (vm.FindCall(information) is not { } call || !call.TryResume(information))
         {
-            return Refuse(ref registers, OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation);
+            Refusal refusal = Refusal.OfCall(OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation);
+            return Refuse(ref registers, refusal);
         }
 
         rpc.Answer(call, registers, out SmcRegisters forwarded);
         return Enter(call, ref forwarded, ref registers);
     }
 
-    private SmcOutcome Refuse(ref SmcRegisters registers, uint answer, string? reason)
+    private SmcOutcome Refuse(ref SmcRegisters registers, in Refusal refusal)
     {
-        log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), answer, reason);
-        return registers.Answer(answer);
-    }
-
-    private void RefuseMessage(ForwardedCall call, TeeReturnCode refusal)
-    {
-        if (call.Refusal is { } reason)
+        if (refusal.Answer != OpTeeSmc.ReturnOk)
         {
-            log.MessageRefused(call.Message.Header.Command, call.Message.Header.Session, refusal, reason);
+            log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), refusal.Answer, refusal.Reason);
         }
 
-        shadows.WriteRefusal(call, refusal);
-        vm.Release(call);
+        return registers.Answer(refusal.Answer);
+    }
+
+    private void AnswerMessage(ForwardedCall call, in Refusal refusal)
+    {
+        if (refusal.Reason is { } reason)
+        {
+            log.MessageRefused(call.Message.Header.Command, call.Message.Header.Session, refusal.Code, reason);
+        }
+
+        shadows.WriteRefusal(call, refusal.Code);
     }
 
     /// <summary>Enters OP-TEE with a call, and gives the guest what OP-TEE returns.</summary>

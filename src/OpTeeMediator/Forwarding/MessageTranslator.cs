@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
@@ -23,24 +24,19 @@ internal sealed class MessageTranslator(
     /// <param name="call">The call, for its copy.</param>
     /// <param name="functionId">The SMC.</param>
     /// <param name="registers">The SMC's registers.</param>
-    /// <param name="refusal">What the message is answered if it is not <see cref="TeeReturnCode.Success"/>.</param>
-    /// <returns>What the SMC is answered if it is not <see cref="OpTeeSmc.ReturnOk"/>.</returns>
-    public uint Translate(
-        ForwardedCall call, uint functionId, in SmcRegisters registers, out TeeReturnCode refusal)
+    public Refusal Translate(ForwardedCall call, uint functionId, in SmcRegisters registers)
     {
-        refusal = TeeReturnCode.Success;
-        call.Refusal = null;
         if (!vm.SharedMemory.TryFindMessage(functionId, registers, out GuestRange place)
             || place.Length < OpTeeMessage.HeaderSize)
         {
-            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
+            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
 
         ref Message message = ref call.Message;
         Span<byte> bytes = message.Bytes;
         if (!memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
         {
-            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
+            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
         }
 
         uint parameters = message.Header.ParameterCount;
@@ -48,44 +44,28 @@ internal sealed class MessageTranslator(
         if (parameters > OpTeeMessage.MaximumParameters
             || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
         {
-            return call.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
+            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
         }
 
         call.MessageAddress = place.Start;
         call.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
         ClearUnusedFields(ref message.Header);
-        switch (message.Header.Command)
+        return message.Header.Command switch
         {
-            case OpTeeMessage.CommandOpenSession:
-                refusal = OpenSession(call);
-                return OpTeeSmc.ReturnOk;
+            OpTeeMessage.CommandOpenSession => OpenSession(call),
+            OpTeeMessage.CommandInvoke => TranslateParameters(call, 0),
+            OpTeeMessage.CommandRegisterSharedMemory => Register(call),
+            OpTeeMessage.CommandUnregisterSharedMemory => Unregister(call),
+            OpTeeMessage.CommandCloseSession or OpTeeMessage.CommandCancel
+                or OpTeeMessage.CommandDoBottomHalf or OpTeeMessage.CommandStopAsyncNotification =>
+                parameters == 0 ? default : BadParameters(RefusalReason.HasParameters),
 
-            case OpTeeMessage.CommandInvoke:
-                refusal = TranslateParameters(call, 0);
-                return OpTeeSmc.ReturnOk;
-
-            case OpTeeMessage.CommandRegisterSharedMemory:
-                refusal = Register(call);
-                return OpTeeSmc.ReturnOk;
-
-            case OpTeeMessage.CommandUnregisterSharedMemory:
-                refusal = Unregister(call);
-                return OpTeeSmc.ReturnOk;
-
-            case OpTeeMessage.CommandCloseSession:
-            case OpTeeMessage.CommandCancel:
-            case OpTeeMessage.CommandDoBottomHalf:
-            case OpTeeMessage.CommandStopAsyncNotification:
-                refusal = parameters == 0
-                    ? TeeReturnCode.Success
-                    : call.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters);
-                return OpTeeSmc.ReturnOk;
-
-            default:
-                // Unknown commands may carry addresses.
-                return call.Refuse(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
-        }
+            // Unknown commands may carry addresses.
+            _ => Refusal.OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand),
+        };
     }
+
+    private static Refusal BadParameters(string reason) => Refusal.OfMessage(TeeReturnCode.BadParameters, reason);
 
     /// <summary>Clears the fields of a header to which its command gives no meaning.</summary>
     private static void ClearUnusedFields(ref MessageHeader header)
@@ -109,42 +89,42 @@ internal sealed class MessageTranslator(
         }
     }
 
-    private TeeReturnCode OpenSession(ForwardedCall call)
+    private Refusal OpenSession(ForwardedCall call)
     {
         ref Message message = ref call.Message;
         if (message.Header.ParameterCount < Message.MetaParameters
             || message.Parameters[0].Attributes != Meta
             || message.Parameters[1].Attributes != Meta)
         {
-            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaMissing);
+            return BadParameters(RefusalReason.MetaMissing);
         }
 
         message.Parameters[0].C = 0;
-        TeeReturnCode refusal = TranslateParameters(call, Message.MetaParameters);
-        return refusal == TeeReturnCode.Success && !vm.Sessions.TryBeginOpening()
-            ? call.Refuse(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits)
+        Refusal refusal = TranslateParameters(call, Message.MetaParameters);
+        return refusal.IsNone && !vm.Sessions.TryBeginOpening()
+            ? Refusal.OfMessage(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits)
             : refusal;
     }
 
     /// <summary>Checks and translates an application's parameters.</summary>
-    private TeeReturnCode TranslateParameters(ForwardedCall call, int first)
+    private Refusal TranslateParameters(ForwardedCall call, int first)
     {
         ref Message message = ref call.Message;
         int count = (int)message.Header.ParameterCount;
         if (count > first + TeeRequest.ParameterCount)
         {
-            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.TooManyParameters);
+            return BadParameters(RefusalReason.TooManyParameters);
         }
 
         foreach (ref MessageParameter parameter in message.Parameters[first..count])
         {
             if (TranslateParameter(ref parameter) is { } reason)
             {
-                return call.Refuse(TeeReturnCode.BadParameters, reason);
+                return BadParameters(reason);
             }
         }
 
-        return TeeReturnCode.Success;
+        return default;
     }
 
     /// <summary>Checks and translates one parameter.</summary>
@@ -194,17 +174,17 @@ internal sealed class MessageTranslator(
         }
     }
 
-    private TeeReturnCode Register(ForwardedCall call)
+    private Refusal Register(ForwardedCall call)
     {
         ref readonly MessageParameter parameter = ref call.Message.Parameters[0];
         if (call.Message.Header.ParameterCount != 1)
         {
-            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+            return BadParameters(RefusalReason.NotOneParameter);
         }
 
         if (parameter.Attributes != PageList)
         {
-            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotAPageList);
+            return BadParameters(RefusalReason.NotAPageList);
         }
 
         TeeReturnCode code = vm.SharedMemory.TryEnterPageList(
@@ -222,19 +202,17 @@ internal sealed class MessageTranslator(
             log.SharingRefused(parameter.C, parameter.B, code, reason);
         }
 
-        return code;
+        return Refusal.OfMessage(code, null);
     }
 
-    private TeeReturnCode Unregister(ForwardedCall call)
+    private Refusal Unregister(ForwardedCall call)
     {
         if (call.Message.Header.ParameterCount != 1)
         {
-            return call.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+            return BadParameters(RefusalReason.NotOneParameter);
         }
 
         call.Buffer = vm.SharedMemory.MakeUnusable(call.Message.Parameters[0].C);
-        return call.Buffer is not null
-            ? TeeReturnCode.Success
-            : call.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
+        return call.Buffer is not null ? default : BadParameters(RefusalReason.UnknownCookie);
     }
 }

@@ -111,7 +111,6 @@ public sealed class ApplicationCall
     /// <summary>The operation while an entry point runs.</summary>
     internal TeeRequest? Request => _request;
 
-    /// <summary>Counts operations.</summary>
     internal int Operation { get; private set; }
 
     /// <summary>Whether the application has left files of the guest open.</summary>

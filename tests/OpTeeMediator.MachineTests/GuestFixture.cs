@@ -8,7 +8,6 @@ public abstract class GuestFixture(GuestOptions options) : MachineFixture
 {
     private Guest? _guest;
 
-    /// <summary>The guest.</summary>
     protected Guest Guest => _guest ?? throw new InvalidOperationException("The guest has not booted.");
 
     protected override async Task StartAsync() => _guest = await Guest.StartAsync(Machine, 1, options);

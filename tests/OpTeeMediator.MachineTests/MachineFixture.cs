@@ -27,7 +27,6 @@ public abstract class MachineFixture
     /// <summary>How the machine of this fixture is to be.</summary>
     protected virtual MachineOptions Options { get; } = new();
 
-    /// <summary>The machine.</summary>
     protected Machine Machine => _machine ?? throw new InvalidOperationException("The machine has not booted.");
 
     [OneTimeSetUp]

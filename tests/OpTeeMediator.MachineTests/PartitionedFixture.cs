@@ -14,7 +14,6 @@ public abstract class PartitionedFixture(PartitionedMachineOptions options)
 {
     private PartitionedMachine? _machine;
 
-    /// <summary>The machine.</summary>
     protected PartitionedMachine Machine =>
         _machine ?? throw new InvalidOperationException("The machine has not booted.");
 

@@ -20,7 +20,6 @@ internal sealed class RpcApplication : TrustedApplication
     /// request's command.</summary>
     public const uint RequestRpmb = 2;
 
-    /// <summary>Asks for the time.</summary>
     public const uint GetTime = 3;
 
     /// <summary>Waits for as many milliseconds as parameter 0 says, without a request to the guest.</summary>

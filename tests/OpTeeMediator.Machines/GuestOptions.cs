@@ -18,7 +18,6 @@ public sealed record GuestOptions
     /// <summary>The trusted applications it may reach, as the VMM's option says it.</summary>
     public string Allow { get; init; } = "all";
 
-    /// <summary>Its CPUs.</summary>
     public int Cpus { get; init; } = 2;
 
     /// <summary>Whether its TEE notifies it by an interrupt.</summary>

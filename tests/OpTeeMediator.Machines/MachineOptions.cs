@@ -13,6 +13,5 @@ public sealed record MachineOptions
     /// <summary>Memory, in qemu's notation.</summary>
     public string Memory { get; init; } = "2G";
 
-    /// <summary>CPUs.</summary>
     public int Cpus { get; init; } = 2;
 }

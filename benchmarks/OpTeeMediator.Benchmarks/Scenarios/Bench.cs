@@ -48,7 +48,6 @@ public sealed class Bench : IDisposable
         }
     }
 
-    /// <summary>The registers of a call.</summary>
     public static SmcRegisters Registers(uint functionId, ulong pair, ulong x3)
     {
         SmcRegisters registers = default;

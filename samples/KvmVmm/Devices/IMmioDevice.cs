@@ -6,7 +6,6 @@ namespace KvmVmm.Devices;
 /// <remarks>Thread-safe: every vCPU may reach it at any time.</remarks>
 internal interface IMmioDevice
 {
-    /// <summary>Its addresses.</summary>
     GuestRange Range { get; }
 
     /// <summary>The guest reads a register.</summary>

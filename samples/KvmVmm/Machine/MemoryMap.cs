@@ -35,7 +35,6 @@ internal static class MemoryMap
     /// <summary>The GIC's distributor.</summary>
     public static GuestRange GicDistributor { get; } = new(0x0800_0000, 64 << 10);
 
-    /// <summary>The UART.</summary>
     public static GuestRange Uart { get; } = new(UartStart, 4 << 10);
 
     /// <summary>Where RAM begins.</summary>

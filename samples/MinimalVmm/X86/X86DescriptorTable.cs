@@ -8,7 +8,6 @@ namespace MinimalVmm.X86;
 [StructLayout(LayoutKind.Sequential)]
 internal struct X86DescriptorTable
 {
-    /// <summary>The base address.</summary>
     public ulong Base;
 
     /// <summary>The limit in bytes, inclusive.</summary>

@@ -7,13 +7,10 @@ namespace MinimalVmm.X86;
 [StructLayout(LayoutKind.Sequential)]
 internal struct X86Segment
 {
-    /// <summary>The base address.</summary>
     public ulong Base;
 
     /// <summary>The limit in bytes, inclusive.</summary>
     public uint Limit;
-
-    /// <summary>The selector.</summary>
     public ushort Selector;
 
     /// <summary>The type: 3 data, 11 code, as in the descriptor.</summary>

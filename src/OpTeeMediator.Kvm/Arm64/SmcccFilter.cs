@@ -10,7 +10,6 @@ internal static unsafe class SmcccFilter
     /// <summary>The attribute's group.</summary>
     internal const uint KVM_ARM_VM_SMCCC_CTRL = 0;
 
-    /// <summary>The attribute.</summary>
     internal const ulong KVM_ARM_VM_SMCCC_FILTER = 0;
 
     /// <summary>Finds out whether KVM has the filter. No capability tells; the attribute itself does.</summary>

@@ -40,7 +40,6 @@ internal static class DeviceTreeFormat
         return ulong.Max(endOfStructure, endOfStrings);
     }
 
-    /// <summary>A number of the header.</summary>
     internal static uint Field(ReadOnlySpan<byte> header, int offset) =>
         BinaryPrimitives.ReadUInt32BigEndian(header[offset..]);
 }

@@ -51,7 +51,6 @@ internal sealed class CompanionCore
         _quantum = quantum;
     }
 
-    /// <summary>Its number.</summary>
     internal int Index { get; }
 
     /// <summary>

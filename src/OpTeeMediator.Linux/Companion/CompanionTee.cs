@@ -51,7 +51,6 @@ internal sealed class CompanionTee : IDisposable
         Cores = [.. Enumerable.Range(0, vm.Cpus.Length).Select(index => new CompanionCore(index, this, vm, quantum))];
     }
 
-    /// <summary>The cores.</summary>
     internal ImmutableArray<CompanionCore> Cores { get; }
 
     /// <summary>Where OP-TEE is entered.</summary>

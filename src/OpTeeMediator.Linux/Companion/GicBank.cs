@@ -48,7 +48,6 @@ internal sealed class GicBank(int interrupts)
     internal bool IsNonSecure(int interrupt) =>
         (_groups[interrupt / 8] >> (interrupt % 8) & 1) != 0 && (_modifiers[interrupt / 8] >> (interrupt % 8) & 1) == 0;
 
-    /// <summary>Answers a read.</summary>
     internal void Read(int offset, Span<byte> data)
     {
         data.Clear();

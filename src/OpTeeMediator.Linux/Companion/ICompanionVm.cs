@@ -9,7 +9,6 @@ namespace OpTeeMediator.Linux.Companion;
 /// </summary>
 internal interface ICompanionVm : IDisposable
 {
-    /// <summary>Its cores.</summary>
     ImmutableArray<ICompanionCpu> Cpus { get; }
 
     /// <summary>

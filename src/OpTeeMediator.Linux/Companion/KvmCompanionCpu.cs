@@ -3,7 +3,6 @@ using OpTeeMediator.Kvm.Arm64;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>A vCPU of KVM.</summary>
 internal sealed class KvmCompanionCpu(KvmVcpu vcpu) : ICompanionCpu
 {
     public KvmMmioExit Mmio => vcpu.Mmio;

@@ -20,7 +20,6 @@ namespace OpTeeMediator.Linux.Companion;
 /// </remarks>
 internal sealed class SecureGic
 {
-    /// <summary>The size of a distributor.</summary>
     internal const int DistributorSize = 0x1_0000;
 
     /// <summary>The size of a core's redistributor: two frames.</summary>

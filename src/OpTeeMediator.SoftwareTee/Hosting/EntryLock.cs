@@ -58,7 +58,6 @@ internal sealed class EntryLock(EntryLockQueue queue)
     /// <returns><see langword="true"/> if inside.</returns>
     public bool TryTake() => Volatile.Read(ref _isTaken) == 0 && Interlocked.CompareExchange(ref _isTaken, 1, 0) == 0;
 
-    /// <summary>Leaves.</summary>
     public void Exit()
     {
         // A full fence before the queue is looked at: a waiter counts itself first and tries again then.

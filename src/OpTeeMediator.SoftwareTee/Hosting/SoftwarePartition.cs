@@ -50,7 +50,6 @@ internal sealed class SoftwarePartition : ITeePartition
     /// <inheritdoc/>
     public IReadOnlyList<TeeDevice> Devices { get; }
 
-    /// <summary>The VM.</summary>
     internal TeeVirtualMachine VirtualMachine { get; }
 
     /// <summary>Where the VM's applications are logged.</summary>

@@ -11,7 +11,6 @@ internal static class ForwardedAnswer
     /// <summary>Answers with X0 alone; the other results are 0.</summary>
     public static SmcOutcome Answer(this ref SmcRegisters registers, uint x0) => registers.Answer(x0, 0, 0, 0);
 
-    /// <summary>Answers with X0 to X3.</summary>
     public static SmcOutcome Answer(this ref SmcRegisters registers, uint x0, ulong x1, ulong x2, ulong x3)
     {
         registers.X0 = x0;

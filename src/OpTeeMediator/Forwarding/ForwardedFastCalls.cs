@@ -10,9 +10,6 @@ namespace OpTeeMediator.Forwarding;
 internal sealed class ForwardedFastCalls(
     HostOpTee opTee, int id, VmResources vm, OpTeeCapabilities capabilities, ILogger log)
 {
-    /// <summary>The capabilities that the guest may find.</summary>
-    public OpTeeCapabilities Capabilities => capabilities;
-
     /// <summary>Whether the guest may take notifications.</summary>
     public bool HasNotifications => (capabilities & OpTeeCapabilities.AsynchronousNotifications) != 0;
 

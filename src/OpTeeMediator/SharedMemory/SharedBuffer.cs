@@ -27,7 +27,6 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     /// <summary>Whether calls may use the buffer: not while the backend is still, or again, busy with its registration.</summary>
     public bool IsUsable { get; set; }
 
-    /// <summary>What the buffer is for.</summary>
     public BufferRole Role { get; set; }
 
     /// <summary>The forwarder's shadow page that the TEE has instead of an RPC message buffer.</summary>

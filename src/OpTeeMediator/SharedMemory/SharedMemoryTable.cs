@@ -25,7 +25,6 @@ internal sealed class SharedMemoryTable
 
     public int Count { get; private set; }
 
-    /// <summary>The buffer with a cookie.</summary>
     public SharedBuffer? Find(ulong cookie)
     {
         SharedBuffer?[] places = _places;

@@ -95,9 +95,6 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <summary>The way to the secure world.</summary>
     public StubMonitor Monitor { get; }
 
-    /// <summary>Physical memory.</summary>
-    public PhysicalRam Ram => _ram;
-
     /// <summary>The agent in the guest, which is Linux.</summary>
     public AgentLine Console => _console ?? throw new InvalidOperationException("The machine has not booted Linux.");
 
@@ -109,12 +106,6 @@ public sealed class PartitionedMachine : IAsyncDisposable
 
     /// <summary>Whether OP-TEE runs on it.</summary>
     public bool HasSecureWorld => _options.HasSecureWorld;
-
-    /// <summary>Completes when the guest has switched itself off; fails when the mediator did.</summary>
-    public Task Off => _off.Task;
-
-    /// <summary>The guest's calls of a trusted OS so far.</summary>
-    public long Calls => _cpus.Sum(cpu => cpu.Calls);
 
     private ulong[] Blocks { get; }
 
@@ -205,21 +196,6 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <returns>How it ended.</returns>
     public Task<CommandResult> RunAsync(string script, int seconds = 60) =>
         Console.RunAsync(script, TimeSpan.FromSeconds(seconds));
-
-    /// <summary>Has the guest switch itself off; the machine stays, for calls of others.</summary>
-    public async Task PowerOffGuestAsync()
-    {
-        if (_options.Guest == PartitionedGuest.UBoot)
-        {
-            await UBoot.SendAsync("poweroff");
-        }
-        else
-        {
-            _ = RunAsync("poweroff -f"); // never ends
-        }
-
-        await _off.Task.WaitAsync(Deadlines.Scale(Ends));
-    }
 
     /// <summary>The memory of a second VM, which has no CPU: its owner plays its part.</summary>
     public PartitionedMemory CreateOtherMemory()

@@ -17,7 +17,6 @@ internal sealed class StubCpu : IDisposable
     private readonly ISmcHandler _handler;
     private readonly Action _onOff;
     private readonly Action<Exception> _onFailure;
-    private long _calls;
 
     /// <param name="folder">Where the FIFOs are.</param>
     /// <param name="number">The CPU's number.</param>
@@ -38,9 +37,6 @@ internal sealed class StubCpu : IDisposable
 
     /// <summary>The CPU whose call this thread answers.</summary>
     public static StubCpu? Current => t_current;
-
-    /// <summary>Calls of a trusted OS so far.</summary>
-    public long Calls => Volatile.Read(ref _calls);
 
     /// <summary>Has the CPU make an SMC; from within its call only.</summary>
     public void MakeCall(ref SmcRegisters registers)
@@ -89,7 +85,6 @@ internal sealed class StubCpu : IDisposable
                     continue;
                 }
 
-                _ = Interlocked.Increment(ref _calls);
                 _ = _handler.Handle(ref registers);
                 Send(new StubMessage(StubMessage.Return, registers));
             }

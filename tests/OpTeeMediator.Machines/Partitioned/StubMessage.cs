@@ -9,9 +9,6 @@ namespace OpTeeMediator.Machines.Partitioned;
 [InlineArray(Numbers)]
 internal struct StubMessage
 {
-    /// <summary>From a CPU: the guest's SMC.</summary>
-    public const ulong GuestCall = 1;
-
     /// <summary>From a CPU: the answer to <see cref="MakeCall"/>.</summary>
     public const ulong CallDone = 2;
 

@@ -6,9 +6,7 @@ public enum XtestOutcome
     /// <summary>It did not end: the suite did not get that far, or hung in it.</summary>
     Unfinished,
 
-    /// <summary>It passed.</summary>
     Passed,
 
-    /// <summary>It failed.</summary>
     Failed,
 }

@@ -4,19 +4,13 @@ namespace OpTeeMediator.Tests.Conformance;
 /// <remarks>The low byte is one of the types; <see cref="META"/> and <see cref="NONCONTIG"/> come on top.</remarks>
 internal enum MessageAttribute : ulong
 {
-    NONE = 0x0,
     VALUE_INPUT = 0x1,
     VALUE_OUTPUT = 0x2,
     VALUE_INOUT = 0x3,
     RMEM_INPUT = 0x5,
     RMEM_OUTPUT = 0x6,
     RMEM_INOUT = 0x7,
-    TMEM_INPUT = 0x9,
     TMEM_OUTPUT = 0xa,
-    TMEM_INOUT = 0xb,
-
-    /// <summary>The type alone.</summary>
-    TYPE_MASK = 0xff,
 
     /// <summary>The parameter is for OP-TEE itself, not for the trusted application.</summary>
     META = 0x100,

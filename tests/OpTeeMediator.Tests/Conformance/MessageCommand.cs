@@ -6,7 +6,6 @@ internal enum MessageCommand : uint
     OPEN_SESSION = 0,
     INVOKE_COMMAND = 1,
     CLOSE_SESSION = 2,
-    CANCEL = 3,
     REGISTER_SHM = 4,
     UNREGISTER_SHM = 5,
 }

@@ -4,12 +4,7 @@ namespace OpTeeMediator.Tests.Conformance;
 [Flags]
 internal enum OpTeeCapabilities : uint
 {
-    HAVE_RESERVED_SHM = 1 << 0,
-    UNREGISTERED_SHM = 1 << 1,
     DYNAMIC_SHM = 1 << 2,
-    VIRTUALIZATION = 1 << 3,
     MEMREF_NULL = 1 << 4,
-    ASYNC_NOTIF = 1 << 5,
     RPC_ARG = 1 << 6,
-    RPMB_PROBE = 1 << 7,
 }

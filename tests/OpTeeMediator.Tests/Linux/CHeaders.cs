@@ -41,7 +41,6 @@ internal sealed class CHeaders
             include is null ? [] : ["-isystem", Path.Combine(include, "aarch64-linux-gnu"), "-isystem", include]);
     }
 
-    /// <summary>Includes a header.</summary>
     internal CHeaders Include(string header)
     {
         _ = _source.AppendLine(CultureInfo.InvariantCulture, $"#include <{header}>");

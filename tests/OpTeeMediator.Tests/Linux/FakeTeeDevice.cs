@@ -27,10 +27,6 @@ internal sealed class FakeTeeDevice : ITeeDevice
 
     /// <summary>The error number of TEE_IOC_VERSION, TEE_IOC_OPEN_SESSION, TEE_IOC_INVOKE,
     /// TEE_IOC_SHM_REGISTER.</summary>
-    internal int VersionError { get; set; }
-
-    internal int OpenSessionError { get; set; }
-
     internal int InvokeError { get; set; }
 
     /// <summary>The error number of a registration at an address; 0 lets it succeed.</summary>
@@ -64,7 +60,7 @@ internal sealed class FakeTeeDevice : ITeeDevice
     public int GetVersion(out TeeVersionData version)
     {
         version = Version;
-        return VersionError;
+        return 0;
     }
 
     public string? ReadRevision() => Revision;
@@ -75,7 +71,7 @@ internal sealed class FakeTeeDevice : ITeeDevice
         argument.ReturnCode = (uint)OnOpenSession(argument);
         argument.ReturnOrigin = (uint)TeeOrigin.TrustedApplication;
         argument.Session = ++_lastSession;
-        return OpenSessionError;
+        return 0;
     }
 
     public int Invoke(ref TeeInvokeArgument argument)

@@ -50,7 +50,6 @@ internal sealed class GuestCallBench : IAsyncDisposable
     /// <summary>The instance that was made last.</summary>
     public ScriptedApplication? Application { get; private set; }
 
-    /// <summary>A session with the application.</summary>
     public uint Session { get; }
 
     /// <summary>The application's panics.</summary>

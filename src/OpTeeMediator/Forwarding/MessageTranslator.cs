@@ -70,23 +70,15 @@ internal sealed class MessageTranslator(
     /// <summary>Clears the fields of a header to which its command gives no meaning.</summary>
     private static void ClearUnusedFields(ref MessageHeader header)
     {
+        uint command = header.Command;
+        bool isInvocation = command == OpTeeMessage.CommandInvoke;
+        bool isCancellation = command == OpTeeMessage.CommandCancel;
+        bool hasSession = isInvocation || isCancellation || command == OpTeeMessage.CommandCloseSession;
+        bool hasCancelId = isInvocation || isCancellation || command == OpTeeMessage.CommandOpenSession;
         header.Padding = 0;
-        if (header.Command != OpTeeMessage.CommandInvoke)
-        {
-            header.Function = 0;
-        }
-
-        if (header.Command is not (OpTeeMessage.CommandInvoke or OpTeeMessage.CommandCloseSession
-            or OpTeeMessage.CommandCancel))
-        {
-            header.Session = 0;
-        }
-
-        if (header.Command is not (OpTeeMessage.CommandOpenSession or OpTeeMessage.CommandInvoke
-            or OpTeeMessage.CommandCancel))
-        {
-            header.CancelId = 0;
-        }
+        header.Function = isInvocation ? header.Function : 0;
+        header.Session = hasSession ? header.Session : 0;
+        header.CancelId = hasCancelId ? header.CancelId : 0;
     }
 
     private Refusal OpenSession(ForwardedCall call)

@@ -40,7 +40,10 @@ internal sealed class StartTests
     public void Start_RegionsThatOverlap_NamesBoth() =>
         Assert.That(
             () => OpTeeCompanion.Start(
-                [new(new GuestRange(0x4000_0000, 1 << 20), 1 << 20), new(new GuestRange(0x4008_0000, 1 << 20), 1 << 24)],
+                [
+                    new(new GuestRange(0x4000_0000, 1 << 20), 1 << 20),
+                    new(new GuestRange(0x4008_0000, 1 << 20), 1 << 24),
+                ],
                 CompanionBench.Options()),
             Throws.ArgumentException.With.Message.Contains("0x40080000").And.Message.Contains("0x40000000"));
 

@@ -10,7 +10,9 @@ using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.Guests;
 
-/// <summary>Drivers that start again, guests that reboot, VMs that are destroyed, in whatever state their calls are.</summary>
+/// <summary>
+/// Drivers that start again, guests that reboot, VMs that are destroyed, in whatever state their calls are.
+/// </summary>
 [Parallelizable(ParallelScope.All)]
 internal sealed class LifeCycleTests
 {

@@ -19,7 +19,8 @@ internal sealed class GuestAddressSizeTests
     [TestCase(48, 0x4000_0000ul, 1024ul, 41ul, TestName = "ChooseMachineType_RamAbove1TiB_IsWhatItNeeds")]
     [TestCase(52, 0x8000_0000_0000ul, 1ul, 48ul, TestName = "ChooseMachineType_RamAt128TiB_IsWhatItNeeds")]
     public void ChooseMachineType_RamFits_ReturnsTheSize(int hostBits, ulong start, ulong gibibytes, ulong expected) =>
-        Assert.That(GuestAddressSize.ChooseMachineType(hostBits, new GuestRange(start, gibibytes * Gibibyte).End.Value - 1),
+        Assert.That(
+            GuestAddressSize.ChooseMachineType(hostBits, new GuestRange(start, gibibytes * Gibibyte).End.Value - 1),
             Is.EqualTo(expected));
 
     [TestCase(0, 1024ul, "41 bits", "40")]

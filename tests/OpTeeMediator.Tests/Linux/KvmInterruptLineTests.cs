@@ -20,7 +20,8 @@ public sealed class KvmInterruptLineTests
 
     [TestCase(0)]
     [TestCase(987)]
-    public void Spi_AnyLine_IsTheDeviceTreesNumber(int spi) => Assert.That(new KvmInterruptLine(spi).Spi, Is.EqualTo(spi));
+    public void Spi_AnyLine_IsTheDeviceTreesNumber(int spi) =>
+        Assert.That(new KvmInterruptLine(spi).Spi, Is.EqualTo(spi));
 
     [Test]
     public void Connect_ToNothing_IsRefused() => 

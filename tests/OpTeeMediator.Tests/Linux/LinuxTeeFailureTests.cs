@@ -249,7 +249,8 @@ internal sealed class LinuxTeeFailureTests : LinuxTeeFixture
             TeeRequest request = new() { Operation = TeeOperation.InvokeCommand, Session = session };
             request.WritableParameters[0] = TeeParameter.Reference(TeeParameterKind.MemoryInput, contiguous, 0, 0x40);
             request.WritableParameters[1] = TeeParameter.Reference(TeeParameterKind.MemoryInOut, temporary, 0x8, 0x40);
-            request.WritableParameters[2] = TeeParameter.Reference(TeeParameterKind.MemoryOutput, scattered, Page - 8, 0x10);
+            request.WritableParameters[2] =
+                TeeParameter.Reference(TeeParameterKind.MemoryOutput, scattered, Page - 8, 0x10);
             Task running = Try(() => Task.Run(() => session.InvokeCommandAsync(request).AsTask()));
             await Try(() =>
             {

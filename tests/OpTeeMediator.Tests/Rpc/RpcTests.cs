@@ -49,7 +49,9 @@ internal sealed class RpcTests(TeeExecution execution, uint conduit)
         GuestMessage answer = _bench.Driver.Invoke(_session, 0);
 
         Assert.That(answer.ReturnCode, Is.Zero);
-        Assert.That(time, Is.EqualTo(new GuestAnswer<TimeSpan>(TeeReturnCode.Success, TimeSpan.FromSeconds(1_000_000_000.005))));
+        Assert.That(
+            time,
+            Is.EqualTo(new GuestAnswer<TimeSpan>(TeeReturnCode.Success, TimeSpan.FromSeconds(1_000_000_000.005))));
         Assert.That(_bench.Driver.RpcMemory, Is.Empty, "Memory for the message should have gone back.");
     }
 

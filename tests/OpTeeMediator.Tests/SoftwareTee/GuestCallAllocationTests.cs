@@ -44,7 +44,7 @@ internal sealed class GuestCallAllocationTests
         int batch = 0;
         TeeReturnCode code = default;
         using MemfdGuestMemory ram = MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, 1 << 20));
-        SoftwareTeeBackend tee = new(new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => new ScriptedApplication
+        SoftwareTeeOptions options = new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => new ScriptedApplication
         {
             WhenInvoked = call =>
             {
@@ -58,7 +58,8 @@ internal sealed class GuestCallAllocationTests
 
                 return new(code);
             },
-        }));
+        });
+        SoftwareTeeBackend tee = new(options);
         await using OpTeeGuest guest = new(ram, tee);
         FakeDriver driver = new(guest, ram, new GuestRange(GuestBench.RamStart, 1 << 20));
         uint session = driver.OpenSession(SoftwareTeeBench.PerSession.Uuid).Session;

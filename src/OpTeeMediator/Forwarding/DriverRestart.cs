@@ -149,8 +149,8 @@ internal sealed class DriverRestart(
     /// <returns>The phase of this call: <see cref="VmPhase.Serving"/> if the cleanup has ended.</returns>
     private VmPhase ContinueCleanup()
     {
-        VmPhase phase = phases.TryBeginCleanup();
-        if (phase is VmPhase.CleanupPending or VmPhase.CleanupBlocked)
+        VmPhase phase = phases.TryBegin(VmPhase.CleanupRunning);
+        if (VmPhases.MayCleanUp(phase))
         {
             try
             {

@@ -5,17 +5,16 @@ namespace OpTeeMediator.Forwarding;
 /// <summary>The present phase of a forwarded VM, and how many threads handle calls of it.</summary>
 /// <remarks>
 /// <code>
-///              ResetAsync, EXCHANGE_CAPABILITIES                   DisposeAsync
-///  Serving, NotCreated, CleanupPending, CleanupBlocked ──┬──► Restarting
-///     ▲                      │  a yielding call          └──► Disposed
-///     │                      ▼
-///     │   CleanupPending, CleanupBlocked ──► CleanupRunning
-///     │
-///     └── Restarting and CleanupRunning end in
-///           Serving          nothing of an earlier driver is left, or OP-TEE has created the VM again
-///           NotCreated       OP-TEE has destroyed the VM and not created it again
-///           CleanupPending   an interrupt, or the time for one piece, ended the piece
-///           CleanupBlocked   OP-TEE does not release what is left
+///  Serving, NotCreated, CleanupPending, CleanupBlocked
+///                   ── ResetAsync, EXCHANGE_CAPABILITIES ──► Restarting
+///                   ── DisposeAsync ──► Disposed
+///  CleanupPending, CleanupBlocked
+///                   ── a yielding call ──► CleanupRunning
+///  Restarting, CleanupRunning
+///                   ── nothing of an earlier driver is left, or the VM was created again ──► Serving
+///                   ── OP-TEE has destroyed the VM and not created it again ──► NotCreated
+///                   ── an interrupt, or the time for one piece, ended the piece ──► CleanupPending
+///                   ── OP-TEE does not release what is left ──► CleanupBlocked
 /// </code>
 /// <para>A thread that begins a phase waits afterwards for those that handle calls: a call either finds the new phase
 /// or is counted. Thread-safe.</para>
@@ -33,34 +32,27 @@ internal sealed class VmPhases
     /// <summary>A thread has handled a call.</summary>
     public void Leave() => _ = Interlocked.Decrement(ref _inside);
 
-    /// <summary>Begins <see cref="VmPhase.Restarting"/> or <see cref="VmPhase.Disposed"/>.</summary>
-    /// <returns>The phase before. If it is one that must end first, or <see cref="VmPhase.Disposed"/>, nothing
-    /// began.</returns>
+    /// <summary>Begins <see cref="VmPhase.Restarting"/>, CleanupRunning or Disposed.</summary>
+    /// <returns>The phase before; nothing began if that is not one of which the transition exists.</returns>
     public VmPhase TryBegin(VmPhase phase)
     {
         while (true)
         {
             VmPhase present = Current;
-            if (!MayEnd(present) || TryChange(present, phase) == present)
+            bool mayBegin = phase == VmPhase.CleanupRunning ? MayCleanUp(present) : MayEnd(present);
+            if (!mayBegin || Interlocked.CompareExchange(ref _phase, (int)phase, (int)present) == (int)present)
             {
                 return present;
             }
         }
     }
 
-    /// <summary>Whether another thread may end this phase.</summary>
+    /// <summary>Whether <see cref="VmPhase.Restarting"/> and <see cref="VmPhase.Disposed"/> may follow.</summary>
     public static bool MayEnd(VmPhase phase) =>
         phase is not (VmPhase.Restarting or VmPhase.CleanupRunning or VmPhase.Disposed);
 
-    /// <summary>Begins <see cref="VmPhase.CleanupRunning"/>.</summary>
-    /// <returns>The phase before. If it is neither pending nor blocked, nothing began.</returns>
-    public VmPhase TryBeginCleanup()
-    {
-        VmPhase present = TryChange(VmPhase.CleanupPending, VmPhase.CleanupRunning);
-        return present == VmPhase.CleanupBlocked
-            ? TryChange(VmPhase.CleanupBlocked, VmPhase.CleanupRunning)
-            : present;
-    }
+    /// <summary>Whether <see cref="VmPhase.CleanupRunning"/> may follow.</summary>
+    public static bool MayCleanUp(VmPhase phase) => phase is VmPhase.CleanupPending or VmPhase.CleanupBlocked;
 
     /// <summary>Ends the phase that this thread has begun.</summary>
     public void End(VmPhase next) => _ = Interlocked.Exchange(ref _phase, (int)next);
@@ -99,7 +91,4 @@ internal sealed class VmPhases
 
         return true;
     }
-
-    private VmPhase TryChange(VmPhase present, VmPhase next) =>
-        (VmPhase)Interlocked.CompareExchange(ref _phase, (int)next, (int)present);
 }

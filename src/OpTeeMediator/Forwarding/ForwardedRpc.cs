@@ -29,9 +29,6 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
     // itself had named it. 0 would be an address like any other, and on some boards there is memory.
     private const ulong UnusableAddress = 1;
 
-    // The return code of a message; the origin follows.
-    private const int ReturnCodeOffset = 20;
-
     /// <summary>OP-TEE has returned from a call, whatever its answer: ends what it had asked for before.</summary>
     public void EndRequest(ForwardedCall call, uint answer)
     {
@@ -105,18 +102,13 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
     public void Answer(ForwardedCall call, in SmcRegisters registers, out SmcRegisters forwarded)
     {
         Resume(call, out forwarded);
-        switch (call.Stage)
+        if (call.Stage == ForwardedRpcStage.Allocating)
         {
-            case ForwardedRpcStage.Allocating:
-                TakeMessageBuffer(call, registers, ref forwarded);
-                break;
-
-            case ForwardedRpcStage.Command:
-                TakeAnswer(call);
-                break;
-
-            default:
-                break;
+            TakeMessageBuffer(call, registers, ref forwarded);
+        }
+        else if (call.Stage == ForwardedRpcStage.Command)
+        {
+            TakeAnswer(call);
         }
     }
 
@@ -124,24 +116,19 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
     public void AnswerWithoutDriver(ForwardedCall call, out SmcRegisters forwarded)
     {
         Resume(call, out forwarded);
-        switch (call.Stage)
+        if (call.Stage == ForwardedRpcStage.Allocating)
         {
-            case ForwardedRpcStage.Allocating:
-                forwarded.X2 = UnusableAddress;
-                break;
-
-            case ForwardedRpcStage.Command when TryGetShadow(call, out Span<byte> shadow):
-                TeeReturnCode code = call.RpcMessage.Header.Command switch
-                {
-                    OpTeeRpc.FreeSharedMemory or OpTeeRpc.Notification or OpTeeRpc.Suspend => TeeReturnCode.Success,
-                    OpTeeRpc.AllocateSharedMemory => TeeReturnCode.OutOfMemory,
-                    _ => TeeReturnCode.Communication,
-                };
-                MemoryMarshal.Write(shadow[ReturnCodeOffset..], (uint)code);
-                break;
-
-            default:
-                break;
+            forwarded.X2 = UnusableAddress;
+        }
+        else if (call.Stage == ForwardedRpcStage.Command && TryGetShadow(call, out Span<byte> shadow))
+        {
+            TeeReturnCode code = call.RpcMessage.Header.Command switch
+            {
+                OpTeeRpc.FreeSharedMemory or OpTeeRpc.Notification or OpTeeRpc.Suspend => TeeReturnCode.Success,
+                OpTeeRpc.AllocateSharedMemory => TeeReturnCode.OutOfMemory,
+                _ => TeeReturnCode.Communication,
+            };
+            MemoryMarshal.Write(shadow[ShadowMessages.ReturnCodeOffset..], (uint)code);
         }
     }
 
@@ -173,37 +160,26 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
 
         foreach (ref MessageParameter parameter in message.Parameters[..count])
         {
-            switch (parameter.Type)
+            bool isTemporary =
+                parameter.Type is >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut;
+            if (isTemporary
+                || parameter.Type is >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut)
             {
-                case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut:
-                    // Memory that is not shared by cookie: the guest must not see its physical address.
-                    parameter.A = 0;
-                    parameter.C = vm.SharedMemory.GuestCookieOf(parameter.C);
-                    break;
-
-                case >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut:
-                    parameter.C = vm.SharedMemory.GuestCookieOf(parameter.C);
-                    break;
-
-                default:
-                    break;
+                // The guest must not see the physical address of memory that is not shared by cookie.
+                parameter.A = isTemporary ? 0 : parameter.A;
+                parameter.C = vm.SharedMemory.GuestCookieOf(parameter.C);
             }
         }
 
-        switch (message.Header.Command)
+        if (message.Header.Command == OpTeeRpc.AllocateSharedMemory)
         {
-            case OpTeeRpc.AllocateSharedMemory:
-                // OP-TEE has read the former list: the thread is the same.
-                vm.PageLists.Drop(ref call.PayloadList);
-                break;
-
-            case OpTeeRpc.FreeSharedMemory when count >= 1:
-                // OP-TEE has unmapped the memory before it asks.
-                message.Parameters[0].B = RemovePayload(call, message.Parameters[0].B);
-                break;
-
-            default:
-                break;
+            // OP-TEE has read the former list: the thread is the same.
+            vm.PageLists.Drop(ref call.PayloadList);
+        }
+        else if (message.Header.Command == OpTeeRpc.FreeSharedMemory && count >= 1)
+        {
+            // OP-TEE has unmapped the memory before it asks.
+            message.Parameters[0].B = RemovePayload(call, message.Parameters[0].B);
         }
 
         return true;
@@ -252,8 +228,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             return; // OP-TEE has put an error there before it asked
         }
 
-        Span<MessageParameter> results =
-            MemoryMarshal.Cast<byte, MessageParameter>(shadow[OpTeeMessage.HeaderSize..])[..count];
+        Span<MessageParameter> results = ShadowMessages.ParametersIn(shadow)[..count];
         if (asked.Header.Command == OpTeeRpc.AllocateSharedMemory)
         {
             if (answer.Header.ReturnCode == (uint)TeeReturnCode.Success && count == 1)
@@ -269,7 +244,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             }
         }
 
-        Span<uint> codes = MemoryMarshal.Cast<byte, uint>(shadow.Slice(ReturnCodeOffset, 2 * sizeof(uint)));
+        Span<uint> codes = MemoryMarshal.Cast<byte, uint>(shadow[ShadowMessages.ReturnCodeOffset..])[..2];
         codes[0] = answer.Header.ReturnCode;
         codes[1] = answer.Header.ReturnOrigin;
     }

@@ -13,9 +13,14 @@ namespace OpTeeMediator.Forwarding;
 /// </remarks>
 internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool shadows)
 {
-    // Fields of the message that OP-TEE fills in; the return origin follows the code.
+    /// <summary>The offset of a message's return code; the return origin follows.</summary>
+    public const int ReturnCodeOffset = 20;
+
     private const int SessionOffset = 8;
-    private const int ReturnCodeOffset = 20;
+
+    /// <summary>The parameters of a message that lies in a shadow page.</summary>
+    public static Span<MessageParameter> ParametersIn(Span<byte> message) =>
+        MemoryMarshal.Cast<byte, MessageParameter>(message[OpTeeMessage.HeaderSize..]);
 
     /// <summary>Writes the checked message to the call's shadow page, and the SMC that names it.</summary>
     /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
@@ -29,25 +34,17 @@ internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool s
 
         int size = OpTeeMessage.Size((int)call.Message.Header.ParameterCount);
         call.Message.Bytes[..size].CopyTo(shadow);
-        switch (call.Message.Header.Command)
+        if (call.Message.Header.Command == OpTeeMessage.CommandRegisterSharedMemory)
         {
-            case OpTeeMessage.CommandRegisterSharedMemory:
-                ref MessageParameter registered = ref ParametersIn(shadow)[0];
-                ulong offset = call.Message.Parameters[0].A % OpTeeMessage.PageSize;
-                registered.A = shadows.AddressOf(call.PageList).Value | offset;
-                registered.C = call.Buffer!.TeeCookie;
-                break;
-
-            case OpTeeMessage.CommandUnregisterSharedMemory:
-                ParametersIn(shadow)[0] = new MessageParameter
-                {
-                    Attributes = OpTeeMessage.TypeRegisteredInput,
-                    C = call.Buffer!.TeeCookie,
-                };
-                break;
-
-            default:
-                break;
+            ref MessageParameter registered = ref ParametersIn(shadow)[0];
+            ulong offset = call.Message.Parameters[0].A % OpTeeMessage.PageSize;
+            registered.A = shadows.AddressOf(call.PageList).Value | offset;
+            registered.C = call.Buffer!.TeeCookie;
+        }
+        else if (call.Message.Header.Command == OpTeeMessage.CommandUnregisterSharedMemory)
+        {
+            ulong cookie = call.Buffer!.TeeCookie;
+            ParametersIn(shadow)[0] = new() { Attributes = OpTeeMessage.TypeRegisteredInput, C = cookie };
         }
 
         ulong address = shadows.AddressOf(call.ShadowPage).Value;
@@ -94,9 +91,6 @@ internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool s
             WriteSession(call.MessageAddress, 0);
         }
     }
-
-    private static Span<MessageParameter> ParametersIn(Span<byte> message) =>
-        MemoryMarshal.Cast<byte, MessageParameter>(message[OpTeeMessage.HeaderSize..]);
 
     private void WriteCode(GuestAddress message, uint code, uint origin) =>
         _ = memory.TryWriteWords<uint>(message.Add(ReturnCodeOffset), [code, origin]);

@@ -12,18 +12,17 @@ namespace OpTeeMediator.SoftwareTee;
 /// </remarks>
 public sealed class SoftwareTeeBackend : ITeeBackend
 {
-    private readonly ApplicationRegistration[] _registrations;
-    private readonly bool _hasRandomNumberGenerator;
+    private readonly SoftwareTeeOptions _options;
 
     /// <summary>Makes a TEE.</summary>
-    /// <param name="options">What it consists of; later changes have no effect.</param>
+    /// <param name="options">What it consists of.</param>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">An application has the UUID of the built-in random number generator.</exception>
     public SoftwareTeeBackend(SoftwareTeeOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        _registrations = options.ToRegistrations();
-        _hasRandomNumberGenerator = options.ProvideRandomNumberGenerator;
+        options.Validate();
+        _options = options;
     }
 
     /// <summary>The UUID of the random number generator, for <see cref="TeeAccess.Only"/> (PTA_RNG_UUID of OP-TEE's <c>pta_rng.h</c>).</summary>
@@ -38,6 +37,7 @@ public sealed class SoftwareTeeBackend : ITeeBackend
     public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
     {
         ArgumentNullException.ThrowIfNull(virtualMachine);
-        return new SoftwarePartition(virtualMachine, _registrations, _hasRandomNumberGenerator ? RandomNumberGenerator.Session : null);
+        ITeeSession? randomNumbers = _options.ProvideRandomNumberGenerator ? RandomNumberGenerator.Session : null;
+        return new SoftwarePartition(virtualMachine, _options.Registrations.Values, randomNumbers);
     }
 }

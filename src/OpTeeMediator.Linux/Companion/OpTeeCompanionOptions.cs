@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Guests;
 
 namespace OpTeeMediator.Linux.Companion;
@@ -87,10 +88,9 @@ public sealed record OpTeeCompanionOptions
                     + $" was built.");
         }
 
-        ThrowIfOutside(Quantum, TimeSpan.FromMicroseconds(100), TimeSpan.FromSeconds(1), nameof(Quantum));
-        ThrowIfOutside(
-            AnswerDeadline, TimeSpan.FromMilliseconds(500), TimeSpan.FromMinutes(10), nameof(AnswerDeadline));
-        ThrowIfOutside(StartDeadline, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10), nameof(StartDeadline));
+        Check(nameof(Quantum), Quantum, TimeSpan.FromMicroseconds(100), TimeSpan.FromSeconds(1));
+        Check(nameof(AnswerDeadline), AnswerDeadline, TimeSpan.FromMilliseconds(500), TimeSpan.FromMinutes(10));
+        Check(nameof(StartDeadline), StartDeadline, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         if (AnswerDeadline < Quantum * 2)
         {
             throw new ArgumentOutOfRangeException(
@@ -109,12 +109,6 @@ public sealed record OpTeeCompanionOptions
         }
     }
 
-    private static void ThrowIfOutside(TimeSpan value, TimeSpan lowest, TimeSpan highest, string name)
-    {
-        if (value < lowest || value > highest)
-        {
-            throw new ArgumentOutOfRangeException(
-                name, value, $"{nameof(OpTeeCompanionOptions)}.{name} must be {lowest} to {highest}.");
-        }
-    }
+    private static void Check(string property, TimeSpan value, TimeSpan least, TimeSpan most) =>
+        OptionRange.Check(nameof(OpTeeCompanionOptions), property, value, least, most);
 }

@@ -1,24 +1,20 @@
-using System.Globalization;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The host's own OP-TEE behind <c>/dev/tee0</c>: the VMM is a client of it like any other process.</summary>
 /// <remarks>
-/// <para>Each VM gets an open file of its own. The driver and OP-TEE keep the sessions and the shared memory of different files apart, and nothing more:
-/// trusted applications key their storage by application, not by client, and a single-instance application is the same for all. Hence a VM reaches
-/// nothing unless its VMM lists the applications.</para>
-/// <para>Buffers of the guest are shared without a copy where its memory is mapped or has files behind it (<see cref="Memory.MemfdGuestMemory"/>), and are copied
-/// for each call otherwise. Calls block as long as the TEE takes and run on the mediator's worker threads.</para>
-/// <para>Thread-safe. Partitions live on when the backend is disposed of.</para>
+/// <para>Each VM gets an open file of its own. The driver and OP-TEE keep the sessions and the shared memory of different
+/// files apart, and nothing more: trusted applications key their storage by application, not by client, and a
+/// single-instance application is the same for all. Hence a VM reaches nothing unless its VMM lists the applications.</para>
+/// <para>Buffers of the guest are shared without a copy where its memory is mapped or is backed by files
+/// (<see cref="Memory.MappedGuestMemory"/>), and are copied for each call otherwise. Calls block as long as the TEE takes
+/// and run on the mediator's worker threads.</para>
+/// <para>Thread-safe. Partitions remain usable when the backend is disposed of.</para>
 /// </remarks>
 public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
 {
-    private readonly string _devicePath;
-    private readonly LinuxTeeLogin _login;
-    private readonly long _maximumSharedBytes;
-    private readonly int _maximumRegistrations;
+    private readonly LinuxTeeOptions _options;
     private readonly Func<string, ITeeDevice> _open;
     private readonly Action<Thread> _startThread;
     private readonly int _pageSize;
@@ -44,29 +40,20 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     {
     }
 
-    internal LinuxTeeBackend(LinuxTeeOptions options, Func<string, ITeeDevice> open, Action<Thread> startThread, int pageSize)
+    internal LinuxTeeBackend(
+        LinuxTeeOptions options, Func<string, ITeeDevice> open, Action<Thread> startThread, int pageSize)
     {
         ArgumentNullException.ThrowIfNull(options);
-        DevicePath.Check(options.DevicePath, nameof(options));
-        if (!Enum.IsDefined(options.Login) || options.MaximumSharedBytes < 0 || options.MaximumRegistrations < 0)
-        {
-            throw new ArgumentException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"{nameof(options.Login)} is {options.Login}, {nameof(options.MaximumSharedBytes)} {options.MaximumSharedBytes}, {nameof(options.MaximumRegistrations)} {options.MaximumRegistrations}; expected a value of {nameof(LinuxTeeLogin)}, and limits of 0 or more."),
-                nameof(options));
-        }
-
-        _devicePath = options.DevicePath;
-        _login = options.Login;
-        _maximumSharedBytes = options.MaximumSharedBytes;
-        _maximumRegistrations = options.MaximumRegistrations;
+        options.Validate();
+        _options = options;
         _open = open;
         _startThread = startThread;
         _pageSize = pageSize;
     }
 
-    /// <summary>Nothing: the TEE is shared with the host and with other guests, so the VMM lists what a VM may reach.</summary>
+    /// <summary>
+    /// Nothing: the TEE is shared with the host and with other guests, so the VMM lists what a VM may reach.
+    /// </summary>
     public TeeAccess DefaultAccess => TeeAccess.None;
 
     /// <inheritdoc/>
@@ -79,12 +66,12 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     {
         ArgumentNullException.ThrowIfNull(virtualMachine);
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        ITeeDevice device = _open(_devicePath);
+        ITeeDevice device = _open(_options.DevicePath);
         try
         {
-            _ = TeeSupport.Check(device, _devicePath);
-            PinBudget budget = new(_maximumSharedBytes, _maximumRegistrations, _pageSize);
-            return new LinuxTeePartition(device, virtualMachine, _login, budget, _startThread);
+            _ = TeeSupport.Check(device, _options.DevicePath);
+            PinBudget budget = new(_options.MaximumSharedBytes, _options.MaximumRegistrations, _pageSize);
+            return new LinuxTeePartition(device, virtualMachine, _options.Login, budget, _startThread);
         }
         catch
         {

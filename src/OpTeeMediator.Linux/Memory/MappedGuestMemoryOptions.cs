@@ -8,12 +8,12 @@ namespace OpTeeMediator.Linux.Memory;
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>
 public sealed record MappedGuestMemoryOptions
 {
-    /// <summary>The memory's name in log entries.</summary>
+    /// <summary>The memory's name in log entries. Default "guest-ram".</summary>
     public string Name { get; init; } = "guest-ram";
 
     /// <summary>
     /// The smallest piece of a file that can be mapped by itself, in bytes, a power of two: the size of huge pages if
-    /// the files are in a hugetlbfs; 0, the default, for the host's page size.
+    /// the files are in a hugetlbfs; 0 for the host's page size. Default 0.
     /// </summary>
     public int MappingGranule { get; init; }
 
@@ -24,7 +24,7 @@ public sealed record MappedGuestMemoryOptions
     /// <remarks>It is called on a thread of the pool. An exception is logged.</remarks>
     public Action<MappedMemoryRegion>? RegionReleased { get; init; }
 
-    /// <summary>Where to log; the default logs nowhere.</summary>
+    /// <summary>Where to log. Default nowhere.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
     internal int CheckGranule()
@@ -34,7 +34,7 @@ public sealed record MappedGuestMemoryOptions
         {
             throw new ArgumentException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{nameof(MappingGranule)} is {MappingGranule}; expected 0 or a power of two of at least"
+                $"{nameof(MappedGuestMemoryOptions)}.{nameof(MappingGranule)} is {MappingGranule}; expected 0 or a power of two of at least"
                     + $" {Environment.SystemPageSize}."));
         }
 

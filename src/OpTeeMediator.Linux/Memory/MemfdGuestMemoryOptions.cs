@@ -8,7 +8,7 @@ namespace OpTeeMediator.Linux.Memory;
 public sealed record MemfdGuestMemoryOptions
 {
     /// <summary>
-    /// The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0, the default, for ordinary pages.
+    /// The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0 for ordinary pages. Default 0.
     /// </summary>
     /// <remarks>
     /// Huge pages are reserved at creation (<c>/proc/sys/vm/nr_hugepages</c>) and become
@@ -18,10 +18,11 @@ public sealed record MemfdGuestMemoryOptions
     public int HugePageSize { get; init; }
 
     /// <summary>
-    /// The name that <c>/proc/PID/maps</c> and log entries show; at most 249 bytes as UTF-8, none of them NUL.
+    /// The name that <c>/proc/PID/maps</c> and log entries show: at most 249 bytes as UTF-8, none of them NUL. Default
+    /// "guest-ram".
     /// </summary>
     public string Name { get; init; } = "guest-ram";
 
-    /// <summary>Where to log; the default logs nowhere.</summary>
+    /// <summary>Where to log. Default nowhere.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 }

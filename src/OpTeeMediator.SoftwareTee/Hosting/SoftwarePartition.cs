@@ -15,7 +15,8 @@ internal sealed class SoftwarePartition : ITeePartition
     /// <param name="virtualMachine">The VM.</param>
     /// <param name="registrations">The trusted applications.</param>
     /// <param name="randomNumbers">The session of the built-in random number generator, if there is one.</param>
-    public SoftwarePartition(TeeVirtualMachine virtualMachine, ReadOnlySpan<ApplicationRegistration> registrations, ITeeSession? randomNumbers)
+    public SoftwarePartition(
+        TeeVirtualMachine virtualMachine, IEnumerable<ApplicationRegistration> registrations, ITeeSession? randomNumbers)
     {
         _randomNumbers = randomNumbers;
         VirtualMachine = virtualMachine;

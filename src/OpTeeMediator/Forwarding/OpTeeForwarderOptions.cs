@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 
@@ -80,11 +81,11 @@ public sealed record OpTeeForwarderOptions
         Limits.Validate();
         if (VirtualMachineId is { } id)
         {
-            ValidateRange(nameof(VirtualMachineId), id, HostOpTee.LowestId, HostOpTee.HighestId);
+            Check(nameof(VirtualMachineId), id, HostOpTee.LowestId, HostOpTee.HighestId);
         }
 
-        ValidateRange(nameof(RecreationLimit), RecreationLimit, 0, MaximumRecreationLimit);
-        ValidateRange(nameof(ShutdownDeadline), ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
+        Check(nameof(RecreationLimit), RecreationLimit, 0, MaximumRecreationLimit);
+        Check(nameof(ShutdownDeadline), ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         const OpTeeCapabilities Possible = OpTeeCapabilities.DynamicSharedMemory
             | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.AsynchronousNotifications
             | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
@@ -98,13 +99,6 @@ public sealed record OpTeeForwarderOptions
         }
     }
 
-    private static void ValidateRange<T>(string property, T value, T least, T most)
-        where T : IComparable<T>
-    {
-        if (value.CompareTo(least) < 0 || value.CompareTo(most) > 0)
-        {
-            throw new ArgumentOutOfRangeException(
-                property, value, $"{nameof(OpTeeForwarderOptions)}.{property} must be {least} to {most}.");
-        }
-    }
+    private static void Check<T>(string property, T value, T least, T most)
+        where T : IComparable<T> => OptionRange.Check(nameof(OpTeeForwarderOptions), property, value, least, most);
 }

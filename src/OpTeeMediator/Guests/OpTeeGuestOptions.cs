@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 
@@ -83,21 +84,16 @@ public sealed record OpTeeGuestOptions
             throw new ArgumentException($"{nameof(OpTeeGuestOptions)}.{nameof(Capabilities)} names {Capabilities & ~Possible}, which cannot be offered to a guest.");
         }
 
-        ThrowIfOutside(Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1), nameof(Quantum));
-        ThrowIfOutside(SleepAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1), nameof(SleepAfter));
-        ThrowIfOutside(ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10), nameof(ShutdownDeadline));
+        Check(nameof(Quantum), Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1));
+        Check(nameof(SleepAfter), SleepAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1));
+        Check(nameof(ShutdownDeadline), ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         if (ReservedSharedMemory is { } reserved
             && (!reserved.Start.IsAligned(OpTeeMessage.PageSize) || reserved.Length == 0 || reserved.Length % OpTeeMessage.PageSize != 0 || reserved.End.Value - 1 > uint.MaxValue))
         {
-            throw new ArgumentException($"{nameof(ReservedSharedMemory)} is {reserved}; it must be whole pages of {OpTeeMessage.PageSize} bytes below 4 GiB.");
+            throw new ArgumentException($"{nameof(OpTeeGuestOptions)}.{nameof(ReservedSharedMemory)} is {reserved}; it must be whole pages of {OpTeeMessage.PageSize} bytes below 4 GiB.");
         }
     }
 
-    private static void ThrowIfOutside(TimeSpan value, TimeSpan lowest, TimeSpan highest, string name)
-    {
-        if (value < lowest || value > highest)
-        {
-            throw new ArgumentOutOfRangeException(name, value, $"{nameof(OpTeeGuestOptions)}.{name} must be {lowest} to {highest}.");
-        }
-    }
+    private static void Check(string property, TimeSpan value, TimeSpan least, TimeSpan most) =>
+        OptionRange.Check(nameof(OpTeeGuestOptions), property, value, least, most);
 }

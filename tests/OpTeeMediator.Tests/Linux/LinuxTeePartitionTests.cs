@@ -68,9 +68,10 @@ internal sealed class LinuxTeePartitionTests : LinuxTeeFixture
     }
 
     [Test]
-    public void Constructor_OptionOutOfRange_ThrowsWithWhatWasFound() =>
+    public void Constructor_OptionOutOfRange_ThrowsWithTheOptionAndWhatWasFound() =>
         Assert.That(() => new LinuxTeeBackend(new LinuxTeeOptions { MaximumRegistrations = -3 }),
-            Throws.ArgumentException.With.Message.Contains("-3"));
+            Throws.InstanceOf<ArgumentException>().With.Message.Contains("-3")
+                .And.Message.Contains("LinuxTeeOptions.MaximumRegistrations"));
 
     [TestCase("4.10 (0123456789abcdef)\n", 4u, 10u, 0x0123_4567_89ab_cdefUL)]
     [TestCase("4.5\n", 4u, 5u, 0UL)]

@@ -7,6 +7,7 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 
 namespace MinimalVmm;
 

@@ -1,5 +1,5 @@
+using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Hosting;
 
 namespace OpTeeMediator.SoftwareTee;
@@ -38,6 +38,7 @@ public sealed class SoftwareTeeBackend : ITeeBackend
     {
         ArgumentNullException.ThrowIfNull(virtualMachine);
         ITeeSession? randomNumbers = _options.ProvideRandomNumberGenerator ? RandomNumberGenerator.Session : null;
-        return new SoftwarePartition(virtualMachine, _options.Registrations.Values, randomNumbers);
+        ILogger logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTeeBackend>();
+        return new SoftwarePartition(virtualMachine, logger, _options.Registrations.Values, randomNumbers);
     }
 }

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Hosting;
 
 namespace OpTeeMediator.SoftwareTee;

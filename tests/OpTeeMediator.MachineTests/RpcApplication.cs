@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
-using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 
 namespace OpTeeMediator.MachineTests;
 

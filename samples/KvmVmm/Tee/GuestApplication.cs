@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 using OpTeeMediator.Backends;
-using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace KvmVmm.Tee;

@@ -1,5 +1,5 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace KvmVmm.Tee;

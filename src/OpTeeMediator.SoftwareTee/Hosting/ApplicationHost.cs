@@ -1,5 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -10,17 +12,17 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 internal sealed class ApplicationHost
 {
     private readonly ApplicationRegistration _registration;
-    private readonly SoftwarePartition _partition;
+    private readonly ApplicationEnvironment _environment;
     private readonly EntryLock _entryLock;
     private readonly PanicLog _panics = new(TimeProvider.System);
     private readonly PanicLog _failedDisposals = new(TimeProvider.System);
     private volatile ApplicationInstance? _single;
 
-    public ApplicationHost(ApplicationRegistration registration, SoftwarePartition partition)
+    public ApplicationHost(ApplicationRegistration registration, ApplicationEnvironment environment)
     {
         _registration = registration;
-        _partition = partition;
-        _entryLock = new EntryLock(partition.Queue);
+        _environment = environment;
+        _entryLock = new EntryLock(environment.Queue);
     }
 
     /// <summary>What the application declares.</summary>
@@ -40,7 +42,7 @@ internal sealed class ApplicationHost
             return new(TeeResult.FromTee(TeeReturnCode.Busy));
         }
 
-        EntryLock entryLock = Manifest.SingleInstance ? _entryLock : new EntryLock(_partition.Queue);
+        EntryLock entryLock = Manifest.SingleInstance ? _entryLock : new EntryLock(_environment.Queue);
         if (!entryLock.TryEnter(Manifest.Execution, request, out TeeReturnCode refusal))
         {
             return new(TeeResult.FromTee(refusal));
@@ -52,7 +54,7 @@ internal sealed class ApplicationHost
             return new(result);
         }
 
-        return new(new ApplicationSession(this, instance, request.Client, _partition).Open(request));
+        return new(new ApplicationSession(this, instance, request.Client, _environment).Open(request));
     }
 
     /// <summary>Ends a session's use of its instance. The caller is inside the instance's entryLock.</summary>
@@ -181,7 +183,7 @@ internal sealed class ApplicationHost
         TrustedApplication? claimed = null;
         try
         {
-            TrustedApplication application = _registration.Create(_partition.VirtualMachine);
+            TrustedApplication application = _registration.Create(_environment.VirtualMachine);
             if (application is null || !application.TryClaim())
             {
                 throw new InvalidOperationException($"The factory of {_registration.Type} must make a new instance each time it is called; it returned {(application is null ? "null" : "one that is in use")}.");
@@ -216,11 +218,11 @@ internal sealed class ApplicationHost
     {
         if (_panics.IsError(out int quiet))
         {
-            _partition.Logger.Panicked(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint, quiet);
+            _environment.Logger.Panicked(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint, quiet);
         }
         else
         {
-            _partition.Logger.PanickedAgain(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint);
+            _environment.Logger.PanickedAgain(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint);
         }
     }
 
@@ -228,11 +230,11 @@ internal sealed class ApplicationHost
     {
         if (_failedDisposals.IsError(out int quiet))
         {
-            _partition.Logger.DisposalFailed(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, quiet);
+            _environment.Logger.DisposalFailed(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, quiet);
         }
         else
         {
-            _partition.Logger.DisposalFailedAgain(exception, _partition.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid);
+            _environment.Logger.DisposalFailedAgain(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid);
         }
     }
 }

@@ -1,3 +1,6 @@
+using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.Operations;
+
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>An instance of a trusted application, created and not yet destroyed.</summary>

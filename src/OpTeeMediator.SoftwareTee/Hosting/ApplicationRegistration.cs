@@ -1,8 +1,9 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Applications;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
-/// <summary>A trusted application of a <see cref="SoftwareTeeBackend"/>.</summary>
+/// <summary>A trusted application of a software TEE.</summary>
 /// <param name="Manifest">What it declares.</param>
 /// <param name="Type">Its class, for messages.</param>
 /// <param name="Create">Makes an instance for a VM.</param>

@@ -1,4 +1,6 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -15,13 +17,13 @@ internal sealed class ApplicationSession : ITeeSession
     private readonly ApplicationCall _call;
     private readonly EntryLock _entryLock;
 
-    public ApplicationSession(ApplicationHost host, ApplicationInstance instance, ClientIdentity client, SoftwarePartition partition)
+    public ApplicationSession(ApplicationHost host, ApplicationInstance instance, ClientIdentity client, ApplicationEnvironment environment)
     {
         _host = host;
         _instance = instance;
         _context = host.Manifest.Execution == TeeExecution.Worker ? new OperationContext() : null;
-        _call = new ApplicationCall(client, _context, partition);
-        _entryLock = host.Manifest.Concurrent ? new EntryLock(partition.Queue) : instance.EntryLock;
+        _call = new ApplicationCall(client, new RunningOperation(_context, environment.Queue, environment.Cancellations));
+        _entryLock = host.Manifest.Concurrent ? new EntryLock(environment.Queue) : instance.EntryLock;
     }
 
     /// <summary>Runs the application's entry point for opening. The caller has entered the instance's entryLock, which this leaves.</summary>

@@ -1,6 +1,8 @@
 using System.Collections.Frozen;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -8,25 +10,29 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 internal sealed class SoftwarePartition : ITeePartition
 {
     private readonly FrozenDictionary<Guid, ApplicationHost> _hosts;
+    private readonly ApplicationEnvironment _environment;
     private readonly ITeeSession? _randomNumbers;
     private bool _isDisposed;
 
     /// <summary>Creates the partition of a VM.</summary>
     /// <param name="virtualMachine">The VM.</param>
+    /// <param name="logger">Where the VM's applications are logged.</param>
     /// <param name="registrations">The trusted applications.</param>
     /// <param name="randomNumbers">The session of the built-in random number generator, if there is one.</param>
     public SoftwarePartition(
-        TeeVirtualMachine virtualMachine, IEnumerable<ApplicationRegistration> registrations, ITeeSession? randomNumbers)
+        TeeVirtualMachine virtualMachine,
+        ILogger logger,
+        IEnumerable<ApplicationRegistration> registrations,
+        ITeeSession? randomNumbers)
     {
         _randomNumbers = randomNumbers;
-        VirtualMachine = virtualMachine;
-        Logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTeeBackend>();
+        _environment = new ApplicationEnvironment(virtualMachine, logger, new EntryLockQueue(), new RunningCancellations());
         Dictionary<Guid, ApplicationHost> hosts = [];
         List<TeeDevice> devices = [];
         foreach (ApplicationRegistration registration in registrations)
         {
             TrustedApplicationManifest manifest = registration.Manifest;
-            hosts.Add(manifest.Uuid, new ApplicationHost(registration, this));
+            hosts.Add(manifest.Uuid, new ApplicationHost(registration, _environment));
             if (manifest.DeviceDependency is { } dependency)
             {
                 devices.Add(new TeeDevice(manifest.Uuid, dependency));
@@ -35,7 +41,7 @@ internal sealed class SoftwarePartition : ITeePartition
 
         if (randomNumbers is not null)
         {
-            devices.Add(new TeeDevice(SoftwareTeeBackend.RandomNumberGeneratorUuid));
+            devices.Add(new TeeDevice(RandomNumberGenerator.Uuid));
         }
 
         _hosts = hosts.ToFrozenDictionary();
@@ -51,23 +57,12 @@ internal sealed class SoftwarePartition : ITeePartition
     /// <inheritdoc/>
     public IReadOnlyList<TeeDevice> Devices { get; }
 
-    internal TeeVirtualMachine VirtualMachine { get; }
-
-    /// <summary>Where the VM's applications are logged.</summary>
-    internal ILogger Logger { get; }
-
-    /// <summary>Where operations wait for a entryLock.</summary>
-    internal EntryLockQueue Queue { get; } = new();
-
-    /// <summary>The tokens of running operations.</summary>
-    internal RunningCancellations Cancellations { get; } = new();
-
     /// <inheritdoc/>
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        if (_randomNumbers is not null && request.Application == SoftwareTeeBackend.RandomNumberGeneratorUuid)
+        if (_randomNumbers is not null && request.Application == RandomNumberGenerator.Uuid)
         {
             request.Session = _randomNumbers;
             return new(TeeResult.Success);
@@ -82,8 +77,8 @@ internal sealed class SoftwarePartition : ITeePartition
     public void Cancel(TeeRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
-        Cancellations.Cancel(request);
-        Queue.Wake();
+        _environment.Cancellations.Cancel(request);
+        _environment.Queue.Wake();
     }
 
     /// <inheritdoc/>

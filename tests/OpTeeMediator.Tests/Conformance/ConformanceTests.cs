@@ -4,6 +4,7 @@ using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 
 namespace OpTeeMediator.Tests.Conformance;
 

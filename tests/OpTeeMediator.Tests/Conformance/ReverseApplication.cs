@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using OpTeeMediator.Backends;
-using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace OpTeeMediator.Tests.Conformance;

@@ -1,5 +1,6 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 
 namespace OpTeeMediator.Tests.SoftwareTee;
 

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Hosting;
 
 namespace OpTeeMediator.Tests.SoftwareTee;

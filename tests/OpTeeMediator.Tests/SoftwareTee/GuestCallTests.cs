@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 

@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
-using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.Tests.SoftwareTee;

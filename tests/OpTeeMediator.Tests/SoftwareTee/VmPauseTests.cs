@@ -4,6 +4,7 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 

@@ -2,7 +2,7 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 using OpTeeMediator.Tests.Rpc;

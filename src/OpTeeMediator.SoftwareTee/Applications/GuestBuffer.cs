@@ -1,6 +1,7 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Operations;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>
 /// Memory that the guest has allocated and shares with a trusted application, from <see cref="ApplicationGuest.Allocate"/>.
@@ -11,14 +12,14 @@ namespace OpTeeMediator.SoftwareTee;
 /// </remarks>
 public sealed class GuestBuffer : IDisposable, IAsyncDisposable
 {
-    private readonly ApplicationGuest _guest;
-    private readonly int _operation;
+    private readonly RunningOperation _operation;
+    private readonly int _number;
     private TeeSharedMemory? _memory;
 
-    internal GuestBuffer(ApplicationGuest guest, TeeSharedMemory memory)
+    internal GuestBuffer(RunningOperation operation, TeeSharedMemory memory)
     {
-        _guest = guest;
-        _operation = guest.Operation;
+        _operation = operation;
+        _number = operation.Number;
         _memory = memory;
         Size = (int)memory.Size;
     }
@@ -27,7 +28,7 @@ public sealed class GuestBuffer : IDisposable, IAsyncDisposable
     public int Size { get; }
 
     /// <summary>Whether it can still be used.</summary>
-    internal bool IsAlive => _memory is not null && _operation == _guest.Operation;
+    internal bool IsAlive => _memory is not null && _number == _operation.Number;
 
     private TeeSharedMemory Memory
     {
@@ -69,12 +70,12 @@ public sealed class GuestBuffer : IDisposable, IAsyncDisposable
     {
         if (IsAlive)
         {
-            _guest.Free(_memory!);
+            _ = _operation.Guest.Free(_memory!);
         }
 
         _memory = null;
     }
 
     /// <inheritdoc cref="Dispose"/>
-    public ValueTask DisposeAsync() => _guest.DisposeAsync(this);
+    public ValueTask DisposeAsync() => _operation.DisposeAsync(this);
 }

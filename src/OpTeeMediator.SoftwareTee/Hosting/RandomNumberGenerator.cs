@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 using Generator = System.Security.Cryptography.RandomNumberGenerator;
 
-namespace OpTeeMediator.SoftwareTee.Applications;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>OP-TEE's random number generator, which Linux's <c>optee-rng</c> (and U-Boot's, and EDK II's) has a driver for.</summary>
 /// <remarks>

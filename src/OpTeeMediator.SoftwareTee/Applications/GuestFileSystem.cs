@@ -2,8 +2,9 @@ using System.Buffers;
 using System.Text.Unicode;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.SoftwareTee.Operations;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>The files that the guest's tee-supplicant keeps for its TEE: below <c>/var/lib/tee</c> or where it was told.</summary>
 /// <remarks>
@@ -29,15 +30,13 @@ public sealed class GuestFileSystem
     private readonly List<OpenHandle> _open = [];
     private GuestBuffer? _buffer;
 
-    internal GuestFileSystem(ApplicationGuest guest) => Guest = guest;
+    internal GuestFileSystem(RunningOperation operation) => Operation = operation;
 
-    /// <summary>The guest's other calls.</summary>
-    internal ApplicationGuest Guest { get; }
+    /// <summary>The operation that the files belong to.</summary>
+    internal RunningOperation Operation { get; }
 
     /// <summary>Whether the application has left something open.</summary>
     internal bool HasOpen => _open.Count != 0;
-
-    internal int Operation => Guest.Operation;
 
     /// <summary>Opens a file that exists, to read and write. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
@@ -49,7 +48,7 @@ public sealed class GuestFileSystem
     /// <summary>Opens a file that exists, as <see cref="Open"/>.</summary>
     /// <param name="name">Its name.</param>
     /// <returns>The supplicant's answer and, if it is success, the file, to be disposed of.</returns>
-    public ValueTask<GuestAnswer<GuestFile>> OpenAsync(string name) => Guest.RunAsync(
+    public ValueTask<GuestAnswer<GuestFile>> OpenAsync(string name) => Operation.RunAsync(
         (Files: this, Name: name),
         static state => Answer(state.Files.Open(state.Name, out TeeReturnCode code), code));
 
@@ -63,7 +62,7 @@ public sealed class GuestFileSystem
     /// <summary>Makes or empties a file, as <see cref="Create"/>.</summary>
     /// <param name="name">Its name.</param>
     /// <returns>The supplicant's answer and, if it is success, the file, to be disposed of.</returns>
-    public ValueTask<GuestAnswer<GuestFile>> CreateAsync(string name) => Guest.RunAsync(
+    public ValueTask<GuestAnswer<GuestFile>> CreateAsync(string name) => Operation.RunAsync(
         (Files: this, Name: name),
         static state => Answer(state.Files.Create(state.Name, out TeeReturnCode code), code));
 
@@ -79,7 +78,7 @@ public sealed class GuestFileSystem
     /// <summary>Opens a directory, as <see cref="OpenDirectory"/>.</summary>
     /// <param name="name">Its name.</param>
     /// <returns>The supplicant's answer and, if it is success, the directory, to be disposed of.</returns>
-    public ValueTask<GuestAnswer<GuestDirectory>> OpenDirectoryAsync(string name) => Guest.RunAsync(
+    public ValueTask<GuestAnswer<GuestDirectory>> OpenDirectoryAsync(string name) => Operation.RunAsync(
         (Files: this, Name: name),
         static state => Answer(state.Files.OpenDirectory(state.Name, out TeeReturnCode code), code));
 
@@ -89,12 +88,12 @@ public sealed class GuestFileSystem
     public TeeReturnCode Remove(string name)
     {
         TeeReturnCode code = WriteName(name, 0, out TeeParameter path);
-        return code == TeeReturnCode.Success ? Guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRemove, 0, 0), path]) : code;
+        return code == TeeReturnCode.Success ? Operation.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRemove, 0, 0), path]) : code;
     }
 
     /// <inheritdoc cref="Remove"/>
     public ValueTask<TeeReturnCode> RemoveAsync(string name) =>
-        Guest.RunAsync((Files: this, Name: name), static state => state.Files.Remove(state.Name));
+        Operation.RunAsync((Files: this, Name: name), static state => state.Files.Remove(state.Name));
 
     /// <summary>Gives a file another name.</summary>
     /// <param name="name">Its name.</param>
@@ -107,12 +106,12 @@ public sealed class GuestFileSystem
         TeeParameter newPath = default;
         code = code == TeeReturnCode.Success ? WriteName(newName, NamePlace, out newPath) : code;
         return code == TeeReturnCode.Success
-            ? Guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRename, replaces ? 1u : 0u, 0), path, newPath])
+            ? Operation.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRename, replaces ? 1u : 0u, 0), path, newPath])
             : code;
     }
 
     /// <inheritdoc cref="Rename"/>
-    public ValueTask<TeeReturnCode> RenameAsync(string name, string newName, bool replaces) => Guest.RunAsync(
+    public ValueTask<TeeReturnCode> RenameAsync(string name, string newName, bool replaces) => Operation.RunAsync(
         (Files: this, Name: name, NewName: newName, Replaces: replaces),
         static state => state.Files.Rename(state.Name, state.NewName, state.Replaces));
 
@@ -136,7 +135,7 @@ public sealed class GuestFileSystem
             Head(command, handle.Number, offset),
             buffer.AsParameter(TeeParameterKind.MemoryOutput, 0, destination.Length),
         ];
-        TeeReturnCode code = Guest.Call(OpTeeRpc.FileSystem, parameters);
+        TeeReturnCode code = Operation.Call(OpTeeRpc.FileSystem, parameters);
         if (code != TeeReturnCode.Success)
         {
             return code;
@@ -149,7 +148,7 @@ public sealed class GuestFileSystem
     /// <summary>Makes the supplicant write a piece of a file.</summary>
     internal TeeReturnCode Write(OpenHandle handle, ulong offset, ReadOnlySpan<byte> source) =>
         Buffer is { } buffer && buffer.TryWrite(0, source)
-            ? Guest.Call(
+            ? Operation.Call(
                 OpTeeRpc.FileSystem,
                 [
                     Head(OpTeeRpc.FileWrite, handle.Number, offset),
@@ -159,14 +158,14 @@ public sealed class GuestFileSystem
 
     /// <summary>Sets the length of a file.</summary>
     internal TeeReturnCode Truncate(OpenHandle handle, ulong length) =>
-        Guest.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileTruncate, handle.Number, length)]);
+        Operation.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileTruncate, handle.Number, length)]);
 
     /// <summary>Closes a file or directory.</summary>
     internal void Close(OpenHandle handle)
     {
         if (_open.Remove(handle))
         {
-            _ = Guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
+            _ = Operation.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
         }
     }
 
@@ -177,7 +176,7 @@ public sealed class GuestFileSystem
         _open.Clear();
         foreach (OpenHandle handle in left)
         {
-            _ = Guest.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
+            _ = Operation.Call(OpTeeRpc.FileSystem, [Head(handle.CloseCommand, handle.Number, 0)]);
         }
     }
 
@@ -188,7 +187,8 @@ public sealed class GuestFileSystem
         {
             if (_buffer is not { IsAlive: true })
             {
-                _buffer = Guest.Allocate(GuestMemoryKind.Supplicant, PieceSize);
+                TeeSharedMemory? memory = Operation.Guest.Allocate(GuestMemoryKind.Supplicant, PieceSize);
+                _buffer = memory is null ? null : new GuestBuffer(Operation, memory);
             }
 
             return _buffer;
@@ -203,7 +203,7 @@ public sealed class GuestFileSystem
         {
             Span<TeeParameter> parameters =
                 [Head(command, 0, 0), path, TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0)];
-            code = Guest.Call(OpTeeRpc.FileSystem, parameters);
+            code = Operation.Call(OpTeeRpc.FileSystem, parameters);
             handle = new OpenHandle(closeCommand, parameters[2].A);
         }
 

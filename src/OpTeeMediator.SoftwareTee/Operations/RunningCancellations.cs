@@ -1,29 +1,30 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.SoftwareTee.Hosting;
+namespace OpTeeMediator.SoftwareTee.Operations;
 
 /// <summary>The cancellation tokens of one partition's running operations; only operations that asked for a token are in it.</summary>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class RunningCancellations
 {
-    private readonly Dictionary<TeeRequest, (CancellationTokenSource Source, ApplicationCall Call)> _running = [];
+    private readonly Dictionary<TeeRequest, (CancellationTokenSource Source, OperationCancellation Cancellation)> _running = [];
     private readonly Lock _lock = new();
 
     /// <summary>The token of a running operation.</summary>
     /// <param name="request">The operation.</param>
-    /// <param name="call">The same for its application, which may mask cancellations.</param>
+    /// <param name="cancellation">Its cancellation, which its application may mask.</param>
     /// <returns>Its token, cancelled already if that was requested and is not masked.</returns>
-    public CancellationToken TokenOf(TeeRequest request, ApplicationCall call)
+    public CancellationToken TokenOf(TeeRequest request, OperationCancellation cancellation)
     {
         lock (_lock)
         {
-            if (!_running.TryGetValue(request, out (CancellationTokenSource Source, ApplicationCall Call) running))
+            if (!_running.TryGetValue(
+                request, out (CancellationTokenSource Source, OperationCancellation Cancellation) running))
             {
-                running = (new CancellationTokenSource(), call);
+                running = (new CancellationTokenSource(), cancellation);
                 _running.Add(request, running);
 
                 // Cancel() looks here after the flag is set: one of the two sees the other.
-                if (call.IsCancellationRequested)
+                if (cancellation.IsRequested)
                 {
                     running.Source.Cancel();
                 }
@@ -42,7 +43,8 @@ internal sealed class RunningCancellations
     {
         lock (_lock)
         {
-            if (_running.TryGetValue(request, out (CancellationTokenSource Source, ApplicationCall Call) running) && running.Call.IsCancellationRequested)
+            if (_running.TryGetValue(request, out (CancellationTokenSource Source, OperationCancellation Cancellation) running)
+                && running.Cancellation.IsRequested)
             {
                 _ = running.Source.CancelAsync();
             }

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.SoftwareTee.Hosting;
+namespace OpTeeMediator.SoftwareTee.Operations;
 
 /// <summary>Where a partition's operations wait: for a <see cref="EntryLock"/>, or for time.</summary>
 /// <remarks>
@@ -28,14 +28,14 @@ internal sealed class EntryLockQueue
 
     /// <summary>Blocks the thread for a time.</summary>
     /// <param name="time">How long; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
-    /// <param name="call">The operation, whose cancellation ends the waiting unless it is masked.</param>
+    /// <param name="cancellation">The operation, whose cancellation ends the waiting unless it is masked.</param>
     /// <param name="guest">What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.</param>
     /// <param name="cancellationToken">Ends the waiting, too; the caller wakes the queue when it is cancelled.</param>
     /// <returns><see langword="false"/> if the operation was cancelled.</returns>
-    public bool Sleep(TimeSpan time, ApplicationCall call, GuestServices? guest, CancellationToken cancellationToken)
+    public bool Sleep(TimeSpan time, OperationCancellation cancellation, GuestServices? guest, CancellationToken cancellationToken)
     {
         guest?.BeginWait();
-        bool isOver = Sleep(time, call, cancellationToken);
+        bool isOver = Sleep(time, cancellation, cancellationToken);
         guest?.EndWait();
         return isOver;
     }
@@ -74,12 +74,12 @@ internal sealed class EntryLockQueue
         }
     }
 
-    private bool Sleep(TimeSpan time, ApplicationCall call, CancellationToken cancellationToken)
+    private bool Sleep(TimeSpan time, OperationCancellation cancellation, CancellationToken cancellationToken)
     {
         long start = Stopwatch.GetTimestamp();
         lock (_monitor)
         {
-            while (!call.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+            while (!cancellation.IsRequested && !cancellationToken.IsCancellationRequested)
             {
                 TimeSpan left = time == Timeout.InfiniteTimeSpan ? TimeSpan.MaxValue : time - Stopwatch.GetElapsedTime(start);
                 if (left <= TimeSpan.Zero)

@@ -2,7 +2,7 @@ using System.Text;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>An open directory of the guest's tee-supplicant, from <see cref="GuestFileSystem.OpenDirectory"/>.</summary>
 /// <remarks>
@@ -15,17 +15,17 @@ public sealed class GuestDirectory : IDisposable, IAsyncDisposable
 
     private readonly GuestFileSystem _files;
     private readonly GuestFileSystem.OpenHandle _handle;
-    private readonly int _operation;
+    private readonly int _number;
     private bool _isClosed;
 
     internal GuestDirectory(GuestFileSystem files, GuestFileSystem.OpenHandle handle)
     {
         _files = files;
         _handle = handle;
-        _operation = files.Operation;
+        _number = files.Operation.Number;
     }
 
-    private bool IsOpen => !_isClosed && _operation == _files.Operation;
+    private bool IsOpen => !_isClosed && _number == _files.Operation.Number;
 
     /// <summary>Reads the next name. Allocates it.</summary>
     /// <param name="name">
@@ -48,7 +48,7 @@ public sealed class GuestDirectory : IDisposable, IAsyncDisposable
     /// <returns>The supplicant's answer and the name.</returns>
     /// <exception cref="ObjectDisposedException">The directory was closed.</exception>
     public ValueTask<GuestAnswer<string>> ReadAsync() =>
-        _files.Guest.RunAsync(this, static directory => new GuestAnswer<string>(directory.Read(out string name), name));
+        _files.Operation.RunAsync(this, static directory => new GuestAnswer<string>(directory.Read(out string name), name));
 
     /// <summary>Closes the directory.</summary>
     public void Dispose()
@@ -62,5 +62,5 @@ public sealed class GuestDirectory : IDisposable, IAsyncDisposable
     }
 
     /// <inheritdoc cref="Dispose"/>
-    public ValueTask DisposeAsync() => _files.Guest.DisposeAsync(this);
+    public ValueTask DisposeAsync() => _files.Operation.DisposeAsync(this);
 }

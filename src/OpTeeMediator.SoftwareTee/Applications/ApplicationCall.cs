@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.SoftwareTee.Hosting;
+using OpTeeMediator.SoftwareTee.Operations;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>What an entry point of a trusted application is called for: a session, and the client's operation in it.</summary>
 /// <remarks>
@@ -11,25 +11,18 @@ namespace OpTeeMediator.SoftwareTee;
 public sealed class ApplicationCall
 {
     private readonly ApplicationParameter[] _parameters;
-    private readonly RunningCancellations _cancellations;
-    private readonly EntryLockQueue _queue;
-    private readonly OperationContext? _context;
+    private readonly RunningOperation _operation;
     private ApplicationGuest? _guest;
-    private volatile TeeRequest? _request;
-    private volatile bool _isUnmasked;
     private int _kinds;
-    private bool _hasToken;
 
-    internal ApplicationCall(ClientIdentity client, OperationContext? context, SoftwarePartition partition)
+    internal ApplicationCall(ClientIdentity client, RunningOperation operation)
     {
         Client = client;
-        _context = context;
-        _cancellations = partition.Cancellations;
-        _queue = partition.Queue;
+        _operation = operation;
         _parameters = new ApplicationParameter[TeeRequest.ParameterCount];
         for (int index = 0; index < _parameters.Length; index++)
         {
-            _parameters[index] = new ApplicationParameter(this, index);
+            _parameters[index] = new ApplicationParameter(operation, index);
         }
     }
 
@@ -43,7 +36,7 @@ public sealed class ApplicationCall
     public object? SessionContext { get; set; }
 
     /// <summary>The command; 0 while a session is opened or closed.</summary>
-    public uint CommandId => _request?.CommandId ?? 0;
+    public uint CommandId => _operation.Request?.CommandId ?? 0;
 
     /// <summary>
     /// Whether the client wants the operation to end early and cancellations are not masked (TEE_GetCancellationFlag), or the VM is reset or gone. An
@@ -53,27 +46,14 @@ public sealed class ApplicationCall
     /// As with GlobalPlatform, cancellations are masked when an entry point begins: see <see cref="UnmaskCancellation"/>. The end of the VM cannot be
     /// masked. The restart of a guest's driver is a cancellation by the client.
     /// </remarks>
-    public bool IsCancellationRequested =>
-        _request is { IsCancellationRequested: true } request && (_isUnmasked || request.IsTerminationRequested);
+    public bool IsCancellationRequested => _operation.IsCancellationRequested;
 
     /// <summary>
     /// The same for waiting: a token for this operation, which is cancelled when <see cref="IsCancellationRequested"/> becomes true. It costs an allocation if it is used, and
     /// nothing if not.
     /// </summary>
     /// <remarks>Its callbacks run on the thread pool. Outside of an operation it is <see cref="CancellationToken.None"/>.</remarks>
-    public CancellationToken CancellationToken
-    {
-        get
-        {
-            if (_request is not { } request)
-            {
-                return CancellationToken.None;
-            }
-
-            _hasToken = true;
-            return _cancellations.TokenOf(request, this);
-        }
-    }
+    public CancellationToken CancellationToken => _operation.CancellationToken;
 
     /// <summary>Lets the client's cancellation take effect in this entry point (TEE_UnmaskCancellation), one that was requested before too.</summary>
     /// <returns>Whether cancellations were masked before, as they are when an entry point begins.</returns>
@@ -81,51 +61,20 @@ public sealed class ApplicationCall
     /// An application that never calls this is never cancelled by its client: a <see cref="Wait(TimeSpan)"/> that is a penalty lasts as long as it says. What shall outlast
     /// a reset of the VM must be kept outside of it.
     /// </remarks>
-    public bool UnmaskCancellation()
-    {
-        bool wasMasked = !_isUnmasked;
-        _isUnmasked = true;
-        if (_hasToken && _request is { } request)
-        {
-            _cancellations.Cancel(request);
-        }
-
-        return wasMasked;
-    }
+    public bool UnmaskCancellation() => _operation.SetMask(false);
 
     /// <summary>Keeps the client's cancellation from taking effect (TEE_MaskCancellation). A token that is cancelled already stays so.</summary>
     /// <returns>Whether cancellations were masked before.</returns>
-    public bool MaskCancellation()
-    {
-        bool wasMasked = !_isUnmasked;
-        _isUnmasked = false;
-        return wasMasked;
-    }
+    public bool MaskCancellation() => _operation.SetMask(true);
 
     /// <summary>
     /// What can be asked of the guest while an entry point runs. When a session is closed because its guest's driver or the VM is gone, every call returns
     /// <see cref="TeeReturnCode.Communication"/>.
     /// </summary>
-    public ApplicationGuest Guest => _guest ??= new ApplicationGuest(this);
-
-    /// <summary>The operation while an entry point runs.</summary>
-    internal TeeRequest? Request => _request;
-
-    internal int Operation { get; private set; }
+    public ApplicationGuest Guest => _guest ??= new ApplicationGuest(_operation);
 
     /// <summary>Whether the application has left files of the guest open.</summary>
     internal bool HasOpenFiles => _guest is { Files.HasOpen: true };
-
-    /// <summary>What the operation can ask of the guest by blocking.</summary>
-    /// <exception cref="InvalidOperationException">No operation runs, it runs inline, or this is not its thread.</exception>
-    internal GuestServices GuestServices
-    {
-        get
-        {
-            ThrowUnlessOnWorker();
-            return _request?.Guest ?? throw new InvalidOperationException("The guest can be asked only while an entry point of the session runs.");
-        }
-    }
 
     /// <summary>One of the four parameters.</summary>
     /// <param name="index">0 to 3.</param>
@@ -171,10 +120,7 @@ public sealed class ApplicationCall
             ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
         }
 
-        ThrowUnlessOnWorker();
-        using CancellationTokenRegistration wakes =
-            cancellationToken.UnsafeRegister(static queue => ((EntryLockQueue)queue!).Wake(), _queue);
-        return _queue.Sleep(time, this, _request?.Guest, cancellationToken) ? TeeReturnCode.Success : TeeReturnCode.Cancel;
+        return _operation.Wait(time, cancellationToken) ? TeeReturnCode.Success : TeeReturnCode.Cancel;
     }
 
     /// <inheritdoc cref="WaitAsync(TimeSpan, CancellationToken)"/>
@@ -196,13 +142,6 @@ public sealed class ApplicationCall
         await Task.Delay(time, either.Token).ConfigureAwait(NotThrowing);
         return either.IsCancellationRequested ? TeeReturnCode.Cancel : TeeReturnCode.Success;
     }
-
-    /// <summary>Does work that only the operation's thread may do: at once on that thread, or when it waits for the entry point.</summary>
-    /// <param name="state">What the work needs, so that its delegate captures nothing.</param>
-    /// <param name="work">The work.</param>
-    /// <returns>The work's result.</returns>
-    internal ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) =>
-        _context is null or { IsCurrent: true } ? new(work(state)) : new(_context.RunAsync(state, work));
 
     /// <summary>Makes an operation the current one.</summary>
     /// <param name="request">The operation.</param>
@@ -229,23 +168,15 @@ public sealed class ApplicationCall
         }
 
         _kinds = kinds;
-        _isUnmasked = false;
-        _request = request;
+        _operation.Begin(request);
         return true;
     }
 
     /// <summary>Ends the current operation, if there is one.</summary>
     internal void End()
     {
-        if (_hasToken)
-        {
-            _hasToken = false;
-            _cancellations.Remove(_request!);
-        }
-
         _kinds = 0;
-        _request = null;
-        Operation++;
+        _operation.End();
     }
 
     /// <summary>Closes the guest's files that the application has left open; while the operation is still the current one.</summary>
@@ -254,23 +185,6 @@ public sealed class ApplicationCall
         if (HasOpenFiles)
         {
             _guest!.Files.CloseAll();
-        }
-    }
-
-    private void ThrowUnlessOnWorker()
-    {
-        if (_context is null)
-        {
-            throw new InvalidOperationException(
-                "An inline application may not wait, for its guest or for time; declare "
-                + $"{nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
-        }
-
-        if (_request is not null && !_context.IsCurrent)
-        {
-            throw new InvalidOperationException(
-                "Only the thread of the operation may block, for the guest or for time; an await returns to it unless it is followed by "
-                + "ConfigureAwait(false), after which the asynchronous methods serve.");
         }
     }
 

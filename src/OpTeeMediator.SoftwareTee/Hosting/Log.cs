@@ -1,6 +1,6 @@
 using Microsoft.Extensions.Logging;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>The messages of the software TEE: event ids from 3000.</summary>
 internal static partial class Log

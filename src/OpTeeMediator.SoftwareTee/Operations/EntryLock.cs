@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.SoftwareTee.Hosting;
+namespace OpTeeMediator.SoftwareTee.Operations;
 
 /// <summary>Lets one entry point in at a time. What OP-TEE's session lock and its busy flag of an instance are.</summary>
 /// <remarks>

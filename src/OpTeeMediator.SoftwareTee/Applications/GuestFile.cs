@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>An open file of the guest's tee-supplicant, from <see cref="GuestFileSystem"/>.</summary>
 /// <remarks>
@@ -12,17 +12,17 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
 {
     private readonly GuestFileSystem _files;
     private readonly GuestFileSystem.OpenHandle _handle;
-    private readonly int _operation;
+    private readonly int _number;
     private bool _isClosed;
 
     internal GuestFile(GuestFileSystem files, GuestFileSystem.OpenHandle handle)
     {
         _files = files;
         _handle = handle;
-        _operation = files.Operation;
+        _number = files.Operation.Number;
     }
 
-    private bool IsOpen => !_isClosed && _operation == _files.Operation;
+    private bool IsOpen => !_isClosed && _number == _files.Operation.Number;
 
     /// <summary>Reads from the file.</summary>
     /// <param name="offset">Where in the file, in bytes from its start.</param>
@@ -59,7 +59,7 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
     /// <returns>The supplicant's answer, and how many bytes there were.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="offset"/> is negative.</exception>
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
-    public ValueTask<GuestAnswer<int>> ReadAsync(long offset, Memory<byte> destination) => _files.Guest.RunAsync(
+    public ValueTask<GuestAnswer<int>> ReadAsync(long offset, Memory<byte> destination) => _files.Operation.RunAsync(
         (File: this, Offset: offset, Destination: destination),
         static state => new GuestAnswer<int>(state.File.Read(state.Offset, state.Destination.Span, out int length), length));
 
@@ -92,7 +92,7 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
     }
 
     /// <inheritdoc cref="Write"/>
-    public ValueTask<TeeReturnCode> WriteAsync(long offset, ReadOnlyMemory<byte> source) => _files.Guest.RunAsync(
+    public ValueTask<TeeReturnCode> WriteAsync(long offset, ReadOnlyMemory<byte> source) => _files.Operation.RunAsync(
         (File: this, Offset: offset, Source: source), static state => state.File.Write(state.Offset, state.Source.Span));
 
     /// <summary>Cuts the file off or extends it with zeros.</summary>
@@ -108,7 +108,7 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
 
     /// <inheritdoc cref="SetLength"/>
     public ValueTask<TeeReturnCode> SetLengthAsync(long length) =>
-        _files.Guest.RunAsync((File: this, Length: length), static state => state.File.SetLength(state.Length));
+        _files.Operation.RunAsync((File: this, Length: length), static state => state.File.SetLength(state.Length));
 
     /// <summary>Closes the file.</summary>
     public void Dispose()
@@ -122,7 +122,7 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
     }
 
     /// <inheritdoc cref="Dispose"/>
-    public ValueTask DisposeAsync() => _files.Guest.DisposeAsync(this);
+    public ValueTask DisposeAsync() => _files.Operation.DisposeAsync(this);
 
     private void ThrowUnlessOpen(long offset)
     {

@@ -1,7 +1,7 @@
 using System.Runtime.ExceptionServices;
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.SoftwareTee.Hosting;
+namespace OpTeeMediator.SoftwareTee.Operations;
 
 /// <summary>Brings what an asynchronous entry point does after an await back to the thread that its operation runs on.</summary>
 /// <remarks>

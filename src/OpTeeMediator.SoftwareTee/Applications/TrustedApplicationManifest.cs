@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>What a trusted application declares of itself: its UUID and GlobalPlatform's <c>gpd.ta.*</c> properties.</summary>
 /// <remarks>

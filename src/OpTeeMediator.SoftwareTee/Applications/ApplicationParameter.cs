@@ -1,6 +1,7 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Operations;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>One of the four parameters of an operation, as a trusted application sees it.</summary>
 /// <remarks>
@@ -10,24 +11,24 @@ namespace OpTeeMediator.SoftwareTee;
 /// </remarks>
 public sealed class ApplicationParameter
 {
-    private readonly ApplicationCall _call;
+    private readonly RunningOperation _operation;
     private readonly int _index;
 
-    internal ApplicationParameter(ApplicationCall call, int index)
+    internal ApplicationParameter(RunningOperation operation, int index)
     {
-        _call = call;
+        _operation = operation;
         _index = index;
     }
 
     /// <summary>The kind (TEE_PARAM_TYPE_GET).</summary>
-    public TeeParameterKind Kind => _call.Request is { } request ? request.Parameters[_index].Kind : TeeParameterKind.None;
+    public TeeParameterKind Kind => _operation.Request is { } request ? request.Parameters[_index].Kind : TeeParameterKind.None;
 
     /// <summary>The first number of a value, 0 at first if it is an output. Setting it matters for outputs only.</summary>
     /// <exception cref="InvalidOperationException">The parameter is no value.</exception>
     public uint A
     {
         get => (uint)Value.A;
-        set => _call.Request!.SetValue(_index, value, Value.B);
+        set => _operation.Request!.SetValue(_index, value, Value.B);
     }
 
     /// <summary>The second number of a value, 0 at first if it is an output. Setting it matters for outputs only.</summary>
@@ -35,7 +36,7 @@ public sealed class ApplicationParameter
     public uint B
     {
         get => (uint)Value.B;
-        set => _call.Request!.SetValue(_index, Value.A, value);
+        set => _operation.Request!.SetValue(_index, Value.A, value);
     }
 
     /// <summary>The size of the client's memory in bytes; it does not change while the entry point runs.</summary>
@@ -50,7 +51,7 @@ public sealed class ApplicationParameter
     {
         get
         {
-            if (_call.Request is { } request && request.Parameters[_index].IsValue)
+            if (_operation.Request is { } request && request.Parameters[_index].IsValue)
             {
                 return ref request.Parameters[_index];
             }
@@ -63,7 +64,7 @@ public sealed class ApplicationParameter
     {
         get
         {
-            if (_call.Request is { } request && request.Parameters[_index].IsMemory)
+            if (_operation.Request is { } request && request.Parameters[_index].IsMemory)
             {
                 return ref request.Parameters[_index];
             }
@@ -137,7 +138,7 @@ public sealed class ApplicationParameter
     {
         ArgumentOutOfRangeException.ThrowIfNegative(size);
         _ = Output;
-        _call.Request!.SetSize(_index, (ulong)size);
+        _operation.Request!.SetSize(_index, (ulong)size);
     }
 
     /// <summary>Refuses an output buffer that is too short: <c>if (output.Size &lt; 32) return output.ShortBuffer(32);</c></summary>

@@ -1,7 +1,8 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.SoftwareTee.Operations;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>
 /// The calls that a trusted application can make to its guest while an entry point of a session runs: OP-TEE's calls to normal world.
@@ -20,28 +21,23 @@ namespace OpTeeMediator.SoftwareTee;
 /// </remarks>
 public sealed class ApplicationGuest
 {
-    private readonly ApplicationCall _call;
+    private readonly RunningOperation _operation;
 
-    internal ApplicationGuest(ApplicationCall call)
+    internal ApplicationGuest(RunningOperation operation)
     {
-        _call = call;
-        Files = new GuestFileSystem(this);
+        _operation = operation;
+        Files = new GuestFileSystem(operation);
     }
 
     /// <summary>The files of the guest's tee-supplicant.</summary>
     public GuestFileSystem Files { get; }
-
-    /// <summary>Counts operations, so that what belongs to an earlier one is told apart.</summary>
-    internal int Operation => _call.Operation;
-
-    private GuestServices Services => _call.GuestServices;
 
     /// <summary>Asks for the guest's time (TEE_GetREETime).</summary>
     /// <param name="time">The time in the guest's words, which may go backwards and be any.</param>
     /// <returns>The guest's answer; TEE_ERROR_BAD_FORMAT if its time is none.</returns>
     public TeeReturnCode GetTime(out DateTimeOffset time)
     {
-        (TeeReturnCode code, TimeSpan sinceEpoch) = Services.GetTime();
+        (TeeReturnCode code, TimeSpan sinceEpoch) = _operation.Guest.GetTime();
         time = DateTimeOffset.UnixEpoch + sinceEpoch;
         return code;
     }
@@ -49,7 +45,7 @@ public sealed class ApplicationGuest
     /// <summary>Asks for the guest's time, as <see cref="GetTime"/>.</summary>
     /// <returns>The guest's answer and its time.</returns>
     public ValueTask<GuestAnswer<DateTimeOffset>> GetTimeAsync() =>
-        RunAsync(this, static guest => new GuestAnswer<DateTimeOffset>(guest.GetTime(out DateTimeOffset time), time));
+        _operation.RunAsync(this, static guest => new GuestAnswer<DateTimeOffset>(guest.GetTime(out DateTimeOffset time), time));
 
     /// <summary>
     /// Makes the guest's thread sleep, regardless of cancellations; <see cref="ApplicationCall.Wait(TimeSpan)"/> reacts to them.
@@ -57,11 +53,11 @@ public sealed class ApplicationGuest
     /// <param name="time">How long, in whole milliseconds: 0 to <see cref="uint.MaxValue"/>.</param>
     /// <returns>The guest's answer, when the time is over.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
-    public TeeReturnCode Suspend(TimeSpan time) => Services.Suspend(time);
+    public TeeReturnCode Suspend(TimeSpan time) => _operation.Guest.Suspend(time);
 
     /// <inheritdoc cref="Suspend"/>
     public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time) =>
-        RunAsync((Guest: this, Time: time), static state => state.Guest.Suspend(state.Time));
+        _operation.RunAsync((Guest: this, Time: time), static state => state.Guest.Suspend(state.Time));
 
     /// <summary>Makes the guest's thread sleep until another operation sends the same notification.</summary>
     /// <param name="notification">
@@ -69,11 +65,11 @@ public sealed class ApplicationGuest
     /// </param>
     /// <returns>The guest's answer; it may wake for no reason.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
-    public TeeReturnCode WaitForNotification(uint notification) => Services.WaitForNotification(notification);
+    public TeeReturnCode WaitForNotification(uint notification) => _operation.Guest.WaitForNotification(notification);
 
     /// <inheritdoc cref="WaitForNotification"/>
     public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification) =>
-        RunAsync((Guest: this, Number: notification), static state => state.Guest.WaitForNotification(state.Number));
+        _operation.RunAsync((Guest: this, Number: notification), static state => state.Guest.WaitForNotification(state.Number));
 
     /// <summary>Wakes the thread that waits for a notification; if none does, the next to wait does not sleep.</summary>
     /// <param name="notification">
@@ -81,11 +77,11 @@ public sealed class ApplicationGuest
     /// </param>
     /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
-    public TeeReturnCode SendNotification(uint notification) => Services.SendNotification(notification);
+    public TeeReturnCode SendNotification(uint notification) => _operation.Guest.SendNotification(notification);
 
     /// <inheritdoc cref="SendNotification"/>
     public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
-        RunAsync((Guest: this, Number: notification), static state => state.Guest.SendNotification(state.Number));
+        _operation.RunAsync((Guest: this, Number: notification), static state => state.Guest.SendNotification(state.Number));
 
     /// <summary>Asks for memory that the guest shares; it counts against the VM's limits. Allocates one small object.</summary>
     /// <param name="kind">With whom: calls to the supplicant need its memory.</param>
@@ -96,11 +92,11 @@ public sealed class ApplicationGuest
     /// </returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="size"/> is less than 1.</exception>
     public GuestBuffer? Allocate(GuestMemoryKind kind, int size) =>
-        Services.Allocate(kind, size) is { } memory ? new GuestBuffer(this, memory) : null;
+        _operation.Guest.Allocate(kind, size) is { } memory ? new GuestBuffer(_operation, memory) : null;
 
     /// <inheritdoc cref="Allocate"/>
     public ValueTask<GuestBuffer?> AllocateAsync(GuestMemoryKind kind, int size) =>
-        RunAsync((Guest: this, Kind: kind, Size: size), static state => state.Guest.Allocate(state.Kind, state.Size));
+        _operation.RunAsync((Guest: this, Kind: kind, Size: size), static state => state.Guest.Allocate(state.Kind, state.Size));
 
     /// <summary>Makes any other call, mostly to the supplicant: <see cref="OpTeeRpc"/> has the commands.</summary>
     /// <param name="command">The command.</param>
@@ -122,42 +118,12 @@ public sealed class ApplicationGuest
                 nameof(command));
         }
 
-        GuestServices services = Services;
-        TeeReturnCode code = services.Call(command, parameters);
-        services.Parameters[..parameters.Length].CopyTo(parameters);
-        return code == TeeReturnCode.Success && ClaimsTooMuch(parameters) ? TeeReturnCode.Security : code;
+        return _operation.Call(command, parameters);
     }
 
     /// <inheritdoc cref="Call"/>
     public ValueTask<TeeReturnCode> CallAsync(uint command, Memory<TeeParameter> parameters) =>
-        RunAsync(
+        _operation.RunAsync(
             (Guest: this, Command: command, Parameters: parameters),
             static state => state.Guest.Call(state.Command, state.Parameters.Span));
-
-    /// <summary>Gives memory back.</summary>
-    internal void Free(TeeSharedMemory memory) => _ = Services.Free(memory);
-
-    /// <summary>Disposes of something that calls the guest then.</summary>
-    internal async ValueTask DisposeAsync(IDisposable held) => _ = await RunAsync(held, static held =>
-    {
-        held.Dispose();
-        return true;
-    });
-
-    /// <inheritdoc cref="ApplicationCall.RunAsync"/>
-    internal ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) => _call.RunAsync(state, work);
-
-    // A NULL reference has room for nothing, and its size is the size that is needed: a success, too.
-    private static bool ClaimsTooMuch(ReadOnlySpan<TeeParameter> parameters)
-    {
-        foreach (ref readonly TeeParameter parameter in parameters)
-        {
-            if (parameter is { IsMemory: true, Memory: not null } && parameter.Size > parameter.Capacity)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
 }

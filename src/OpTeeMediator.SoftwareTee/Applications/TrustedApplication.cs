@@ -1,6 +1,6 @@
 using OpTeeMediator.Backends;
 
-namespace OpTeeMediator.SoftwareTee;
+namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>One instance of a trusted application: derive from it and override the entry points that matter.</summary>
 /// <remarks>

@@ -1,0 +1,13 @@
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Operations;
+
+namespace OpTeeMediator.SoftwareTee.Hosting;
+
+/// <summary>What the applications of one VM share.</summary>
+/// <param name="VirtualMachine">The VM.</param>
+/// <param name="Logger">Where the VM's applications are logged.</param>
+/// <param name="Queue">Where operations wait for a lock or for time.</param>
+/// <param name="Cancellations">The tokens of running operations.</param>
+internal sealed record ApplicationEnvironment(
+    TeeVirtualMachine VirtualMachine, ILogger Logger, EntryLockQueue Queue, RunningCancellations Cancellations);

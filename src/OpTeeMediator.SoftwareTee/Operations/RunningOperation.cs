@@ -1,0 +1,151 @@
+using OpTeeMediator.Backends;
+
+namespace OpTeeMediator.SoftwareTee.Operations;
+
+/// <summary>The operation that a session runs: its request, its cancellation, its thread and its calls to the guest.</summary>
+/// <param name="context">Brings continuations to the operation's thread; <see langword="null"/> for inline operations.</param>
+/// <param name="queue">Where the operation waits for time.</param>
+/// <param name="cancellations">The tokens of the partition's operations.</param>
+internal sealed class RunningOperation(
+    OperationContext? context, EntryLockQueue queue, RunningCancellations cancellations)
+{
+    private readonly OperationCancellation _cancellation = new();
+    private bool _hasToken;
+
+    /// <summary>The request; <see langword="null"/> if no operation runs.</summary>
+    public TeeRequest? Request => _cancellation.Request;
+
+    /// <summary>Counts operations, so that what belongs to an earlier one is told apart.</summary>
+    public int Number { get; private set; }
+
+    public bool IsCancellationRequested => _cancellation.IsRequested;
+
+    /// <summary>A token that is cancelled when <see cref="IsCancellationRequested"/> becomes true.</summary>
+    public CancellationToken CancellationToken
+    {
+        get
+        {
+            if (Request is not { } request)
+            {
+                return CancellationToken.None;
+            }
+
+            _hasToken = true;
+            return cancellations.TokenOf(request, _cancellation);
+        }
+    }
+
+    /// <summary>The calls to the guest.</summary>
+    /// <exception cref="InvalidOperationException">No operation runs, it runs inline, or this is not its thread.</exception>
+    public GuestServices Guest
+    {
+        get
+        {
+            ThrowUnlessOnWorker();
+            return Request?.Guest
+                ?? throw new InvalidOperationException(
+                    "The guest can be called only while an entry point of the session runs.");
+        }
+    }
+
+    /// <summary>Begins an operation; cancellations are masked.</summary>
+    public void Begin(TeeRequest request)
+    {
+        _cancellation.IsUnmasked = false;
+        _cancellation.Request = request;
+    }
+
+    /// <summary>Ends the current operation, if there is one.</summary>
+    public void End()
+    {
+        if (_hasToken)
+        {
+            _hasToken = false;
+            cancellations.Remove(Request!);
+        }
+
+        _cancellation.Request = null;
+        Number++;
+    }
+
+    /// <summary>Lets the client's cancellation take effect, or not.</summary>
+    /// <returns>Whether cancellations were masked before.</returns>
+    public bool SetMask(bool isMasked)
+    {
+        bool wasMasked = !_cancellation.IsUnmasked;
+        _cancellation.IsUnmasked = !isMasked;
+        if (!isMasked && _hasToken && Request is { } request)
+        {
+            cancellations.Cancel(request);
+        }
+
+        return wasMasked;
+    }
+
+    /// <summary>Blocks the operation's thread for a time.</summary>
+    /// <returns><see langword="false"/> if a cancellation came first.</returns>
+    public bool Wait(TimeSpan time, CancellationToken cancellationToken)
+    {
+        ThrowUnlessOnWorker();
+        using CancellationTokenRegistration wakes =
+            cancellationToken.UnsafeRegister(static queue => ((EntryLockQueue)queue!).Wake(), queue);
+        return queue.Sleep(time, _cancellation, Request?.Guest, cancellationToken);
+    }
+
+    /// <summary>Makes a call to the guest with parameters that receive its outputs, and checks their sizes.</summary>
+    /// <returns>The guest's answer; TEE_ERROR_SECURITY if it claims success and more output than fits.</returns>
+    public TeeReturnCode Call(uint command, Span<TeeParameter> parameters)
+    {
+        GuestServices guest = Guest;
+        TeeReturnCode code = guest.Call(command, parameters);
+        guest.Parameters[..parameters.Length].CopyTo(parameters);
+        return code == TeeReturnCode.Success && ClaimsTooMuch(parameters) ? TeeReturnCode.Security : code;
+    }
+
+    /// <summary>
+    /// Does work that only the operation's thread may do: at once on that thread, or when it waits for the entry point.
+    /// </summary>
+    /// <param name="state">What the work needs, so that its delegate captures nothing.</param>
+    /// <param name="work">The work.</param>
+    /// <returns>The work's result.</returns>
+    public ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) =>
+        context is null or { IsCurrent: true } ? new(work(state)) : new(context.RunAsync(state, work));
+
+    /// <summary>Disposes of something that calls the guest then.</summary>
+    public async ValueTask DisposeAsync(IDisposable held) => _ = await RunAsync(held, static held =>
+    {
+        held.Dispose();
+        return true;
+    });
+
+    // A NULL reference has room for nothing, and its size is the size that is needed: a success, too.
+    private static bool ClaimsTooMuch(ReadOnlySpan<TeeParameter> parameters)
+    {
+        foreach (ref readonly TeeParameter parameter in parameters)
+        {
+            if (parameter is { IsMemory: true, Memory: not null } && parameter.Size > parameter.Capacity)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private void ThrowUnlessOnWorker()
+    {
+        if (context is null)
+        {
+            throw new InvalidOperationException(
+                "An inline application may not wait, for its guest or for time; declare Execution = "
+                + $"{nameof(TeeExecution.Worker)}.");
+        }
+
+        if (Request is not null && !context.IsCurrent)
+        {
+            throw new InvalidOperationException(
+                "Only the thread of the operation may block, for the guest or for time; an await returns to it unless it is "
+                + "followed by ConfigureAwait(false), after which the asynchronous methods serve.");
+        }
+    }
+}

@@ -6,8 +6,9 @@ namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>A TEE in the VMM's own process: trusted applications are C# classes.</summary>
 /// <remarks>
-/// <para>For machines without TrustZone, and for tests. The applications are code that the VMM trusts: one that exhausts memory or never returns harms the
-/// VMM. VMs share nothing: each has instances and sessions of its own.</para>
+/// <para>For machines without TrustZone, and for tests. The applications are code that the VMM trusts: one that
+/// exhausts memory or never returns harms the VMM. VMs share nothing: each has instances and sessions of its
+/// own.</para>
 /// <para>Immutable, hence thread-safe.</para>
 /// </remarks>
 public sealed class SoftwareTeeBackend : ITeeBackend
@@ -17,7 +18,9 @@ public sealed class SoftwareTeeBackend : ITeeBackend
     /// <summary>Makes a TEE.</summary>
     /// <param name="options">What it consists of.</param>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">An application has the UUID of the built-in random number generator.</exception>
+    /// <exception cref="ArgumentException">
+    /// An application has the UUID of the built-in random number generator.
+    /// </exception>
     public SoftwareTeeBackend(SoftwareTeeOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -25,7 +28,10 @@ public sealed class SoftwareTeeBackend : ITeeBackend
         _options = options;
     }
 
-    /// <summary>The UUID of the random number generator, for <see cref="TeeAccess.Only"/> (PTA_RNG_UUID of OP-TEE's <c>pta_rng.h</c>).</summary>
+    /// <summary>
+    /// The UUID of the random number generator, for <see cref="TeeAccess.Only"/> (PTA_RNG_UUID of OP-TEE's
+    /// <c>pta_rng.h</c>).
+    /// </summary>
     public static Guid RandomNumberGeneratorUuid => RandomNumberGenerator.Uuid;
 
     /// <inheritdoc/>

@@ -7,8 +7,8 @@ namespace OpTeeMediator.SoftwareTee;
 
 /// <summary>What a <see cref="SoftwareTeeBackend"/> consists of. Every property has a default.</summary>
 /// <remarks>
-/// Immutable, hence thread-safe: <see cref="Add{T}(TrustedApplicationManifest, Func{T})"/> returns other options. The TEE
-/// logs to the logger factory of each VM's <see cref="Guests.OpTeeGuestOptions"/>.
+/// Immutable, hence thread-safe: <see cref="Add{T}(TrustedApplicationManifest, Func{T})"/> returns other options. The
+/// TEE logs to the logger factory of each VM's <see cref="Guests.OpTeeGuestOptions"/>.
 /// </remarks>
 public sealed record SoftwareTeeOptions
 {
@@ -16,8 +16,9 @@ public sealed record SoftwareTeeOptions
     private static readonly Guid DeviceEnumeration = new("7011a688-ddde-4053-a5a9-7b3c4ddf13b8");
 
     /// <summary>
-    /// Whether the TEE has OP-TEE's random number generator (<see cref="SoftwareTeeBackend.RandomNumberGeneratorUuid"/>),
-    /// which the guest's kernel uses as <c>/dev/hwrng</c>. Default <see langword="true"/>.
+    /// Whether the TEE has OP-TEE's random number generator
+    /// (<see cref="SoftwareTeeBackend.RandomNumberGeneratorUuid"/>), which the guest's kernel uses as
+    /// <c>/dev/hwrng</c>. Default <see langword="true"/>.
     /// </summary>
     public bool ProvideRandomNumberGenerator { get; init; } = true;
 
@@ -32,7 +33,8 @@ public sealed record SoftwareTeeOptions
     /// <returns>Options with the application; these are unchanged.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">
-    /// The UUID is taken, reserved or all zero, or the manifest contradicts itself; the message names it and the reason.
+    /// The UUID is taken, reserved or all zero, or the manifest contradicts itself; the message names it and the
+    /// reason.
     /// </exception>
     public SoftwareTeeOptions Add<T>(TrustedApplicationManifest manifest, Func<T> create)
         where T : TrustedApplication
@@ -56,7 +58,8 @@ public sealed record SoftwareTeeOptions
         if (Registrations.TryGetValue(manifest.Uuid, out ApplicationRegistration? other))
         {
             throw new ArgumentException(
-                $"{typeof(T)} has the UUID {manifest.Uuid}, which {other.Type} has already; each UUID names one application.",
+                $"{typeof(T)} has the UUID {manifest.Uuid}, which {other.Type} has already; each UUID names one "
+                    + "application.",
                 nameof(manifest));
         }
 
@@ -67,7 +70,7 @@ public sealed record SoftwareTeeOptions
     internal void Validate()
     {
         if (ProvideRandomNumberGenerator
-            && Registrations.TryGetValue(SoftwareTeeBackend.RandomNumberGeneratorUuid, out ApplicationRegistration? other))
+            && Registrations.TryGetValue(RandomNumberGenerator.Uuid, out ApplicationRegistration? other))
         {
             throw new ArgumentException(
                 $"{other.Type} has the UUID {other.Manifest.Uuid} of the built-in random number generator; set "
@@ -83,11 +86,12 @@ public sealed record SoftwareTeeOptions
         {
             _ when manifest.Uuid == Guid.Empty => "has an all-zero UUID; give it one of its own",
             _ when manifest.Uuid == DeviceEnumeration =>
-                $"has the UUID {manifest.Uuid} of the device enumeration, which the mediator answers itself; announce devices "
-                + $"with {nameof(TrustedApplicationManifest.DeviceDependency)}",
-            { SingleInstance: false } and ({ MultiSession: true } or { InstanceKeepAlive: true } or { Concurrent: true }) =>
-                $"declares {Multi}, {nameof(TrustedApplicationManifest.InstanceKeepAlive)} or {Concurrent}, which only a "
-                + $"{nameof(TrustedApplicationManifest.SingleInstance)} can be; declare that too, or none of them",
+                $"has the UUID {manifest.Uuid} of the device enumeration, which the mediator answers itself; announce "
+                + $"devices with {nameof(TrustedApplicationManifest.DeviceDependency)}",
+            { SingleInstance: false }
+                and ({ MultiSession: true } or { InstanceKeepAlive: true } or { Concurrent: true }) =>
+                $"declares {Multi}, {nameof(TrustedApplicationManifest.InstanceKeepAlive)} or {Concurrent}, which only "
+                + $"a {nameof(TrustedApplicationManifest.SingleInstance)} can be; declare that too, or none of them",
             { Concurrent: true, MultiSession: false } =>
                 $"declares {Concurrent} sessions but not {Multi}; declare that too, or neither",
             _ when !Enum.IsDefined(manifest.Execution) =>

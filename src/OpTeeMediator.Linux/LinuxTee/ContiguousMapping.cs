@@ -4,14 +4,16 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>A second mapping of a buffer's scattered pages, side by side, for the time of its registration with the TEE.</summary>
+/// <summary>
+/// A second mapping of a buffer's scattered pages, side by side, for the time of its registration with the TEE.
+/// </summary>
 /// <remarks>
 /// <code>
 /// guest memory file   ┃ … ┃ C ┃ … ┃ A ┃ … ┃ B ┃
 /// this mapping        ┃ lead │A ┃ B ┃ C│ ┃        the buffer begins at Address, within its first granule
 /// </code>
-/// The pages are the guest's own: the TEE pins them, and the mapping can go. Only for files, and pieces that are made of whole mapping granules
-/// but for the buffer's two ends.
+/// The pages are the guest's own: the TEE pins them, and the mapping can go. Only for files, and pieces that are made
+/// of whole mapping granules but for the buffer's two ends.
 /// </remarks>
 internal sealed class ContiguousMapping : IDisposable
 {
@@ -31,11 +33,16 @@ internal sealed class ContiguousMapping : IDisposable
     public void Dispose() => _ = LibC.Unmap(_reserved, _reservedLength);
 
     /// <summary>Maps a buffer.</summary>
-    /// <returns><see langword="null"/> if it has no file, its pieces do not fit together, or the kernel refuses: the buffer must be copied then.</returns>
+    /// <returns>
+    /// <see langword="null"/> if it has no file, its pieces do not fit together, or the kernel refuses: the buffer must
+    /// be copied then.
+    /// </returns>
     internal static ContiguousMapping? TryCreate(TeeSharedMemory memory)
     {
         int granuleSize = memory.MappingGranule;
-        if (granuleSize < Environment.SystemPageSize || !int.IsPow2(granuleSize) || !memory.TryGetFile(0, out _, out long firstOffset, out _))
+        if (granuleSize < Environment.SystemPageSize
+            || !int.IsPow2(granuleSize)
+            || !memory.TryGetFile(0, out _, out long firstOffset, out _))
         {
             return null;
         }
@@ -86,7 +93,10 @@ internal sealed class ContiguousMapping : IDisposable
             ulong position = lead + offset;
             ulong end = position + length;
             bool isLast = offset + length == memory.Size;
-            if (length == 0 || (position & mask) != ((ulong)fileOffset & mask) || (offset != 0 && (position & mask) != 0) || (!isLast && (end & mask) != 0))
+            if (length == 0
+                || (position & mask) != ((ulong)fileOffset & mask)
+                || (offset != 0 && (position & mask) != 0)
+                || (!isLast && (end & mask) != 0))
             {
                 return false;
             }

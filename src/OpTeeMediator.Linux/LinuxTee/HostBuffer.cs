@@ -5,7 +5,10 @@ using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>Memory that is registered with the host's TEE: a guest's buffer itself, or, where that cannot be, memory of the VMM to copy through.</summary>
+/// <summary>
+/// Memory that is registered with the host's TEE: a guest's buffer itself, or, where that cannot be, memory of the VMM
+/// to copy through.
+/// </summary>
 /// <remarks>Thread-safe as memory is: calls that use the same bytes at the same time see what they see.</remarks>
 internal sealed unsafe class HostBuffer : IDisposable
 {
@@ -27,7 +30,9 @@ internal sealed unsafe class HostBuffer : IDisposable
     /// <summary>The driver's identifier, for parameters.</summary>
     internal ulong Id { get; }
 
-    /// <summary>Whether bytes are copied before and after each call, because the TEE cannot have the guest's pages.</summary>
+    /// <summary>
+    /// Whether bytes are copied before and after each call, because the TEE cannot have the guest's pages.
+    /// </summary>
     internal bool IsCopied => _copy is not null;
 
     /// <summary>Where the bytes lie that are copied; only if <see cref="IsCopied"/>.</summary>
@@ -55,7 +60,9 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
 
         bool isMapped = memory.TryGetHostAddress(0, out nint address, out ulong length);
-        ulong start = isMapped ? (ulong)address : memory.TryGetFile(0, out _, out long offset, out _) ? (ulong)offset : 0;
+        ulong start = isMapped
+            ? (ulong)address
+            : memory.TryGetFile(0, out _, out long offset, out _) ? (ulong)offset : 0;
         long pinnedBytes = tee.Budget.PinnedBytes(start, memory.Size);
         if (!TryTake(tee, pinnedBytes, memory.Size))
         {
@@ -101,7 +108,8 @@ internal sealed unsafe class HostBuffer : IDisposable
 
         try
         {
-            int error = RegisterCopy(tee.Device, size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy);
+            int error =
+                RegisterCopy(tee.Device, size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy);
             buffer = TryCreate(error, tee.Budget, pinnedBytes, registration, id, copy);
             return Answer(tee, error, size);
         }
@@ -161,11 +169,17 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
 
         tee.Logger.PinBudgetExceeded(
-            tee.VirtualMachine, size, budget.Bytes, budget.MaximumBytes, budget.Registrations, budget.MaximumRegistrations);
+            tee.VirtualMachine,
+            size,
+            budget.Bytes,
+            budget.MaximumBytes,
+            budget.Registrations,
+            budget.MaximumRegistrations);
         return false;
     }
 
-    private static int RegisterContiguous(ITeeDevice device, TeeSharedMemory memory, out SafeHandle? registration, out int id)
+    private static int RegisterContiguous(
+        ITeeDevice device, TeeSharedMemory memory, out SafeHandle? registration, out int id)
     {
         registration = null;
         id = -1;
@@ -180,8 +194,10 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
     }
 
-    // Memory of this process rather than the driver's TEE_IOC_SHM_ALLOC: that must be contiguous in the host, which little of a large buffer ever is.
-    private static int RegisterCopy(ITeeDevice device, ulong size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy)
+    // Memory of this process rather than the driver's TEE_IOC_SHM_ALLOC: that must be contiguous in the host, which
+    // little of a large buffer ever is.
+    private static int RegisterCopy(
+        ITeeDevice device, ulong size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy)
     {
         registration = null;
         id = -1;
@@ -207,7 +223,8 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
     }
 
-    private static HostBuffer? TryCreate(int error, PinBudget budget, long pinnedBytes, SafeHandle? registration, int id, SafeMemoryMapping? copy) =>
+    private static HostBuffer? TryCreate(
+        int error, PinBudget budget, long pinnedBytes, SafeHandle? registration, int id, SafeMemoryMapping? copy) =>
         error == 0 ? new HostBuffer(budget, pinnedBytes, registration!, id, copy) : null;
 
     private static TeeReturnCode Answer(HostTee tee, int error, ulong size)

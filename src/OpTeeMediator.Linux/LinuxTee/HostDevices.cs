@@ -5,8 +5,8 @@ namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The devices that the host's OP-TEE announces to kernels.</summary>
 /// <remarks>
-/// Source: OP-TEE's <c>pta_device.h</c>. Asked as the host's kernel does: a size query with a NULL reference, then a buffer of that size, which comes back
-/// full of UUIDs of 16 octets.
+/// Source: OP-TEE's <c>pta_device.h</c>. Asked as the host's kernel does: a size query with a NULL reference, then a
+/// buffer of that size, which comes back full of UUIDs of 16 octets.
 /// </remarks>
 internal static unsafe class HostDevices
 {
@@ -33,7 +33,8 @@ internal static unsafe class HostDevices
         return devices;
     }
 
-    private static void Append(List<TeeDevice> devices, HostTee tee, uint session, TeeDeviceDependency dependency, TeeAccess access)
+    private static void Append(
+        List<TeeDevice> devices, HostTee tee, uint session, TeeDeviceDependency dependency, TeeAccess access)
     {
         TeeReturnCode code = Ask(tee.Device, session, dependency, TeeIoctl.NullReference, 0, out ulong size);
 
@@ -46,7 +47,10 @@ internal static unsafe class HostDevices
                 using (buffer)
                 {
                     code = Ask(tee.Device, session, dependency, buffer.Id, size, out ulong filled);
-                    Collect(devices, code == TeeReturnCode.Success ? new ReadOnlySpan<byte>(buffer.Pointer, (int)ulong.Min(filled, size)) : [], dependency, access);
+                    ReadOnlySpan<byte> uuids = code == TeeReturnCode.Success
+                        ? new(buffer.Pointer, (int)ulong.Min(filled, size))
+                        : [];
+                    Collect(devices, uuids, dependency, access);
                 }
             }
         }
@@ -57,7 +61,8 @@ internal static unsafe class HostDevices
         }
     }
 
-    private static void Collect(List<TeeDevice> devices, ReadOnlySpan<byte> uuids, TeeDeviceDependency dependency, TeeAccess access)
+    private static void Collect(
+        List<TeeDevice> devices, ReadOnlySpan<byte> uuids, TeeDeviceDependency dependency, TeeAccess access)
     {
         for (; uuids.Length >= TeeUuid.Size; uuids = uuids[TeeUuid.Size..])
         {
@@ -69,7 +74,8 @@ internal static unsafe class HostDevices
         }
     }
 
-    private static TeeReturnCode Ask(ITeeDevice device, uint session, TeeDeviceDependency dependency, ulong memoryId, ulong size, out ulong filled)
+    private static TeeReturnCode Ask(
+        ITeeDevice device, uint session, TeeDeviceDependency dependency, ulong memoryId, ulong size, out ulong filled)
     {
         TeeInvokeArgument argument = default;
         argument.Function = (uint)dependency;

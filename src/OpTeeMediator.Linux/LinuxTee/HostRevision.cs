@@ -6,7 +6,7 @@ namespace OpTeeMediator.Linux.LinuxTee;
 /// <summary>The revision of the host's OP-TEE, as its kernel shows it.</summary>
 /// <remarks>
 /// <code>
-/// /sys/class/tee/tee0/revision    4.10 (0123456789abcdef)    major.minor, and the build identifier in hexadecimal if OP-TEE has one
+/// /sys/class/tee/tee0/revision    4.10 (0123456789abcdef)    major.minor (build identifier in hexadecimal)
 /// </code>
 /// Newer kernels have this attribute (<c>optee_get_revision</c>); those before print the revision to their log only.
 /// </remarks>
@@ -30,7 +30,10 @@ internal static class HostRevision
 
         ulong build = 0;
         ReadOnlySpan<char> rest = space < 0 ? "" : text[(space + 1)..].Trim();
-        bool isValid = rest.IsEmpty || (rest is ['(', .., ')'] && ulong.TryParse(rest[1..^1], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out build));
+        bool isValid = rest.IsEmpty
+            || (rest is ['(', .., ')']
+                && ulong.TryParse(
+                    rest[1..^1], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out build));
         return isValid ? new OpTeeRevision(major, minor, build) : null;
     }
 }

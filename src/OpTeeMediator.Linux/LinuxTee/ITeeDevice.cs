@@ -3,17 +3,23 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>One open file of the host's TEE driver: a context, whose sessions and memory are nobody else's. Tests put their own in its place.</summary>
+/// <summary>
+/// One open file of the host's TEE driver: a context, whose sessions and memory are nobody else's. Tests put their own
+/// in its place.
+/// </summary>
 /// <remarks>
-/// Thread-safe. Each method answers 0 or an error number (<see cref="Errno"/>), and takes as long as the TEE takes. What is registered and not
-/// released lives as long as its handle, even longer than the context.
+/// Thread-safe. Each method answers 0 or an error number (<see cref="Errno"/>), and takes as long as the TEE takes.
+/// What is registered and not released lives as long as its handle, even longer than the context.
 /// </remarks>
 internal interface ITeeDevice : IDisposable
 {
     /// <summary>TEE_IOC_VERSION.</summary>
     int GetVersion(out TeeVersionData version);
 
-    /// <summary>The text of the device's attribute <c>revision</c> in sysfs; <see langword="null"/> if the kernel has no such attribute.</summary>
+    /// <summary>
+    /// The text of the device's attribute <c>revision</c> in sysfs; <see langword="null"/> if the kernel has no such
+    /// attribute.
+    /// </summary>
     string? ReadRevision();
 
     /// <summary>TEE_IOC_OPEN_SESSION.</summary>

@@ -4,12 +4,13 @@ namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The host's own OP-TEE behind <c>/dev/tee0</c>: the VMM is a client of it like any other process.</summary>
 /// <remarks>
-/// <para>Each VM gets an open file of its own. The driver and OP-TEE keep the sessions and the shared memory of different
-/// files apart, and nothing more: trusted applications key their storage by application, not by client, and a
-/// single-instance application is the same for all. Hence a VM reaches nothing unless its VMM lists the applications.</para>
+/// <para>Each VM gets an open file of its own. The driver and OP-TEE keep the sessions and the shared memory of
+/// different files apart, and nothing more: trusted applications key their storage by application, not by client, and a
+/// single-instance application is the same for all. Hence a VM reaches nothing unless its VMM lists the
+/// applications.</para>
 /// <para>Buffers of the guest are shared without a copy where its memory is mapped or is backed by files
-/// (<see cref="Memory.MappedGuestMemory"/>), and are copied for each call otherwise. Calls block as long as the TEE takes
-/// and run on the mediator's worker threads.</para>
+/// (<see cref="Memory.MappedGuestMemory"/>), and are copied for each call otherwise. Calls block as long as the TEE
+/// takes and run on the mediator's worker threads.</para>
 /// <para>Thread-safe. Partitions remain usable when the backend is disposed of.</para>
 /// </remarks>
 public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
@@ -60,7 +61,8 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     /// <exception cref="ArgumentNullException"><paramref name="virtualMachine"/> is <see langword="null"/>.</exception>
     /// <exception cref="ObjectDisposedException">The backend is disposed of.</exception>
     /// <exception cref="TeeUnavailableException">
-    /// There is no such device, it may not be used, it is not OP-TEE's, or that OP-TEE lacks something; the message says what to do.
+    /// There is no such device, it may not be used, it is not OP-TEE's, or that OP-TEE lacks something; the message
+    /// says what to do.
     /// </exception>
     public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
     {

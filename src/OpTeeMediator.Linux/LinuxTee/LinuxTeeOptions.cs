@@ -27,9 +27,9 @@ public sealed record LinuxTeeOptions
     /// </summary>
     /// <remarks>
     /// The host's kernel pins these pages and charges them to no limit, and OP-TEE has room for some 42 MiB of all its
-    /// clients: two VMs at their limit leave the host its share. On a host with pages of 64 KiB a buffer of 4 KiB counts
-    /// as 64 KiB, because that much is pinned. GlobalPlatform wants 512 KiB at least; clients with media or models want
-    /// more than 2 MiB.
+    /// clients: two VMs at their limit leave the host its share. On a host with pages of 64 KiB a buffer of 4 KiB
+    /// counts as 64 KiB, because that much is pinned. GlobalPlatform wants 512 KiB at least; clients with media or
+    /// models want more than 2 MiB.
     /// </remarks>
     public long MaximumSharedBytes { get; init; } = 16 << 20;
 

@@ -6,10 +6,15 @@ using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and memory apart from all others'.</summary>
+/// <summary>
+/// One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and memory apart
+/// from all others'.
+/// </summary>
 internal sealed class LinuxTeePartition : ITeePartition
 {
-    /// <summary>TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX: the driver answers EPERM to user space that uses one of them.</summary>
+    /// <summary>
+    /// TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX: the driver answers EPERM to user space that uses one of them.
+    /// </summary>
     internal const uint FirstKernelLogin = 0x8000_0000;
 
     internal const uint LastKernelLogin = 0xbfff_ffff;
@@ -24,8 +29,15 @@ internal sealed class LinuxTeePartition : ITeePartition
     private readonly LogRateLimit _failures = new();
     private int _isDisposed;
 
-    /// <summary>Takes over an open device, and closes it at the end; if this constructor throws, the caller closes it.</summary>
-    internal LinuxTeePartition(ITeeDevice device, TeeVirtualMachine virtualMachine, LinuxTeeLogin login, PinBudget budget, Action<Thread> start)
+    /// <summary>
+    /// Takes over an open device, and closes it at the end; if this constructor throws, the caller closes it.
+    /// </summary>
+    internal LinuxTeePartition(
+        ITeeDevice device,
+        TeeVirtualMachine virtualMachine,
+        LinuxTeeLogin login,
+        PinBudget budget,
+        Action<Thread> start)
     {
         _device = device;
         _virtualMachine = virtualMachine;
@@ -84,8 +96,8 @@ internal sealed class LinuxTeePartition : ITeePartition
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Does nothing: the VM's sessions and memory are gone from the open device by then, and what the host's applications keep without a session is the
-    /// host's, shared with its other clients.
+    /// Does nothing: the VM's sessions and memory are gone from the open device by then, and what the host's
+    /// applications keep without a session is the host's, shared with its other clients.
     /// </remarks>
     public ValueTask ResetAsync() => ValueTask.CompletedTask;
 
@@ -220,7 +232,9 @@ internal sealed class LinuxTeePartition : ITeePartition
     private bool TryChooseLogin(TeeLogin claimed, out TeeLogin login)
     {
         bool isKernel = (uint)claimed is >= FirstKernelLogin and <= LastKernelLogin;
-        login = _login == LinuxTeeLogin.VmmUser && !isKernel && claimed != TeeLogin.Public ? TeeLogin.User : TeeLogin.Public;
+        login = _login == LinuxTeeLogin.VmmUser && !isKernel && claimed != TeeLogin.Public
+            ? TeeLogin.User
+            : TeeLogin.Public;
         return !isKernel || _login == LinuxTeeLogin.PublicForKernelToo;
     }
 

@@ -19,12 +19,16 @@ internal sealed class PinBudget(long maximumBytes, int maximumRegistrations, int
     internal int Registrations => Volatile.Read(ref _registrations);
 
     /// <summary>The bytes of the pages that contain a range; negative if they are beyond all limits.</summary>
-    /// <param name="address">The first address of the range, or its offset in a file: only its place within a page matters.</param>
+    /// <param name="address">
+    /// The first address of the range, or its offset in a file: only its place within a page matters.
+    /// </param>
     /// <param name="size">The length of the range in bytes.</param>
     internal long PinnedBytes(ulong address, ulong size)
     {
         ulong page = (ulong)pageSize;
-        return size > long.MaxValue - (2 * page) ? -1 : (long)(((address & (page - 1)) + size + page - 1) / page * page);
+        return size > long.MaxValue - (2 * page)
+            ? -1
+            : (long)(((address & (page - 1)) + size + page - 1) / page * page);
     }
 
     /// <summary>Takes one registration's share.</summary>

@@ -5,8 +5,9 @@ namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The commands of one VM that may be inside the host's TEE, and the thread that cancels them.</summary>
 /// <remarks>
-/// The driver's TEE_IOC_CANCEL may block until OP-TEE has a thread for it, while the thread that asks for a cancellation must not: hence a thread of its
-/// own, one for each VM, started with the VM so that no call of the guest makes one. Thread-safe.
+/// The driver's TEE_IOC_CANCEL may block until OP-TEE has a thread for it, while the thread that asks for a
+/// cancellation must not: hence a thread of its own, one for each VM, started with the VM so that no call of the guest
+/// makes one. Thread-safe.
 /// </remarks>
 internal sealed class RunningCalls : IDisposable
 {
@@ -47,7 +48,10 @@ internal sealed class RunningCalls : IDisposable
     }
 
     /// <summary>Notes that a command is about to enter the TEE.</summary>
-    /// <returns>Its record, to be left; <see langword="null"/> if there are more commands than announced: this one cannot be cancelled.</returns>
+    /// <returns>
+    /// Its record, to be left; <see langword="null"/> if there are more commands than announced: this one cannot be
+    /// cancelled.
+    /// </returns>
     internal RunningCall? Enter(TeeRequest request, uint session)
     {
         uint cancelId = Interlocked.Increment(ref _lastCancelId);

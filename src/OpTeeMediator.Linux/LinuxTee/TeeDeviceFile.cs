@@ -35,7 +35,8 @@ internal sealed unsafe class TeeDeviceFile : ITeeDevice
 
         try
         {
-            return File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/sys/dev/char/{status.DeviceMajor}:{status.DeviceMinor}/revision"));
+            return File.ReadAllText(string.Create(
+                CultureInfo.InvariantCulture, $"/sys/dev/char/{status.DeviceMajor}:{status.DeviceMinor}/revision"));
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {

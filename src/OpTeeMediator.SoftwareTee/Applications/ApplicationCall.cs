@@ -3,10 +3,13 @@ using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>What an entry point of a trusted application is called for: a session, and the client's operation in it.</summary>
+/// <summary>
+/// What an entry point of a trusted application is called for: a session, and the client's operation in it.
+/// </summary>
 /// <remarks>
-/// There is one object per session. The session's part (<see cref="Client"/>, <see cref="SessionContext"/>) lasts as long as the session, the operation's
-/// part as long as the entry point. Not thread-safe, and it need not be: a session runs one entry point at a time, all of it on one thread.
+/// There is one object per session. The session's part (<see cref="Client"/>, <see cref="SessionContext"/>) lasts as
+/// long as the session, the operation's part as long as the entry point. Not thread-safe, and it need not be: a session
+/// runs one entry point at a time, all of it on one thread.
 /// </remarks>
 public sealed class ApplicationCall
 {
@@ -26,12 +29,16 @@ public sealed class ApplicationCall
         }
     }
 
-    /// <summary>Who has opened the session. It is the guest's claim: its kernel has computed it, and nobody outside the guest vouches for it.</summary>
+    /// <summary>
+    /// Who has opened the session. It is the guest's claim: its kernel has computed it, and nobody outside the guest
+    /// vouches for it.
+    /// </summary>
     public ClientIdentity Client { get; }
 
     /// <summary>
-    /// What the application keeps for the session (GlobalPlatform's session context). It belongs to the session: with the session, however that ends, it is
-    /// disposed of if it is <see cref="IDisposable"/> or <see cref="IAsyncDisposable"/>.
+    /// What the application keeps for the session (GlobalPlatform's session context). It belongs to the session: with
+    /// the session, however that ends, it is disposed of if it is <see cref="IDisposable"/> or
+    /// <see cref="IAsyncDisposable"/>.
     /// </summary>
     public object? SessionContext { get; set; }
 
@@ -39,37 +46,46 @@ public sealed class ApplicationCall
     public uint CommandId => _operation.Request?.CommandId ?? 0;
 
     /// <summary>
-    /// Whether the client wants the operation to end early and cancellations are not masked (TEE_GetCancellationFlag), or the VM is reset or gone. An
-    /// application that can do so returns TEE_ERROR_CANCEL.
+    /// Whether the client wants the operation to end early and cancellations are not masked (TEE_GetCancellationFlag),
+    /// or the VM is reset or gone. An application that can do so returns TEE_ERROR_CANCEL.
     /// </summary>
     /// <remarks>
-    /// As with GlobalPlatform, cancellations are masked when an entry point begins: see <see cref="UnmaskCancellation"/>. The end of the VM cannot be
-    /// masked. The restart of a guest's driver is a cancellation by the client.
+    /// As with GlobalPlatform, cancellations are masked when an entry point begins: see
+    /// <see cref="UnmaskCancellation"/>. The end of the VM cannot be masked. The restart of a guest's driver is a
+    /// cancellation by the client.
     /// </remarks>
     public bool IsCancellationRequested => _operation.IsCancellationRequested;
 
     /// <summary>
-    /// The same for waiting: a token for this operation, which is cancelled when <see cref="IsCancellationRequested"/> becomes true. It costs an allocation if it is used, and
-    /// nothing if not.
+    /// The same for waiting: a token for this operation, which is cancelled when <see cref="IsCancellationRequested"/>
+    /// becomes true. It costs an allocation if it is used, and nothing if not.
     /// </summary>
-    /// <remarks>Its callbacks run on the thread pool. Outside of an operation it is <see cref="CancellationToken.None"/>.</remarks>
+    /// <remarks>
+    /// Its callbacks run on the thread pool. Outside of an operation it is <see cref="CancellationToken.None"/>.
+    /// </remarks>
     public CancellationToken CancellationToken => _operation.CancellationToken;
 
-    /// <summary>Lets the client's cancellation take effect in this entry point (TEE_UnmaskCancellation), one that was requested before too.</summary>
+    /// <summary>
+    /// Lets the client's cancellation take effect in this entry point (TEE_UnmaskCancellation), one that was requested
+    /// before too.
+    /// </summary>
     /// <returns>Whether cancellations were masked before, as they are when an entry point begins.</returns>
     /// <remarks>
-    /// An application that never calls this is never cancelled by its client: a <see cref="Wait(TimeSpan)"/> that is a penalty lasts as long as it says. What shall outlast
-    /// a reset of the VM must be kept outside of it.
+    /// An application that never calls this is never cancelled by its client: a <see cref="Wait(TimeSpan)"/> that is a
+    /// penalty lasts as long as it says. What shall outlast a reset of the VM must be kept outside of it.
     /// </remarks>
     public bool UnmaskCancellation() => _operation.SetMask(false);
 
-    /// <summary>Keeps the client's cancellation from taking effect (TEE_MaskCancellation). A token that is cancelled already stays so.</summary>
+    /// <summary>
+    /// Keeps the client's cancellation from taking effect (TEE_MaskCancellation). A token that is cancelled already
+    /// stays so.
+    /// </summary>
     /// <returns>Whether cancellations were masked before.</returns>
     public bool MaskCancellation() => _operation.SetMask(true);
 
     /// <summary>
-    /// What can be asked of the guest while an entry point runs. When a session is closed because its guest's driver or the VM is gone, every call returns
-    /// <see cref="TeeReturnCode.Communication"/>.
+    /// What can be asked of the guest while an entry point runs. When a session is closed because its guest's driver or
+    /// the VM is gone, every call returns <see cref="TeeReturnCode.Communication"/>.
     /// </summary>
     public ApplicationGuest Guest => _guest ??= new ApplicationGuest(_operation);
 
@@ -82,7 +98,10 @@ public sealed class ApplicationCall
     public ApplicationParameter this[int index] => _parameters[index];
 
     /// <summary>Whether the client has sent parameters of these kinds (what TEE_PARAM_TYPES is compared for).</summary>
-    /// <param name="kinds">Up to four kinds, beginning with parameter 0; the remaining parameters must be <see cref="TeeParameterKind.None"/>.</param>
+    /// <param name="kinds">
+    /// Up to four kinds, beginning with parameter 0; the remaining parameters must be
+    /// <see cref="TeeParameterKind.None"/>.
+    /// </param>
     /// <returns><see langword="true"/> if it has; answer TEE_ERROR_BAD_PARAMETERS otherwise.</returns>
     public bool HasParameters(params ReadOnlySpan<TeeParameterKind> kinds)
     {
@@ -96,23 +115,32 @@ public sealed class ApplicationCall
     }
 
     /// <summary>
-    /// Waits without computing (TEE_Wait). The guest's thread sleeps meanwhile, where it takes notifications; nothing is allocated.
+    /// Waits without computing (TEE_Wait). The guest's thread sleeps meanwhile, where it takes notifications; nothing
+    /// is allocated.
     /// </summary>
-    /// <param name="time">How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for the cancellation alone.</param>
+    /// <param name="time">
+    /// How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for the cancellation alone.
+    /// </param>
     /// <returns>
-    /// Success when the time is over; TEE_ERROR_CANCEL as soon as <see cref="IsCancellationRequested"/> is true, which the client can bring
-    /// about only after <see cref="UnmaskCancellation"/>. The client does not cancel the closing of a session.
+    /// Success when the time is over; TEE_ERROR_CANCEL as soon as <see cref="IsCancellationRequested"/> is true, which
+    /// the client can bring about only after <see cref="UnmaskCancellation"/>. The client does not cancel the closing
+    /// of a session.
     /// </returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative.</exception>
     /// <exception cref="InvalidOperationException">
-    /// The application runs inline, or no entry point of the session runs on this thread (after an await with <c>ConfigureAwait(false)</c>).
+    /// The application runs inline, or no entry point of the session runs on this thread (after an await with
+    /// <c>ConfigureAwait(false)</c>).
     /// </exception>
     /// <remarks>While the VM is paused the wait does not end; its time continues.</remarks>
     public TeeReturnCode Wait(TimeSpan time) => Wait(time, CancellationToken.None);
 
     /// <inheritdoc cref="Wait(TimeSpan)"/>
-    /// <param name="time">How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
-    /// <param name="cancellationToken">The application's own cancellation, which has the same effect as the client's.</param>
+    /// <param name="time">
+    /// How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.
+    /// </param>
+    /// <param name="cancellationToken">
+    /// The application's own cancellation, which has the same effect as the client's.
+    /// </param>
     public TeeReturnCode Wait(TimeSpan time, CancellationToken cancellationToken)
     {
         if (time != Timeout.InfiniteTimeSpan)
@@ -127,11 +155,18 @@ public sealed class ApplicationCall
     public ValueTask<TeeReturnCode> WaitAsync(TimeSpan time) => WaitAsync(time, CancellationToken.None);
 
     /// <summary>
-    /// Waits as <see cref="Wait(TimeSpan, CancellationToken)"/>, without blocking a thread: for asynchronous entry points, on any thread.
+    /// Waits as <see cref="Wait(TimeSpan, CancellationToken)"/>, without blocking a thread: for asynchronous entry
+    /// points, on any thread.
     /// </summary>
-    /// <param name="time">How long: 0 to 49 days; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
-    /// <param name="cancellationToken">The application's own cancellation, which has the same effect as the client's.</param>
-    /// <returns>Success when the time is over; TEE_ERROR_CANCEL as soon as one of the two cancellations is requested.</returns>
+    /// <param name="time">
+    /// How long: 0 to 49 days; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.
+    /// </param>
+    /// <param name="cancellationToken">
+    /// The application's own cancellation, which has the same effect as the client's.
+    /// </param>
+    /// <returns>
+    /// Success when the time is over; TEE_ERROR_CANCEL as soon as one of the two cancellations is requested.
+    /// </returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
     public async ValueTask<TeeReturnCode> WaitAsync(TimeSpan time, CancellationToken cancellationToken)
     {
@@ -145,7 +180,10 @@ public sealed class ApplicationCall
 
     /// <summary>Makes an operation the current one.</summary>
     /// <param name="request">The operation.</param>
-    /// <returns><see langword="false"/>, with nothing begun, if a memory reference is longer than the applications' <see langword="int"/> sizes reach.</returns>
+    /// <returns>
+    /// <see langword="false"/>, with nothing begun, if a memory reference is longer than the applications'
+    /// <see langword="int"/> sizes reach.
+    /// </returns>
     internal bool TryBegin(TeeRequest request)
     {
         int kinds = 0;
@@ -179,7 +217,9 @@ public sealed class ApplicationCall
         _operation.End();
     }
 
-    /// <summary>Closes the guest's files that the application has left open; while the operation is still the current one.</summary>
+    /// <summary>
+    /// Closes the guest's files that the application has left open; while the operation is still the current one.
+    /// </summary>
     internal void CloseFiles()
     {
         if (HasOpenFiles)

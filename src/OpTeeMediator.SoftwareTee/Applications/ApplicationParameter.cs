@@ -5,9 +5,9 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>One of the four parameters of an operation, as a trusted application sees it.</summary>
 /// <remarks>
-/// A view that is valid while an entry point runs; outside, and for parameters that the client has not sent, the kind is
-/// <see cref="TeeParameterKind.None"/>. Asking a parameter for what it is not throws, which is a panic like any use of the wrong union member: check with
-/// <see cref="ApplicationCall.HasParameters"/> first. Not thread-safe.
+/// A view that is valid while an entry point runs; outside, and for parameters that the client has not sent, the kind
+/// is <see cref="TeeParameterKind.None"/>. Asking a parameter for what it is not throws, which is a panic like any use
+/// of the wrong union member: check with <see cref="ApplicationCall.HasParameters"/> first. Not thread-safe.
 /// </remarks>
 public sealed class ApplicationParameter
 {
@@ -21,9 +21,12 @@ public sealed class ApplicationParameter
     }
 
     /// <summary>The kind (TEE_PARAM_TYPE_GET).</summary>
-    public TeeParameterKind Kind => _operation.Request is { } request ? request.Parameters[_index].Kind : TeeParameterKind.None;
+    public TeeParameterKind Kind =>
+        _operation.Request is { } request ? request.Parameters[_index].Kind : TeeParameterKind.None;
 
-    /// <summary>The first number of a value, 0 at first if it is an output. Setting it matters for outputs only.</summary>
+    /// <summary>
+    /// The first number of a value, 0 at first if it is an output. Setting it matters for outputs only.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The parameter is no value.</exception>
     public uint A
     {
@@ -31,7 +34,9 @@ public sealed class ApplicationParameter
         set => _operation.Request!.SetValue(_index, value, Value.B);
     }
 
-    /// <summary>The second number of a value, 0 at first if it is an output. Setting it matters for outputs only.</summary>
+    /// <summary>
+    /// The second number of a value, 0 at first if it is an output. Setting it matters for outputs only.
+    /// </summary>
     /// <exception cref="InvalidOperationException">The parameter is no value.</exception>
     public uint B
     {
@@ -90,15 +95,23 @@ public sealed class ApplicationParameter
     /// <summary>Copies a piece of the client's memory into private memory.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="destination">Receives the bytes.</param>
-    /// <returns><see langword="false"/> if the piece is not within <see cref="Size"/>, or the reference is NULL.</returns>
+    /// <returns>
+    /// <see langword="false"/> if the piece is not within <see cref="Size"/>, or the reference is NULL.
+    /// </returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference.</exception>
     /// <remarks>The client may change its memory at any time: read once, check and use the copy.</remarks>
-    public bool TryRead(int offset, Span<byte> destination) => offset >= 0 && Reference.TryRead((ulong)offset, destination);
+    public bool TryRead(int offset, Span<byte> destination) =>
+        offset >= 0 && Reference.TryRead((ulong)offset, destination);
 
     /// <summary>Copies all of the client's memory into private memory, if it fits.</summary>
     /// <param name="buffer">Private memory of any size.</param>
-    /// <param name="content">The part of <paramref name="buffer"/> that holds the copy, <see cref="Size"/> bytes.</param>
-    /// <returns><see langword="false"/> if <paramref name="buffer"/> is too short, or the reference is NULL and its size is not 0.</returns>
+    /// <param name="content">
+    /// The part of <paramref name="buffer"/> that holds the copy, <see cref="Size"/> bytes.
+    /// </param>
+    /// <returns>
+    /// <see langword="false"/> if <paramref name="buffer"/> is too short, or the reference is NULL and its size is not
+    /// 0.
+    /// </returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference.</exception>
     public bool TryReadAll(Span<byte> buffer, out ReadOnlySpan<byte> content)
     {
@@ -113,16 +126,24 @@ public sealed class ApplicationParameter
         return true;
     }
 
-    /// <summary>Copies a piece of output into the client's memory; say with <see cref="SetSize"/> how much there is in the end.</summary>
+    /// <summary>
+    /// Copies a piece of output into the client's memory; say with <see cref="SetSize"/> how much there is in the end.
+    /// </summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns><see langword="false"/>, with nothing written, if the piece is not within <see cref="Size"/>, or the reference is NULL.</returns>
+    /// <returns>
+    /// <see langword="false"/>, with nothing written, if the piece is not within <see cref="Size"/>, or the reference
+    /// is NULL.
+    /// </returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference, or no output.</exception>
-    public bool TryWrite(int offset, ReadOnlySpan<byte> source) => offset >= 0 && Output.TryWrite((ulong)offset, source);
+    public bool TryWrite(int offset, ReadOnlySpan<byte> source) =>
+        offset >= 0 && Output.TryWrite((ulong)offset, source);
 
     /// <summary>Answers with one piece of output, the way GlobalPlatform's functions do.</summary>
     /// <param name="content">The whole output.</param>
-    /// <returns>Success, or TEE_ERROR_SHORT_BUFFER if it does not fit; in both cases the client learns its size.</returns>
+    /// <returns>
+    /// Success, or TEE_ERROR_SHORT_BUFFER if it does not fit; in both cases the client learns its size.
+    /// </returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference, or no output.</exception>
     public TeeReturnCode Write(ReadOnlySpan<byte> content)
     {
@@ -141,7 +162,9 @@ public sealed class ApplicationParameter
         _operation.Request!.SetSize(_index, (ulong)size);
     }
 
-    /// <summary>Refuses an output buffer that is too short: <c>if (output.Size &lt; 32) return output.ShortBuffer(32);</c></summary>
+    /// <summary>
+    /// Refuses an output buffer that is too short: <c>if (output.Size &lt; 32) return output.ShortBuffer(32);</c>
+    /// </summary>
     /// <param name="neededSize">The size in bytes that the client is told.</param>
     /// <returns>TEE_ERROR_SHORT_BUFFER.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="neededSize"/> is negative.</exception>
@@ -153,5 +176,7 @@ public sealed class ApplicationParameter
     }
 
     private InvalidOperationException IsNo(string expected) =>
-        new($"Parameter {_index} is {Kind}, which is no {expected}: check the parameters with {nameof(ApplicationCall.HasParameters)} first.");
+        new(
+            $"Parameter {_index} is {Kind}, which is no {expected}: check the parameters with "
+            + $"{nameof(ApplicationCall.HasParameters)} first.");
 }

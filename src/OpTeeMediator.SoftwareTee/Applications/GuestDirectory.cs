@@ -4,9 +4,12 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>An open directory of the guest's tee-supplicant, from <see cref="GuestFileSystem.OpenDirectory"/>.</summary>
+/// <summary>
+/// An open directory of the guest's tee-supplicant, from <see cref="GuestFileSystem.OpenDirectory"/>.
+/// </summary>
 /// <remarks>
-/// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either. Not thread-safe.
+/// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either.
+/// Not thread-safe.
 /// </remarks>
 public sealed class GuestDirectory : IDisposable, IAsyncDisposable
 {
@@ -29,7 +32,8 @@ public sealed class GuestDirectory : IDisposable, IAsyncDisposable
 
     /// <summary>Reads the next name. Allocates it.</summary>
     /// <param name="name">
-    /// The name, without the directory's; never of a hidden file. It is whatever the guest likes, and there may be any number of them.
+    /// The name, without the directory's; never of a hidden file. It is whatever the guest likes, and there may be any
+    /// number of them.
     /// </param>
     /// <returns>The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND after the last one.</returns>
     /// <exception cref="ObjectDisposedException">The directory was closed.</exception>
@@ -48,7 +52,8 @@ public sealed class GuestDirectory : IDisposable, IAsyncDisposable
     /// <returns>The supplicant's answer and the name.</returns>
     /// <exception cref="ObjectDisposedException">The directory was closed.</exception>
     public ValueTask<GuestAnswer<string>> ReadAsync() =>
-        _files.Operation.RunAsync(this, static directory => new GuestAnswer<string>(directory.Read(out string name), name));
+        _files.Operation.RunAsync(
+            this, static directory => new GuestAnswer<string>(directory.Read(out string name), name));
 
     /// <summary>Closes the directory.</summary>
     public void Dispose()

@@ -5,8 +5,8 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>An open file of the guest's tee-supplicant, from <see cref="GuestFileSystem"/>.</summary>
 /// <remarks>
-/// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either. Long transfers are made
-/// in pieces, between which other operations may use the file. Not thread-safe.
+/// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either.
+/// Long transfers are made in pieces, between which other operations may use the file. Not thread-safe.
 /// </remarks>
 public sealed class GuestFile : IDisposable, IAsyncDisposable
 {
@@ -40,7 +40,8 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
         while (!destination.IsEmpty)
         {
             Span<byte> piece = destination[..Math.Min(destination.Length, GuestFileSystem.PieceSize)];
-            TeeReturnCode code = _files.Read(OpTeeRpc.FileRead, _handle, (ulong)offset + (uint)length, piece, out int read);
+            TeeReturnCode code =
+                _files.Read(OpTeeRpc.FileRead, _handle, (ulong)offset + (uint)length, piece, out int read);
             if (code != TeeReturnCode.Success)
             {
                 return code;
@@ -61,7 +62,8 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
     public ValueTask<GuestAnswer<int>> ReadAsync(long offset, Memory<byte> destination) => _files.Operation.RunAsync(
         (File: this, Offset: offset, Destination: destination),
-        static state => new GuestAnswer<int>(state.File.Read(state.Offset, state.Destination.Span, out int length), length));
+        static state =>
+            new GuestAnswer<int>(state.File.Read(state.Offset, state.Destination.Span, out int length), length));
 
     /// <summary>Writes to the file, which grows as needed.</summary>
     /// <param name="offset">Where in the file, in bytes from its start.</param>
@@ -93,7 +95,8 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
 
     /// <inheritdoc cref="Write"/>
     public ValueTask<TeeReturnCode> WriteAsync(long offset, ReadOnlyMemory<byte> source) => _files.Operation.RunAsync(
-        (File: this, Offset: offset, Source: source), static state => state.File.Write(state.Offset, state.Source.Span));
+        (File: this, Offset: offset, Source: source),
+        static state => state.File.Write(state.Offset, state.Source.Span));
 
     /// <summary>Cuts the file off or extends it with zeros.</summary>
     /// <param name="length">The new length in bytes.</param>

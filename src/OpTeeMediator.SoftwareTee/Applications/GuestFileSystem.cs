@@ -6,15 +6,18 @@ using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>The files that the guest's tee-supplicant keeps for its TEE: below <c>/var/lib/tee</c> or where it was told.</summary>
+/// <summary>
+/// The files that the guest's tee-supplicant keeps for its TEE: below <c>/var/lib/tee</c> or where it was told.
+/// </summary>
 /// <remarks>
-/// <para>No secure storage: the guest reads, changes, rolls back and forges what is there. Encrypt and authenticate what matters.</para>
-/// <para>Names are paths relative to the supplicant's directory; it makes directories that are missing. A name that is empty, longer than
-/// <see cref="LongestName"/> bytes of UTF-8, or that contains a zero character, half a surrogate pair or a part <c>..</c> is
-/// TEE_ERROR_BAD_PARAMETERS.</para>
-/// <para>The forms, the threads and the errors of the calls are those of <see cref="ApplicationGuest"/>. The first call of an operation
-/// allocates memory that the supplicant shares; as long as no supplicant runs, it waits for one. Not thread-safe. Source: OP-TEE's
-/// <c>optee_rpc_cmd.h</c>, OPTEE_RPC_CMD_FS.</para>
+/// <para>No secure storage: the guest reads, changes, rolls back and forges what is there. Encrypt and authenticate
+/// what matters.</para>
+/// <para>Names are paths relative to the supplicant's directory; it makes directories that are missing. A name that is
+/// empty, longer than <see cref="LongestName"/> bytes of UTF-8, or that contains a zero character, half a surrogate
+/// pair or a part <c>..</c> is TEE_ERROR_BAD_PARAMETERS.</para>
+/// <para>The forms, the threads and the errors of the calls are those of <see cref="ApplicationGuest"/>. The first call
+/// of an operation allocates memory that the supplicant shares; as long as no supplicant runs, it waits for one. Not
+/// thread-safe. Source: OP-TEE's <c>optee_rpc_cmd.h</c>, OPTEE_RPC_CMD_FS.</para>
 /// </remarks>
 public sealed class GuestFileSystem
 {
@@ -41,9 +44,13 @@ public sealed class GuestFileSystem
     /// <summary>Opens a file that exists, to read and write. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="code">The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND if there is none.</param>
-    /// <returns>The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
+    /// <returns>
+    /// The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.
+    /// </returns>
     public GuestFile? Open(string name, out TeeReturnCode code) =>
-        TryOpen(OpTeeRpc.FileOpen, OpTeeRpc.FileClose, name, out OpenHandle handle, out code) ? new GuestFile(this, handle) : null;
+        TryOpen(OpTeeRpc.FileOpen, OpTeeRpc.FileClose, name, out OpenHandle handle, out code)
+            ? new GuestFile(this, handle)
+            : null;
 
     /// <summary>Opens a file that exists, as <see cref="Open"/>.</summary>
     /// <param name="name">Its name.</param>
@@ -55,9 +62,13 @@ public sealed class GuestFileSystem
     /// <summary>Makes an empty file, or empties the one that exists. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="code">The supplicant's answer.</param>
-    /// <returns>The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
+    /// <returns>
+    /// The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.
+    /// </returns>
     public GuestFile? Create(string name, out TeeReturnCode code) =>
-        TryOpen(OpTeeRpc.FileCreate, OpTeeRpc.FileClose, name, out OpenHandle handle, out code) ? new GuestFile(this, handle) : null;
+        TryOpen(OpTeeRpc.FileCreate, OpTeeRpc.FileClose, name, out OpenHandle handle, out code)
+            ? new GuestFile(this, handle)
+            : null;
 
     /// <summary>Makes or empties a file, as <see cref="Create"/>.</summary>
     /// <param name="name">Its name.</param>
@@ -69,7 +80,9 @@ public sealed class GuestFileSystem
     /// <summary>Opens a directory, to list it. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="code">The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND if there is none, or nothing in it.</param>
-    /// <returns>The directory, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.</returns>
+    /// <returns>
+    /// The directory, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.
+    /// </returns>
     public GuestDirectory? OpenDirectory(string name, out TeeReturnCode code) =>
         TryOpen(OpTeeRpc.DirectoryOpen, OpTeeRpc.DirectoryClose, name, out OpenHandle handle, out code)
             ? new GuestDirectory(this, handle)
@@ -88,7 +101,9 @@ public sealed class GuestFileSystem
     public TeeReturnCode Remove(string name)
     {
         TeeReturnCode code = WriteName(name, 0, out TeeParameter path);
-        return code == TeeReturnCode.Success ? Operation.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRemove, 0, 0), path]) : code;
+        return code == TeeReturnCode.Success
+            ? Operation.Call(OpTeeRpc.FileSystem, [Head(OpTeeRpc.FileRemove, 0, 0), path])
+            : code;
     }
 
     /// <inheritdoc cref="Remove"/>
@@ -98,7 +113,9 @@ public sealed class GuestFileSystem
     /// <summary>Gives a file another name.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="newName">The new name.</param>
-    /// <param name="replaces">Whether a file that has the new name is replaced; if not, it is TEE_ERROR_ACCESS_CONFLICT.</param>
+    /// <param name="replaces">
+    /// Whether a file that has the new name is replaced; if not, it is TEE_ERROR_ACCESS_CONFLICT.
+    /// </param>
     /// <returns>The supplicant's answer.</returns>
     public TeeReturnCode Rename(string name, string newName, bool replaces)
     {
@@ -223,7 +240,8 @@ public sealed class GuestFileSystem
         Span<byte> bytes = stackalloc byte[NamePlace];
         int length = 0;
         if (!IsProper(name)
-            || Utf8.FromUtf16(name, bytes[..LongestName], out _, out length, replaceInvalidSequences: false) != OperationStatus.Done)
+            || Utf8.FromUtf16(name, bytes[..LongestName], out _, out length, replaceInvalidSequences: false)
+                != OperationStatus.Done)
         {
             return TeeReturnCode.BadParameters;
         }
@@ -265,6 +283,8 @@ public sealed class GuestFileSystem
 
     /// <summary>A file or directory that the supplicant has open.</summary>
     /// <param name="CloseCommand">How to close it.</param>
-    /// <param name="Number">By what the supplicant knows it: any number, and not to be trusted to be of one thing only.</param>
+    /// <param name="Number">
+    /// By what the supplicant knows it: any number, and not to be trusted to be of one thing only.
+    /// </param>
     internal readonly record struct OpenHandle(uint CloseCommand, ulong Number);
 }

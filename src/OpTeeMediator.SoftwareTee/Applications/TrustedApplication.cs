@@ -4,41 +4,57 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 
 /// <summary>One instance of a trusted application: derive from it and override the entry points that matter.</summary>
 /// <remarks>
-/// <para>The entry points are GlobalPlatform's (TA_*EntryPoint). Each session entry point can be written synchronously or asynchronously; override one
-/// of the two. The synchronous ones cost no allocation.</para>
-/// <para>An asynchronous entry point goes on after an await on the thread on which it began, which is prepared for the operation, and may block there like a
-/// synchronous one. After <c>ConfigureAwait(false)</c> it is on the thread pool, where it can neither ask its guest nor wait.</para>
+/// <para>The entry points are GlobalPlatform's (TA_*EntryPoint). Each session entry point can be written synchronously
+/// or asynchronously; override one of the two. The synchronous ones cost no allocation.</para>
+/// <para>An asynchronous entry point continues after an await on the thread on which it began, which is prepared for the
+/// operation, and may block there like a synchronous one. After <c>ConfigureAwait(false)</c> it is on the thread pool,
+/// where it calls its guest and waits with the asynchronous methods only.</para>
 /// <para>An instance runs one entry point at a time, from whatever thread, unless its manifest says
-/// <see cref="TrustedApplicationManifest.Concurrent"/>. An instance belongs to one VM: what it keeps in fields, no other VM sees.
-/// Static fields are shared by all VMs of the process; do without.</para>
-/// <para>An exception that leaves an entry point is a panic: the instance and all its sessions are dead, their clients get TEE_ERROR_TARGET_DEAD,
-/// origin TEE, none of the instance's entry points is called again (not <see cref="Destroy"/> either), and the log has an entry: an error once a minute for each
-/// application of a VM, for debugging in between. The exception to this is an
-/// <see cref="OperationCanceledException"/> in an operation whose cancellation was requested: it is the return code TEE_ERROR_CANCEL.</para>
-/// <para>An application that is <see cref="IDisposable"/> or <see cref="IAsyncDisposable"/> is disposed of at the end of its instance, however that ends: after
-/// <see cref="Destroy"/>, after <see cref="Create"/> has failed, or after a panic, when its last entry point has returned. The same holds for what it keeps as
-/// <see cref="ApplicationCall.SessionContext"/>, with the session. So an exclusive file belongs into a field that <c>Dispose</c> closes.</para>
-/// <para>While the VM is paused, an application halts where it waits: for its guest, in <see cref="ApplicationCall.Wait(TimeSpan)"/>, for its turn, or for what an entry
-/// point awaits. One that computes, or blocks in another way, keeps the VM from being paused until it is done.</para>
-/// <para>The client is hostile: check the parameters with <see cref="ApplicationCall.HasParameters"/> before anything else, copy
-/// memory once, and check the copy.</para>
+/// <see cref="TrustedApplicationManifest.Concurrent"/>. An instance belongs to one VM: what it keeps in fields, no
+/// other VM sees. Static fields are shared by all VMs of the process; do without.</para>
+/// <para>An exception that leaves an entry point is a panic: the instance and all its sessions are dead, their clients
+/// get TEE_ERROR_TARGET_DEAD, origin TEE, none of the instance's entry points is called again (not
+/// <see cref="Destroy"/> either), and the log has an entry: an error once a minute for each application of a VM, for
+/// debugging in between. The exception to this is an <see cref="OperationCanceledException"/> in an operation whose
+/// cancellation was requested: it is the return code TEE_ERROR_CANCEL.</para>
+/// <para>An application that is <see cref="IDisposable"/> or <see cref="IAsyncDisposable"/> is disposed of at the end
+/// of its instance, however that ends: after <see cref="Destroy"/>, after <see cref="Create"/> has failed, or after a
+/// panic, when its last entry point has returned. The same holds for what it keeps as
+/// <see cref="ApplicationCall.SessionContext"/>, with the session. So an exclusive file belongs into a field that
+/// <c>Dispose</c> closes.</para>
+/// <para>While the VM is paused, an application halts where it waits: for its guest, in
+/// <see cref="ApplicationCall.Wait(TimeSpan)"/>, for its turn, or for what an entry point awaits. One that computes, or
+/// blocks in another way, keeps the VM from being paused until it is done.</para>
+/// <para>The client is hostile: check the parameters with <see cref="ApplicationCall.HasParameters"/> before anything
+/// else, copy memory once, and check the copy.</para>
 /// </remarks>
 public abstract class TrustedApplication
 {
     private int _isClaimed;
 
     /// <summary>TA_CreateEntryPoint: called once, before the instance's first session.</summary>
-    /// <returns>A code other than success refuses the session, with origin TRUSTED_APP, and drops the instance.</returns>
+    /// <returns>
+    /// A code other than success refuses the session, with origin TRUSTED_APP, and drops the instance.
+    /// </returns>
     protected internal virtual TeeReturnCode Create() => TeeReturnCode.Success;
 
-    /// <summary>TA_DestroyEntryPoint: called once, after the instance's last session; with InstanceKeepAlive, when the VM is reset or gone.</summary>
+    /// <summary>
+    /// TA_DestroyEntryPoint: called once, after the instance's last session; with InstanceKeepAlive, when the VM is
+    /// reset or gone.
+    /// </summary>
     protected internal virtual void Destroy()
     {
     }
 
     /// <summary>TA_OpenSessionEntryPoint: a client wants a session.</summary>
-    /// <param name="call">The session and the operation's parameters. Keep what belongs to the session in <see cref="ApplicationCall.SessionContext"/>.</param>
-    /// <returns>A code other than success refuses the session, with origin TRUSTED_APP; <see cref="CloseSession"/> is not called then.</returns>
+    /// <param name="call">
+    /// The session and the operation's parameters. Keep what belongs to the session in
+    /// <see cref="ApplicationCall.SessionContext"/>.
+    /// </param>
+    /// <returns>
+    /// A code other than success refuses the session, with origin TRUSTED_APP; <see cref="CloseSession"/> is not called
+    /// then.
+    /// </returns>
     protected internal virtual TeeReturnCode OpenSession(ApplicationCall call) => TeeReturnCode.Success;
 
     /// <summary>TA_InvokeCommandEntryPoint: a client invokes <see cref="ApplicationCall.CommandId"/>.</summary>
@@ -55,12 +71,14 @@ public abstract class TrustedApplication
     /// <summary>The asynchronous form of <see cref="OpenSession"/>.</summary>
     /// <param name="call">The session and the operation's parameters.</param>
     /// <returns>A code other than success refuses the session, with origin TRUSTED_APP.</returns>
-    protected internal virtual ValueTask<TeeReturnCode> OpenSessionAsync(ApplicationCall call) => new(OpenSession(call));
+    protected internal virtual ValueTask<TeeReturnCode> OpenSessionAsync(ApplicationCall call) =>
+        new(OpenSession(call));
 
     /// <summary>The asynchronous form of <see cref="InvokeCommand"/>.</summary>
     /// <param name="call">The session, the command and its parameters; not to be used after the task has ended.</param>
     /// <returns>What the client gets, with origin TRUSTED_APP.</returns>
-    protected internal virtual ValueTask<TeeReturnCode> InvokeCommandAsync(ApplicationCall call) => new(InvokeCommand(call));
+    protected internal virtual ValueTask<TeeReturnCode> InvokeCommandAsync(ApplicationCall call) =>
+        new(InvokeCommand(call));
 
     /// <summary>The asynchronous form of <see cref="CloseSession"/>.</summary>
     /// <param name="call">The session; there are no parameters.</param>
@@ -71,6 +89,8 @@ public abstract class TrustedApplication
         return default;
     }
 
-    /// <summary>Takes the instance for one owner. An instance that a factory hands out twice would join what must stay apart.</summary>
+    /// <summary>
+    /// Takes the instance for one owner. An instance that a factory hands out twice would join what must stay apart.
+    /// </summary>
     internal bool TryClaim() => Interlocked.Exchange(ref _isClaimed, 1) == 0;
 }

@@ -7,7 +7,8 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>One trusted application in one partition: makes its instances and ends them.</summary>
 /// <remarks>
-/// Of a single-instance application the successive instances share one entryLock, so that the end of one and the beginning of the next never overlap. Thread-safe.
+/// Of a single-instance application the successive instances share one entryLock, so that the end of one and the
+/// beginning of the next never overlap. Thread-safe.
 /// </remarks>
 internal sealed class ApplicationHost
 {
@@ -64,7 +65,9 @@ internal sealed class ApplicationHost
     public ValueTask ReleaseAsync(ApplicationInstance instance, ApplicationSession session)
     {
         instance.Remove(session);
-        return instance.Sessions == 0 && (!Manifest.InstanceKeepAlive || instance.EndsWithLastSession) ? DestroyAsync(instance) : default;
+        return instance.Sessions == 0 && (!Manifest.InstanceKeepAlive || instance.EndsWithLastSession)
+            ? DestroyAsync(instance)
+            : default;
     }
 
     /// <summary>The VM is reset: ends the instance that was kept alive, now or with its last session.</summary>
@@ -159,7 +162,8 @@ internal sealed class ApplicationHost
         return instance.ReleaseAsync();
     }
 
-    private bool TryGetInstance(EntryLock entryLock, [NotNullWhen(true)] out ApplicationInstance? instance, out TeeResult refusal)
+    private bool TryGetInstance(
+        EntryLock entryLock, [NotNullWhen(true)] out ApplicationInstance? instance, out TeeResult refusal)
     {
         instance = _single;
         refusal = TeeResult.FromTee(TeeReturnCode.Busy);
@@ -186,7 +190,9 @@ internal sealed class ApplicationHost
             TrustedApplication application = _registration.Create(_environment.VirtualMachine);
             if (application is null || !application.TryClaim())
             {
-                throw new InvalidOperationException($"The factory of {_registration.Type} must make a new instance each time it is called; it returned {(application is null ? "null" : "one that is in use")}.");
+                throw new InvalidOperationException(
+                    $"The factory of {_registration.Type} must make a new instance each time it is called; it "
+                    + $"returned {(application is null ? "null" : "one that is in use")}.");
             }
 
             claimed = application;
@@ -218,11 +224,13 @@ internal sealed class ApplicationHost
     {
         if (_panics.IsError(out int quiet))
         {
-            _environment.Logger.Panicked(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint, quiet);
+            _environment.Logger.Panicked(
+                exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint, quiet);
         }
         else
         {
-            _environment.Logger.PanickedAgain(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint);
+            _environment.Logger.PanickedAgain(
+                exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, entryPoint);
         }
     }
 
@@ -230,11 +238,13 @@ internal sealed class ApplicationHost
     {
         if (_failedDisposals.IsError(out int quiet))
         {
-            _environment.Logger.DisposalFailed(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, quiet);
+            _environment.Logger.DisposalFailed(
+                exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid, quiet);
         }
         else
         {
-            _environment.Logger.DisposalFailedAgain(exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid);
+            _environment.Logger.DisposalFailedAgain(
+                exception, _environment.VirtualMachine.Name, _registration.Type.Name, Manifest.Uuid);
         }
     }
 }

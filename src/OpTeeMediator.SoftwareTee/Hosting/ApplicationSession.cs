@@ -6,8 +6,9 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>A session with an instance of a trusted application.</summary>
 /// <remarks>
-/// Thread-safe: entry points go through the entryLock, one at a time. Each runs on the thread of its operation from begin to end: on the slot's prepared thread, which
-/// waits for what the application awaits (<see cref="OperationContext"/>), or, inline, on the vCPU's.
+/// Thread-safe: entry points go through the entryLock, one at a time. Each runs on the thread of its operation from
+/// begin to end: on the slot's prepared thread, which waits for what the application awaits
+/// (<see cref="OperationContext"/>), or, inline, on the vCPU's.
 /// </remarks>
 internal sealed class ApplicationSession : ITeeSession
 {
@@ -17,16 +18,21 @@ internal sealed class ApplicationSession : ITeeSession
     private readonly ApplicationCall _call;
     private readonly EntryLock _entryLock;
 
-    public ApplicationSession(ApplicationHost host, ApplicationInstance instance, ClientIdentity client, ApplicationEnvironment environment)
+    public ApplicationSession(
+        ApplicationHost host, ApplicationInstance instance, ClientIdentity client, ApplicationEnvironment environment)
     {
         _host = host;
         _instance = instance;
         _context = host.Manifest.Execution == TeeExecution.Worker ? new OperationContext() : null;
-        _call = new ApplicationCall(client, new RunningOperation(_context, environment.Queue, environment.Cancellations));
+        _call =
+            new ApplicationCall(client, new RunningOperation(_context, environment.Queue, environment.Cancellations));
         _entryLock = host.Manifest.Concurrent ? new EntryLock(environment.Queue) : instance.EntryLock;
     }
 
-    /// <summary>Runs the application's entry point for opening. The caller has entered the instance's entryLock, which this leaves.</summary>
+    /// <summary>
+    /// Runs the application's entry point for opening. The caller has entered the instance's entryLock, which this
+    /// leaves.
+    /// </summary>
     /// <param name="request">The operation.</param>
     /// <returns>The result.</returns>
     public TeeResult Open(TeeRequest request)
@@ -74,7 +80,9 @@ internal sealed class ApplicationSession : ITeeSession
         return default;
     }
 
-    /// <summary>Disposes of what the application has kept for the session. No entry point of the session runs any more.</summary>
+    /// <summary>
+    /// Disposes of what the application has kept for the session. No entry point of the session runs any more.
+    /// </summary>
     /// <returns>A task that ends when that is done.</returns>
     public ValueTask ReleaseContextAsync()
     {
@@ -125,7 +133,9 @@ internal sealed class ApplicationSession : ITeeSession
         if (!entry.IsCompleted)
         {
             _instance.AddOverrun(entry.AsTask());
-            throw new InvalidOperationException($"An inline application must be complete when its entry point returns; declare {nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
+            throw new InvalidOperationException(
+                "An inline application must be complete when its entry point returns; declare "
+                + $"{nameof(TrustedApplicationManifest.Execution)} = {nameof(TeeExecution.Worker)}.");
         }
 
         return entry.GetAwaiter().GetResult();
@@ -141,7 +151,8 @@ internal sealed class ApplicationSession : ITeeSession
         }
         finally
         {
-            // What it has left open in the guest is closed, also if it panics, while the operation is still the current one.
+            // What it has left open in the guest is closed, also if it panics, while the operation is still the current
+            // one.
             try
             {
                 _call.CloseFiles();
@@ -172,10 +183,14 @@ internal sealed class ApplicationSession : ITeeSession
         return TeeReturnCode.Success;
     }
 
-    /// <summary>The session has ended: leaves the instance, which may end with it. The caller is inside the entryLock, which this leaves.</summary>
+    /// <summary>
+    /// The session has ended: leaves the instance, which may end with it. The caller is inside the entryLock, which
+    /// this leaves.
+    /// </summary>
     private void Leave(TeeRequest request)
     {
-        // With a dead instance, what the session holds is disposed of when the instance's last entry point has returned.
+        // With a dead instance, what the session holds is disposed of when the instance's last entry point has
+        // returned.
         if (!_instance.IsDead)
         {
             WaitFor(ReleaseContextAsync(), request);
@@ -191,7 +206,10 @@ internal sealed class ApplicationSession : ITeeSession
         _instance.EntryLock.Exit();
     }
 
-    /// <summary>Waits for the disposal of what the application held, which is asynchronous if the application's is. An inline application is not waited for.</summary>
+    /// <summary>
+    /// Waits for the disposal of what the application held, which is asynchronous if the application's is. An inline
+    /// application is not waited for.
+    /// </summary>
     private void WaitFor(ValueTask disposal, TeeRequest request)
     {
         if (!disposal.IsCompletedSuccessfully)

@@ -1,6 +1,9 @@
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
-/// <summary>Says how loudly something is logged that a guest can bring about at will: once in an interval as an error, else for debugging.</summary>
+/// <summary>
+/// Says how loudly something is logged that a guest can bring about at will: once in an interval as an error, else for
+/// debugging.
+/// </summary>
 /// <param name="time">The clock.</param>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class PanicLog(TimeProvider time)
@@ -14,7 +17,9 @@ internal sealed class PanicLog(TimeProvider time)
     private int _quiet;
 
     /// <summary>Asked for each entry.</summary>
-    /// <param name="quiet">How many entries since the last error were for debugging only; 0 unless this is an error.</param>
+    /// <param name="quiet">
+    /// How many entries since the last error were for debugging only; 0 unless this is an error.
+    /// </param>
     /// <returns>Whether it is an error.</returns>
     public bool IsError(out int quiet)
     {

@@ -4,20 +4,27 @@ using Generator = System.Security.Cryptography.RandomNumberGenerator;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
-/// <summary>OP-TEE's random number generator, which Linux's <c>optee-rng</c> (and U-Boot's, and EDK II's) has a driver for.</summary>
+/// <summary>
+/// OP-TEE's random number generator, which Linux's <c>optee-rng</c> (and U-Boot's, and EDK II's) has a driver for.
+/// </summary>
 /// <remarks>
-/// It keeps nothing, so one object is all sessions of all VMs, and no operation waits for another. Source: OP-TEE's <c>pta_rng.h</c>. Thread-safe.
+/// It keeps nothing, so one object is all sessions of all VMs, and no operation waits for another. Source: OP-TEE's
+/// <c>pta_rng.h</c>. Thread-safe.
 /// </remarks>
 internal sealed class RandomNumberGenerator : ITeeSession
 {
     /// <summary>PTA_CMD_GET_ENTROPY: parameter 0 is an in/out memory reference to fill.</summary>
     internal const uint GetEntropy = 0;
 
-    /// <summary>PTA_CMD_GET_RNG_INFO: parameter 0 returns the data rate in bytes per second, and the bits of entropy per 1024 bits.</summary>
+    /// <summary>
+    /// PTA_CMD_GET_RNG_INFO: parameter 0 returns the data rate in bytes per second, and the bits of entropy per 1024
+    /// bits.
+    /// </summary>
     internal const uint GetInformation = 1;
 
     /// <summary>
-    /// 16 MiB/s: so fast that a driver does not sleep between requests. 0 would say "not limited", but older Linux drivers divide by it.
+    /// 16 MiB/s: so fast that a driver does not sleep between requests. 0 would say "not limited", but older Linux
+    /// drivers divide by it.
     /// </summary>
     internal const uint DataRate = 16 << 20;
 
@@ -27,7 +34,8 @@ internal sealed class RandomNumberGenerator : ITeeSession
     // What goes through private memory at once.
     private const int PieceSize = 4096;
 
-    // What is made without a pause, on the vCPU's thread or on one of the pool: some ten microseconds. Drivers ask for 4096 bytes at most.
+    // What is made without a pause, on the vCPU's thread or on one of the pool: some ten microseconds. Drivers ask for
+    // 4096 bytes at most.
     private const ulong TurnSize = 16 * PieceSize;
 
     private RandomNumberGenerator()
@@ -47,7 +55,8 @@ internal sealed class RandomNumberGenerator : ITeeSession
     {
         switch (request.CommandId)
         {
-            case GetEntropy when !HasParameter(request, TeeParameterKind.MemoryInOut) || request.Parameters[0].Memory is null:
+            case GetEntropy when !HasParameter(request, TeeParameterKind.MemoryInOut)
+                || request.Parameters[0].Memory is null:
             case GetInformation when !HasParameter(request, TeeParameterKind.ValueOutput):
                 return new(Result(TeeReturnCode.BadParameters));
 

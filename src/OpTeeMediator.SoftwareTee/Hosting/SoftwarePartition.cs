@@ -26,7 +26,8 @@ internal sealed class SoftwarePartition : ITeePartition
         ITeeSession? randomNumbers)
     {
         _randomNumbers = randomNumbers;
-        _environment = new ApplicationEnvironment(virtualMachine, logger, new EntryLockQueue(), new RunningCancellations());
+        _environment =
+            new ApplicationEnvironment(virtualMachine, logger, new EntryLockQueue(), new RunningCancellations());
         Dictionary<Guid, ApplicationHost> hosts = [];
         List<TeeDevice> devices = [];
         foreach (ApplicationRegistration registration in registrations)
@@ -82,7 +83,10 @@ internal sealed class SoftwarePartition : ITeePartition
     }
 
     /// <inheritdoc/>
-    /// <remarks>Instances that are kept alive end: at once, or with the last session if a driver after the reset has opened one already.</remarks>
+    /// <remarks>
+    /// Instances that are kept alive end: at once, or with the last session if a driver after the reset has opened one
+    /// already.
+    /// </remarks>
     public async ValueTask ResetAsync()
     {
         foreach (ApplicationHost host in _hosts.Values)

@@ -3,17 +3,19 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>Lets one entry point in at a time. What OP-TEE's session lock and its busy flag of an instance are.</summary>
+/// <summary>
+/// Lets one entry point in at a time. What OP-TEE's session lock and its busy flag of an instance are.
+/// </summary>
 /// <remarks>
-/// Belongs to an operation, not to a thread: an asynchronous entry point may leave on another thread. Free, it costs two interlocked instructions.
-/// Thread-safe.
+/// Belongs to an operation, not to a thread: an asynchronous entry point may leave on another thread. Free, it costs
+/// two interlocked instructions. Thread-safe.
 /// </remarks>
 /// <param name="queue">Where operations wait; shared by the entry locks of a partition.</param>
 internal sealed class EntryLock(EntryLockQueue queue)
 {
     /// <summary>
-    /// How long an inline operation waits on its vCPU's thread. The application inside needs microseconds, by its own declaration, unless the host has
-    /// taken the CPU from it: then yielding for this long gives it back in most cases.
+    /// How long an inline operation waits on its vCPU's thread. The application inside needs microseconds, by its own
+    /// declaration, unless the host has taken the CPU from it: then yielding for this long gives it back in most cases.
     /// </summary>
     private static readonly long InlinePatience = Stopwatch.Frequency / 1000;
 

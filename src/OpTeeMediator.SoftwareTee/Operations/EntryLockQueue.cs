@@ -5,8 +5,8 @@ namespace OpTeeMediator.SoftwareTee.Operations;
 
 /// <summary>Where a partition's operations wait: for a <see cref="EntryLock"/>, or for time.</summary>
 /// <remarks>
-/// One for all entry locks, so that a cancellation need not know where its operation waits. There are never more waiters than the guest has call slots,
-/// so waking them all is cheap. Thread-safe.
+/// One for all entry locks, so that a cancellation need not know where its operation waits. There are never more
+/// waiters than the guest has call slots, so waking them all is cheap. Thread-safe.
 /// </remarks>
 internal sealed class EntryLockQueue
 {
@@ -15,8 +15,12 @@ internal sealed class EntryLockQueue
 
     /// <summary>Blocks the thread until it is inside a entryLock.</summary>
     /// <param name="entryLock">The entryLock.</param>
-    /// <param name="request">The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
-    /// <param name="guest">What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.</param>
+    /// <param name="request">
+    /// The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.
+    /// </param>
+    /// <param name="guest">
+    /// What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.
+    /// </param>
     /// <returns><see langword="false"/> if the operation was cancelled.</returns>
     public bool Wait(EntryLock entryLock, TeeRequest? request, GuestServices? guest)
     {
@@ -29,10 +33,13 @@ internal sealed class EntryLockQueue
     /// <summary>Blocks the thread for a time.</summary>
     /// <param name="time">How long; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
     /// <param name="cancellation">The operation, whose cancellation ends the waiting unless it is masked.</param>
-    /// <param name="guest">What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.</param>
+    /// <param name="guest">
+    /// What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.
+    /// </param>
     /// <param name="cancellationToken">Ends the waiting, too; the caller wakes the queue when it is cancelled.</param>
     /// <returns><see langword="false"/> if the operation was cancelled.</returns>
-    public bool Sleep(TimeSpan time, OperationCancellation cancellation, GuestServices? guest, CancellationToken cancellationToken)
+    public bool Sleep(
+        TimeSpan time, OperationCancellation cancellation, GuestServices? guest, CancellationToken cancellationToken)
     {
         guest?.BeginWait();
         bool isOver = Sleep(time, cancellation, cancellationToken);
@@ -40,7 +47,10 @@ internal sealed class EntryLockQueue
         return isOver;
     }
 
-    /// <summary>Lets everyone who waits look again, if anyone does. The caller has made its change with an interlocked instruction.</summary>
+    /// <summary>
+    /// Lets everyone who waits look again, if anyone does. The caller has made its change with an interlocked
+    /// instruction.
+    /// </summary>
     public void WakeIfAny()
     {
         if (Volatile.Read(ref _count) > 0)
@@ -81,7 +91,9 @@ internal sealed class EntryLockQueue
         {
             while (!cancellation.IsRequested && !cancellationToken.IsCancellationRequested)
             {
-                TimeSpan left = time == Timeout.InfiniteTimeSpan ? TimeSpan.MaxValue : time - Stopwatch.GetElapsedTime(start);
+                TimeSpan left = time == Timeout.InfiniteTimeSpan
+                    ? TimeSpan.MaxValue
+                    : time - Stopwatch.GetElapsedTime(start);
                 if (left <= TimeSpan.Zero)
                 {
                     return true;

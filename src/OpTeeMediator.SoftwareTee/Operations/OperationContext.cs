@@ -3,10 +3,12 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>Brings what an asynchronous entry point does after an await back to the thread that its operation runs on.</summary>
+/// <summary>
+/// Brings what an asynchronous entry point does after an await back to the thread that its operation runs on.
+/// </summary>
 /// <remarks>
-/// One for each session, which runs one entry point at a time. That thread waits here for the entry point to end, so that an application may block in
-/// every part of it without blocking a thread of the pool. Thread-safe.
+/// One for each session, which runs one entry point at a time. That thread waits here for the entry point to end, so
+/// that an application may block in every part of it without blocking a thread of the pool. Thread-safe.
 /// </remarks>
 internal sealed class OperationContext : SynchronizationContext
 {
@@ -30,7 +32,10 @@ internal sealed class OperationContext : SynchronizationContext
         return previous;
     }
 
-    /// <summary>The operation has ended. What an application goes on with nevertheless, as it did not await it, runs on the thread pool.</summary>
+    /// <summary>
+    /// The operation has ended. What an application goes on with nevertheless, as it did not await it, runs on the
+    /// thread pool.
+    /// </summary>
     /// <param name="previous">What <see cref="Enter"/> has returned.</param>
     public void Exit(SynchronizationContext? previous)
     {
@@ -48,7 +53,9 @@ internal sealed class OperationContext : SynchronizationContext
     /// <summary>Runs on this thread what a task has to do here, until the task has ended.</summary>
     /// <param name="task">The task.</param>
     /// <param name="guest">What is told that the operation waits; <see langword="null"/> if nothing is.</param>
-    /// <exception cref="Exception">What something has thrown that no task has caught, as in an <see langword="async"/> method without a result.</exception>
+    /// <exception cref="Exception">
+    /// What something has thrown that no task has caught, as in an <see langword="async"/> method without a result.
+    /// </exception>
     public void RunUntilEnd(Task task, GuestServices? guest)
     {
         ExceptionDispatchInfo? thrown = null;
@@ -68,7 +75,10 @@ internal sealed class OperationContext : SynchronizationContext
         thrown?.Throw();
     }
 
-    /// <summary>Does work on the operation's thread when that waits for the entry point; on the thread pool if the operation has ended.</summary>
+    /// <summary>
+    /// Does work on the operation's thread when that waits for the entry point; on the thread pool if the operation has
+    /// ended.
+    /// </summary>
     /// <param name="state">What the work needs.</param>
     /// <param name="work">The work.</param>
     /// <returns>The work's result, or what it has thrown.</returns>

@@ -2,11 +2,13 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>The cancellation tokens of one partition's running operations; only operations that asked for a token are in it.</summary>
+/// <summary>
+/// The cancellation tokens of one partition's running operations; only operations that asked for a token are in it.
+/// </summary>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class RunningCancellations
 {
-    private readonly Dictionary<TeeRequest, (CancellationTokenSource Source, OperationCancellation Cancellation)> _running = [];
+    private readonly Dictionary<TeeRequest, RunningToken> _running = [];
     private readonly Lock _lock = new();
 
     /// <summary>The token of a running operation.</summary>
@@ -17,10 +19,9 @@ internal sealed class RunningCancellations
     {
         lock (_lock)
         {
-            if (!_running.TryGetValue(
-                request, out (CancellationTokenSource Source, OperationCancellation Cancellation) running))
+            if (!_running.TryGetValue(request, out RunningToken? running))
             {
-                running = (new CancellationTokenSource(), cancellation);
+                running = new RunningToken(new CancellationTokenSource(), cancellation);
                 _running.Add(request, running);
 
                 // Cancel() looks here after the flag is set: one of the two sees the other.
@@ -35,16 +36,15 @@ internal sealed class RunningCancellations
     }
 
     /// <summary>
-    /// Cancels an operation's token, if it has one and does not mask cancellations. Called when one of the two has changed. The token's callbacks run on
-    /// the thread pool, never on this vCPU's thread.
+    /// Cancels an operation's token, if it has one and does not mask cancellations. Called when one of the two has
+    /// changed. The token's callbacks run on the thread pool, never on this vCPU's thread.
     /// </summary>
     /// <param name="request">The operation.</param>
     public void Cancel(TeeRequest request)
     {
         lock (_lock)
         {
-            if (_running.TryGetValue(request, out (CancellationTokenSource Source, OperationCancellation Cancellation) running)
-                && running.Cancellation.IsRequested)
+            if (_running.TryGetValue(request, out RunningToken? running) && running.Cancellation.IsRequested)
             {
                 _ = running.Source.CancelAsync();
             }
@@ -61,4 +61,6 @@ internal sealed class RunningCancellations
             _ = _running.Remove(request);
         }
     }
+
+    private sealed record RunningToken(CancellationTokenSource Source, OperationCancellation Cancellation);
 }

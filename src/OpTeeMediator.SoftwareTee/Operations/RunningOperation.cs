@@ -2,8 +2,12 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>The operation that a session runs: its request, its cancellation, its thread and its calls to the guest.</summary>
-/// <param name="context">Brings continuations to the operation's thread; <see langword="null"/> for inline operations.</param>
+/// <summary>
+/// The operation that a session runs: its request, its cancellation, its thread and its calls to the guest.
+/// </summary>
+/// <param name="context">
+/// Brings continuations to the operation's thread; <see langword="null"/> for inline operations.
+/// </param>
 /// <param name="queue">Where the operation waits for time.</param>
 /// <param name="cancellations">The tokens of the partition's operations.</param>
 internal sealed class RunningOperation(
@@ -36,7 +40,9 @@ internal sealed class RunningOperation(
     }
 
     /// <summary>The calls to the guest.</summary>
-    /// <exception cref="InvalidOperationException">No operation runs, it runs inline, or this is not its thread.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// No operation runs, it runs inline, or this is not its thread.
+    /// </exception>
     public GuestServices Guest
     {
         get
@@ -144,8 +150,8 @@ internal sealed class RunningOperation(
         if (Request is not null && !context.IsCurrent)
         {
             throw new InvalidOperationException(
-                "Only the thread of the operation may block, for the guest or for time; an await returns to it unless it is "
-                + "followed by ConfigureAwait(false), after which the asynchronous methods serve.");
+                "Only the thread of the operation may block, for the guest or for time; an await returns to it unless "
+                + "it is followed by ConfigureAwait(false), after which the asynchronous methods serve.");
         }
     }
 }

@@ -5,5 +5,7 @@ namespace OpTeeMediator.Backends;
 /// The guest's kernel has computed both; nothing outside the guest vouches for them. Immutable, hence thread-safe.
 /// </remarks>
 /// <param name="Login">The login type.</param>
-/// <param name="Uuid">The client's UUID; all zero for <see cref="TeeLogin.Public"/> and <see cref="TeeLogin.Kernel"/>.</param>
+/// <param name="Uuid">
+/// The client's UUID; all zero for <see cref="TeeLogin.Public"/> and <see cref="TeeLogin.Kernel"/>.
+/// </param>
 public readonly record struct ClientIdentity(TeeLogin Login, Guid Uuid);

@@ -3,22 +3,27 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Backends;
 
-/// <summary>The calls to the guest that a backend can make while it performs an operation: OP-TEE's remote procedure calls (RPC).</summary>
+/// <summary>
+/// The calls to the guest that a backend can make while it performs an operation: OP-TEE's remote procedure calls
+/// (RPC).
+/// </summary>
 /// <remarks>
-/// <para>Each call has two forms. <c>X</c> blocks until the guest has answered; only the thread that is prepared for the operation may use it
-/// (<see cref="TeeExecution.Worker"/>), elsewhere it throws <see cref="InvalidOperationException"/>. <c>XAsync</c> is to be awaited, once and
-/// before the next call, and serves inline operations too.</para>
-/// <para>One call at a time, and only while the operation runs; otherwise <see cref="InvalidOperationException"/> is thrown. The vCPU carries the
-/// call to the guest, which answers when it likes, on whichever vCPU: a supplicant may never answer. When the guest is gone, or has started
-/// again, calls return <see cref="TeeReturnCode.Communication"/> at once; when it has no memory for the message,
-/// <see cref="TeeReturnCode.OutOfMemory"/>.</para>
-/// <para><b>Answers are hostile input</b>: codes, values, sizes and memory are whatever the guest likes. Sizes may exceed the buffer
-/// that was offered; memory changes while it is read.</para>
-/// <para>On the operation's prepared thread the asynchronous forms block too, and what they return is complete. An inline operation continues
-/// after its await on the vCPU's thread that brings the answer. An operation that has left its prepared thread by an await of its own continues
-/// in its synchronization context, or on the thread pool.</para>
-/// <para><b>While the VM is paused</b> (<see cref="Guests.OpTeeGuest.PauseAsync"/>) no call returns: the guest's answer is delivered when the VM
-/// is resumed. A backend that waits for anything else calls <see cref="BeginWait"/> first, so that its guest cannot prevent a pause.</para>
+/// <para>Each call has two forms. <c>X</c> blocks until the guest has answered; only the thread that is prepared for
+/// the operation may use it (<see cref="TeeExecution.Worker"/>), elsewhere it throws
+/// <see cref="InvalidOperationException"/>. <c>XAsync</c> is to be awaited, once and before the next call, and serves
+/// inline operations too.</para>
+/// <para>One call at a time, and only while the operation runs; otherwise <see cref="InvalidOperationException"/> is
+/// thrown. The vCPU carries the call to the guest, which answers when it likes, on whichever vCPU: a supplicant may
+/// never answer. When the guest is gone, or has started again, calls return <see cref="TeeReturnCode.Communication"/>
+/// at once; when it has no memory for the message, <see cref="TeeReturnCode.OutOfMemory"/>.</para>
+/// <para><b>Answers are hostile input</b>: codes, values, sizes and memory are whatever the guest likes. Sizes may
+/// exceed the buffer that was offered; memory changes while it is read.</para>
+/// <para>On the operation's prepared thread the asynchronous forms block too, and what they return is complete. An
+/// inline operation continues after its await on the vCPU's thread that brings the answer. An operation that has left
+/// its prepared thread by an await of its own continues in its synchronization context, or on the thread pool.</para>
+/// <para><b>While the VM is paused</b> (<see cref="Guests.OpTeeGuest.PauseAsync"/>) no call returns: the guest's answer
+/// is delivered when the VM is resumed. A backend that waits for anything else calls <see cref="BeginWait"/> first, so
+/// that its guest cannot prevent a pause.</para>
 /// <para>Source: OP-TEE's <c>optee_rpc_cmd.h</c> (<see cref="OpTeeRpc"/>).</para>
 /// </remarks>
 public abstract class GuestServices
@@ -40,7 +45,9 @@ public abstract class GuestServices
     /// <summary>The lowest notification for backends; below are the mediator's own.</summary>
     public static uint FirstNotification => 65;
 
-    /// <summary>The highest notification for backends: Linux has no room for more without asynchronous notifications.</summary>
+    /// <summary>
+    /// The highest notification for backends: Linux has no room for more without asynchronous notifications.
+    /// </summary>
     public static uint LastNotification => 254;
 
     /// <summary>The parameters of the latest call, with the guest's outputs once it has answered.</summary>
@@ -53,7 +60,8 @@ public abstract class GuestServices
     /// <param name="command">The command, see <see cref="OpTeeRpc"/>.</param>
     /// <param name="parameters">
     /// Up to four parameters, made with <see cref="TeeParameter.Value(TeeParameterKind, ulong, ulong, ulong)"/> and
-    /// <see cref="TeeParameter.Reference"/> to memory from <see cref="Allocate"/>. The outputs are in <see cref="Parameters"/> afterwards.
+    /// <see cref="TeeParameter.Reference"/> to memory from <see cref="Allocate"/>. The outputs are in
+    /// <see cref="Parameters"/> afterwards.
     /// </param>
     /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There are more than four parameters.</exception>
@@ -90,11 +98,14 @@ public abstract class GuestServices
     public abstract ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size);
 
     /// <summary>
-    /// Gives memory back to the guest, and blocks until it has answered. The mediator gives back what is left when the operation ends.
+    /// Gives memory back to the guest, and blocks until it has answered. The mediator gives back what is left when the
+    /// operation ends.
     /// </summary>
     /// <param name="memory">Memory that this operation allocated.</param>
     /// <returns>The guest's answer.</returns>
-    /// <exception cref="ArgumentException">This operation did not allocate the memory, or has given it back.</exception>
+    /// <exception cref="ArgumentException">
+    /// This operation did not allocate the memory, or has given it back.
+    /// </exception>
     /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
     public abstract TeeReturnCode Free(TeeSharedMemory memory);
 
@@ -104,7 +115,8 @@ public abstract class GuestServices
 
     /// <summary>Asks for the guest's time, and blocks until it has answered.</summary>
     /// <returns>
-    /// The time since 1970-01-01, UTC, in the guest's words: it may go backwards and be any. TEE_ERROR_BAD_FORMAT if it is no time.
+    /// The time since 1970-01-01, UTC, in the guest's words: it may go backwards and be any. TEE_ERROR_BAD_FORMAT if it
+    /// is no time.
     /// </returns>
     public GuestAnswer<TimeSpan> GetTime() => ToTime(Call(OpTeeRpc.GetTime, NoTime));
 
@@ -123,7 +135,9 @@ public abstract class GuestServices
     /// <summary>Makes the guest's thread sleep.</summary>
     public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time) => CallAsync(OpTeeRpc.Suspend, Milliseconds(time));
 
-    /// <summary>Makes the guest's thread sleep until another operation sends the same notification, and blocks as long.</summary>
+    /// <summary>
+    /// Makes the guest's thread sleep until another operation sends the same notification, and blocks as long.
+    /// </summary>
     /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
     /// <returns>The guest's answer; it may wake for no reason.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
@@ -136,7 +150,8 @@ public abstract class GuestServices
         CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
 
     /// <summary>
-    /// Wakes the thread that waits for a notification, and blocks until the guest has answered. If none waits, the next to wait does not sleep.
+    /// Wakes the thread that waits for a notification, and blocks until the guest has answered. If none waits, the next
+    /// to wait does not sleep.
     /// </summary>
     /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
     /// <returns>The guest's answer.</returns>
@@ -145,13 +160,15 @@ public abstract class GuestServices
         Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
 
     /// <inheritdoc cref="SendNotification"/>
-    /// <summary>Wakes the thread that waits for a notification. If none waits, the next to wait does not sleep.</summary>
+    /// <summary>
+    /// Wakes the thread that waits for a notification. If none waits, the next to wait does not sleep.
+    /// </summary>
     public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
         CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
 
     /// <summary>
-    /// Declares that the operation waits from now on for something that may take long, such as its turn or time, and that it touches nothing
-    /// until <see cref="EndWait"/> has returned: the VM can be paused meanwhile.
+    /// Declares that the operation waits from now on for something that may take long, such as its turn or time, and
+    /// that it touches nothing until <see cref="EndWait"/> has returned: the VM can be paused meanwhile.
     /// </summary>
     /// <exception cref="InvalidOperationException">
     /// The operation runs inline, where it may not wait, or has left its prepared thread.
@@ -159,7 +176,9 @@ public abstract class GuestServices
     /// <remarks>Not to be nested; calls to the guest do this themselves. The cost is negligible.</remarks>
     public abstract void BeginWait();
 
-    /// <summary>Ends what <see cref="BeginWait"/> began: returns at once, or when the VM is resumed if it is paused.</summary>
+    /// <summary>
+    /// Ends what <see cref="BeginWait"/> began: returns at once, or when the VM is resumed if it is paused.
+    /// </summary>
     public abstract void EndWait();
 
     /// <summary>Makes a call with the first <paramref name="count"/> of <see cref="Parameters"/>, and blocks.</summary>
@@ -198,7 +217,8 @@ public abstract class GuestServices
             return new(code == TeeReturnCode.Success ? TeeReturnCode.BadFormat : code, default);
         }
 
-        return new(code, new TimeSpan((long)((seconds * TimeSpan.TicksPerSecond) + (nanoseconds / NanosecondsPerTick))));
+        return new(
+            code, new TimeSpan((long)((seconds * TimeSpan.TicksPerSecond) + (nanoseconds / NanosecondsPerTick))));
     }
 
     [InlineArray(ParameterCount)]

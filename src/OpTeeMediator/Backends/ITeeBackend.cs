@@ -2,9 +2,9 @@ namespace OpTeeMediator.Backends;
 
 /// <summary>A TEE that can serve VMs: the host's own, one in user space, one elsewhere.</summary>
 /// <remarks>
-/// Implementations are thread-safe. A backend sees no guest addresses, no SMC registers, no message layouts. The smallest one implements
-/// <see cref="CreatePartition"/>, <see cref="ITeePartition.OpenSessionAsync"/> and <see cref="ITeeSession.InvokeCommandAsync"/>; all other members
-/// have defaults.
+/// Implementations are thread-safe. A backend sees no guest addresses, no SMC registers, no message layouts. The
+/// smallest one implements <see cref="CreatePartition"/>, <see cref="ITeePartition.OpenSessionAsync"/> and
+/// <see cref="ITeeSession.InvokeCommandAsync"/>; all other members have defaults.
 /// </remarks>
 public interface ITeeBackend
 {
@@ -15,6 +15,8 @@ public interface ITeeBackend
     /// <summary>Tells the TEE that a VM is created.</summary>
     /// <param name="virtualMachine">The VM.</param>
     /// <returns>The VM's part of the TEE, until the mediator disposes of it.</returns>
-    /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message says what was found and what to do.</exception>
+    /// <exception cref="TeeUnavailableException">
+    /// The TEE cannot serve the VM; the message says what was found and what to do.
+    /// </exception>
     ITeePartition CreatePartition(TeeVirtualMachine virtualMachine);
 }

@@ -2,8 +2,9 @@ namespace OpTeeMediator.Backends;
 
 /// <summary>A session with a trusted application.</summary>
 /// <remarks>
-/// Commands are invoked only while the session is open; <see cref="CloseAsync"/> is called once, when no command is running any more. Several
-/// commands may run at the same time, on several threads; a backend whose sessions take one at a time makes the others wait.
+/// Commands are invoked only while the session is open; <see cref="CloseAsync"/> is called once, when no command is
+/// running any more. Several commands may run at the same time, on several threads; a backend whose sessions take one
+/// at a time makes the others wait.
 /// </remarks>
 public interface ITeeSession
 {
@@ -15,8 +16,9 @@ public interface ITeeSession
 
     /// <summary>Closes the session and frees what it holds. By default it holds nothing.</summary>
     /// <param name="request">
-    /// The operation: without parameters, but with <see cref="TeeRequest.Guest"/>. When the mediator closes the session because the guest's driver or
-    /// the VM is gone, calls to the guest return <see cref="TeeReturnCode.Communication"/>. Not to be kept.
+    /// The operation: without parameters, but with <see cref="TeeRequest.Guest"/>. When the mediator closes the session
+    /// because the guest's driver or the VM is gone, calls to the guest return
+    /// <see cref="TeeReturnCode.Communication"/>. Not to be kept.
     /// </param>
     /// <returns>A task that ends when that is done.</returns>
     ValueTask CloseAsync(TeeRequest request) => default;

@@ -15,7 +15,9 @@ public sealed class TeeExecutionPolicy
     /// <summary>Every operation runs on a prepared thread, where it may block: the safe choice.</summary>
     public static TeeExecutionPolicy Worker { get; } = new(TeeExecution.Worker, null);
 
-    /// <summary>Every operation runs on the vCPU's thread: all are short and never block. No threads are prepared.</summary>
+    /// <summary>
+    /// Every operation runs on the vCPU's thread: all are short and never block. No threads are prepared.
+    /// </summary>
     public static TeeExecutionPolicy Inline { get; } = new(TeeExecution.Inline, null);
 
     /// <summary>Where operations on registered memory run.</summary>
@@ -26,8 +28,8 @@ public sealed class TeeExecutionPolicy
 
     /// <summary>Operations run where the trusted application of their session wants it. Threads are prepared.</summary>
     /// <param name="ofApplication">
-    /// Called with an application's UUID when a session with it is opened: where its opening, its commands and its closing run. Thread-safe,
-    /// called on the vCPU's thread. An exception is a host fault, and refuses the session.
+    /// Called with an application's UUID when a session with it is opened: where its opening, its commands and its
+    /// closing run. Thread-safe, called on the vCPU's thread. An exception is a host fault, and refuses the session.
     /// </param>
     /// <param name="memory">Where memory is registered and unregistered.</param>
     /// <returns>The policy.</returns>
@@ -39,5 +41,6 @@ public sealed class TeeExecutionPolicy
     }
 
     /// <summary>Where the operations of a session run.</summary>
-    internal TeeExecution OfApplication(Guid application) => _ofApplication is null ? Memory : _ofApplication(application);
+    internal TeeExecution OfApplication(Guid application) =>
+        _ofApplication is null ? Memory : _ofApplication(application);
 }

@@ -1,9 +1,12 @@
 namespace OpTeeMediator.Backends;
 
-/// <summary>One of the four parameters of an operation: nothing, two numbers, or a reference to shared memory.</summary>
+/// <summary>
+/// One of the four parameters of an operation: nothing, two numbers, or a reference to shared memory.
+/// </summary>
 /// <remarks>
-/// Decoded and checked by the mediator: a memory reference lies within its buffer, and the buffer stays pinned until the operation is done.
-/// A backend sets outputs with <see cref="TeeRequest.SetValue"/> and <see cref="TeeRequest.SetSize"/>. Belongs to one operation: not thread-safe.
+/// Decoded and checked by the mediator: a memory reference lies within its buffer, and the buffer stays pinned until
+/// the operation is done. A backend sets outputs with <see cref="TeeRequest.SetValue"/> and
+/// <see cref="TeeRequest.SetSize"/>. Belongs to one operation: not thread-safe.
 /// </remarks>
 public struct TeeParameter
 {
@@ -21,7 +24,8 @@ public struct TeeParameter
     public ulong B { readonly get => _second; internal set => _second = value; }
 
     /// <summary>
-    /// The size of the referenced memory in bytes: as it was offered or, of an output, as <see cref="TeeRequest.SetSize"/> or the guest has set it.
+    /// The size of the referenced memory in bytes: as it was offered or, of an output, as
+    /// <see cref="TeeRequest.SetSize"/> or the guest has set it.
     /// </summary>
     public ulong Size { readonly get => _second; internal set => _second = value; }
 
@@ -75,7 +79,9 @@ public struct TeeParameter
     /// <param name="offset">Where the reference begins in the buffer, in bytes.</param>
     /// <param name="size">Its size in bytes.</param>
     /// <returns>The parameter.</returns>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is no memory reference, or the reference leaves its buffer.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// <paramref name="kind"/> is no memory reference, or the reference leaves its buffer.
+    /// </exception>
     public static TeeParameter Reference(TeeParameterKind kind, TeeSharedMemory? memory, ulong offset, ulong size)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan((int)kind, (int)TeeParameterKind.MemoryInput, nameof(kind));
@@ -94,7 +100,10 @@ public struct TeeParameter
     /// <summary>Copies referenced memory into private memory.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="destination">Receives the bytes.</param>
-    /// <returns><see langword="false"/> if the reference is NULL, or <paramref name="destination"/> would reach beyond <see cref="Capacity"/>.</returns>
+    /// <returns>
+    /// <see langword="false"/> if the reference is NULL, or <paramref name="destination"/> would reach beyond
+    /// <see cref="Capacity"/>.
+    /// </returns>
     /// <remarks>The guest may change the memory at any time: read once, check and use the copy.</remarks>
     public readonly bool TryRead(ulong offset, Span<byte> destination) =>
         Memory is { } memory && IsWithin(offset, destination.Length) && memory.TryRead(_first + offset, destination);
@@ -102,7 +111,10 @@ public struct TeeParameter
     /// <summary>Copies into referenced memory.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns><see langword="false"/> if the reference is NULL or no output, or <paramref name="source"/> would reach beyond <see cref="Capacity"/>.</returns>
+    /// <returns>
+    /// <see langword="false"/> if the reference is NULL or no output, or <paramref name="source"/> would reach beyond
+    /// <see cref="Capacity"/>.
+    /// </returns>
     public readonly bool TryWrite(ulong offset, ReadOnlySpan<byte> source) =>
         Memory is { } memory && IsOutput && IsWithin(offset, source.Length) && memory.TryWrite(_first + offset, source);
 

@@ -4,9 +4,9 @@ namespace OpTeeMediator.Backends;
 
 /// <summary>One operation for a backend: what is asked, by whom, with which parameters.</summary>
 /// <remarks>
-/// The mediator keeps one object per call slot and uses it again: a backend keeps no reference to it after the operation has ended.
-/// It belongs to the thread that runs the operation; only <see cref="IsCancellationRequested"/> and <see cref="IsTerminationRequested"/> change
-/// meanwhile.
+/// The mediator keeps one object per call slot and uses it again: a backend keeps no reference to it after the
+/// operation has ended. It belongs to the thread that runs the operation; only <see cref="IsCancellationRequested"/>
+/// and <see cref="IsTerminationRequested"/> change meanwhile.
 /// </remarks>
 public sealed class TeeRequest
 {
@@ -18,7 +18,9 @@ public sealed class TeeRequest
     private int _isTerminationRequested;
 
     /// <summary>Creates a request, for tests of a backend; in a VMM the mediator makes them.</summary>
-    /// <param name="parameters">Up to four parameters, from the first one; the others are <see cref="TeeParameterKind.None"/>.</param>
+    /// <param name="parameters">
+    /// Up to four parameters, from the first one; the others are <see cref="TeeParameterKind.None"/>.
+    /// </param>
     /// <exception cref="ArgumentOutOfRangeException">There are more than four.</exception>
     public TeeRequest(params ReadOnlySpan<TeeParameter> parameters)
     {
@@ -47,18 +49,21 @@ public sealed class TeeRequest
     /// <summary>The same, for the mediator, which decodes them.</summary>
     internal Span<TeeParameter> WritableParameters => _parameters;
 
-    /// <summary>The calls to the guest while the operation runs; <see langword="null"/> where none can be made.</summary>
+    /// <summary>
+    /// The calls to the guest while the operation runs; <see langword="null"/> where none can be made.
+    /// </summary>
     public GuestServices? Guest { get; internal init; }
 
     /// <summary>
-    /// Whether the client or the VMM wants the operation to end early. It may be true when the operation begins; <see cref="ITeePartition.Cancel"/> tells
-    /// when it becomes true while the operation runs.
+    /// Whether the client or the VMM wants the operation to end early. It may be true when the operation begins;
+    /// <see cref="ITeePartition.Cancel"/> tells when it becomes true while the operation runs.
     /// </summary>
     public bool IsCancellationRequested => Volatile.Read(ref _isCancellationRequested) != 0;
 
     /// <summary>
-    /// Whether the VM is being reset or disposed of, so that nothing may delay the operation's end: neither an application that masks cancellations, nor a
-    /// wait. It implies <see cref="IsCancellationRequested"/>, and is told like that.
+    /// Whether the VM is being reset or disposed of, so that nothing may delay the operation's end: neither an
+    /// application that masks cancellations, nor a wait. It implies <see cref="IsCancellationRequested"/>, and is told
+    /// like that.
     /// </summary>
     public bool IsTerminationRequested => Volatile.Read(ref _isTerminationRequested) != 0;
 
@@ -79,8 +84,8 @@ public sealed class TeeRequest
     }
 
     /// <summary>
-    /// Sets the size of a memory reference: how much was written or, with <see cref="TeeReturnCode.ShortBuffer"/>, how much is needed. The guest
-    /// receives it if the reference is an output.
+    /// Sets the size of a memory reference: how much was written or, with <see cref="TeeReturnCode.ShortBuffer"/>, how
+    /// much is needed. The guest receives it if the reference is an output.
     /// </summary>
     /// <param name="index">Which parameter: 0 to 3.</param>
     /// <param name="size">The size in bytes; it may exceed <see cref="TeeParameter.Capacity"/>.</param>

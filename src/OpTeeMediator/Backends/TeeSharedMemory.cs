@@ -5,8 +5,8 @@ namespace OpTeeMediator.Backends;
 
 /// <summary>A buffer of guest memory that is shared with the TEE, pinned as long as a backend can see it.</summary>
 /// <remarks>
-/// Seen as one range of bytes from 0 to <see cref="Size"/>, whatever pages lie behind it. The guest changes the content at any time.
-/// Thread-safe.
+/// Seen as one range of bytes from 0 to <see cref="Size"/>, whatever pages lie behind it. The guest changes the content
+/// at any time. Thread-safe.
 /// </remarks>
 public abstract class TeeSharedMemory
 {
@@ -18,11 +18,15 @@ public abstract class TeeSharedMemory
     public abstract ulong Size { get; }
 
     /// <summary>
-    /// Whether the buffer exists for one operation only. A backend is told of the others by <see cref="ITeePartition.RegisterMemoryAsync"/>.
+    /// Whether the buffer exists for one operation only. A backend is told of the others by
+    /// <see cref="ITeePartition.RegisterMemoryAsync"/>.
     /// </summary>
     public abstract bool IsTemporary { get; }
 
-    /// <summary>The backend's own record of the buffer, such as its registration with another TEE. The mediator clears it when the buffer goes.</summary>
+    /// <summary>
+    /// The backend's own record of the buffer, such as its registration with another TEE. The mediator clears it when
+    /// the buffer goes.
+    /// </summary>
     public object? BackendState { get; set; }
 
     /// <summary>Copies out of the buffer.</summary>
@@ -49,9 +53,13 @@ public abstract class TeeSharedMemory
     /// <param name="file">The file, mapped shared; owned by the guest memory.</param>
     /// <param name="fileOffset">Where the piece begins in the file, in bytes.</param>
     /// <param name="length">The length of the piece in bytes, at least 1.</param>
-    /// <returns><see langword="false"/> if no file lies behind the guest memory (<see cref="IFileBackedGuestMemory"/>).</returns>
+    /// <returns>
+    /// <see langword="false"/> if no file lies behind the guest memory (<see cref="IFileBackedGuestMemory"/>).
+    /// </returns>
     public abstract bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length);
 
-    /// <summary>The smallest piece of <see cref="TryGetFile"/> that can be mapped by itself, in bytes; 0 without a file.</summary>
+    /// <summary>
+    /// The smallest piece of <see cref="TryGetFile"/> that can be mapped by itself, in bytes; 0 without a file.
+    /// </summary>
     public abstract int MappingGranule { get; }
 }

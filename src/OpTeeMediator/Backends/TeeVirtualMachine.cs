@@ -8,4 +8,5 @@ namespace OpTeeMediator.Backends;
 /// <param name="ConcurrentCalls">How many operations may run at the same time, 1 or more.</param>
 /// <param name="LoggerFactory">Where the partition logs.</param>
 /// <remarks>Immutable, hence thread-safe.</remarks>
-public sealed record TeeVirtualMachine(string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory);
+public sealed record TeeVirtualMachine(
+    string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory);

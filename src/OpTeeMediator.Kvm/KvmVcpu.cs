@@ -282,40 +282,89 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
-    /// <summary>Reads a 64-bit register (KVM_GET_ONE_REG).</summary>
-    /// <param name="id">KVM's number of the register, whose size field says 64 bits.</param>
+    /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
+    /// <typeparam name="T">
+    /// A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>, and so on.
+    /// </typeparam>
+    /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <returns>Its value.</returns>
+    /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public ulong GetRegister(ulong id)
+    public T GetRegister<T>(ulong id)
+        where T : unmanaged
     {
-        ulong value = 0;
-        KvmOneRegister argument = new() { Id = id, Address = &value };
-        CheckSize(id);
-        return LibC.Ioctl(_file, KvmIoctl.KVM_GET_ONE_REG, &argument) == 0
-            ? value
-            : throw new SystemCallException(
-                $"KVM_GET_ONE_REG 0x{id:x}",
-                Errno.Last,
-                "ENOENT: the vCPU has no such register. ENOEXEC or EINVAL: the vCPU is not initialised.");
+        T value = default;
+        Access(KvmIoctl.KVM_GET_ONE_REG, "KVM_GET_ONE_REG", id, ref value);
+        return value;
     }
 
-    /// <summary>Writes a 64-bit register (KVM_SET_ONE_REG).</summary>
-    /// <param name="id">KVM's number of the register, whose size field says 64 bits.</param>
+    /// <summary>Writes a register (KVM_SET_ONE_REG).</summary>
+    /// <typeparam name="T">
+    /// A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>, and so on.
+    /// </typeparam>
+    /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <param name="value">Its value.</param>
+    /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public void SetRegister(ulong id, ulong value)
+    public void SetRegister<T>(ulong id, T value)
+        where T : unmanaged => Access(KvmIoctl.KVM_SET_ONE_REG, "KVM_SET_ONE_REG", id, ref value);
+
+    /// <summary>Lists the registers that make up the vCPU's state (KVM_GET_REG_LIST).</summary>
+    /// <returns>KVM's numbers of the registers, of several sizes.</returns>
+    /// <exception cref="SystemCallException">KVM refuses: the vCPU is not initialised.</exception>
+    public ulong[] ListRegisters()
     {
-        KvmOneRegister argument = new() { Id = id, Address = &value };
-        CheckSize(id);
-        if (LibC.Ioctl(_file, KvmIoctl.KVM_SET_ONE_REG, &argument) != 0)
+        // struct kvm_reg_list: the number of entries that there is room for, then of those that there are; the entries.
+        ulong[] list = new ulong[1];
+        while (true)
         {
-            throw new SystemCallException(
-                $"KVM_SET_ONE_REG 0x{id:x}",
-                Errno.Last,
-                "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: the value is"
-                    + " wrong.");
+            list[0] = (ulong)list.Length - 1;
+            fixed (ulong* address = list)
+            {
+                if (LibC.Ioctl(_file, KvmIoctl.KVM_GET_REG_LIST, address) == 0)
+                {
+                    return list[1..(int)(list[0] + 1)];
+                }
+            }
+
+            int error = Errno.Last;
+            if (error != Errno.E2BIG || list[0] < (ulong)list.Length)
+            {
+                throw new SystemCallException(
+                    string.Create(CultureInfo.InvariantCulture, $"KVM_GET_REG_LIST of vCPU {Id}"),
+                    error,
+                    "ENOEXEC: the vCPU is not initialised.");
+            }
+
+            list = new ulong[list[0] + 1];
         }
     }
+
+    /// <summary>Whether the vCPU may run (KVM_GET_MP_STATE, KVM_SET_MP_STATE).</summary>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public KvmMpState MpState
+    {
+        get
+        {
+            uint state = 0;
+            Control(KvmIoctl.KVM_GET_MP_STATE, "KVM_GET_MP_STATE", ref state, "");
+            return (KvmMpState)state;
+        }
+
+        set
+        {
+            uint state = (uint)value;
+            Control(KvmIoctl.KVM_SET_MP_STATE, "KVM_SET_MP_STATE", ref state, "EINVAL: the vCPU has no such state.");
+        }
+    }
+
+    /// <summary>Enables a capability for the vCPU (KVM_ENABLE_CAP).</summary>
+    /// <param name="capability">The capability.</param>
+    /// <param name="arguments">Its arguments, at most 4; their meaning is the capability's.</param>
+    /// <exception cref="ArgumentException">There are too many arguments.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void EnableCapability(KvmCapability capability, params ReadOnlySpan<ulong> arguments) =>
+        KvmVm.Enable(_file, string.Create(CultureInfo.InvariantCulture, $"vCPU {Id}"), capability, arguments);
 
     /// <summary>Whether the vCPU has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
     /// <param name="group">The attribute's group.</param>
@@ -361,12 +410,28 @@ public sealed unsafe class KvmVcpu : IDisposable
     private static ReadOnlySpan<ulong> DataAt(byte* page, int countOffset, int dataOffset) =>
         new(page + dataOffset, (int)uint.Min(ReadAt<uint>(page, countOffset), KvmRunLayout.MaximumDataCount));
 
-    /// <summary>Bits 55:52 of a register's number are the logarithm of its size; 3 is 64 bits.</summary>
-    private static void CheckSize(ulong id)
+    private void Access<T>(uint request, string name, ulong id, ref T value)
+        where T : unmanaged
     {
-        if ((id >> 52 & 0xf) != 3)
+        // Bits 55:52 are the logarithm of the size: the kernel copies as many bytes.
+        if (1 << (int)(id >> 52 & 0xf) != sizeof(T))
         {
-            throw new ArgumentException($"Register 0x{id:x} is not one of 64 bits (KVM_REG_SIZE_U64).", nameof(id));
+            throw new ArgumentException(
+                $"Register 0x{id:x} has {1 << (int)(id >> 52 & 0xf)} bytes; {typeof(T).Name} has {sizeof(T)}.",
+                nameof(id));
+        }
+
+        fixed (T* address = &value)
+        {
+            KvmOneRegister argument = new() { Id = id, Address = address };
+            if (LibC.Ioctl(_file, request, &argument) != 0)
+            {
+                throw new SystemCallException(
+                    $"{name} 0x{id:x}",
+                    Errno.Last,
+                    "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: that, or the"
+                        + " value is wrong.");
+            }
         }
     }
 

@@ -15,6 +15,8 @@ public sealed class KvmVm : IDisposable
 {
     private readonly SafeFileHandle _file;
     private readonly int _vcpuMappingSize;
+    private readonly Lock _slotLock = new();
+    private readonly Dictionary<int, ulong> _slotLengths = [];
 
     internal KvmVm(KvmSystem system, SafeFileHandle file)
     {
@@ -54,6 +56,9 @@ public sealed class KvmVm : IDisposable
             UserspaceAddress = (ulong)hostAddress,
         };
 
+        // KVM and this object's lengths, which GetDirtyLog relies on, change as one.
+        using Lock.Scope scope = _slotLock.EnterScope();
+
         // The kernel reads the structure during the call only.
         if (LibC.Ioctl(_file, KvmIoctl.KVM_SET_USER_MEMORY_REGION, &region) < 0)
         {
@@ -66,12 +71,193 @@ public sealed class KvmVm : IDisposable
                 "EEXIST: it overlaps another slot. EINVAL: it is not aligned to pages, changes the size of a slot in"
                     + " use, or the slot number is too high (KVM_CAP_NR_MEMSLOTS).");
         }
+
+        _slotLengths[slot] = length;
     }
 
     /// <summary>Takes memory away from the VM.</summary>
     /// <param name="slot">The memory slot.</param>
     /// <exception cref="SystemCallException">KVM refuses: the slot is empty.</exception>
     public void RemoveMemoryRegion(int slot) => SetMemoryRegion(slot, 0, 0, 0, KvmMemoryFlags.None);
+
+    /// <summary>The number of 64-bit words of a slot's dirty log: a bit for each page of the host.</summary>
+    /// <param name="slot">The memory slot.</param>
+    /// <returns>The length of the bitmap that <see cref="GetDirtyLog"/> fills; 0 for an empty slot.</returns>
+    public int GetDirtyLogLength(int slot)
+    {
+        lock (_slotLock)
+        {
+            _ = _slotLengths.TryGetValue(slot, out ulong length);
+            ulong pages = length / (ulong)Environment.SystemPageSize;
+            return (int)((pages + 63) / 64);
+        }
+    }
+
+    /// <summary>Reads which pages of a slot were written (KVM_GET_DIRTY_LOG).</summary>
+    /// <param name="slot">A memory slot with <see cref="KvmMemoryFlags.LogDirtyPages"/>.</param>
+    /// <param name="bitmap">
+    /// Receives bit n of word m for page 64m + n of the slot; at least <see cref="GetDirtyLogLength"/> words.
+    /// </param>
+    /// <exception cref="ArgumentException">The bitmap is too short, or the slot is empty.</exception>
+    /// <exception cref="SystemCallException">KVM refuses: the slot does not log.</exception>
+    /// <remarks>
+    /// The log is empty then, unless <see cref="KvmCapability.ManualDirtyLog"/> is enabled: <see cref="ClearDirtyLog"/>
+    /// empties it. A page that a vCPU writes at the same time is in this log or the next.
+    /// </remarks>
+    public unsafe void GetDirtyLog(int slot, Span<ulong> bitmap)
+    {
+        // A slot that changes its length during the call would let KVM write beyond the bitmap.
+        using Lock.Scope scope = _slotLock.EnterScope();
+        int needed = GetDirtyLogLength(slot);
+        if (needed == 0 || bitmap.Length < needed)
+        {
+            throw new ArgumentException(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"The dirty log of slot {slot} has {needed} words of 64 bits; the bitmap has {bitmap.Length}."),
+                nameof(bitmap));
+        }
+
+        fixed (ulong* address = bitmap)
+        {
+            KvmDirtyLog log = new() { Slot = (uint)slot, Bitmap = address };
+            if (LibC.Ioctl(_file, KvmIoctl.KVM_GET_DIRTY_LOG, &log) < 0)
+            {
+                throw new SystemCallException(
+                    string.Create(CultureInfo.InvariantCulture, $"KVM_GET_DIRTY_LOG of slot {slot}"),
+                    Errno.Last,
+                    $"ENOENT: the slot was not set with {nameof(KvmMemoryFlags.LogDirtyPages)}.");
+            }
+        }
+    }
+
+    /// <summary>
+    /// Takes pages out of a slot's dirty log and has KVM log their next write (KVM_CLEAR_DIRTY_LOG).
+    /// </summary>
+    /// <param name="slot">A memory slot with <see cref="KvmMemoryFlags.LogDirtyPages"/>.</param>
+    /// <param name="firstPage">The first page of the slot, a multiple of 64.</param>
+    /// <param name="pageCount">The number of pages, a multiple of 64 unless the slot ends with them.</param>
+    /// <param name="bitmap">
+    /// Bit n of word m for page <paramref name="firstPage"/> + 64m + n; those set are taken.
+    /// </param>
+    /// <exception cref="ArgumentException">The bitmap has fewer bits than pages.</exception>
+    /// <exception cref="SystemCallException">
+    /// KVM refuses: <see cref="KvmCapability.ManualDirtyLog"/> is not enabled, the slot does not log, or the pages are
+    /// not the slot's.
+    /// </exception>
+    public unsafe void ClearDirtyLog(int slot, ulong firstPage, uint pageCount, ReadOnlySpan<ulong> bitmap)
+    {
+        if ((ulong)bitmap.Length * 64 < pageCount)
+        {
+            throw new ArgumentException(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"The bitmap has {bitmap.Length} words of 64 bits; expected a bit for each of {pageCount} pages."),
+                nameof(bitmap));
+        }
+
+        fixed (ulong* address = bitmap)
+        {
+            KvmClearDirtyLog log = new()
+            {
+                Slot = (uint)slot,
+                PageCount = pageCount,
+                FirstPage = firstPage,
+                Bitmap = address,
+            };
+            if (LibC.Ioctl(_file, KvmIoctl.KVM_CLEAR_DIRTY_LOG, &log) < 0)
+            {
+                throw new SystemCallException(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"KVM_CLEAR_DIRTY_LOG of slot {slot}, {pageCount} pages from page {firstPage}"),
+                    Errno.Last,
+                    $"ENXIO: {nameof(KvmCapability.ManualDirtyLog)} is not enabled. ENOENT: the slot does not log."
+                        + " EINVAL: the pages are not the slot's, or no multiples of 64.");
+            }
+        }
+    }
+
+    /// <summary>Makes KVM raise an interrupt whenever an event file is signalled (KVM_IRQFD).</summary>
+    /// <param name="eventFile">The eventfd, such as an <see cref="EventFile"/>'s handle; KVM keeps it open.</param>
+    /// <param name="interrupt">
+    /// The GSI; on arm64 the number of a shared interrupt as device trees have it, 32 less than the GIC's.
+    /// </param>
+    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">
+    /// KVM refuses: there is no interrupt controller in the kernel, or the file is no eventfd or in use.
+    /// </exception>
+    /// <remarks>Each signal is an edge.</remarks>
+    public void AddInterruptFile(SafeHandle eventFile, uint interrupt) =>
+        SetInterruptFile(eventFile, null, interrupt, 0);
+
+    /// <summary>Makes KVM raise an interrupt level by an event file (KVM_IRQFD with a resampler).</summary>
+    /// <param name="eventFile">The eventfd that raises the line.</param>
+    /// <param name="resampleFile">
+    /// The eventfd that KVM signals when the guest has finished the interrupt and the line is low: the device raises it
+    /// again if it still needs service.
+    /// </param>
+    /// <param name="interrupt">The GSI.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void AddInterruptFile(SafeHandle eventFile, SafeHandle resampleFile, uint interrupt)
+    {
+        ArgumentNullException.ThrowIfNull(resampleFile);
+        SetInterruptFile(eventFile, resampleFile, interrupt, KvmIrqFile.Resample);
+    }
+
+    /// <summary>Ends <see cref="AddInterruptFile(SafeHandle, uint)"/>.</summary>
+    /// <param name="eventFile">The eventfd.</param>
+    /// <param name="interrupt">The GSI.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void RemoveInterruptFile(SafeHandle eventFile, uint interrupt) =>
+        SetInterruptFile(eventFile, null, interrupt, KvmIrqFile.Deassign);
+
+    /// <summary>
+    /// Makes KVM signal an event file when the guest writes to an address, instead of an MMIO exit (KVM_IOEVENTFD).
+    /// </summary>
+    /// <param name="eventFile">The eventfd, such as an <see cref="EventFile"/>'s handle; KVM keeps it open.</param>
+    /// <param name="address">The guest address.</param>
+    /// <param name="length">The length of the write in bytes, 1, 2, 4 or 8; 0 for any.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses: the address is taken, or the file is no eventfd.</exception>
+    public void AddIoEventFile(SafeHandle eventFile, ulong address, int length) =>
+        SetIoEventFile(eventFile, address, length, 0, 0);
+
+    /// <summary>
+    /// Makes KVM signal an event file when the guest writes one value to an address (KVM_IOEVENTFD with datamatch).
+    /// </summary>
+    /// <param name="eventFile">The eventfd.</param>
+    /// <param name="address">The guest address.</param>
+    /// <param name="length">The length of the write in bytes, 1, 2, 4 or 8.</param>
+    /// <param name="value">The value; other values are MMIO exits, or other files' events.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void AddIoEventFile(SafeHandle eventFile, ulong address, int length, ulong value) =>
+        SetIoEventFile(eventFile, address, length, value, KvmIoEventFile.DataMatch);
+
+    /// <summary>Ends an event file's use for an address.</summary>
+    /// <param name="eventFile">The eventfd.</param>
+    /// <param name="address">The guest address.</param>
+    /// <param name="length">The length, as it was added.</param>
+    /// <param name="value">The value, as it was added; <see langword="null"/> if it was added without.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses: it was not added.</exception>
+    public void RemoveIoEventFile(SafeHandle eventFile, ulong address, int length, ulong? value) => SetIoEventFile(
+        eventFile,
+        address,
+        length,
+        value ?? 0,
+        KvmIoEventFile.Deassign | (value is null ? 0 : KvmIoEventFile.DataMatch));
+
+    /// <summary>Enables a capability for the VM (KVM_ENABLE_CAP).</summary>
+    /// <param name="capability">The capability.</param>
+    /// <param name="arguments">Its arguments, at most 4; their meaning is the capability's.</param>
+    /// <exception cref="ArgumentException">There are too many arguments.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public void EnableCapability(KvmCapability capability, params ReadOnlySpan<ulong> arguments) =>
+        Enable(_file, "the VM", capability, arguments);
 
     /// <summary>Creates a vCPU.</summary>
     /// <param name="id">Its number, from 0.</param>
@@ -147,6 +333,28 @@ public sealed class KvmVm : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 
+    internal static unsafe void Enable(
+        SafeHandle file, string name, KvmCapability capability, ReadOnlySpan<ulong> arguments)
+    {
+        if (arguments.Length > KvmEnableCapability.ArgumentWords.Count)
+        {
+            throw new ArgumentException(
+                $"A capability has at most {KvmEnableCapability.ArgumentWords.Count} arguments.", nameof(arguments));
+        }
+
+        KvmEnableCapability argument = new() { Capability = (uint)capability };
+        arguments.CopyTo(argument.Arguments);
+
+        // The kernel reads the structure during the call only.
+        if (LibC.Ioctl(file, KvmIoctl.KVM_ENABLE_CAP, &argument) < 0)
+        {
+            throw new SystemCallException(
+                $"KVM_ENABLE_CAP {capability} of {name}",
+                Errno.Last,
+                "EINVAL: this host does not have it, it cannot be enabled there or now, or an argument is wrong.");
+        }
+    }
+
     internal static unsafe void SetInterruptLine(SafeHandle vm, uint interrupt, bool isActive)
     {
         KvmIrqLevel level = new() { Irq = interrupt, Level = isActive ? 1u : 0 };
@@ -159,6 +367,54 @@ public sealed class KvmVm : IDisposable
                 Errno.Last,
                 "ENXIO: the VM has no interrupt controller in the kernel, or it is not initialised. EINVAL: it has no"
                     + " such input.");
+        }
+    }
+
+    private static int DescriptorOf(SafeHandle file) => (int)file.DangerousGetHandle();
+
+    private unsafe void SetInterruptFile(SafeHandle eventFile, SafeHandle? resampleFile, uint interrupt, uint flags)
+    {
+        ArgumentNullException.ThrowIfNull(eventFile);
+        KvmIrqFile argument = new()
+        {
+            FileDescriptor = DescriptorOf(eventFile),
+            Interrupt = interrupt,
+            Flags = flags,
+            ResampleFileDescriptor = resampleFile is null ? 0 : DescriptorOf(resampleFile),
+        };
+        int answer = LibC.Ioctl(_file, KvmIoctl.KVM_IRQFD, &argument);
+        GC.KeepAlive(eventFile);
+        GC.KeepAlive(resampleFile);
+        if (answer < 0)
+        {
+            throw new SystemCallException(
+                string.Create(CultureInfo.InvariantCulture, $"KVM_IRQFD for interrupt {interrupt}"),
+                Errno.Last,
+                "EBADF, EINVAL: the file is no eventfd, or there is no such interrupt. EBUSY: the file has one already."
+                    + " EAGAIN, ENODEV: the VM has no interrupt controller in the kernel, or it is not initialised.");
+        }
+    }
+
+    private unsafe void SetIoEventFile(SafeHandle eventFile, ulong address, int length, ulong value, uint flags)
+    {
+        ArgumentNullException.ThrowIfNull(eventFile);
+        KvmIoEventFile argument = new()
+        {
+            Data = value,
+            Address = address,
+            Length = (uint)length,
+            FileDescriptor = DescriptorOf(eventFile),
+            Flags = flags,
+        };
+        int answer = LibC.Ioctl(_file, KvmIoctl.KVM_IOEVENTFD, &argument);
+        GC.KeepAlive(eventFile);
+        if (answer < 0)
+        {
+            throw new SystemCallException(
+                string.Create(CultureInfo.InvariantCulture, $"KVM_IOEVENTFD for {length} bytes at 0x{address:x}"),
+                Errno.Last,
+                "EBADF, EINVAL: the file is no eventfd, or the length is not 0, 1, 2, 4 or 8. EEXIST: the address is"
+                    + " taken. ENOENT: it was not added.");
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Kvm.SystemCalls;
 
@@ -18,6 +19,7 @@ public sealed class Arm64Gic : IDisposable
     internal const uint GroupControl = 4;
     internal const uint GroupRedistributor = 5;
     internal const uint GroupCpuRegisters = 6;
+    internal const uint GroupLevelInfo = 7;
 
     // KVM_VGIC_V3_ADDR_TYPE_*, KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT.
     internal const ulong AddressDistributor = 2;
@@ -25,7 +27,13 @@ public sealed class Arm64Gic : IDisposable
     internal const ulong ControlInitialize = 0;
     internal const int AffinityShift = 32;
 
-    private Arm64Gic(KvmDevice device) => Device = device;
+    private readonly int _interruptCount;
+
+    private Arm64Gic(KvmDevice device, int interruptCount)
+    {
+        Device = device;
+        _interruptCount = interruptCount;
+    }
 
     /// <summary>The device itself, for attributes that this class does not know.</summary>
     public KvmDevice Device { get; }
@@ -50,7 +58,7 @@ public sealed class Arm64Gic : IDisposable
             device.SetAttribute(GroupAddress, AddressRedistributor, redistributors);
             device.SetAttribute(GroupInterruptCount, 0, (uint)interruptCount);
             device.SetAttribute(GroupControl, ControlInitialize);
-            return new Arm64Gic(device);
+            return new Arm64Gic(device, interruptCount);
         }
         catch
         {
@@ -103,6 +111,40 @@ public sealed class Arm64Gic : IDisposable
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetCpuRegister(uint affinity, Arm64Register register, ulong value) =>
         Device.SetAttribute(GroupCpuRegisters, (ulong)affinity << AffinityShift | (ushort)register.Id, in value);
+
+    /// <summary>Reads the levels of 32 interrupt lines (KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO).</summary>
+    /// <param name="affinity">The vCPU's affinity, for the private interrupts; any one for others.</param>
+    /// <param name="first">The first interrupt, a multiple of 32.</param>
+    /// <returns>Bit n for interrupt <paramref name="first"/> + n: set if the line is high.</returns>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public uint GetLineLevels(uint affinity, int first) =>
+        Device.GetAttribute<uint>(GroupLevelInfo, (ulong)affinity << AffinityShift | (uint)first);
+
+    /// <summary>Reads all that makes up the GIC's state, but for ITS and LPIs.</summary>
+    /// <param name="vcpus">All vCPUs of the VM; none runs.</param>
+    /// <returns>The state: attributes and their values, in the order in which they are restored.</returns>
+    /// <exception cref="ArgumentNullException">A vCPU is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses: a vCPU runs.</exception>
+    /// <remarks>
+    /// LPIs have their state in the guest's memory; KVM_DEV_ARM_VGIC_SAVE_PENDING_TABLES puts it there.
+    /// </remarks>
+    public ImmutableArray<Arm64GicEntry> SaveState(params ReadOnlySpan<KvmVcpu> vcpus)
+    {
+        uint[] affinities = new uint[vcpus.Length];
+        for (int index = 0; index < vcpus.Length; index++)
+        {
+            ArgumentNullException.ThrowIfNull(vcpus[index]);
+            ulong affinity = vcpus[index].GetRegister(Arm64Register.Affinity);
+            affinities[index] = (uint)(affinity >> 32 & 0xff) << 24 | (uint)(affinity & 0xff_ffff);
+        }
+
+        return Arm64GicState.Save(Device, _interruptCount, affinities);
+    }
+
+    /// <summary>Gives the GIC another one's state. Before the first vCPU runs.</summary>
+    /// <param name="state">What <see cref="SaveState"/> of a GIC with as many interrupts and vCPUs has read.</param>
+    /// <exception cref="SystemCallException">KVM refuses: a vCPU runs, or the GICs differ.</exception>
+    public void RestoreState(ImmutableArray<Arm64GicEntry> state) => Arm64GicState.Restore(Device, state);
 
     /// <inheritdoc/>
     public void Dispose() => Device.Dispose();

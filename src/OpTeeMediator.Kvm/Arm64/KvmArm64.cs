@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Numerics;
 using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Kvm.Arm64;
@@ -38,24 +39,46 @@ public static unsafe class KvmArm64
                 + " first.");
     }
 
-    /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
+    /// <summary>
+    /// Completes a feature whose registers' size was chosen after <see cref="Initialize"/> (KVM_ARM_VCPU_FINALIZE).
+    /// </summary>
+    /// <param name="vcpu">The vCPU.</param>
+    /// <param name="feature">One feature, such as <see cref="Arm64VcpuFeatures.Sve"/>.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    public static void Complete(this KvmVcpu vcpu, Arm64VcpuFeatures feature)
+    {
+        ArgumentNullException.ThrowIfNull(vcpu);
+        int number = BitOperations.Log2((uint)feature);
+        vcpu.Control(
+            Arm64Ioctl.KVM_ARM_VCPU_FINALIZE,
+            $"KVM_ARM_VCPU_FINALIZE ({feature})",
+            ref number,
+            "EPERM: the vCPU has not the feature, or it is complete. ENOEXEC: the vCPU is not initialised.");
+    }
+
+    /// <summary>Reads a 64-bit register (KVM_GET_ONE_REG).</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="register">The register.</param>
     /// <returns>Its value.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <remarks>For other sizes see <see cref="KvmVcpu.GetRegister"/>.</remarks>
     public static ulong GetRegister(this KvmVcpu vcpu, Arm64Register register)
     {
         ArgumentNullException.ThrowIfNull(vcpu);
-        return vcpu.GetRegister(register.Id);
+        return vcpu.GetRegister<ulong>(register.Id);
     }
 
-    /// <summary>Writes a register (KVM_SET_ONE_REG).</summary>
+    /// <summary>Writes a 64-bit register (KVM_SET_ONE_REG).</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="register">The register.</param>
     /// <param name="value">Its value.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <remarks>For other sizes see <see cref="KvmVcpu.SetRegister"/>.</remarks>
     public static void SetRegister(this KvmVcpu vcpu, Arm64Register register, ulong value)
     {
         ArgumentNullException.ThrowIfNull(vcpu);

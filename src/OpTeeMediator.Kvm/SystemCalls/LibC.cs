@@ -12,6 +12,7 @@ namespace OpTeeMediator.Kvm.SystemCalls;
 internal static unsafe partial class LibC
 {
     internal const int O_RDWR = 2;
+    internal const int O_NONBLOCK = 0x800;
     internal const int O_CLOEXEC = 0x8_0000;
 
     internal const int AT_EMPTY_PATH = 0x1000;
@@ -92,6 +93,18 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int GetFileStatus(SafeHandle file, string path, int flags, uint mask, FileStatus* status);
+
+    [LibraryImport(Library, EntryPoint = "eventfd", SetLastError = true)]
+    internal static partial int CreateEventFile(uint count, int flags);
+
+    [LibraryImport(Library, EntryPoint = "read", SetLastError = true)]
+    internal static partial nint Read(SafeHandle file, void* buffer, nuint length);
+
+    [LibraryImport(Library, EntryPoint = "write", SetLastError = true)]
+    internal static partial nint Write(SafeHandle file, void* buffer, nuint length);
+
+    [LibraryImport(Library, EntryPoint = "poll", SetLastError = true)]
+    internal static partial int Poll(PollEntry* entries, nuint count, int milliseconds);
 
     [LibraryImport(Library, EntryPoint = "gettid")]
     internal static partial int GetThreadId();

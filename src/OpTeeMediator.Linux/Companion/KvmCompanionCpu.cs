@@ -9,7 +9,7 @@ internal sealed class KvmCompanionCpu(KvmVcpu vcpu) : ICompanionCpu
 
     public KvmHypercallExit Hypercall => vcpu.Hypercall;
 
-    public ulong Get(Arm64Register register) => vcpu.GetRegister(register.Id);
+    public ulong Get(Arm64Register register) => vcpu.GetRegister<ulong>(register.Id);
 
     public void Set(Arm64Register register, ulong value) => vcpu.SetRegister(register.Id, value);
 

@@ -39,10 +39,31 @@ public sealed class HeaderTests
                 .Expect("F_SEAL_GROW", LibC.F_SEAL_GROW)
                 .Expect("FALLOC_FL_KEEP_SIZE", LibC.FALLOC_FL_KEEP_SIZE)
                 .Expect("FALLOC_FL_PUNCH_HOLE", LibC.FALLOC_FL_PUNCH_HOLE)
+                .Expect("O_NONBLOCK", LibC.O_NONBLOCK)
+                .Expect("MADV_DONTNEED", LibC.MADV_DONTNEED)
+                .Expect("MADV_REMOVE", LibC.MADV_REMOVE)
                 .Expect("MADV_DONTDUMP", LibC.MADV_DONTDUMP)
                 .Expect("SA_RESTART", LibC.SA_RESTART)
                 .Compile(),
             Is.Empty);
+
+    [Test]
+    public void EventFile_ConstantsAndLayouts_AreThoseOfTheHeaders([Values] bool arm64)
+    {
+        PollEntry entry = default;
+
+        Assert.That(
+            (arm64 ? CHeaders.OfArm64() : CHeaders.OfHost())
+                .Include("poll.h").Include("sys/eventfd.h")
+                .Expect("EFD_CLOEXEC", LibC.O_CLOEXEC)
+                .Expect("EFD_NONBLOCK", LibC.O_NONBLOCK)
+                .Expect("POLLIN", (ulong)PollEntry.In)
+                .ExpectSize<PollEntry>("struct pollfd")
+                .ExpectOffset("struct pollfd", "events", in entry, in entry.Events)
+                .ExpectOffset("struct pollfd", "revents", in entry, in entry.ReturnedEvents)
+                .Compile(),
+            Is.Empty);
+    }
 
     [Test]
     public void SignalAction_Layout_IsThatOfTheHeader([Values] bool arm64)
@@ -100,6 +121,10 @@ public sealed class HeaderTests
         KvmIrqLevel level = default;
         KvmCreateDevice device = default;
         KvmDeviceAttribute attribute = default;
+        KvmEnableCapability capability = default;
+        KvmIrqFile interrupt = default;
+        KvmIoEventFile access = default;
+        KvmClearDirtyLog clear = default;
 
         Assert.That(
             (arm64 ? CHeaders.OfArm64() : CHeaders.OfHost())
@@ -119,6 +144,39 @@ public sealed class HeaderTests
                 .Expect(nameof(KvmIoctl.KVM_SET_DEVICE_ATTR), KvmIoctl.KVM_SET_DEVICE_ATTR)
                 .Expect(nameof(KvmIoctl.KVM_GET_DEVICE_ATTR), KvmIoctl.KVM_GET_DEVICE_ATTR)
                 .Expect(nameof(KvmIoctl.KVM_HAS_DEVICE_ATTR), KvmIoctl.KVM_HAS_DEVICE_ATTR)
+                .Expect(nameof(KvmIoctl.KVM_GET_DIRTY_LOG), KvmIoctl.KVM_GET_DIRTY_LOG)
+                .Expect(nameof(KvmIoctl.KVM_CLEAR_DIRTY_LOG), KvmIoctl.KVM_CLEAR_DIRTY_LOG)
+                .Expect(nameof(KvmIoctl.KVM_IRQFD), KvmIoctl.KVM_IRQFD)
+                .Expect(nameof(KvmIoctl.KVM_IOEVENTFD), KvmIoctl.KVM_IOEVENTFD)
+                .Expect(nameof(KvmIoctl.KVM_GET_MP_STATE), KvmIoctl.KVM_GET_MP_STATE)
+                .Expect(nameof(KvmIoctl.KVM_SET_MP_STATE), KvmIoctl.KVM_SET_MP_STATE)
+                .Expect(nameof(KvmIoctl.KVM_ENABLE_CAP), KvmIoctl.KVM_ENABLE_CAP)
+                .Expect(nameof(KvmIoctl.KVM_GET_REG_LIST), KvmIoctl.KVM_GET_REG_LIST)
+                .Expect("sizeof(struct kvm_mp_state)", sizeof(uint))
+                .Expect("offsetof(struct kvm_reg_list, reg)", sizeof(ulong))
+                .ExpectSize<KvmEnableCapability>("struct kvm_enable_cap")
+                .ExpectOffset("struct kvm_enable_cap", "flags", in capability, in capability.Flags)
+                .ExpectOffset("struct kvm_enable_cap", "args", in capability, in capability.Arguments)
+                .ExpectOffset("struct kvm_enable_cap", "pad", in capability, in capability.Reserved)
+                .Expect("KVM_IRQFD_FLAG_DEASSIGN", KvmIrqFile.Deassign)
+                .Expect("KVM_IRQFD_FLAG_RESAMPLE", KvmIrqFile.Resample)
+                .ExpectSize<KvmIrqFile>("struct kvm_irqfd")
+                .ExpectOffset("struct kvm_irqfd", "gsi", in interrupt, in interrupt.Interrupt)
+                .ExpectOffset("struct kvm_irqfd", "flags", in interrupt, in interrupt.Flags)
+                .ExpectOffset("struct kvm_irqfd", "resamplefd", in interrupt, in interrupt.ResampleFileDescriptor)
+                .Expect("KVM_IOEVENTFD_FLAG_DATAMATCH", KvmIoEventFile.DataMatch)
+                .Expect("KVM_IOEVENTFD_FLAG_DEASSIGN", KvmIoEventFile.Deassign)
+                .ExpectSize<KvmIoEventFile>("struct kvm_ioeventfd")
+                .ExpectOffset("struct kvm_ioeventfd", "addr", in access, in access.Address)
+                .ExpectOffset("struct kvm_ioeventfd", "len", in access, in access.Length)
+                .ExpectOffset("struct kvm_ioeventfd", "fd", in access, in access.FileDescriptor)
+                .ExpectOffset("struct kvm_ioeventfd", "flags", in access, in access.Flags)
+                .ExpectSize<KvmDirtyLog>("struct kvm_dirty_log")
+                .Expect("offsetof(struct kvm_dirty_log, dirty_bitmap)", 8)
+                .ExpectSize<KvmClearDirtyLog>("struct kvm_clear_dirty_log")
+                .ExpectOffset("struct kvm_clear_dirty_log", "num_pages", in clear, in clear.PageCount)
+                .ExpectOffset("struct kvm_clear_dirty_log", "first_page", in clear, in clear.FirstPage)
+                .Expect("offsetof(struct kvm_clear_dirty_log, dirty_bitmap)", 16)
                 .Expect("KVM_MEM_READONLY", (ulong)KvmMemoryFlags.ReadOnly)
                 .Expect("KVM_MEM_LOG_DIRTY_PAGES", (ulong)KvmMemoryFlags.LogDirtyPages)
                 .ExpectSize<KvmUserspaceMemoryRegion>("struct kvm_userspace_memory_region")
@@ -204,6 +262,20 @@ public sealed class HeaderTests
                 .Expect("KVM_CAP_ARM_PSCI_0_2", (ulong)KvmCapability.ArmPsci)
                 .Expect("KVM_CAP_IMMEDIATE_EXIT", (ulong)KvmCapability.ImmediateExit)
                 .Expect("KVM_CAP_ARM_VM_IPA_SIZE", (ulong)KvmCapability.ArmGuestAddressBits)
+                .Expect("KVM_CAP_MP_STATE", (ulong)KvmCapability.MpState)
+                .Expect("KVM_CAP_IRQFD", (ulong)KvmCapability.InterruptFile)
+                .Expect("KVM_CAP_IOEVENTFD", (ulong)KvmCapability.IoEventFile)
+                .Expect("KVM_CAP_ENABLE_CAP", (ulong)KvmCapability.EnableCapability)
+                .Expect("KVM_CAP_ENABLE_CAP_VM", (ulong)KvmCapability.EnableVmCapability)
+                .Expect("KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", (ulong)KvmCapability.ManualDirtyLog)
+                .Expect("KVM_CAP_ARM_SVE", (ulong)KvmCapability.ArmSve)
+                .Expect("KVM_CAP_ARM_NISV_TO_USER", (ulong)KvmCapability.ArmNoSyndromeToUser)
+                .Expect("KVM_CAP_ARM_SYSTEM_SUSPEND", (ulong)KvmCapability.ArmSystemSuspend)
+                .Expect("KVM_MP_STATE_RUNNABLE", (ulong)KvmMpState.Runnable)
+                .Expect("KVM_MP_STATE_UNINITIALIZED", (ulong)KvmMpState.Uninitialized)
+                .Expect("KVM_MP_STATE_HALTED", (ulong)KvmMpState.Halted)
+                .Expect("KVM_MP_STATE_STOPPED", (ulong)KvmMpState.Stopped)
+                .Expect("KVM_MP_STATE_SUSPENDED", (ulong)KvmMpState.Suspended)
                 .Expect("KVM_DEV_TYPE_VFIO", (ulong)KvmDeviceType.Vfio)
                 .Expect("KVM_DEV_TYPE_ARM_VGIC_V2", (ulong)KvmDeviceType.ArmGicV2)
                 .Expect("KVM_DEV_TYPE_ARM_VGIC_V3", (ulong)KvmDeviceType.ArmGicV3)
@@ -272,12 +344,26 @@ public sealed class HeaderTests
                 .Include("linux/kvm.h")
                 .Expect(nameof(Arm64Ioctl.KVM_ARM_VCPU_INIT), Arm64Ioctl.KVM_ARM_VCPU_INIT)
                 .Expect(nameof(Arm64Ioctl.KVM_ARM_PREFERRED_TARGET), Arm64Ioctl.KVM_ARM_PREFERRED_TARGET)
+                .Expect(nameof(Arm64Ioctl.KVM_ARM_VCPU_FINALIZE), Arm64Ioctl.KVM_ARM_VCPU_FINALIZE)
                 .ExpectSize<Arm64VcpuInit>("struct kvm_vcpu_init")
                 .Expect("1 << KVM_ARM_VCPU_POWER_OFF", (ulong)Arm64VcpuFeatures.PowerOff)
                 .Expect("1 << KVM_ARM_VCPU_EL1_32BIT", (ulong)Arm64VcpuFeatures.El1Is32Bit)
                 .Expect("1 << KVM_ARM_VCPU_PSCI_0_2", (ulong)Arm64VcpuFeatures.Psci)
                 .Expect("1 << KVM_ARM_VCPU_PMU_V3", (ulong)Arm64VcpuFeatures.PerformanceMonitor)
                 .Expect("1 << KVM_ARM_VCPU_SVE", (ulong)Arm64VcpuFeatures.Sve)
+                .Expect("1 << KVM_ARM_VCPU_PTRAUTH_ADDRESS", (ulong)Arm64VcpuFeatures.AddressPointers)
+                .Expect("1 << KVM_ARM_VCPU_PTRAUTH_GENERIC", (ulong)Arm64VcpuFeatures.GenericPointers)
+                .Expect(
+                    "KVM_REG_ARM64 | KVM_REG_SIZE_U128 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(fp_regs.vregs[0])",
+                    Arm64Register.V(0).Id)
+                .Expect(
+                    "KVM_REG_ARM64 | KVM_REG_SIZE_U128 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(fp_regs.vregs[31])",
+                    Arm64Register.V(31).Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U32 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(fp_regs.fpsr)",
+                    Arm64Register.Fpsr.Id)
+                .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U32 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(fp_regs.fpcr)",
+                    Arm64Register.Fpcr.Id)
+                .Expect("KVM_REG_ARM_PSCI_VERSION", Arm64Register.PsciVersion.Id)
                 .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[0])",
                     Arm64Register.X(0).Id)
                 .Expect("KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[30])",
@@ -312,6 +398,8 @@ public sealed class HeaderTests
                 .Expect("KVM_DEV_ARM_VGIC_GRP_CTRL", Arm64Gic.GroupControl)
                 .Expect("KVM_DEV_ARM_VGIC_GRP_REDIST_REGS", Arm64Gic.GroupRedistributor)
                 .Expect("KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS", Arm64Gic.GroupCpuRegisters)
+                .Expect("KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO", Arm64Gic.GroupLevelInfo)
+                .Expect("VGIC_LEVEL_INFO_LINE_LEVEL", 0)
                 .Expect("KVM_VGIC_V3_ADDR_TYPE_DIST", Arm64Gic.AddressDistributor)
                 .Expect("KVM_VGIC_V3_ADDR_TYPE_REDIST", Arm64Gic.AddressRedistributor)
                 .Expect("KVM_DEV_ARM_VGIC_CTRL_INIT", Arm64Gic.ControlInitialize)

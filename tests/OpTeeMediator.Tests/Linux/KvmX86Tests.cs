@@ -221,6 +221,132 @@ public sealed class KvmX86Tests
             () => _vm!.SetMemoryRegion(5, 0x1000, 0x1000, Memory.Regions[0].HostAddress, KvmMemoryFlags.None),
             Throws.InstanceOf<SystemCallException>().With.Message.Contains("EEXIST").And.Message.Contains("slot 5"));
 
+    [Test]
+    public void GetDirtyLog_GuestWrites_HasThePageOnce()
+    {
+        // mov byte [0x3005], 1; hlt
+        Load([0xc6, 0x06, 0x05, 0x30, 0x01, 0xf4]);
+        LogDirtyPages();
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        ulong[] first = new ulong[1];
+        ulong[] second = new ulong[1];
+        _vm!.GetDirtyLog(0, first);
+        _vm.GetDirtyLog(0, second);
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(_vm.GetDirtyLogLength(0), Is.EqualTo(1));
+            Assert.That(first[0], Is.EqualTo(1ul << 3));
+            Assert.That(second[0], Is.Zero);
+        }
+    }
+
+    [Test]
+    public void ClearDirtyLog_ManualLog_TakesThePagesThatAreSet()
+    {
+        // mov byte [0x3005], 1; mov byte [0x4000], 1; hlt
+        Load([0xc6, 0x06, 0x05, 0x30, 0x01, 0xc6, 0x06, 0x00, 0x40, 0x01, 0xf4]);
+        _vm!.EnableCapability(KvmCapability.ManualDirtyLog, 1);
+        LogDirtyPages();
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        ulong[] before = new ulong[1];
+        ulong[] after = new ulong[1];
+        _vm.GetDirtyLog(0, before);
+        _vm.ClearDirtyLog(0, 0, 16, [1ul << 3]);
+        _vm.GetDirtyLog(0, after);
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(before[0], Is.EqualTo(3ul << 3));
+            Assert.That(after[0], Is.EqualTo(1ul << 4));
+        }
+    }
+
+    // KVM writes as many bits as the slot has pages, whatever the length of the caller's memory.
+    [Test]
+    public void GetDirtyLog_BitmapTooShort_Throws()
+    {
+        LogDirtyPages();
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(() => _vm!.GetDirtyLog(0, []), Throws.ArgumentException.With.Message.Contains("1 words"));
+            Assert.That(() => _vm!.GetDirtyLog(9, new ulong[1]), Throws.ArgumentException.With.Message.Contains("0 words"));
+            Assert.That(() => _vm!.ClearDirtyLog(0, 0, 65, [0ul]), Throws.ArgumentException.With.Message.Contains("65"));
+        }
+    }
+
+    [Test]
+    public void GetDirtyLog_SlotDoesNotLog_SaysSo() =>
+        Assert.That(
+            () => _vm!.GetDirtyLog(0, new ulong[1]),
+            Throws.InstanceOf<SystemCallException>().With.Message.Contains("ENOENT").And.Message.Contains("slot 0"));
+
+    [Test]
+    public void AddIoEventFile_GuestWritesThere_IsSignalledInsteadOfAnExit()
+    {
+        const ulong Doorbell = 0x2_0000;
+
+        // mov bx, 0x2000; mov ds, bx; mov byte [0], 7; mov byte [0], 8; hlt
+        Load([0xbb, 0x00, 0x20, 0x8e, 0xdb, 0xc6, 0x06, 0x00, 0x00, 0x07, 0xc6, 0x06, 0x00, 0x00, 0x08, 0xf4]);
+        using EventFile file = EventFile.Create();
+        _vm!.AddIoEventFile(file.Handle, Doorbell, 1, 7);
+
+        KvmExitReason other = Vcpu.Run();
+        ulong value = Vcpu.Mmio.ReadValue();
+        bool isSignalled = file.TryTake(TimeSpan.Zero, out ulong count);
+        _vm.RemoveIoEventFile(file.Handle, Doorbell, 1, 7);
+
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(other, Is.EqualTo(KvmExitReason.Mmio), "another value is an exit");
+            Assert.That(value, Is.EqualTo(8));
+            Assert.That((isSignalled, count), Is.EqualTo((true, 1ul)));
+            Assert.That(
+                () => _vm.RemoveIoEventFile(file.Handle, Doorbell, 1, 7),
+                Throws.InstanceOf<SystemCallException>().With.Message.Contains("ENOENT"));
+        }
+    }
+
+    [Test]
+    public void AddInterruptFile_VmWithoutInterruptController_SaysSo()
+    {
+        using EventFile file = EventFile.Create();
+
+        Assert.That(
+            () => _vm!.AddInterruptFile(file.Handle, 5),
+            Throws.InstanceOf<SystemCallException>().With.Message.Contains("interrupt 5"));
+    }
+
+    [Test]
+    public void EnableCapability_Unknown_SaysWhich()
+    {
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(
+                () => _vm!.EnableCapability((KvmCapability)0x7fff_fff0),
+                Throws.InstanceOf<SystemCallException>().With.Message.Contains("2147483632"));
+            Assert.That(
+                () => Vcpu.EnableCapability(KvmCapability.UserMemory, 1, 2, 3, 4, 5),
+                Throws.ArgumentException.With.Message.Contains("at most 4"));
+        }
+    }
+
+    // The first vCPU of a VM without an interrupt controller in the kernel is always runnable.
+    [Test]
+    public void MpState_NewVcpu_IsRunnable() => Assert.That(Vcpu.MpState, Is.EqualTo(KvmMpState.Runnable));
+
+    [Test]
+    public void GetRegister_OfAnotherSize_IsRefusedBeforeKvmSeesIt() =>
+        Assert.That(
+            () => Vcpu.GetRegister<uint>(0x6030_0000_0010_0000),
+            Throws.ArgumentException.With.Message.Contains("8 bytes").And.Message.Contains("4"));
+
+    private void LogDirtyPages() =>
+        _vm!.SetMemoryRegion(0, 0, 0x10000, Memory.Regions[0].HostAddress, KvmMemoryFlags.LogDirtyPages);
+
     private void Load(ReadOnlySpan<byte> code) => Assert.That(Memory.TryWrite(CodeAddress, code), Is.True);
 
     private bool KickAndAwaitReturn(ref int returns, int before)

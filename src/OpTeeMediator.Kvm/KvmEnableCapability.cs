@@ -1,0 +1,28 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace OpTeeMediator.Kvm;
+
+/// <summary><c>struct kvm_enable_cap</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmEnableCapability
+{
+    internal uint Capability;
+    internal uint Flags;
+    internal ArgumentWords Arguments;
+    internal Padding Reserved;
+
+    [InlineArray(Count)]
+    internal struct ArgumentWords
+    {
+        internal const int Count = 4;
+
+        private ulong _element0;
+    }
+
+    [InlineArray(64)]
+    internal struct Padding
+    {
+        private byte _element0;
+    }
+}

@@ -76,5 +76,5 @@ public enum KvmCapability
     /// KVM_CAP_ARM_SYSTEM_SUSPEND: once enabled, PSCI SYSTEM_SUSPEND is an exit of the kind
     /// <see cref="KvmExitReason.SystemEvent"/>.
     /// </summary>
-    ArmSystemSuspend = 206,
+    ArmSystemSuspend = 216,
 }

@@ -121,7 +121,9 @@ internal sealed class LinuxTeeMemoryTests : LinuxTeeFixture
     [NonParallelizable]
     public async Task RegisterMemory_ScatteredBuffer_LeavesNoMappingBehind()
     {
-        // Counts in the whole process: no other test may run.
+        // Counts in the whole process: no other test may run, and no finalizer of an earlier one.
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
         int before = CountMappings();
         SharedBuffer buffer = Buffer(Memory, 0, 3 * Page, Start + (9 * Page), Start + (2 * Page), Start);
         _ = await Partition.RegisterMemoryAsync(buffer);

@@ -50,7 +50,6 @@ internal sealed unsafe class HostBuffer : IDisposable
     }
 
     /// <summary>Registers a guest's buffer.</summary>
-    /// <returns>The code for the guest; on success <paramref name="buffer"/> is set.</returns>
     internal static TeeReturnCode TryShare(HostTee tee, TeeSharedMemory memory, out HostBuffer? buffer)
     {
         buffer = null;
@@ -96,7 +95,6 @@ internal sealed unsafe class HostBuffer : IDisposable
     }
 
     /// <summary>Registers memory of the VMM, all zero.</summary>
-    /// <returns>The code for the guest; on success <paramref name="buffer"/> is set.</returns>
     internal static TeeReturnCode TryCreateCopied(HostTee tee, ulong size, out HostBuffer? buffer)
     {
         buffer = null;
@@ -123,7 +121,6 @@ internal sealed unsafe class HostBuffer : IDisposable
     }
 
     /// <summary>Copies part of a guest's buffer to the TEE's side.</summary>
-    /// <returns><see langword="false"/> if the guest's memory is gone.</returns>
     internal bool TryCopyIn(TeeSharedMemory memory, ulong offset, ulong size)
     {
         while (size != 0)
@@ -142,7 +139,6 @@ internal sealed unsafe class HostBuffer : IDisposable
     }
 
     /// <summary>Copies part of the TEE's side to a guest's buffer.</summary>
-    /// <returns><see langword="false"/> if the guest's memory is gone.</returns>
     internal bool TryCopyOut(TeeSharedMemory memory, ulong offset, ulong size)
     {
         while (size != 0)

@@ -13,8 +13,6 @@ namespace OpTeeMediator.Linux.LinuxTee;
 internal static class HostRevision
 {
     /// <summary>Reads the attribute's text.</summary>
-    /// <param name="text">The text.</param>
-    /// <returns>The revision; <see langword="null"/> if the text is not one.</returns>
     internal static OpTeeRevision? Parse(ReadOnlySpan<char> text)
     {
         text = text.Trim();

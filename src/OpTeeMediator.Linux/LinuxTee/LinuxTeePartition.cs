@@ -8,7 +8,7 @@ namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>
 /// One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and memory apart
-/// from all others'.
+/// from all others'. A reset changes nothing in it: what the host's applications keep without a session is the host's.
 /// </summary>
 internal sealed class LinuxTeePartition : ITeePartition
 {
@@ -59,16 +59,12 @@ internal sealed class LinuxTeePartition : ITeePartition
         }
     }
 
-    /// <inheritdoc/>
     public IReadOnlyList<TeeDevice>? Devices { get; }
 
-    /// <inheritdoc/>
     public OpTeeRevision? Revision { get; }
 
-    /// <inheritdoc/>
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request) => new(OpenSession(request));
 
-    /// <inheritdoc/>
     public ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory)
     {
         if (memory.Size == 0)
@@ -82,7 +78,6 @@ internal sealed class LinuxTeePartition : ITeePartition
         return new ValueTask<TeeReturnCode>(code);
     }
 
-    /// <inheritdoc/>
     public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory)
     {
         (memory.BackendState as HostBuffer)?.Dispose();
@@ -93,13 +88,6 @@ internal sealed class LinuxTeePartition : ITeePartition
     /// <inheritdoc/>
     /// <remarks>A session that is being opened cannot be cancelled: the driver does not know it yet.</remarks>
     public void Cancel(TeeRequest request) => _running.Cancel(request);
-
-    /// <inheritdoc/>
-    /// <remarks>
-    /// Does nothing: the VM's sessions and memory are gone from the open device by then, and what the host's
-    /// applications keep without a session is the host's, shared with its other clients.
-    /// </remarks>
-    public ValueTask ResetAsync() => ValueTask.CompletedTask;
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync()

@@ -33,8 +33,6 @@ internal sealed class ApplicationHost
     private bool IsTaken => !Manifest.MultiSession && _single is { IsDead: false, Sessions: > 0 };
 
     /// <summary>Opens a session, with an instance of its own or the single one.</summary>
-    /// <param name="request">The operation.</param>
-    /// <returns>The result.</returns>
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
     {
         // Asked before waiting, too: a single-session application may be inside a long command.
@@ -59,8 +57,6 @@ internal sealed class ApplicationHost
     }
 
     /// <summary>Ends a session's use of its instance. The caller is inside the instance's entryLock.</summary>
-    /// <param name="instance">The instance.</param>
-    /// <param name="session">The session.</param>
     /// <returns>A task that ends when the instance is destroyed, if it is.</returns>
     public ValueTask ReleaseAsync(ApplicationInstance instance, ApplicationSession session)
     {
@@ -71,7 +67,6 @@ internal sealed class ApplicationHost
     }
 
     /// <summary>The VM is reset: ends the instance that was kept alive, now or with its last session.</summary>
-    /// <returns>A task that ends when that is done.</returns>
     public async ValueTask ResetAsync()
     {
         if (_single is not { } instance)
@@ -100,13 +95,9 @@ internal sealed class ApplicationHost
     }
 
     /// <summary>Ends the instance that was kept alive, with its VM. No session is open any more.</summary>
-    /// <returns>A task that ends when that is done.</returns>
     public ValueTask DestroyAsync() => _single is { } instance ? DestroyAsync(instance) : default;
 
     /// <summary>Ends an instance whose entry point has failed.</summary>
-    /// <param name="instance">The instance.</param>
-    /// <param name="exception">What its entry point has thrown.</param>
-    /// <param name="entryPoint">The entry point.</param>
     public void Panic(ApplicationInstance instance, Exception exception, string entryPoint)
     {
         if (instance.TryKill())
@@ -116,7 +107,6 @@ internal sealed class ApplicationHost
     }
 
     /// <summary>Disposes of something that the application held. Whatever that throws becomes a log entry.</summary>
-    /// <param name="held">The application, or the context of a session.</param>
     /// <returns>A task that ends when that is done; nothing is thrown.</returns>
     public async ValueTask DisposeHeldAsync(object? held)
     {

@@ -47,7 +47,6 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     public bool IsDead => Volatile.Read(ref _isDead) != 0;
 
     /// <summary>Ends the instance's life.</summary>
-    /// <returns><see langword="false"/> if it was dead already.</returns>
     public bool TryKill() => Interlocked.Exchange(ref _isDead, 1) == 0;
 
     /// <summary>A session begins. The caller is inside <see cref="EntryLock"/>.</summary>
@@ -84,7 +83,6 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     }
 
     /// <summary>Ends an entry point; of a dead instance the last one disposes of what it held.</summary>
-    /// <returns>A task that ends when that is done.</returns>
     public ValueTask ExitAsync() => Interlocked.Decrement(ref _inside) == 0 && IsDead ? ReleaseAsync() : default;
 
     /// <summary>
@@ -99,7 +97,6 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     }
 
     /// <summary>Disposes of the contexts of the sessions and of the application, once.</summary>
-    /// <returns>A task that ends when that is done.</returns>
     public ValueTask ReleaseAsync() => Interlocked.Exchange(ref _isReleased, 1) == 0 ? ReleaseOnceAsync() : default;
 
     private async ValueTask ReleaseOnceAsync()

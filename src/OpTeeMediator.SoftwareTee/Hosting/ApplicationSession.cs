@@ -33,8 +33,6 @@ internal sealed class ApplicationSession : ITeeSession
     /// Runs the application's entry point for opening. The caller has entered the instance's entryLock, which this
     /// leaves.
     /// </summary>
-    /// <param name="request">The operation.</param>
-    /// <returns>The result.</returns>
     public TeeResult Open(TeeRequest request)
     {
         _instance.Add(this);
@@ -58,7 +56,6 @@ internal sealed class ApplicationSession : ITeeSession
         return result;
     }
 
-    /// <inheritdoc/>
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
         if (!_entryLock.TryEnter(_host.Manifest.Execution, request, out TeeReturnCode refusal))
@@ -71,7 +68,6 @@ internal sealed class ApplicationSession : ITeeSession
         return new(result);
     }
 
-    /// <inheritdoc/>
     public ValueTask CloseAsync(TeeRequest request)
     {
         _entryLock.Enter(GuestThatWaits(request));
@@ -83,7 +79,6 @@ internal sealed class ApplicationSession : ITeeSession
     /// <summary>
     /// Disposes of what the application has kept for the session. No entry point of the session runs any more.
     /// </summary>
-    /// <returns>A task that ends when that is done.</returns>
     public ValueTask ReleaseContextAsync()
     {
         object? context = _call.SessionContext;

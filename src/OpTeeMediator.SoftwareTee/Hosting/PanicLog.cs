@@ -20,7 +20,6 @@ internal sealed class PanicLog(TimeProvider time)
     /// <param name="quiet">
     /// How many entries since the last error were for debugging only; 0 unless this is an error.
     /// </param>
-    /// <returns>Whether it is an error.</returns>
     public bool IsError(out int quiet)
     {
         lock (_lock)

@@ -50,7 +50,6 @@ internal sealed class RandomNumberGenerator : ITeeSession
     /// <summary>The session of everyone.</summary>
     internal static RandomNumberGenerator Session { get; } = new();
 
-    /// <inheritdoc/>
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
         switch (request.CommandId)

@@ -52,13 +52,10 @@ internal sealed class SoftwarePartition : ITeePartition
             : TeeExecutionPolicy.Inline;
     }
 
-    /// <inheritdoc/>
     public TeeExecutionPolicy Execution { get; }
 
-    /// <inheritdoc/>
     public IReadOnlyList<TeeDevice> Devices { get; }
 
-    /// <inheritdoc/>
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -74,7 +71,6 @@ internal sealed class SoftwarePartition : ITeePartition
             : new(TeeResult.FromTee(TeeReturnCode.ItemNotFound));
     }
 
-    /// <inheritdoc/>
     public void Cancel(TeeRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -95,7 +91,6 @@ internal sealed class SoftwarePartition : ITeePartition
         }
     }
 
-    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         if (!_isDisposed)

@@ -27,7 +27,6 @@ internal sealed class EntryLock(EntryLockQueue queue)
     /// <param name="refusal">
     /// TEE_ERROR_CANCEL if it was cancelled while it waited; TEE_ERROR_BUSY if it is inline and its turn did not come.
     /// </param>
-    /// <returns><see langword="true"/> if inside.</returns>
     public bool TryEnter(TeeExecution execution, TeeRequest request, out TeeReturnCode refusal)
     {
         refusal = TeeReturnCode.Success;
@@ -47,7 +46,6 @@ internal sealed class EntryLock(EntryLockQueue queue)
     }
 
     /// <summary>Enters, however long it takes.</summary>
-    /// <param name="guest">What is told that the operation waits; <see langword="null"/> if nothing is.</param>
     public void Enter(GuestServices? guest)
     {
         if (!TryTake())
@@ -57,7 +55,6 @@ internal sealed class EntryLock(EntryLockQueue queue)
     }
 
     /// <summary>Enters if nobody is inside.</summary>
-    /// <returns><see langword="true"/> if inside.</returns>
     public bool TryTake() => Volatile.Read(ref _isTaken) == 0 && Interlocked.CompareExchange(ref _isTaken, 1, 0) == 0;
 
     public void Exit()

@@ -21,7 +21,6 @@ internal sealed class EntryLockQueue
     /// <param name="guest">
     /// What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.
     /// </param>
-    /// <returns><see langword="false"/> if the operation was cancelled.</returns>
     public bool Wait(EntryLock entryLock, TeeRequest? request, GuestServices? guest)
     {
         guest?.BeginWait();
@@ -37,7 +36,6 @@ internal sealed class EntryLockQueue
     /// What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.
     /// </param>
     /// <param name="cancellationToken">Ends the waiting, too; the caller wakes the queue when it is cancelled.</param>
-    /// <returns><see langword="false"/> if the operation was cancelled.</returns>
     public bool Sleep(
         TimeSpan time, OperationCancellation cancellation, GuestServices? guest, CancellationToken cancellationToken)
     {

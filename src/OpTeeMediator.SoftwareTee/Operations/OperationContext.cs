@@ -23,7 +23,6 @@ internal sealed class OperationContext : SynchronizationContext
     public bool IsCurrent => Thread.CurrentThread == _thread;
 
     /// <summary>Makes this thread the one that the operation runs on.</summary>
-    /// <returns>What <see cref="Exit"/> restores.</returns>
     public SynchronizationContext? Enter()
     {
         SynchronizationContext? previous = Current;
@@ -36,7 +35,6 @@ internal sealed class OperationContext : SynchronizationContext
     /// The operation has ended. What an application goes on with nevertheless, as it did not await it, runs on the
     /// thread pool.
     /// </summary>
-    /// <param name="previous">What <see cref="Enter"/> has returned.</param>
     public void Exit(SynchronizationContext? previous)
     {
         SetSynchronizationContext(previous);
@@ -51,8 +49,6 @@ internal sealed class OperationContext : SynchronizationContext
     }
 
     /// <summary>Runs on this thread what a task has to do here, until the task has ended.</summary>
-    /// <param name="task">The task.</param>
-    /// <param name="guest">What is told that the operation waits; <see langword="null"/> if nothing is.</param>
     /// <exception cref="Exception">
     /// What something has thrown that no task has caught, as in an <see langword="async"/> method without a result.
     /// </exception>
@@ -79,9 +75,6 @@ internal sealed class OperationContext : SynchronizationContext
     /// Does work on the operation's thread when that waits for the entry point; on the thread pool if the operation has
     /// ended.
     /// </summary>
-    /// <param name="state">What the work needs.</param>
-    /// <param name="work">The work.</param>
-    /// <returns>The work's result, or what it has thrown.</returns>
     public Task<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work)
     {
         TaskCompletionSource<TResult> done = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -101,7 +94,6 @@ internal sealed class OperationContext : SynchronizationContext
         return done.Task;
     }
 
-    /// <inheritdoc/>
     public override void Post(SendOrPostCallback d, object? state)
     {
         lock (_monitor)
@@ -129,7 +121,6 @@ internal sealed class OperationContext : SynchronizationContext
         d(state);
     }
 
-    /// <inheritdoc/>
     public override SynchronizationContext CreateCopy() => this;
 
     private bool TryTake(Task task, GuestServices? guest, out (SendOrPostCallback Callback, object? State) posted)

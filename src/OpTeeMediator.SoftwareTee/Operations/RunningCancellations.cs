@@ -12,8 +12,6 @@ internal sealed class RunningCancellations
     private readonly Lock _lock = new();
 
     /// <summary>The token of a running operation.</summary>
-    /// <param name="request">The operation.</param>
-    /// <param name="cancellation">Its cancellation, which its application may mask.</param>
     /// <returns>Its token, cancelled already if that was requested and is not masked.</returns>
     public CancellationToken TokenOf(TeeRequest request, OperationCancellation cancellation)
     {
@@ -39,7 +37,6 @@ internal sealed class RunningCancellations
     /// Cancels an operation's token, if it has one and does not mask cancellations. Called when one of the two has
     /// changed. The token's callbacks run on the thread pool, never on this vCPU's thread.
     /// </summary>
-    /// <param name="request">The operation.</param>
     public void Cancel(TeeRequest request)
     {
         lock (_lock)
@@ -52,7 +49,6 @@ internal sealed class RunningCancellations
     }
 
     /// <summary>Ends an operation that has asked for its token.</summary>
-    /// <param name="request">The operation.</param>
     public void Remove(TeeRequest request)
     {
         lock (_lock)

@@ -75,7 +75,6 @@ internal sealed class RunningOperation(
     }
 
     /// <summary>Lets the client's cancellation take effect, or not.</summary>
-    /// <returns>Whether cancellations were masked before.</returns>
     public bool SetMask(bool isMasked)
     {
         bool wasMasked = !_cancellation.IsUnmasked;
@@ -89,7 +88,6 @@ internal sealed class RunningOperation(
     }
 
     /// <summary>Blocks the operation's thread for a time.</summary>
-    /// <returns><see langword="false"/> if a cancellation came first.</returns>
     public bool Wait(TimeSpan time, CancellationToken cancellationToken)
     {
         ThrowUnlessOnWorker();
@@ -111,9 +109,6 @@ internal sealed class RunningOperation(
     /// <summary>
     /// Does work that only the operation's thread may do: at once on that thread, or when it waits for the entry point.
     /// </summary>
-    /// <param name="state">What the work needs, so that its delegate captures nothing.</param>
-    /// <param name="work">The work.</param>
-    /// <returns>The work's result.</returns>
     public ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) =>
         context is null or { IsCurrent: true } ? new(work(state)) : new(context.RunAsync(state, work));
 

@@ -18,9 +18,7 @@ public sealed class SoftwareTeeBackend : ITeeBackend
     /// <summary>Makes a TEE.</summary>
     /// <param name="options">What it consists of.</param>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">
-    /// An application has the UUID of the built-in random number generator.
-    /// </exception>
+    /// <exception cref="ArgumentException">An application has the built-in generator's UUID.</exception>
     public SoftwareTeeBackend(SoftwareTeeOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -28,10 +26,7 @@ public sealed class SoftwareTeeBackend : ITeeBackend
         _options = options;
     }
 
-    /// <summary>
-    /// The UUID of the random number generator, for <see cref="TeeAccess.Only"/> (PTA_RNG_UUID of OP-TEE's
-    /// <c>pta_rng.h</c>).
-    /// </summary>
+    /// <summary>The random number generator's UUID, for <see cref="TeeAccess.Only"/> (OP-TEE's PTA_RNG_UUID).</summary>
     public static Guid RandomNumberGeneratorUuid => RandomNumberGenerator.Uuid;
 
     /// <inheritdoc/>

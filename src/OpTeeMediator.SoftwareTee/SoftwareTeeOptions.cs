@@ -46,9 +46,7 @@ public sealed record SoftwareTeeOptions
     /// <inheritdoc cref="Add{T}(TrustedApplicationManifest, Func{T})"/>
     /// <summary>Adds a trusted application whose instances depend on the VM.</summary>
     /// <param name="manifest">Its declaration.</param>
-    /// <param name="create">
-    /// Makes a new instance for a VM, each time; called on the thread that opens the session.
-    /// </param>
+    /// <param name="create">Makes a new instance for a VM; called on the thread that opens the session.</param>
     public SoftwareTeeOptions Add<T>(TrustedApplicationManifest manifest, Func<TeeVirtualMachine, T> create)
         where T : TrustedApplication
     {

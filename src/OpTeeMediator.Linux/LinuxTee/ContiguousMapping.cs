@@ -4,9 +4,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>
-/// A second mapping of a buffer's scattered pages, side by side, for the time of its registration with the TEE.
-/// </summary>
+/// <summary>A second, contiguous mapping of a buffer's scattered pages, while it is registered with the TEE.</summary>
 /// <remarks>
 /// <code>
 /// guest memory file   ┃ … ┃ C ┃ … ┃ A ┃ … ┃ B ┃

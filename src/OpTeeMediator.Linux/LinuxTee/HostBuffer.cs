@@ -30,9 +30,7 @@ internal sealed unsafe class HostBuffer : IDisposable
     /// <summary>The driver's identifier, for parameters.</summary>
     internal ulong Id { get; }
 
-    /// <summary>
-    /// Whether bytes are copied before and after each call, because the TEE cannot have the guest's pages.
-    /// </summary>
+    /// <summary>Whether bytes are copied for each call, because the TEE cannot use the guest's pages.</summary>
     internal bool IsCopied => _copy is not null;
 
     /// <summary>Where the bytes lie that are copied; only if <see cref="IsCopied"/>.</summary>

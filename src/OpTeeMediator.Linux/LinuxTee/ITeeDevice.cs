@@ -16,10 +16,7 @@ internal interface ITeeDevice : IDisposable
     /// <summary>TEE_IOC_VERSION.</summary>
     int GetVersion(out TeeVersionData version);
 
-    /// <summary>
-    /// The text of the device's attribute <c>revision</c> in sysfs; <see langword="null"/> if the kernel has no such
-    /// attribute.
-    /// </summary>
+    /// <summary>The device's attribute <c>revision</c> in sysfs; <see langword="null"/> if there is none.</summary>
     string? ReadRevision();
 
     /// <summary>TEE_IOC_OPEN_SESSION.</summary>

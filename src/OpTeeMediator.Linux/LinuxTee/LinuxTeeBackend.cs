@@ -52,9 +52,7 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
         _pageSize = pageSize;
     }
 
-    /// <summary>
-    /// Nothing: the TEE is shared with the host and with other guests, so the VMM lists what a VM may reach.
-    /// </summary>
+    /// <summary>Nothing: the TEE is shared with others, so the VMM lists what a VM may reach.</summary>
     public TeeAccess DefaultAccess => TeeAccess.None;
 
     /// <inheritdoc/>

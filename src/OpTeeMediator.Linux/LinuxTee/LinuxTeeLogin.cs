@@ -13,10 +13,7 @@ public enum LinuxTeeLogin
     /// </summary>
     Public,
 
-    /// <summary>
-    /// TEEC_LOGIN_PUBLIC for the guest's kernel too: for applications that the guest's drivers use and that ask for no
-    /// identity.
-    /// </summary>
+    /// <summary>TEEC_LOGIN_PUBLIC for the guest's kernel too: for applications that need no identity.</summary>
     PublicForKernelToo,
 
     /// <summary>

@@ -13,9 +13,7 @@ public sealed record LinuxTeeOptions
     /// <summary>Where the host's TEE usually is.</summary>
     public const string DefaultDevicePath = "/dev/tee0";
 
-    /// <summary>
-    /// The device. Default <see cref="DefaultDevicePath"/>; a host with several TEEs has <c>/dev/tee1</c> and so on.
-    /// </summary>
+    /// <summary>The device. Default <see cref="DefaultDevicePath"/>; others are <c>/dev/tee1</c> and so on.</summary>
     public string DevicePath { get; init; } = DefaultDevicePath;
 
     /// <summary>As whom the TEE sees the clients in a guest. Default <see cref="LinuxTeeLogin.Public"/>.</summary>

@@ -12,9 +12,7 @@ namespace OpTeeMediator.Linux.LinuxTee;
 /// </summary>
 internal sealed class LinuxTeePartition : ITeePartition
 {
-    /// <summary>
-    /// TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX: the driver answers EPERM to user space that uses one of them.
-    /// </summary>
+    /// <summary>TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX, which the driver refuses to user space with EPERM.</summary>
     internal const uint FirstKernelLogin = 0x8000_0000;
 
     internal const uint LastKernelLogin = 0xbfff_ffff;
@@ -29,9 +27,7 @@ internal sealed class LinuxTeePartition : ITeePartition
     private readonly LogRateLimit _failures = new();
     private int _isDisposed;
 
-    /// <summary>
-    /// Takes over an open device, and closes it at the end; if this constructor throws, the caller closes it.
-    /// </summary>
+    /// <summary>Owns the device from now on; if this constructor throws, the caller closes it.</summary>
     internal LinuxTeePartition(
         ITeeDevice device,
         TeeVirtualMachine virtualMachine,

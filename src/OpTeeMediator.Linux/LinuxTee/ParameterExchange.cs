@@ -3,10 +3,7 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>One operation's parameters on their way to the host's driver and back.</summary>
-/// <remarks>
-/// On the stack of the thread that makes the call; to be disposed of, which ends what was registered for this operation
-/// only.
-/// </remarks>
+/// <remarks>Lies on the calling thread's stack. Disposal ends registrations for this operation only.</remarks>
 internal struct ParameterExchange : IDisposable
 {
     private HostBuffers _buffers;
@@ -55,9 +52,7 @@ internal struct ParameterExchange : IDisposable
         return TeeReturnCode.Success;
     }
 
-    /// <summary>
-    /// Takes the driver's answer, whatever the return code is: a size query is answered with an error and the size.
-    /// </summary>
+    /// <summary>Takes the driver's answer, also with an error: a size query is answered so.</summary>
     internal readonly void Finish(TeeRequest request, ReadOnlySpan<TeeIoctlParameter> source)
     {
         ReadOnlySpan<TeeParameter> parameters = request.Parameters;

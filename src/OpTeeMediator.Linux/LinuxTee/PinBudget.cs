@@ -19,9 +19,7 @@ internal sealed class PinBudget(long maximumBytes, int maximumRegistrations, int
     internal int Registrations => Volatile.Read(ref _registrations);
 
     /// <summary>The bytes of the pages that contain a range; negative if they are beyond all limits.</summary>
-    /// <param name="address">
-    /// The first address of the range, or its offset in a file: only its place within a page matters.
-    /// </param>
+    /// <param name="address">The first address of the range, or its offset in a file.</param>
     /// <param name="size">The length of the range in bytes.</param>
     internal long PinnedBytes(ulong address, ulong size)
     {

@@ -2,10 +2,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>
-/// A command that may be inside the host's TEE, so that it can be cancelled. One object per call at a time, used again
-/// and again.
-/// </summary>
+/// <summary>A command that may be inside the host's TEE, so that it can be cancelled; used again.</summary>
 internal sealed class RunningCall
 {
     // Held for moments only; Leave waits on it while a cancellation is being sent.
@@ -42,10 +39,7 @@ internal sealed class RunningCall
         }
     }
 
-    /// <summary>
-    /// Gives it back. Waits for a cancellation that is just being sent: OP-TEE would apply it to the session's next
-    /// command.
-    /// </summary>
+    /// <summary>Gives it back, after a cancellation that is being sent: OP-TEE would cancel the next command.</summary>
     internal void Leave()
     {
         lock (_gate)
@@ -75,10 +69,7 @@ internal sealed class RunningCall
     }
 
     /// <summary>Tells the TEE, if the command is marked and still running. Takes as long as the TEE takes.</summary>
-    /// <returns>
-    /// Whether it goes on running: it may have to be told again, because a command that is about to begin does not hear
-    /// it.
-    /// </returns>
+    /// <returns>Whether to repeat it, because a command that is about to begin misses it.</returns>
     internal bool Cancel(ITeeDevice device)
     {
         uint session;

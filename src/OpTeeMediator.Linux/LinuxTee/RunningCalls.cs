@@ -48,10 +48,7 @@ internal sealed class RunningCalls : IDisposable
     }
 
     /// <summary>Notes that a command is about to enter the TEE.</summary>
-    /// <returns>
-    /// Its record, to be left; <see langword="null"/> if there are more commands than announced: this one cannot be
-    /// cancelled.
-    /// </returns>
+    /// <returns>Its record; <see langword="null"/> if there are more commands than announced.</returns>
     internal RunningCall? Enter(TeeRequest request, uint session)
     {
         uint cancelId = Interlocked.Increment(ref _lastCancelId);

@@ -3,7 +3,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>The four parameters behind an argument's header.</summary>
+/// <summary>The four parameters after an argument's header.</summary>
 [InlineArray(TeeRequest.ParameterCount)]
 internal struct TeeIoctlParameters
 {

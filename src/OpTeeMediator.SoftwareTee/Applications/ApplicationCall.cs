@@ -3,9 +3,7 @@ using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>
-/// What an entry point of a trusted application is called for: a session, and the client's operation in it.
-/// </summary>
+/// <summary>The argument of an entry point: a session, and the client's operation in it.</summary>
 /// <remarks>
 /// There is one object per session. The session's part (<see cref="Client"/>, <see cref="SessionContext"/>) lasts as
 /// long as the session, the operation's part as long as the entry point. Not thread-safe, and it need not be: a session
@@ -60,15 +58,10 @@ public sealed class ApplicationCall
     /// The same for waiting: a token for this operation, which is cancelled when <see cref="IsCancellationRequested"/>
     /// becomes true. It costs an allocation if it is used, and nothing if not.
     /// </summary>
-    /// <remarks>
-    /// Its callbacks run on the thread pool. Outside of an operation it is <see cref="CancellationToken.None"/>.
-    /// </remarks>
+    /// <remarks>Callbacks run on the thread pool. Without an operation: <see cref="CancellationToken.None"/>.</remarks>
     public CancellationToken CancellationToken => _operation.CancellationToken;
 
-    /// <summary>
-    /// Lets the client's cancellation take effect in this entry point (TEE_UnmaskCancellation), one that was requested
-    /// before too.
-    /// </summary>
+    /// <summary>Lets the client's cancellation take effect (TEE_UnmaskCancellation), an earlier one too.</summary>
     /// <returns>Whether cancellations were masked before, as they are when an entry point begins.</returns>
     /// <remarks>
     /// An application that never calls this is never cancelled by its client: a <see cref="Wait(TimeSpan)"/> that is a
@@ -76,10 +69,7 @@ public sealed class ApplicationCall
     /// </remarks>
     public bool UnmaskCancellation() => _operation.SetMask(false);
 
-    /// <summary>
-    /// Keeps the client's cancellation from taking effect (TEE_MaskCancellation). A token that is cancelled already
-    /// stays so.
-    /// </summary>
+    /// <summary>Masks the client's cancellation (TEE_MaskCancellation). A cancelled token stays cancelled.</summary>
     /// <returns>Whether cancellations were masked before.</returns>
     public bool MaskCancellation() => _operation.SetMask(true);
 
@@ -118,9 +108,7 @@ public sealed class ApplicationCall
     /// Waits without computing (TEE_Wait). The guest's thread sleeps meanwhile, where it takes notifications; nothing
     /// is allocated.
     /// </summary>
-    /// <param name="time">
-    /// How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for the cancellation alone.
-    /// </param>
+    /// <param name="time">0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
     /// <returns>
     /// Success when the time is over; TEE_ERROR_CANCEL as soon as <see cref="IsCancellationRequested"/> is true, which
     /// the client can bring about only after <see cref="UnmaskCancellation"/>. The client does not cancel the closing
@@ -135,12 +123,8 @@ public sealed class ApplicationCall
     public TeeReturnCode Wait(TimeSpan time) => Wait(time, CancellationToken.None);
 
     /// <inheritdoc cref="Wait(TimeSpan)"/>
-    /// <param name="time">
-    /// How long, 0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.
-    /// </param>
-    /// <param name="cancellationToken">
-    /// The application's own cancellation, which has the same effect as the client's.
-    /// </param>
+    /// <param name="time">0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
+    /// <param name="cancellationToken">The application's own cancellation, with the same effect.</param>
     public TeeReturnCode Wait(TimeSpan time, CancellationToken cancellationToken)
     {
         if (time != Timeout.InfiniteTimeSpan)
@@ -158,15 +142,9 @@ public sealed class ApplicationCall
     /// Waits as <see cref="Wait(TimeSpan, CancellationToken)"/>, without blocking a thread: for asynchronous entry
     /// points, on any thread.
     /// </summary>
-    /// <param name="time">
-    /// How long: 0 to 49 days; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.
-    /// </param>
-    /// <param name="cancellationToken">
-    /// The application's own cancellation, which has the same effect as the client's.
-    /// </param>
-    /// <returns>
-    /// Success when the time is over; TEE_ERROR_CANCEL as soon as one of the two cancellations is requested.
-    /// </returns>
+    /// <param name="time">0 to 49 days; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
+    /// <param name="cancellationToken">The application's own cancellation, with the same effect.</param>
+    /// <returns>Success when the time is over; TEE_ERROR_CANCEL as soon as a cancellation is requested.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
     public async ValueTask<TeeReturnCode> WaitAsync(TimeSpan time, CancellationToken cancellationToken)
     {
@@ -217,9 +195,7 @@ public sealed class ApplicationCall
         _operation.End();
     }
 
-    /// <summary>
-    /// Closes the guest's files that the application has left open; while the operation is still the current one.
-    /// </summary>
+    /// <summary>Closes the guest's files that the application has left open; before <see cref="End"/>.</summary>
     internal void CloseFiles()
     {
         if (HasOpenFiles)

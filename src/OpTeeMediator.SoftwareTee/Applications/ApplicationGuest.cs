@@ -78,9 +78,7 @@ public sealed class ApplicationGuest
         _operation.RunAsync(
             (Guest: this, Number: notification), static state => state.Guest.WaitForNotification(state.Number));
 
-    /// <summary>
-    /// Wakes the thread that waits for a notification; if none does, the next to wait does not sleep.
-    /// </summary>
+    /// <summary>Wakes the thread that waits for a notification; if none does, the next one does not sleep.</summary>
     /// <param name="notification">
     /// <see cref="GuestServices.FirstNotification"/> to <see cref="GuestServices.LastNotification"/>.
     /// </param>
@@ -93,9 +91,7 @@ public sealed class ApplicationGuest
         _operation.RunAsync(
             (Guest: this, Number: notification), static state => state.Guest.SendNotification(state.Number));
 
-    /// <summary>
-    /// Asks for memory that the guest shares; it counts against the VM's limits. Allocates one small object.
-    /// </summary>
+    /// <summary>Asks for memory that the guest shares, within the VM's limits. Allocates one small object.</summary>
     /// <param name="kind">With whom: calls to the supplicant need its memory.</param>
     /// <param name="size">The size in bytes, 1 or more.</param>
     /// <returns>
@@ -121,9 +117,7 @@ public sealed class ApplicationGuest
     /// The guest's answer; TEE_ERROR_SECURITY if it claims success and more output than fits. With other codes sizes
     /// are not checked, because TEE_ERROR_SHORT_BUFFER comes with the size that is needed.
     /// </returns>
-    /// <exception cref="ArgumentException">
-    /// There are too many parameters, or the command has a method of its own here: memory.
-    /// </exception>
+    /// <exception cref="ArgumentException">There are too many parameters, or the command concerns memory.</exception>
     public TeeReturnCode Call(uint command, Span<TeeParameter> parameters)
     {
         if (command is OpTeeRpc.AllocateSharedMemory or OpTeeRpc.FreeSharedMemory)

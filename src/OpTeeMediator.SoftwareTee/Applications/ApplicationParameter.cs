@@ -24,9 +24,7 @@ public sealed class ApplicationParameter
     public TeeParameterKind Kind =>
         _operation.Request is { } request ? request.Parameters[_index].Kind : TeeParameterKind.None;
 
-    /// <summary>
-    /// The first number of a value, 0 at first if it is an output. Setting it matters for outputs only.
-    /// </summary>
+    /// <summary>The first number of a value, initially 0 for an output. Only outputs reach the client.</summary>
     /// <exception cref="InvalidOperationException">The parameter is no value.</exception>
     public uint A
     {
@@ -34,9 +32,7 @@ public sealed class ApplicationParameter
         set => _operation.Request!.SetValue(_index, value, Value.B);
     }
 
-    /// <summary>
-    /// The second number of a value, 0 at first if it is an output. Setting it matters for outputs only.
-    /// </summary>
+    /// <summary>The second number of a value, initially 0 for an output. Only outputs reach the client.</summary>
     /// <exception cref="InvalidOperationException">The parameter is no value.</exception>
     public uint B
     {
@@ -95,9 +91,7 @@ public sealed class ApplicationParameter
     /// <summary>Copies a piece of the client's memory into private memory.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="destination">Receives the bytes.</param>
-    /// <returns>
-    /// <see langword="false"/> if the piece is not within <see cref="Size"/>, or the reference is NULL.
-    /// </returns>
+    /// <returns><see langword="false"/> if the piece leaves the memory, or the reference is NULL.</returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference.</exception>
     /// <remarks>The client may change its memory at any time: read once, check and use the copy.</remarks>
     public bool TryRead(int offset, Span<byte> destination) =>
@@ -105,13 +99,8 @@ public sealed class ApplicationParameter
 
     /// <summary>Copies all of the client's memory into private memory, if it fits.</summary>
     /// <param name="buffer">Private memory of any size.</param>
-    /// <param name="content">
-    /// The part of <paramref name="buffer"/> that holds the copy, <see cref="Size"/> bytes.
-    /// </param>
-    /// <returns>
-    /// <see langword="false"/> if <paramref name="buffer"/> is too short, or the reference is NULL and its size is not
-    /// 0.
-    /// </returns>
+    /// <param name="content">The part of <paramref name="buffer"/> with the copy.</param>
+    /// <returns><see langword="false"/> if the buffer is too short, or the reference is NULL and not empty.</returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference.</exception>
     public bool TryReadAll(Span<byte> buffer, out ReadOnlySpan<byte> content)
     {
@@ -126,24 +115,17 @@ public sealed class ApplicationParameter
         return true;
     }
 
-    /// <summary>
-    /// Copies a piece of output into the client's memory; say with <see cref="SetSize"/> how much there is in the end.
-    /// </summary>
+    /// <summary>Copies a piece of output into the client's memory; <see cref="SetSize"/> sets the whole size.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns>
-    /// <see langword="false"/>, with nothing written, if the piece is not within <see cref="Size"/>, or the reference
-    /// is NULL.
-    /// </returns>
+    /// <returns><see langword="false"/>, with nothing written, if the piece leaves the memory.</returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference, or no output.</exception>
     public bool TryWrite(int offset, ReadOnlySpan<byte> source) =>
         offset >= 0 && Output.TryWrite((ulong)offset, source);
 
     /// <summary>Answers with one piece of output, the way GlobalPlatform's functions do.</summary>
     /// <param name="content">The whole output.</param>
-    /// <returns>
-    /// Success, or TEE_ERROR_SHORT_BUFFER if it does not fit; in both cases the client learns its size.
-    /// </returns>
+    /// <returns>Success, or TEE_ERROR_SHORT_BUFFER if it does not fit; the client learns its size.</returns>
     /// <exception cref="InvalidOperationException">The parameter is no memory reference, or no output.</exception>
     public TeeReturnCode Write(ReadOnlySpan<byte> content)
     {

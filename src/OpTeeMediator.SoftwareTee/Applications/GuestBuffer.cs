@@ -3,10 +3,7 @@ using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>
-/// Memory that the guest has allocated and shares with a trusted application, from
-/// <see cref="ApplicationGuest.Allocate"/>.
-/// </summary>
+/// <summary>Memory that the guest shares, from <see cref="ApplicationGuest.Allocate"/>.</summary>
 /// <remarks>
 /// Disposing of it gives it back; the mediator gives back what is left when the operation ends. It cannot be used after
 /// either. The guest changes the content at any time: read once, check and use the copy. Not thread-safe.
@@ -54,9 +51,7 @@ public sealed class GuestBuffer : IDisposable, IAsyncDisposable
     /// <exception cref="ObjectDisposedException">It was given back.</exception>
     public bool TryWrite(int offset, ReadOnlySpan<byte> source) => Memory.TryWrite((ulong)offset, source);
 
-    /// <summary>
-    /// Makes a parameter for <see cref="ApplicationGuest.Call"/>, to be used before the memory is given back.
-    /// </summary>
+    /// <summary>Makes a parameter for <see cref="ApplicationGuest.Call"/>, valid until this is disposed of.</summary>
     /// <param name="kind">One of the three memory kinds; output is what the guest writes.</param>
     /// <param name="offset">Where the reference begins, in bytes.</param>
     /// <param name="size">Its size in bytes.</param>

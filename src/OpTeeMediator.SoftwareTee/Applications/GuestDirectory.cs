@@ -4,9 +4,7 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>
-/// An open directory of the guest's tee-supplicant, from <see cref="GuestFileSystem.OpenDirectory"/>.
-/// </summary>
+/// <summary>A directory of the guest's tee-supplicant, from <see cref="GuestFileSystem.OpenDirectory"/>.</summary>
 /// <remarks>
 /// Disposing of it closes it; what is left open when the operation ends is closed then. It cannot be used after either.
 /// Not thread-safe.

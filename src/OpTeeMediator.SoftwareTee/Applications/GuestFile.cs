@@ -27,9 +27,7 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
     /// <summary>Reads from the file.</summary>
     /// <param name="offset">Where in the file, in bytes from its start.</param>
     /// <param name="destination">Receives the bytes.</param>
-    /// <param name="length">
-    /// How many there were: fewer than asked for at the end of the file. What was read before a failure counts.
-    /// </param>
+    /// <param name="length">How many there were, also before a failure; fewer at the end of the file.</param>
     /// <returns>The supplicant's answer; TEE_ERROR_SECURITY if it claims to have read more than fits.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="offset"/> is negative.</exception>
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
@@ -68,9 +66,7 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
     /// <summary>Writes to the file, which grows as needed.</summary>
     /// <param name="offset">Where in the file, in bytes from its start.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns>
-    /// The supplicant's answer: TEE_ERROR_STORAGE_NO_SPACE, for instance. What was written before a failure stays.
-    /// </returns>
+    /// <returns>The supplicant's answer. What was written before a failure stays.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="offset"/> is negative.</exception>
     /// <exception cref="ObjectDisposedException">The file was closed.</exception>
     public TeeReturnCode Write(long offset, ReadOnlySpan<byte> source)

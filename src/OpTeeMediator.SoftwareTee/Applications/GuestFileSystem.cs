@@ -6,9 +6,7 @@ using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>
-/// The files that the guest's tee-supplicant keeps for its TEE: below <c>/var/lib/tee</c> or where it was told.
-/// </summary>
+/// <summary>The files that the guest's tee-supplicant keeps for its TEE, by default in <c>/var/lib/tee</c>.</summary>
 /// <remarks>
 /// <para>No secure storage: the guest reads, changes, rolls back and forges what is there. Encrypt and authenticate
 /// what matters.</para>
@@ -44,9 +42,7 @@ public sealed class GuestFileSystem
     /// <summary>Opens a file that exists, to read and write. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="code">The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND if there is none.</param>
-    /// <returns>
-    /// The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.
-    /// </returns>
+    /// <returns>The file, to be disposed of; <see langword="null"/> without success.</returns>
     public GuestFile? Open(string name, out TeeReturnCode code) =>
         TryOpen(OpTeeRpc.FileOpen, OpTeeRpc.FileClose, name, out OpenHandle handle, out code)
             ? new GuestFile(this, handle)
@@ -62,9 +58,7 @@ public sealed class GuestFileSystem
     /// <summary>Makes an empty file, or empties the one that exists. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="code">The supplicant's answer.</param>
-    /// <returns>
-    /// The file, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.
-    /// </returns>
+    /// <returns>The file, to be disposed of; <see langword="null"/> without success.</returns>
     public GuestFile? Create(string name, out TeeReturnCode code) =>
         TryOpen(OpTeeRpc.FileCreate, OpTeeRpc.FileClose, name, out OpenHandle handle, out code)
             ? new GuestFile(this, handle)
@@ -80,9 +74,7 @@ public sealed class GuestFileSystem
     /// <summary>Opens a directory, to list it. Allocates one small object.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="code">The supplicant's answer: TEE_ERROR_ITEM_NOT_FOUND if there is none, or nothing in it.</param>
-    /// <returns>
-    /// The directory, to be disposed of; <see langword="null"/> unless <paramref name="code"/> is success.
-    /// </returns>
+    /// <returns>The directory, to be disposed of; <see langword="null"/> without success.</returns>
     public GuestDirectory? OpenDirectory(string name, out TeeReturnCode code) =>
         TryOpen(OpTeeRpc.DirectoryOpen, OpTeeRpc.DirectoryClose, name, out OpenHandle handle, out code)
             ? new GuestDirectory(this, handle)
@@ -113,9 +105,7 @@ public sealed class GuestFileSystem
     /// <summary>Gives a file another name.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="newName">The new name.</param>
-    /// <param name="replaces">
-    /// Whether a file that has the new name is replaced; if not, it is TEE_ERROR_ACCESS_CONFLICT.
-    /// </param>
+    /// <param name="replaces">Whether to replace a file of that name; if not: TEE_ERROR_ACCESS_CONFLICT.</param>
     /// <returns>The supplicant's answer.</returns>
     public TeeReturnCode Rename(string name, string newName, bool replaces)
     {
@@ -283,8 +273,6 @@ public sealed class GuestFileSystem
 
     /// <summary>A file or directory that the supplicant has open.</summary>
     /// <param name="CloseCommand">How to close it.</param>
-    /// <param name="Number">
-    /// By what the supplicant knows it: any number, and not to be trusted to be of one thing only.
-    /// </param>
+    /// <param name="Number">The supplicant's number for it: any, and perhaps of several things.</param>
     internal readonly record struct OpenHandle(uint CloseCommand, ulong Number);
 }

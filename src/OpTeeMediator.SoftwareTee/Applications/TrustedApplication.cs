@@ -33,15 +33,10 @@ public abstract class TrustedApplication
     private int _isClaimed;
 
     /// <summary>TA_CreateEntryPoint: called once, before the instance's first session.</summary>
-    /// <returns>
-    /// A code other than success refuses the session, with origin TRUSTED_APP, and drops the instance.
-    /// </returns>
+    /// <returns>A code other than success refuses the session, origin TRUSTED_APP, and ends the instance.</returns>
     protected internal virtual TeeReturnCode Create() => TeeReturnCode.Success;
 
-    /// <summary>
-    /// TA_DestroyEntryPoint: called once, after the instance's last session; with InstanceKeepAlive, when the VM is
-    /// reset or gone.
-    /// </summary>
+    /// <summary>TA_DestroyEntryPoint: after the last session; with InstanceKeepAlive, at the VM's end.</summary>
     protected internal virtual void Destroy()
     {
     }
@@ -51,10 +46,7 @@ public abstract class TrustedApplication
     /// The session and the operation's parameters. Keep what belongs to the session in
     /// <see cref="ApplicationCall.SessionContext"/>.
     /// </param>
-    /// <returns>
-    /// A code other than success refuses the session, with origin TRUSTED_APP; <see cref="CloseSession"/> is not called
-    /// then.
-    /// </returns>
+    /// <returns>A code other than success refuses the session, with origin TRUSTED_APP.</returns>
     protected internal virtual TeeReturnCode OpenSession(ApplicationCall call) => TeeReturnCode.Success;
 
     /// <summary>TA_InvokeCommandEntryPoint: a client invokes <see cref="ApplicationCall.CommandId"/>.</summary>
@@ -89,8 +81,6 @@ public abstract class TrustedApplication
         return default;
     }
 
-    /// <summary>
-    /// Takes the instance for one owner. An instance that a factory hands out twice would join what must stay apart.
-    /// </summary>
+    /// <summary>Takes the instance for one owner: the factory may return it twice by mistake.</summary>
     internal bool TryClaim() => Interlocked.Exchange(ref _isClaimed, 1) == 0;
 }

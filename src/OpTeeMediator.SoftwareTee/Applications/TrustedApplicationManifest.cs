@@ -2,9 +2,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>
-/// What a trusted application declares of itself: its UUID and GlobalPlatform's <c>gpd.ta.*</c> properties.
-/// </summary>
+/// <summary>A trusted application's declaration: its UUID and GlobalPlatform's <c>gpd.ta.*</c> properties.</summary>
 /// <remarks>
 /// Without any property set, each session has an instance of its own, which runs on the mediator's threads. Immutable,
 /// hence thread-safe. Source: GlobalPlatform TEE Internal Core API, "Trusted Application Configuration Properties".

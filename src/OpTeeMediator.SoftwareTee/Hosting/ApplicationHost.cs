@@ -7,7 +7,7 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>One trusted application in one partition: makes its instances and ends them.</summary>
 /// <remarks>
-/// Of a single-instance application the successive instances share one entryLock, so that the end of one and the
+/// Of a single-instance application the successive instances share one lock, so that the end of one and the
 /// beginning of the next never overlap. Thread-safe.
 /// </remarks>
 internal sealed class ApplicationHost
@@ -56,7 +56,7 @@ internal sealed class ApplicationHost
         return new(new ApplicationSession(this, instance, request.Client, _environment).Open(request));
     }
 
-    /// <summary>Ends a session's use of its instance. The caller is inside the instance's entryLock.</summary>
+    /// <summary>Ends a session's use of its instance. The caller is inside the instance's lock.</summary>
     /// <returns>A task that ends when the instance is destroyed, if it is.</returns>
     public ValueTask ReleaseAsync(ApplicationInstance instance, ApplicationSession session)
     {
@@ -78,7 +78,7 @@ internal sealed class ApplicationHost
         SpinWait spin = default;
         while (instance.Sessions == 0)
         {
-            // Without a session the entryLock is taken for a moment only.
+            // Without a session the lock is taken for a moment only.
             if (_entryLock.TryTake())
             {
                 if (instance.Sessions == 0)

@@ -9,9 +9,7 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// Destroy, or, if it has panicked, when the last of its entry points has returned. Thread-safe.
 /// </remarks>
 /// <param name="application">The application's object.</param>
-/// <param name="entryLock">
-/// Guards the instance: its entry points or, if it is concurrent, its beginning and end.
-/// </param>
+/// <param name="entryLock">Guards its entry points or, if it is concurrent, its beginning and end.</param>
 /// <param name="host">Disposes of what the application held, and logs.</param>
 internal sealed class ApplicationInstance(TrustedApplication application, EntryLock entryLock, ApplicationHost host)
 {
@@ -33,10 +31,7 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     /// <summary>The number of sessions; changed only inside <see cref="EntryLock"/>.</summary>
     public int Sessions => Volatile.Read(ref _sessions);
 
-    /// <summary>
-    /// Whether the instance ends without a session even if its application wants it kept: it is from before the VM's
-    /// reset.
-    /// </summary>
+    /// <summary>Whether the instance ends with its last session anyway: it is from before the VM's reset.</summary>
     public bool EndsWithLastSession
     {
         get => Volatile.Read(ref _endsWithLastSession) != 0;
@@ -72,9 +67,7 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     }
 
     /// <summary>Begins an entry point.</summary>
-    /// <returns>
-    /// <see langword="false"/> if the instance is dead. Either way <see cref="ExitAsync"/> must follow.
-    /// </returns>
+    /// <returns><see langword="false"/> if it is dead. Either way <see cref="ExitAsync"/> must follow.</returns>
     public bool Enter()
     {
         // A full fence: the one who has killed the instance and leaves it sees this entry, or is seen here.
@@ -85,9 +78,7 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     /// <summary>Ends an entry point; of a dead instance the last one disposes of what it held.</summary>
     public ValueTask ExitAsync() => Interlocked.Decrement(ref _inside) == 0 && IsDead ? ReleaseAsync() : default;
 
-    /// <summary>
-    /// Notes an entry point that goes on although it should have ended; what the instance holds is kept until then.
-    /// </summary>
+    /// <summary>Notes an entry point that should have ended; what the instance holds is kept until it does.</summary>
     public void AddOverrun(Task entry)
     {
         lock (_lock)

@@ -6,7 +6,7 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>A session with an instance of a trusted application.</summary>
 /// <remarks>
-/// Thread-safe: entry points go through the entryLock, one at a time. Each runs on the thread of its operation from
+/// Thread-safe: entry points go through the lock, one at a time. Each runs on the thread of its operation from
 /// begin to end: on the slot's prepared thread, which waits for what the application awaits
 /// (<see cref="OperationContext"/>), or, inline, on the vCPU's.
 /// </remarks>
@@ -29,10 +29,7 @@ internal sealed class ApplicationSession : ITeeSession
         _entryLock = host.Manifest.Concurrent ? new EntryLock(environment.Queue) : instance.EntryLock;
     }
 
-    /// <summary>
-    /// Runs the application's entry point for opening. The caller has entered the instance's entryLock, which this
-    /// leaves.
-    /// </summary>
+    /// <summary>Runs the entry point for opening. The caller is inside the lock, which this leaves.</summary>
     public TeeResult Open(TeeRequest request)
     {
         _instance.Add(this);
@@ -76,9 +73,7 @@ internal sealed class ApplicationSession : ITeeSession
         return default;
     }
 
-    /// <summary>
-    /// Disposes of what the application has kept for the session. No entry point of the session runs any more.
-    /// </summary>
+    /// <summary>Disposes of the session's context. No entry point of the session runs any more.</summary>
     public ValueTask ReleaseContextAsync()
     {
         object? context = _call.SessionContext;
@@ -86,7 +81,7 @@ internal sealed class ApplicationSession : ITeeSession
         return _host.DisposeHeldAsync(context);
     }
 
-    /// <summary>Runs an entry point, with what belongs to it. The caller is inside the entryLock.</summary>
+    /// <summary>Runs an entry point, with what belongs to it. The caller is inside the lock.</summary>
     private TeeResult Perform(TeeOperation operation, TeeRequest request)
     {
         TeeResult result = TeeResult.FromTee(TeeReturnCode.TargetDead);
@@ -178,10 +173,7 @@ internal sealed class ApplicationSession : ITeeSession
         return TeeReturnCode.Success;
     }
 
-    /// <summary>
-    /// The session has ended: leaves the instance, which may end with it. The caller is inside the entryLock, which
-    /// this leaves.
-    /// </summary>
+    /// <summary>Ends the session, perhaps its instance. The caller is inside the lock, which this leaves.</summary>
     private void Leave(TeeRequest request)
     {
         // With a dead instance, what the session holds is disposed of when the instance's last entry point has

@@ -1,9 +1,6 @@
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
-/// <summary>
-/// Says how loudly something is logged that a guest can bring about at will: once in an interval as an error, else for
-/// debugging.
-/// </summary>
+/// <summary>The level of an entry that a guest can cause at will: once in an interval Error, else Debug.</summary>
 /// <param name="time">The clock.</param>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class PanicLog(TimeProvider time)
@@ -17,9 +14,7 @@ internal sealed class PanicLog(TimeProvider time)
     private int _quiet;
 
     /// <summary>Asked for each entry.</summary>
-    /// <param name="quiet">
-    /// How many entries since the last error were for debugging only; 0 unless this is an error.
-    /// </param>
+    /// <param name="quiet">How many entries since the last error were Debug; 0 unless this is an error.</param>
     public bool IsError(out int quiet)
     {
         lock (_lock)

@@ -4,9 +4,7 @@ using Generator = System.Security.Cryptography.RandomNumberGenerator;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
-/// <summary>
-/// OP-TEE's random number generator, which Linux's <c>optee-rng</c> (and U-Boot's, and EDK II's) has a driver for.
-/// </summary>
+/// <summary>OP-TEE's random number generator, for which Linux, U-Boot and EDK II have drivers.</summary>
 /// <remarks>
 /// It keeps nothing, so one object is all sessions of all VMs, and no operation waits for another. Source: OP-TEE's
 /// <c>pta_rng.h</c>. Thread-safe.
@@ -16,10 +14,7 @@ internal sealed class RandomNumberGenerator : ITeeSession
     /// <summary>PTA_CMD_GET_ENTROPY: parameter 0 is an in/out memory reference to fill.</summary>
     internal const uint GetEntropy = 0;
 
-    /// <summary>
-    /// PTA_CMD_GET_RNG_INFO: parameter 0 returns the data rate in bytes per second, and the bits of entropy per 1024
-    /// bits.
-    /// </summary>
+    /// <summary>PTA_CMD_GET_RNG_INFO: parameter 0 returns bytes per second, and entropy per 1024 bits.</summary>
     internal const uint GetInformation = 1;
 
     /// <summary>

@@ -79,10 +79,7 @@ internal sealed class SoftwarePartition : ITeePartition
     }
 
     /// <inheritdoc/>
-    /// <remarks>
-    /// Instances that are kept alive end: at once, or with the last session if a driver after the reset has opened one
-    /// already.
-    /// </remarks>
+    /// <remarks>Instances that are kept alive end: at once, or with the last session of the next driver.</remarks>
     public async ValueTask ResetAsync()
     {
         foreach (ApplicationHost host in _hosts.Values)

@@ -3,9 +3,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>
-/// Lets one entry point in at a time. What OP-TEE's session lock and its busy flag of an instance are.
-/// </summary>
+/// <summary>Lets one entry point in at a time, as OP-TEE's session lock and an instance's busy flag.</summary>
 /// <remarks>
 /// Belongs to an operation, not to a thread: an asynchronous entry point may leave on another thread. Free, it costs
 /// two interlocked instructions. Thread-safe.
@@ -24,9 +22,7 @@ internal sealed class EntryLock(EntryLockQueue queue)
     /// <summary>Enters, waiting as long as the application's execution permits.</summary>
     /// <param name="execution">Where the operation runs.</param>
     /// <param name="request">The operation.</param>
-    /// <param name="refusal">
-    /// TEE_ERROR_CANCEL if it was cancelled while it waited; TEE_ERROR_BUSY if it is inline and its turn did not come.
-    /// </param>
+    /// <param name="refusal">TEE_ERROR_CANCEL if cancelled meanwhile; TEE_ERROR_BUSY if inline and too late.</param>
     public bool TryEnter(TeeExecution execution, TeeRequest request, out TeeReturnCode refusal)
     {
         refusal = TeeReturnCode.Success;

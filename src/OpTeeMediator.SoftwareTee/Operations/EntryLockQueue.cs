@@ -13,14 +13,10 @@ internal sealed class EntryLockQueue
     private readonly object _monitor = new();
     private int _count;
 
-    /// <summary>Blocks the thread until it is inside a entryLock.</summary>
-    /// <param name="entryLock">The entryLock.</param>
-    /// <param name="request">
-    /// The operation, whose cancellation ends the waiting; <see langword="null"/> if nothing does.
-    /// </param>
-    /// <param name="guest">
-    /// What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.
-    /// </param>
+    /// <summary>Blocks the thread until it is inside a lock.</summary>
+    /// <param name="entryLock">The lock.</param>
+    /// <param name="request">Its cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
+    /// <param name="guest">Is told of the wait, so that the VM can be paused; or <see langword="null"/>.</param>
     public bool Wait(EntryLock entryLock, TeeRequest? request, GuestServices? guest)
     {
         guest?.BeginWait();
@@ -30,11 +26,9 @@ internal sealed class EntryLockQueue
     }
 
     /// <summary>Blocks the thread for a time.</summary>
-    /// <param name="time">How long; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
+    /// <param name="time">How long; <see cref="Timeout.InfiniteTimeSpan"/> without end.</param>
     /// <param name="cancellation">The operation, whose cancellation ends the waiting unless it is masked.</param>
-    /// <param name="guest">
-    /// What is told that the operation waits, so that the VM can be paused; <see langword="null"/> if nothing is.
-    /// </param>
+    /// <param name="guest">Is told of the wait, so that the VM can be paused; or <see langword="null"/>.</param>
     /// <param name="cancellationToken">Ends the waiting, too; the caller wakes the queue when it is cancelled.</param>
     public bool Sleep(
         TimeSpan time, OperationCancellation cancellation, GuestServices? guest, CancellationToken cancellationToken)
@@ -45,10 +39,7 @@ internal sealed class EntryLockQueue
         return isOver;
     }
 
-    /// <summary>
-    /// Lets everyone who waits look again, if anyone does. The caller has made its change with an interlocked
-    /// instruction.
-    /// </summary>
+    /// <summary>Lets all waiters look again, if there are any. The caller has made its change interlocked.</summary>
     public void WakeIfAny()
     {
         if (Volatile.Read(ref _count) > 0)
@@ -97,7 +88,7 @@ internal sealed class EntryLockQueue
                     return true;
                 }
 
-                // Others wake, too, when a entryLock opens; and one wait is of 24 days at the most.
+                // Others wake, too, when a lock is left; and one wait lasts 24 days at most.
                 _ = Monitor.Wait(_monitor, (int)Math.Min(Math.Ceiling(left.TotalMilliseconds), int.MaxValue));
             }
 

@@ -3,9 +3,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>
-/// Brings what an asynchronous entry point does after an await back to the thread that its operation runs on.
-/// </summary>
+/// <summary>Continues an asynchronous entry point after an await on the thread of its operation.</summary>
 /// <remarks>
 /// One for each session, which runs one entry point at a time. That thread waits here for the entry point to end, so
 /// that an application may block in every part of it without blocking a thread of the pool. Thread-safe.
@@ -31,10 +29,7 @@ internal sealed class OperationContext : SynchronizationContext
         return previous;
     }
 
-    /// <summary>
-    /// The operation has ended. What an application goes on with nevertheless, as it did not await it, runs on the
-    /// thread pool.
-    /// </summary>
+    /// <summary>The operation has ended. What the application did not await continues on the thread pool.</summary>
     public void Exit(SynchronizationContext? previous)
     {
         SetSynchronizationContext(previous);
@@ -71,10 +66,7 @@ internal sealed class OperationContext : SynchronizationContext
         thrown?.Throw();
     }
 
-    /// <summary>
-    /// Does work on the operation's thread when that waits for the entry point; on the thread pool if the operation has
-    /// ended.
-    /// </summary>
+    /// <summary>Does work on the operation's thread when that waits; on the thread pool after the operation.</summary>
     public Task<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work)
     {
         TaskCompletionSource<TResult> done = new(TaskCreationOptions.RunContinuationsAsynchronously);

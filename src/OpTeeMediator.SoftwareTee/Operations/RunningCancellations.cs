@@ -2,9 +2,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>
-/// The cancellation tokens of one partition's running operations; only operations that asked for a token are in it.
-/// </summary>
+/// <summary>The tokens of one partition's running operations; only of those that have asked for one.</summary>
 /// <remarks>Thread-safe.</remarks>
 internal sealed class RunningCancellations
 {

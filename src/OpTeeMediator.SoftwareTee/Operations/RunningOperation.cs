@@ -2,12 +2,8 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>
-/// The operation that a session runs: its request, its cancellation, its thread and its calls to the guest.
-/// </summary>
-/// <param name="context">
-/// Brings continuations to the operation's thread; <see langword="null"/> for inline operations.
-/// </param>
+/// <summary>The operation that a session runs: request, cancellation, thread, calls to the guest.</summary>
+/// <param name="context">The operation's thread; <see langword="null"/> for inline operations.</param>
 /// <param name="queue">Where the operation waits for time.</param>
 /// <param name="cancellations">The tokens of the partition's operations.</param>
 internal sealed class RunningOperation(
@@ -40,9 +36,7 @@ internal sealed class RunningOperation(
     }
 
     /// <summary>The calls to the guest.</summary>
-    /// <exception cref="InvalidOperationException">
-    /// No operation runs, it runs inline, or this is not its thread.
-    /// </exception>
+    /// <exception cref="InvalidOperationException">None runs, it is inline, or this is not its thread.</exception>
     public GuestServices Guest
     {
         get
@@ -106,9 +100,7 @@ internal sealed class RunningOperation(
         return code == TeeReturnCode.Success && ClaimsTooMuch(parameters) ? TeeReturnCode.Security : code;
     }
 
-    /// <summary>
-    /// Does work that only the operation's thread may do: at once on that thread, or when it waits for the entry point.
-    /// </summary>
+    /// <summary>Does work on the operation's thread: at once on that thread, else when it waits.</summary>
     public ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) =>
         context is null or { IsCurrent: true } ? new(work(state)) : new(context.RunAsync(state, work));
 

@@ -1,11 +1,7 @@
 namespace OpTeeMediator.Backends;
 
 /// <summary>Who the client is, as its guest claims.</summary>
-/// <remarks>
-/// The guest's kernel has computed both; nothing outside the guest vouches for them. Immutable, hence thread-safe.
-/// </remarks>
+/// <remarks>The guest's kernel has computed both; nobody else vouches for them. Immutable, hence thread-safe.</remarks>
 /// <param name="Login">The login type.</param>
-/// <param name="Uuid">
-/// The client's UUID; all zero for <see cref="TeeLogin.Public"/> and <see cref="TeeLogin.Kernel"/>.
-/// </param>
+/// <param name="Uuid">The client's UUID; all zero for <see cref="TeeLogin.Public"/> and kernels.</param>
 public readonly record struct ClientIdentity(TeeLogin Login, Guid Uuid);

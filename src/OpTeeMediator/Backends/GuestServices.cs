@@ -3,10 +3,7 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Backends;
 
-/// <summary>
-/// The calls to the guest that a backend can make while it performs an operation: OP-TEE's remote procedure calls
-/// (RPC).
-/// </summary>
+/// <summary>The calls to the guest that an operation can make: OP-TEE's remote procedure calls (RPC).</summary>
 /// <remarks>
 /// <para>Each call has two forms. <c>X</c> blocks until the guest has answered; only the thread that is prepared for
 /// the operation may use it (<see cref="TeeExecution.Worker"/>), elsewhere it throws
@@ -45,9 +42,7 @@ public abstract class GuestServices
     /// <summary>The lowest notification for backends; below are the mediator's own.</summary>
     public static uint FirstNotification => 65;
 
-    /// <summary>
-    /// The highest notification for backends: Linux has no room for more without asynchronous notifications.
-    /// </summary>
+    /// <summary>The highest notification for backends: Linux has no room for more.</summary>
     public static uint LastNotification => 254;
 
     /// <summary>The parameters of the latest call, with the guest's outputs once it has answered.</summary>
@@ -86,9 +81,7 @@ public abstract class GuestServices
     /// <summary>Asks for memory that the guest shares, and blocks until it has answered.</summary>
     /// <param name="kind">With whom.</param>
     /// <param name="size">The size in bytes, 1 or more.</param>
-    /// <returns>
-    /// The memory, for this operation only; <see langword="null"/> if the guest has none, or offers what it may not.
-    /// </returns>
+    /// <returns>The memory, for this operation only; <see langword="null"/> if the guest gives none.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="size"/> is less than 1.</exception>
     /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
     public abstract TeeSharedMemory? Allocate(GuestMemoryKind kind, int size);
@@ -103,9 +96,7 @@ public abstract class GuestServices
     /// </summary>
     /// <param name="memory">Memory that this operation allocated.</param>
     /// <returns>The guest's answer.</returns>
-    /// <exception cref="ArgumentException">
-    /// This operation did not allocate the memory, or has given it back.
-    /// </exception>
+    /// <exception cref="ArgumentException">It is no memory of this operation, or given back.</exception>
     /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
     public abstract TeeReturnCode Free(TeeSharedMemory memory);
 
@@ -135,9 +126,7 @@ public abstract class GuestServices
     /// <summary>Makes the guest's thread sleep.</summary>
     public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time) => CallAsync(OpTeeRpc.Suspend, Milliseconds(time));
 
-    /// <summary>
-    /// Makes the guest's thread sleep until another operation sends the same notification, and blocks as long.
-    /// </summary>
+    /// <summary>Makes the guest's thread sleep until the same notification is sent, and blocks as long.</summary>
     /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
     /// <returns>The guest's answer; it may wake for no reason.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
@@ -160,9 +149,7 @@ public abstract class GuestServices
         Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
 
     /// <inheritdoc cref="SendNotification"/>
-    /// <summary>
-    /// Wakes the thread that waits for a notification. If none waits, the next to wait does not sleep.
-    /// </summary>
+    /// <summary>Wakes the thread that waits for a notification. If none waits, the next one does not sleep.</summary>
     public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
         CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
 
@@ -170,15 +157,11 @@ public abstract class GuestServices
     /// Declares that the operation waits from now on for something that may take long, such as its turn or time, and
     /// that it touches nothing until <see cref="EndWait"/> has returned: the VM can be paused meanwhile.
     /// </summary>
-    /// <exception cref="InvalidOperationException">
-    /// The operation runs inline, where it may not wait, or has left its prepared thread.
-    /// </exception>
+    /// <exception cref="InvalidOperationException">It runs inline, or has left its prepared thread.</exception>
     /// <remarks>Not to be nested; calls to the guest do this themselves. The cost is negligible.</remarks>
     public abstract void BeginWait();
 
-    /// <summary>
-    /// Ends what <see cref="BeginWait"/> began: returns at once, or when the VM is resumed if it is paused.
-    /// </summary>
+    /// <summary>Ends what <see cref="BeginWait"/> began: at once, or when a paused VM is resumed.</summary>
     public abstract void EndWait();
 
     /// <summary>Makes a call with the first <paramref name="count"/> of <see cref="Parameters"/>, and blocks.</summary>

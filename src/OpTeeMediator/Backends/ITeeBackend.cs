@@ -15,8 +15,6 @@ public interface ITeeBackend
     /// <summary>Tells the TEE that a VM is created.</summary>
     /// <param name="virtualMachine">The VM.</param>
     /// <returns>The VM's part of the TEE, until the mediator disposes of it.</returns>
-    /// <exception cref="TeeUnavailableException">
-    /// The TEE cannot serve the VM; the message says what was found and what to do.
-    /// </exception>
+    /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message explains it.</exception>
     ITeePartition CreatePartition(TeeVirtualMachine virtualMachine);
 }

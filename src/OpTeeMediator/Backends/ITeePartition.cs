@@ -3,9 +3,7 @@ using OpTeeMediator.Guests;
 
 namespace OpTeeMediator.Backends;
 
-/// <summary>
-/// The part of a TEE that serves one VM. It is disposed of when the VM is destroyed, and frees everything that VM held.
-/// </summary>
+/// <summary>The part of a TEE that serves one VM; disposed of with the VM, it frees everything of it.</summary>
 /// <remarks>
 /// <para>Implementations are thread-safe: as many operations run at the same time as the guest has call slots.</para>
 /// <para>Guest faults are return codes. An exception is a host fault: the guest gets TEE_ERROR_COMMUNICATION, origin
@@ -15,9 +13,7 @@ namespace OpTeeMediator.Backends;
 /// </remarks>
 public interface ITeePartition : IAsyncDisposable
 {
-    /// <summary>
-    /// Where the partition's operations run; read once, when the VM is created. By default all may block.
-    /// </summary>
+    /// <summary>Where the partition's operations run; read once. By default all may block.</summary>
     TeeExecutionPolicy Execution => TeeExecutionPolicy.Worker;
 
     /// <summary>
@@ -34,16 +30,11 @@ public interface ITeePartition : IAsyncDisposable
     OpTeeRevision? Revision => null;
 
     /// <summary>Opens a session with <see cref="TeeRequest.Application"/>.</summary>
-    /// <param name="request">
-    /// The operation; on success <see cref="TeeRequest.Session"/> and the outputs are set. Not to be kept.
-    /// </param>
+    /// <param name="request">The operation; success sets its <see cref="TeeRequest.Session"/>. Not to be kept.</param>
     /// <returns>The result.</returns>
     ValueTask<TeeResult> OpenSessionAsync(TeeRequest request);
 
-    /// <summary>
-    /// Makes a buffer known to the TEE that the guest has registered. By default nothing is done: operations see it
-    /// anyway.
-    /// </summary>
+    /// <summary>Makes a registered buffer known to the TEE. By default nothing: operations see it anyway.</summary>
     /// <param name="memory">The buffer, pinned until <see cref="UnregisterMemoryAsync"/> has returned.</param>
     /// <returns>A code other than success refuses the registration; the guest gets it as it is.</returns>
     ValueTask<TeeReturnCode> RegisterMemoryAsync(TeeSharedMemory memory) => new(TeeReturnCode.Success);
@@ -75,9 +66,7 @@ public interface ITeePartition : IAsyncDisposable
     /// The VM is reset: the TEE starts again for it, as a machine's TEE does when the machine is reset. By default
     /// nothing is done, which is right for a TEE that keeps nothing without a session.
     /// </summary>
-    /// <returns>
-    /// A task that ends when nothing is left of what the VM's trusted applications have kept in memory.
-    /// </returns>
+    /// <returns>A task that ends when the VM's trusted applications have nothing left in memory.</returns>
     /// <remarks>
     /// <para>Called after all sessions of the drivers before the reset are closed and all their memory is unregistered.
     /// A driver that is loaded again (EXCHANGE_CAPABILITIES) is no reset: its sessions end, but what applications keep

@@ -15,9 +15,7 @@ public sealed class TeeExecutionPolicy
     /// <summary>Every operation runs on a prepared thread, where it may block: the safe choice.</summary>
     public static TeeExecutionPolicy Worker { get; } = new(TeeExecution.Worker, null);
 
-    /// <summary>
-    /// Every operation runs on the vCPU's thread: all are short and never block. No threads are prepared.
-    /// </summary>
+    /// <summary>Every operation runs on the vCPU's thread: all are short and never block.</summary>
     public static TeeExecutionPolicy Inline { get; } = new(TeeExecution.Inline, null);
 
     /// <summary>Where operations on registered memory run.</summary>

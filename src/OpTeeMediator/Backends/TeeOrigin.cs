@@ -7,9 +7,7 @@ public enum TeeOrigin
     /// <summary>TEEC_ORIGIN_API: the client library itself.</summary>
     Api = 1,
 
-    /// <summary>
-    /// TEEC_ORIGIN_COMMS: the communication between client and TEE; the mediator where its backend failed.
-    /// </summary>
+    /// <summary>TEEC_ORIGIN_COMMS: the communication between client and TEE, or a failed backend.</summary>
     Communication = 2,
 
     /// <summary>TEEC_ORIGIN_TEE: the trusted OS.</summary>

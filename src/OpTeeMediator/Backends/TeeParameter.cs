@@ -1,8 +1,6 @@
 namespace OpTeeMediator.Backends;
 
-/// <summary>
-/// One of the four parameters of an operation: nothing, two numbers, or a reference to shared memory.
-/// </summary>
+/// <summary>One of an operation's four parameters: nothing, two numbers, or a reference to shared memory.</summary>
 /// <remarks>
 /// Decoded and checked by the mediator: a memory reference lies within its buffer, and the buffer stays pinned until
 /// the operation is done. A backend sets outputs with <see cref="TeeRequest.SetValue"/> and

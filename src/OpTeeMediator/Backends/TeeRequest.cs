@@ -18,9 +18,7 @@ public sealed class TeeRequest
     private int _isTerminationRequested;
 
     /// <summary>Creates a request, for tests of a backend; in a VMM the mediator makes them.</summary>
-    /// <param name="parameters">
-    /// Up to four parameters, from the first one; the others are <see cref="TeeParameterKind.None"/>.
-    /// </param>
+    /// <param name="parameters">Up to four parameters; the others are <see cref="TeeParameterKind.None"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException">There are more than four.</exception>
     public TeeRequest(params ReadOnlySpan<TeeParameter> parameters)
     {
@@ -49,9 +47,7 @@ public sealed class TeeRequest
     /// <summary>The same, for the mediator, which decodes them.</summary>
     internal Span<TeeParameter> WritableParameters => _parameters;
 
-    /// <summary>
-    /// The calls to the guest while the operation runs; <see langword="null"/> where none can be made.
-    /// </summary>
+    /// <summary>The calls to the guest while the operation runs; <see langword="null"/> for none.</summary>
     public GuestServices? Guest { get; internal init; }
 
     /// <summary>

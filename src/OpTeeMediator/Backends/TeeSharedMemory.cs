@@ -5,7 +5,7 @@ namespace OpTeeMediator.Backends;
 
 /// <summary>A buffer of guest memory that is shared with the TEE, pinned as long as a backend can see it.</summary>
 /// <remarks>
-/// Seen as one range of bytes from 0 to <see cref="Size"/>, whatever pages lie behind it. The guest changes the content
+/// Seen as one range of bytes from 0 to <see cref="Size"/>, whatever its pages are. The guest changes the content
 /// at any time. Thread-safe.
 /// </remarks>
 public abstract class TeeSharedMemory
@@ -53,13 +53,9 @@ public abstract class TeeSharedMemory
     /// <param name="file">The file, mapped shared; owned by the guest memory.</param>
     /// <param name="fileOffset">Where the piece begins in the file, in bytes.</param>
     /// <param name="length">The length of the piece in bytes, at least 1.</param>
-    /// <returns>
-    /// <see langword="false"/> if no file lies behind the guest memory (<see cref="IFileBackedGuestMemory"/>).
-    /// </returns>
+    /// <returns><see langword="false"/> without a file (<see cref="IFileBackedGuestMemory"/>).</returns>
     public abstract bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length);
 
-    /// <summary>
-    /// The smallest piece of <see cref="TryGetFile"/> that can be mapped by itself, in bytes; 0 without a file.
-    /// </summary>
+    /// <summary>The smallest piece of a file that can be mapped by itself, in bytes; 0 without a file.</summary>
     public abstract int MappingGranule { get; }
 }

@@ -6,7 +6,10 @@ public static class MachineFiles
     /// <summary>Our VMM, in the machine.</summary>
     public const string Vmm = "/files/kvmvmm";
 
-    // Publishing the VMM takes most of it.
+    /// <summary>The checks of OpTeeMediator.Kvm, in the machine.</summary>
+    public const string KvmChecks = "/files/kvm-checks";
+
+    // Publishing the VMM and the checks takes most of it.
     private static readonly TimeSpan Builds = TimeSpan.FromMinutes(5);
 
     /// <summary>Makes the disk, and before it the images of the machines. Does nothing if

@@ -64,8 +64,9 @@ internal static class Arm64GicState
         foreach (uint affinity in affinities)
         {
             Read(Arm64Gic.GroupRedistributor, affinity, Waker);
-            Read(Arm64Gic.GroupRedistributor, affinity, PropertyTable, PropertyTable + 4);
-            Read(Arm64Gic.GroupRedistributor, affinity, PendingTable, PendingTable + 4, Control);
+            ReadTable(affinity, PropertyTable);
+            ReadTable(affinity, PendingTable);
+            Read(Arm64Gic.GroupRedistributor, affinity, Control);
             ReadInterrupts(Arm64Gic.GroupRedistributor, affinity, SgiFrame, 0, Private);
         }
 
@@ -98,6 +99,17 @@ internal static class Arm64GicState
             {
                 ulong attribute = (ulong)affinity << Arm64Gic.AffinityShift | offset;
                 state.Add(new Arm64GicEntry(group, attribute, device.GetAttribute<uint>(group, attribute)));
+            }
+        }
+
+        // A guest without LPIs leaves it at 0, which KVM does not keep when it is written.
+        void ReadTable(uint affinity, uint offset)
+        {
+            int count = state.Count;
+            Read(Arm64Gic.GroupRedistributor, affinity, offset, offset + 4);
+            if (state[count].Value == 0 && state[count + 1].Value == 0)
+            {
+                state.RemoveRange(count, 2);
             }
         }
 

@@ -1,5 +1,5 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
+using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Testing;
 

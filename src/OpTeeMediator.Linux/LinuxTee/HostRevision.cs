@@ -1,5 +1,5 @@
 using System.Globalization;
-using OpTeeMediator.Guests;
+using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 

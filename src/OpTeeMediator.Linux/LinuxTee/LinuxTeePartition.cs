@@ -1,8 +1,8 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Diagnostics;
+using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 

@@ -1,5 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
-using OpTeeMediator.Guests;
+using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Backends;
 

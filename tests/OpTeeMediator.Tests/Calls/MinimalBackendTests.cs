@@ -2,6 +2,7 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 

@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.LinuxTee;
+using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Tests.Linux;

@@ -38,12 +38,7 @@ internal static partial class Log
         Message = "A buffer of {Size} bytes of VM {VirtualMachine} is over budget: {Bytes} of {MaximumBytes} "
             + "bytes and {Registrations} of {MaximumRegistrations} registrations are in use.")]
     internal static partial void PinBudgetExceeded(
-        this ILogger logger,
-        string virtualMachine,
-        ulong size,
-        long bytes,
-        long maximumBytes,
-        int registrations,
+        this ILogger logger, string virtualMachine, ulong size, long bytes, long maximumBytes, int registrations,
         int maximumRegistrations);
 
     [LoggerMessage(

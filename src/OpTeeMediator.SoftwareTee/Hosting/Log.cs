@@ -11,23 +11,14 @@ internal static partial class Log
             + "sessions answer TARGET_DEAD from now on. Panics of it since the last such entry, logged for debugging "
             + "only: {Quiet}")]
     public static partial void Panicked(
-        this ILogger logger,
-        Exception exception,
-        string virtualMachine,
-        string type,
-        Guid application,
-        string entryPoint,
-        int quiet);
+        this ILogger logger, Exception exception, string virtualMachine, string type, Guid application,
+        string entryPoint, int quiet);
 
     [LoggerMessage(
         3001, LogLevel.Debug,
         "VM {VirtualMachine}: the trusted application {Type} ({Application}) has panicked again, in {EntryPoint}")]
     public static partial void PanickedAgain(
-        this ILogger logger,
-        Exception exception,
-        string virtualMachine,
-        string type,
-        Guid application,
+        this ILogger logger, Exception exception, string virtualMachine, string type, Guid application,
         string entryPoint);
 
     [LoggerMessage(

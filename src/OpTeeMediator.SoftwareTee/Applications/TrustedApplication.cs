@@ -6,9 +6,9 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 /// <remarks>
 /// <para>The entry points are GlobalPlatform's (TA_*EntryPoint). Each session entry point can be written synchronously
 /// or asynchronously; override one of the two. The synchronous ones cost no allocation.</para>
-/// <para>An asynchronous entry point continues after an await on the thread on which it began, which is prepared for the
-/// operation, and may block there like a synchronous one. After <c>ConfigureAwait(false)</c> it is on the thread pool,
-/// where it calls its guest and waits with the asynchronous methods only.</para>
+/// <para>An asynchronous entry point continues after an await on the thread on which it began, which is prepared for
+/// the operation, and may block there like a synchronous one. After <c>ConfigureAwait(false)</c> it is on the thread
+/// pool, where it calls its guest and waits with the asynchronous methods only.</para>
 /// <para>An instance runs one entry point at a time, from whatever thread, unless its manifest says
 /// <see cref="TrustedApplicationManifest.Concurrent"/>. An instance belongs to one VM: what it keeps in fields, no
 /// other VM sees. Static fields are shared by all VMs of the process; do without.</para>

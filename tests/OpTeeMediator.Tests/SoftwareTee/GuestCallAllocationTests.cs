@@ -45,7 +45,8 @@ internal sealed class GuestCallAllocationTests
         int batch = 0;
         TeeReturnCode code = default;
         using MemfdGuestMemory ram = MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, 1 << 20));
-        SoftwareTeeOptions options = new SoftwareTeeOptions().Add(SoftwareTeeBench.PerSession, () => new ScriptedApplication
+        SoftwareTeeOptions none = new();
+        SoftwareTeeOptions options = none.Add(SoftwareTeeBench.PerSession, () => new ScriptedApplication
         {
             WhenInvoked = call =>
             {

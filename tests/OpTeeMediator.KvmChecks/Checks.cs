@@ -128,7 +128,8 @@ internal static class Checks
         using TestVm target = new();
         Arm64Gic gic = source.Gic;
 
-        // CTLR: both groups and affinity routing. Interrupts 32–63: group, enable, pending, priority, edge; one's route.
+        // CTLR: both groups and affinity routing. Interrupts 32–63: group, enable, pending, active, priority, edge, and
+        // one's route.
         gic.SetDistributorRegister(0x0000, 0x12);
         gic.SetDistributorRegister(0x0084, 0x0f0f_0f0f);
         gic.SetDistributorRegister(0x0104, 0x0000_1235);

@@ -347,10 +347,10 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             _starting = tee;
             Interlocked.MemoryBarrier();
             ObjectDisposedException.ThrowIf(_isDisposed, this);
-            _watchdog.Watch(tee);
+            _watchdog.Serve(tee);
             GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
             IReadOnlyList<GuestRange> reserved = tee.Start(entry.Value, _options.Platform.DeviceTree.Value);
-            _maintenance.Keep(tee);
+            _maintenance.Serve(tee);
             _lastStart = Stopwatch.GetElapsedTime(begin);
             _starts++;
             _tee = tee;

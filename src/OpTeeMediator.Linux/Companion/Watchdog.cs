@@ -1,5 +1,4 @@
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
 
@@ -9,7 +8,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// ten times a second while there are calls, and sleeps when there are none: who begins to run wakes it. It never waits
 /// for OP-TEE itself. Thread-safe.
 /// </remarks>
-internal sealed class Watchdog : IDisposable
+internal sealed class Watchdog : CompanionThread
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
 
@@ -18,32 +17,16 @@ internal sealed class Watchdog : IDisposable
 
     private readonly int _answerPatience;
     private readonly int _startPatience;
-    private readonly string _name;
-    private readonly ILogger _log;
-    private readonly LogRateLimit _failures = new();
     private readonly StallDetector _detector = new();
     private int _looksAtStart;
-    private readonly AutoResetEvent _wake = new(initialState: false);
-    private readonly Thread _thread;
-    private volatile CompanionTee? _watched;
-    private volatile bool _isStopping;
     private bool _isAsleep;
 
     internal Watchdog(TimeSpan answerDeadline, TimeSpan startDeadline, string name, ILogger log)
+        : base(name, "watchdog", log)
     {
         _answerPatience = (int)(answerDeadline / Interval);
         _startPatience = (int)(startDeadline / Interval);
-        _name = name;
-        _log = log;
-        _thread = new Thread(Run) { IsBackground = true, Name = $"{name}: OP-TEE watchdog" };
-        _thread.Start();
-    }
-
-    /// <summary>Watches over another OP-TEE from now on.</summary>
-    internal void Watch(CompanionTee tee)
-    {
-        _watched = tee;
-        _ = _wake.Set();
+        Start();
     }
 
     /// <summary>A core begins to run.</summary>
@@ -51,28 +34,19 @@ internal sealed class Watchdog : IDisposable
     {
         if (Volatile.Read(ref _isAsleep))
         {
-            _ = _wake.Set();
+            Wake();
         }
     }
 
-    /// <summary>Ends the watch.</summary>
-    public void Dispose()
-    {
-        _isStopping = true;
-        _ = _wake.Set();
-        _thread.Join();
-        _wake.Dispose();
-    }
-
-    private void Run()
+    protected override void Run()
     {
         CompanionTee? tee = null;
         int quietLooks = 0;
-        while (!_isStopping)
+        while (!IsStopping)
         {
-            if (tee != _watched)
+            if (tee != Tee)
             {
-                tee = _watched;
+                tee = Tee;
                 _detector.Reset();
                 _looksAtStart = 0;
                 quietLooks = 0;
@@ -81,7 +55,7 @@ internal sealed class Watchdog : IDisposable
             quietLooks = Look(tee) ? 0 : quietLooks + 1;
             if (quietLooks <= LooksBeforeSleep)
             {
-                _ = _wake.WaitOne(Interval);
+                Wait(Interval);
                 continue;
             }
 
@@ -89,7 +63,7 @@ internal sealed class Watchdog : IDisposable
             _ = Interlocked.Exchange(ref _isAsleep, true);
             if (!Look(tee))
             {
-                _ = _wake.WaitOne();
+                Wait(Timeout.InfiniteTimeSpan);
             }
 
             Volatile.Write(ref _isAsleep, false);
@@ -120,11 +94,7 @@ internal sealed class Watchdog : IDisposable
             }
             catch (Exception exception)
             {
-                // This thread must live on.
-                if (_failures.TryPass(out long suppressed))
-                {
-                    _log.SupervisionFailed(_name, suppressed, exception);
-                }
+                LogFailure(exception);
             }
         }
 

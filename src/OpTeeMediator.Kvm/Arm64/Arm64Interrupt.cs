@@ -3,7 +3,7 @@ using System.Diagnostics.CodeAnalysis;
 namespace OpTeeMediator.Kvm.Arm64;
 
 /// <summary>
-/// Names an input of the GIC in the kernel as <see cref="KvmVm.SetInterruptLine(uint, bool)"/> wants it (KVM_IRQ_LINE
+/// Names an input of the GIC in the kernel as <see cref="KvmVm.SetInterruptLine(uint, bool)"/> takes it (KVM_IRQ_LINE
 /// on arm64).
 /// </summary>
 /// <remarks>

@@ -86,7 +86,7 @@ public static unsafe class KvmArm64
     }
 
     /// <summary>
-    /// Says which private interrupt the vCPU's virtual timer raises (KVM_ARM_VCPU_TIMER_IRQ_VTIMER). After the GIC is
+    /// Sets which private interrupt the vCPU's virtual timer raises (KVM_ARM_VCPU_TIMER_IRQ_VTIMER). After the GIC is
     /// made, before the first run.
     /// </summary>
     /// <param name="vcpu">The vCPU.</param>
@@ -101,7 +101,7 @@ public static unsafe class KvmArm64
     }
 
     /// <summary>
-    /// Says which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). After the GIC is
+    /// Sets which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). After the GIC is
     /// made, before the first run.
     /// </summary>
     /// <param name="vcpu">The vCPU.</param>

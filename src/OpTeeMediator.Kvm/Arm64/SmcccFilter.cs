@@ -3,7 +3,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Kvm.Arm64;
 
-/// <summary>KVM's SMCCC filter: a device attribute of the VM that says which calls leave the guest.</summary>
+/// <summary>KVM's SMCCC filter: a device attribute of the VM that decides which calls leave the guest.</summary>
 /// <remarks>Source: Documentation/virt/kvm/devices/vm.rst, "KVM_ARM_VM_SMCCC_CTRL".</remarks>
 internal static unsafe class SmcccFilter
 {

@@ -26,7 +26,7 @@ internal sealed class CompanionCore
     private const ulong TimerMask = 2;
 
     // In years. Not the highest number: qemu 7.2 adds the counter's offset to it, goes beyond 64 bits, and is busy with
-    // that timer for ever.
+    // that timer indefinitely.
     private const ulong Never = 1UL << 56;
 
     private const int ArgumentCount = 7;
@@ -76,7 +76,7 @@ internal sealed class CompanionCore
     /// <summary>What it has done. Any thread may read it.</summary>
     internal CoreStatistics Statistics { get; } = new();
 
-    /// <summary>Takes it for the calling thread, if nobody has it. Any thread may call.</summary>
+    /// <summary>Takes the core for the calling thread, if it is free. Any thread may call.</summary>
     internal bool TryTake(int thread)
     {
         if (Volatile.Read(ref _isTaken) != 0 || Interlocked.Exchange(ref _isTaken, 1) != 0)

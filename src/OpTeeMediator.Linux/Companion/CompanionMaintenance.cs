@@ -56,7 +56,7 @@ internal sealed class CompanionMaintenance : CompanionThread
                     _replace();
                 }
 
-                // A full fence: either who sets a timer now wakes this thread, or the timer is seen here.
+                // A full fence: either a core that sets a timer now wakes this thread, or the timer is seen here.
                 _ = Interlocked.Exchange(ref _wakesAt, long.MaxValue);
                 long now = Stopwatch.GetTimestamp();
                 long next = Tee?.ServeTimers(now) ?? long.MaxValue;

@@ -175,7 +175,7 @@ internal sealed class CompanionVm : ICompanionVm
         }
     }
 
-    /// <summary>Finds addresses for KVM's GIC that nobody else uses.</summary>
+    /// <summary>Finds addresses for KVM's GIC that are not in use.</summary>
     /// <returns>Where they are: the distributor first, then the redistributors.</returns>
     internal static GuestRange FindRoom(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {

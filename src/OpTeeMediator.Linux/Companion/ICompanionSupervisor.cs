@@ -13,7 +13,7 @@ internal interface ICompanionSupervisor
     /// </summary>
     void OnTimer(long due);
 
-    /// <summary>It is about to fail: nobody has seen that yet.</summary>
+    /// <summary>It is about to fail; no other thread has seen that yet.</summary>
     void OnFailing(CompanionTee tee);
 
     /// <summary>It has failed.</summary>

@@ -55,7 +55,7 @@ internal static partial class Log
     [LoggerMessage(
         2308,
         LogLevel.Error,
-        "A thread that watches over the OP-TEE of {Name} has met an error; it goes on. Entries like this suppressed"
+        "A thread that watches over the OP-TEE of {Name} has met an error; it continues. Entries like this suppressed"
             + " before it: {Suppressed}.")]
     internal static partial void SupervisionFailed(
         this ILogger logger, string name, long suppressed, Exception exception);

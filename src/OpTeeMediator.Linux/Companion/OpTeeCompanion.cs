@@ -271,7 +271,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         });
     }
 
-    /// <summary>The VM is gone, and its OP-TEE goes.</summary>
+    /// <summary>The VM has been destroyed: ends its OP-TEE.</summary>
     /// <returns>A task that ends when all is freed.</returns>
     /// <remarks>May be called from any thread, and more than once.</remarks>
     public ValueTask DisposeAsync() => new(_ending.Value);

@@ -4,7 +4,7 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>The devices that OP-TEE reaches for: its GIC, and its UART if what it says is wanted.</summary>
+/// <summary>The devices that OP-TEE accesses: its GIC, and its UART if the console is logged.</summary>
 /// <remarks>
 /// <code>
 /// UART (PL011)   0x00 data: a write is a character      0x18 flags: reads "transmitter empty, receiver empty"

@@ -5,8 +5,8 @@ namespace OpTeeMediator.Linux.Companion;
 /// <summary>Declares that an OP-TEE has failed which keeps a core without answering.</summary>
 /// <remarks>
 /// A panicked OP-TEE loops with its interrupts masked, so nothing that is done inside the VM can tell. Its thread looks
-/// ten times a second while there are calls, and sleeps when there are none: who begins to run wakes it. It never waits
-/// for OP-TEE itself. Thread-safe.
+/// ten times a second while there are calls, and sleeps when there are none: a core that begins to run wakes it. It
+/// never waits for OP-TEE itself. Thread-safe.
 /// </remarks>
 internal sealed class Watchdog : CompanionThread
 {
@@ -59,7 +59,7 @@ internal sealed class Watchdog : CompanionThread
                 continue;
             }
 
-            // A full fence: either who begins to run now sees that this thread sleeps, or it is seen here.
+            // A full fence: either a core that begins to run now sees that this thread sleeps, or it is seen here.
             _ = Interlocked.Exchange(ref _isAsleep, true);
             if (!Look(tee))
             {

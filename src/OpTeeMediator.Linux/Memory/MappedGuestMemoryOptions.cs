@@ -34,8 +34,8 @@ public sealed record MappedGuestMemoryOptions
         {
             throw new ArgumentException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{nameof(MappedGuestMemoryOptions)}.{nameof(MappingGranule)} is {MappingGranule}; expected 0 or a power of two of at least"
-                    + $" {Environment.SystemPageSize}."));
+                $"{nameof(MappedGuestMemoryOptions)}.{nameof(MappingGranule)} is {MappingGranule}; "
+                + $"expected 0 or a power of two of at least {Environment.SystemPageSize}."));
         }
 
         return MappingGranule == 0 ? Environment.SystemPageSize : MappingGranule;

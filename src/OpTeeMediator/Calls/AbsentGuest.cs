@@ -2,7 +2,8 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>What the guest can be asked when nobody in it answers any more: while the mediator closes the sessions that a driver has left.</summary>
+/// <summary>What the guest can be asked when nobody in it answers any more: while the mediator closes the sessions that
+/// a driver has left.</summary>
 /// <param name="pause">Holds what the closing session does, as it has no call slot; the caller has entered it.</param>
 internal sealed class AbsentGuest(PauseControl pause) : GuestServices
 {
@@ -29,5 +30,6 @@ internal sealed class AbsentGuest(PauseControl pause) : GuestServices
 
     private protected override TeeReturnCode CallCore(uint command, int count) => TeeReturnCode.Communication;
 
-    private protected override ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count) => new(TeeReturnCode.Communication);
+    private protected override ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count) =>
+        new(TeeReturnCode.Communication);
 }

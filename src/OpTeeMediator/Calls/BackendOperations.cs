@@ -4,7 +4,8 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Performs the operations of slots at the backend. What the backend throws becomes a result and a log entry.</summary>
+/// <summary>Performs the operations of slots at the backend. What the backend throws becomes a
+/// result and a log entry.</summary>
 internal sealed class BackendOperations(ITeePartition partition, TeeExecutionPolicy execution, ILogger log)
 {
     private readonly LogRateLimit[] _limits = [.. Enum.GetValues<TeeOperation>().Select(_ => new LogRateLimit())];
@@ -12,8 +13,8 @@ internal sealed class BackendOperations(ITeePartition partition, TeeExecutionPol
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
     /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
     /// <remarks>
-    /// Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way to an inline backend, because the
-    /// processor cannot forward its small fields to one wide copy.
+    /// Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way to an
+    /// inline backend, because the processor cannot forward its small fields to one wide copy.
     /// </remarks>
     public bool TryPerform(CallSlot slot, out TeeResult result)
     {
@@ -57,7 +58,8 @@ internal sealed class BackendOperations(ITeePartition partition, TeeExecutionPol
 
                 default:
                     bool isClosing = slot.Operation == TeeOperation.CloseSession;
-                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync(request) : partition.UnregisterMemoryAsync(slot.Buffer!);
+                    ValueTask ending = isClosing ? slot.OwnSession!.Backend!.CloseAsync(request)
+                        : partition.UnregisterMemoryAsync(slot.Buffer!);
                     if (ending.IsCompletedSuccessfully)
                     {
                         ending.GetAwaiter().GetResult();
@@ -163,7 +165,8 @@ internal sealed class BackendOperations(ITeePartition partition, TeeExecutionPol
         }
     }
 
-    /// <summary>Where the operation of a slot runs. Sessions keep the backend's answer from their opening to their closing.</summary>
+    /// <summary>Where the operation of a slot runs. Sessions keep the backend's answer from their
+    /// opening to their closing.</summary>
     /// <returns><see langword="null"/> if the backend threw, which fails the opening of a session.</returns>
     public TeeExecution? ExecutionOf(CallSlot slot)
     {
@@ -173,7 +176,8 @@ internal sealed class BackendOperations(ITeePartition partition, TeeExecutionPol
             {
                 TeeOperation.InvokeCommand => slot.Session!.Execution,
                 TeeOperation.CloseSession => slot.OwnSession!.Execution,
-                TeeOperation.OpenSession => slot.OwnSession!.Execution = execution.OfApplication(slot.Request.Application),
+                TeeOperation.OpenSession =>
+                    slot.OwnSession!.Execution = execution.OfApplication(slot.Request.Application),
                 _ => execution.Memory,
             };
         }
@@ -195,7 +199,8 @@ internal sealed class BackendOperations(ITeePartition partition, TeeExecutionPol
         operation.GetAwaiter().GetResult();
     }
 
-    private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) => TeeResult.FromTee(await operation);
+    private static async ValueTask<TeeResult> ToResult(ValueTask<TeeReturnCode> operation) =>
+        TeeResult.FromTee(await operation);
 
     private static async ValueTask<TeeResult> ToResult(ValueTask operation)
     {

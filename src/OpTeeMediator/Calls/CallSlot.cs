@@ -9,11 +9,13 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Everything one yielding call needs, prepared in advance: its state, its decoded request, its wait for the backend.</summary>
+/// <summary>Everything one yielding call needs, prepared in advance: its state, its decoded request, its
+/// wait for the backend.</summary>
 /// <remarks>
-/// <para>The state word is the generation (24 bits) and the <see cref="CallState"/>; a change of state is one compare-and-swap, so that a
-/// forged, stale or doubled resume fails there. Only who has moved the slot to <see cref="CallState.Running"/> or <see cref="CallState.Abandoned"/> touches the rest,
-/// except for what is marked as published.</para>
+/// <para>The state word is the generation (24 bits) and the <see cref="CallState"/>; a change of state is
+/// one compare-and-swap, so that a forged, stale or doubled resume fails there. Only who has moved the slot
+/// to <see cref="CallState.Running"/> or <see cref="CallState.Abandoned"/> touches the rest, except for what
+/// is marked as published.</para>
 /// </remarks>
 internal sealed class CallSlot
 {
@@ -97,13 +99,15 @@ internal sealed class CallSlot
     /// <summary>What the guest is asked for while the call is suspended.</summary>
     public RpcStage Stage { get; set; }
 
-    /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call (RPC_ARG); else 0.</summary>
+    /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call
+    /// (RPC_ARG); else 0.</summary>
     public int RpcOffset { get; set; }
 
     /// <summary>Memory for RPC messages that the guest has allocated, once the call has needed it.</summary>
     public RpcBuffer? RpcBuffer { get; set; }
 
-    /// <summary>When the guest's thread began to wait for the operation, by <see cref="Stopwatch"/>; 0 if it has not since the guest was last asked.</summary>
+    /// <summary>When the guest's thread began to wait for the operation, by <see cref="Stopwatch"/>; 0 if it has not
+    /// since the guest was last asked.</summary>
     public long WaitsSince { get; set; }
 
     /// <summary>Whether the guest refused to let this call sleep.</summary>
@@ -124,8 +128,9 @@ internal sealed class CallSlot
 
     /// <summary>Published: the session that the call uses, of an invocation only.</summary>
     /// <remarks>
-    /// Set with release, after the message was copied: a canceller that finds the session (acquire) finds the message's cancellation id. Cleared
-    /// with release: who waits until no call uses the session (acquire) sees all that the call has done.
+    /// Set with release, after the message was copied: a canceller that finds the session (acquire) finds the
+    /// message's cancellation id. Cleared with release: who waits until no call uses the session (acquire)
+    /// sees all that the call has done.
     /// </remarks>
     public Session? Session
     {
@@ -135,8 +140,9 @@ internal sealed class CallSlot
 
     /// <summary>Published: the driver instance that the call belongs to.</summary>
     /// <remarks>
-    /// Cleared with release, as the last of what is published: who waits until no call belongs to the life (acquire) sees all that its calls have
-    /// done, on whichever thread, because a backend's thread hands its result over by a full fence (<see cref="Complete"/>).
+    /// Cleared with release, as the last of what is published: who waits until no call belongs to the life (acquire)
+    /// sees all that its calls have done, on whichever thread, because a backend's thread hands its result over by a
+    /// full fence (<see cref="Complete"/>).
     /// </remarks>
     public DriverInstance? DriverInstance
     {
@@ -150,7 +156,8 @@ internal sealed class CallSlot
     /// <inheritdoc cref="OwnSession"/>
     public SharedBuffer? Buffer { get; set; }
 
-    /// <summary>Why the guest's message is refused, for the log; <see langword="null"/> if it is not, or if that is logged already.</summary>
+    /// <summary>Why the guest's message is refused, for the log; <see langword="null"/> if it is not, or if that
+    /// is logged already.</summary>
     public string? Refusal { get; set; }
 
     /// <summary>Notes why the message is refused.</summary>
@@ -181,7 +188,8 @@ internal sealed class CallSlot
     /// <summary>What the backend answered, once <see cref="WaitForBackend"/> says so.</summary>
     public TeeResult Result { get; private set; }
 
-    /// <summary>Whether the call waits until nobody else uses what it takes away, before its operation begins.</summary>
+    /// <summary>Whether the call waits until nobody else uses what it takes away, before
+    /// its operation begins.</summary>
     public bool IsDraining
     {
         get => _isDraining;
@@ -201,7 +209,8 @@ internal sealed class CallSlot
             && Interlocked.CompareExchange(ref _state, state | (int)CallState.Running, state) == state;
     }
 
-    /// <summary>Begins an attempt to prepare the call: nothing is left of an earlier attempt, or of the slot's previous call.</summary>
+    /// <summary>Begins an attempt to prepare the call: nothing is left of an earlier attempt, or of the
+    /// slot's previous call.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Clear()
     {
@@ -229,7 +238,8 @@ internal sealed class CallSlot
     }
 
     /// <summary>Publishes that the call uses a registered buffer.</summary>
-    /// <remarks>With release, as all that is published; the fence of <see cref="SequenceLock.IsUnchanged"/> comes after it.</remarks>
+    /// <remarks>With release, as all that is published; the fence of
+    /// <see cref="SequenceLock.IsUnchanged"/> comes after it.</remarks>
     public void Use(int parameter, SharedBuffer buffer)
     {
         _hasBuffers = true;
@@ -244,7 +254,8 @@ internal sealed class CallSlot
         _temporaryBuffers |= 1 << parameter;
     }
 
-    /// <summary>Takes any one buffer out that is for this call only; those that are left do not depend on what the backend did to the request.</summary>
+    /// <summary>Takes any one buffer out that is for this call only; those that are left do not depend on what the
+    /// backend did to the request.</summary>
     /// <returns><see langword="null"/> if the call has none.</returns>
     public SharedBuffer? DetachAny()
     {
@@ -271,7 +282,8 @@ internal sealed class CallSlot
         _ = Interlocked.Exchange(ref _state, (int)(generation | (uint)CallState.Suspended));
         if (driverInstance.IsRetired)
         {
-            // Whoever retired it has passed by already or will find the slot in the new state; only one of us succeeds.
+            // The retiring thread has passed already or will find the slot in the new state;
+            // only one of the two succeeds.
             TryAbandon(driverInstance);
         }
 
@@ -287,7 +299,8 @@ internal sealed class CallSlot
         return Interlocked.CompareExchange(ref _state, generation | (int)CallState.Running, suspended) == suspended;
     }
 
-    /// <summary>Ends a call that the guest holds and will not resume. It is freed when its backend has returned, at once if it has.</summary>
+    /// <summary>Ends a call that the guest holds and will not resume. It is freed when its backend has returned,
+    /// at once if it has.</summary>
     public void TryAbandon(DriverInstance driverInstance)
     {
         // In this order: if the call ended meanwhile, its state has a new generation and the swap fails.
@@ -305,7 +318,8 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>Whether the abandoned call's operation has not begun or has ended; otherwise it is told that the guest is gone.</summary>
+    /// <summary>Whether the abandoned call's operation has not begun or has ended; otherwise it is told that
+    /// the guest is gone.</summary>
     private bool HasNoBackend()
     {
         if (IsDraining || IsHeld)
@@ -335,7 +349,8 @@ internal sealed class CallSlot
 
     /// <summary>
     /// Begins the preparation of a call. A full fence must follow, then, before <see cref="ExpectBackend"/>, a look at
-    /// <see cref="PauseControl.IsPaused"/>: who pauses the VM either is seen there, or sees that an operation may begin (<see cref="IsQuiet"/>).
+    /// <see cref="PauseControl.IsPaused"/>: who pauses the VM either is seen there, or sees that an operation may
+    /// begin (<see cref="IsQuiet"/>).
     /// </summary>
     public void BeginPreparation()
     {
@@ -407,7 +422,8 @@ internal sealed class CallSlot
     public static InvalidOperationException CannotRequestRpc() =>
         new("A backend can make one call to the guest at a time, and only while its operation runs.");
 
-    /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not wait for the answer.</summary>
+    /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not
+    /// wait for the answer.</summary>
     public void BeginRpc() => _ = Interlocked.CompareExchange(ref _completion, RpcOutstanding, RpcRequested);
 
     /// <summary>The guest has answered: the backend goes on.</summary>
@@ -434,7 +450,8 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>The VM was resumed, or is being reset or disposed of: does what a pause has put off for a call that nobody waits for.</summary>
+    /// <summary>The VM was resumed, or is being reset or disposed of: does what a pause has put off for a call
+    /// that nobody waits for.</summary>
     public void GoOnAfterPause()
     {
         // As in TryCancel: from here on the slot is not freed.
@@ -460,9 +477,11 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>Tells the backend the guest's answer, or keeps it while the VM is paused. A blocked worker is told, and held itself.</summary>
+    /// <summary>Tells the backend the guest's answer, or keeps it while the VM is paused. A blocked worker is
+    /// told, and held itself.</summary>
     /// <param name="answer">The answer.</param>
-    /// <param name="working">What <see cref="_completion"/> says, with a full fence behind it, while the backend may go on.</param>
+    /// <param name="working">What <see cref="_completion"/> says, with a full fence after it, while
+    /// the backend may go on.</param>
     /// <param name="kept">What it says while it may not.</param>
     private void AnswerUnlessHeld(TeeReturnCode answer, int working, int kept)
     {
@@ -487,7 +506,8 @@ internal sealed class CallSlot
 
     private bool IsToHold => DriverInstance is { } driverInstance && _calls.Pause.Holds(driverInstance);
 
-    /// <summary>The operation begins to wait for something outside of it; see <see cref="GuestServices.BeginWait"/>.</summary>
+    /// <summary>The operation begins to wait for something outside of it; see
+    /// <see cref="GuestServices.BeginWait"/>.</summary>
     public void BeginWait() => _waitsOutside = true;
 
     /// <summary>The operation goes on, after a pause.</summary>
@@ -510,21 +530,23 @@ internal sealed class CallSlot
 
     /// <summary>Whether the backend is neither at work nor about to be, unless it finds the VM not paused.</summary>
     /// <remarks>
-    /// What ends each of these is followed by a full fence and a look at <see cref="PauseControl"/>. A slot whose call is being prepared is not quiet until
-    /// the call is held or has ended.
+    /// What ends each of these is followed by a full fence and a look at <see cref="PauseControl"/>. A slot whose call
+    /// is being prepared is not quiet until the call is held or has ended.
     /// </remarks>
     public bool IsQuiet =>
         State == CallState.Free
         || IsDraining
         || IsHeld
         || _waitsOutside
-        || Volatile.Read(ref _completion) is (Finished or RpcRequested or RpcOutstanding or AnswerKept or OrphanedAnswerKept);
+        || Volatile.Read(
+            ref _completion) is (Finished or RpcRequested or RpcOutstanding or AnswerKept or OrphanedAnswerKept);
 
     public bool HasFinished => Volatile.Read(ref _completion) == Finished;
 
     public bool HasRequestedRpc => Volatile.Read(ref _completion) == RpcRequested;
 
-    /// <summary>Whether the guest's thread sleeps, or is about to: from <see cref="TryBeginSleep"/> to <see cref="EndSleep"/>.</summary>
+    /// <summary>Whether the guest's thread sleeps, or is about to: from <see cref="TryBeginSleep"/> to
+    /// <see cref="EndSleep"/>.</summary>
     public bool IsAsleep => _isAsleep;
 
     /// <summary>Lets the end of the operation, or a call of the backend, send a notification.</summary>
@@ -539,7 +561,8 @@ internal sealed class CallSlot
             return false;
         }
 
-        _wakeTimer ??= new Timer(static slot => ((CallSlot)slot!).WakeGuest(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _wakeTimer ??= new Timer(static slot => ((CallSlot)slot!).WakeGuest(), this, Timeout.InfiniteTimeSpan,
+            Timeout.InfiniteTimeSpan);
         _ = _wakeTimer.Change(atMost, Timeout.InfiniteTimeSpan);
         return true;
     }
@@ -579,13 +602,15 @@ internal sealed class CallSlot
         WaitsSince = WaitsSince == 0 ? start : WaitsSince;
         TimeSpan left = quantum;
 
-        // A full fence, as there is one behind each change of the completion: either the backend sees that it is waited for, or it is seen to be done.
+        // A full fence, as there is one after each change of the completion: either the backend sees that it is waited
+        // for, or it is seen to be done.
         _ = Interlocked.Exchange(ref _isWaitedFor, 1);
         while (left > TimeSpan.Zero && Volatile.Read(ref _completion) == Pending)
         {
             InterleavingPoint.Reach("CallSlot.WaitForBackend: about to wait");
 
-            // The event may still be set for something earlier, such as the slot's previous call, whose worker sets it last of all.
+            // The event may still be set for something earlier, such as the slot's previous call,
+            // whose worker sets it last of all.
             if (_event.Wait(WholeMilliseconds.AtLeast(left)) && Volatile.Read(ref _completion) == Pending)
             {
                 _event.Reset();
@@ -624,11 +649,13 @@ internal sealed class CallSlot
     }
 
     /// <summary>
-    /// Tells the backend of a cancellation, or of the VM's end, that came while it began an operation on a vCPU's thread, which goes on elsewhere.
+    /// Tells the backend of a cancellation, or of the VM's end, that came while it began an operation on a vCPU's
+    /// thread, which goes on elsewhere.
     /// </summary>
     /// <remarks>
-    /// The parameters say what the operation was told as it began. A worker's operation needs no such look: between <see cref="ExpectBackend"/> and its first instruction is a full fence
-    /// (<see cref="CallWorker.Post()"/>), so that the operation sees the request or the canceller sees the operation.
+    /// The parameters say what the operation was told as it began. A worker's operation needs no such look: between
+    /// <see cref="ExpectBackend"/> and its first instruction is a full fence (<see cref="CallWorker.Post()"/>), so that
+    /// the operation sees the request or the canceller sees the operation.
     /// </remarks>
     public void DeliverCancellation(bool wasCancelled, bool wasTerminated)
     {
@@ -662,8 +689,9 @@ internal sealed class CallSlot
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Release()
     {
-        // First nobody finds the call any more, then a fence, then those are waited for who found it before. What the call has done comes before
-        // all of it, as each is cleared with release: who sees it cleared (acquire) may take away what the call used.
+        // First nobody finds the call any more, then a fence, then those are waited for who found it before. What the
+        // call has done comes before all of it, as each is cleared with release: who sees it cleared (acquire) may
+        // take away what the call used.
         Session = null;
         if (_hasBuffers)
         {
@@ -721,7 +749,8 @@ internal sealed class CallSlot
 
     private bool IsRunning => Volatile.Read(ref _completion) is not (Finished or Preparing);
 
-    // An operation that has not begun sees the request when it begins; one that has ended is left alone; only one that runs is told.
+    // An operation that has not begun sees the request when it begins; one that has ended is left
+    // alone; only one that runs is told.
     private void RequestCancellation(DriverInstance driverInstance)
     {
         if (Request.RequestCancellation() && IsRunning)
@@ -738,7 +767,8 @@ internal sealed class CallSlot
             return;
         }
 
-        if (Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession) && Interlocked.Exchange(ref _isCancelDelivered, 1) == 0)
+        if (Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession)
+            && Interlocked.Exchange(ref _isCancelDelivered, 1) == 0)
         {
             _calls.Operations.Cancel(Request, Operation);
         }
@@ -746,7 +776,8 @@ internal sealed class CallSlot
         _calls.Pause.Exit();
     }
 
-    /// <summary>Has the operation of a retired driver end, unless the VM is paused: then it is asked to afterwards.</summary>
+    /// <summary>Has the operation of a retired driver end, unless the VM is paused: then it is
+    /// asked to afterwards.</summary>
     private void EndOperation(DriverInstance driverInstance)
     {
         if (!_calls.Pause.TryEnter(driverInstance))
@@ -795,7 +826,8 @@ internal sealed class CallSlot
         Complete(result);
     }
 
-    // The buffers' ids rather than references: a reference stored in an old object costs a call into the garbage collector's barrier.
+    // The buffers' ids rather than references: a reference stored in an old object costs a call into the
+    // garbage collector's barrier.
     [InlineArray(TeeRequest.ParameterCount)]
     private struct BufferIds
     {

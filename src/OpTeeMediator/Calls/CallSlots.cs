@@ -6,7 +6,8 @@ namespace OpTeeMediator.Calls;
 /// <summary>A guest's call slots: as many as the guest was told threads.</summary>
 internal sealed class CallSlots
 {
-    /// <summary>Where this thread found its last slot: vCPUs come to use slots, and so cache lines, of their own.</summary>
+    /// <summary>Where this thread found its last slot: vCPUs come to use slots, and so cache
+    /// lines, of their own.</summary>
     [ThreadStatic]
     private static int t_last;
 
@@ -89,7 +90,8 @@ internal sealed class CallSlots
     {
         foreach (CallSlot slot in _slots)
         {
-            bool uses = taker.Operation == TeeOperation.CloseSession ? slot.Session == taker.OwnSession : slot.Uses(taker.Buffer!);
+            bool uses = taker.Operation == TeeOperation.CloseSession ? slot.Session == taker.OwnSession
+                : slot.Uses(taker.Buffer!);
             if (slot != taker && uses)
             {
                 return true;
@@ -123,13 +125,15 @@ internal sealed class CallSlots
                     return true;
                 }
 
-                TimeSpan left = timeout == Timeout.InfiniteTimeSpan ? PollInterval : timeout - System.Diagnostics.Stopwatch.GetElapsedTime(start);
+                TimeSpan left = timeout == Timeout.InfiniteTimeSpan ? PollInterval
+                    : timeout - System.Diagnostics.Stopwatch.GetElapsedTime(start);
                 if (left <= TimeSpan.Zero)
                 {
                     return false;
                 }
 
-                // Several may wait and reset the event under each other's hands: look again after a while at the latest.
+                // Several may wait and reset the event under each other's hands: look again
+                // after a while at the latest.
                 InterleavingPoint.Reach("CallSlots.WaitUntil: about to wait");
                 _ = _released.Wait(WholeMilliseconds.AtLeast(left < PollInterval ? left : PollInterval));
             }

@@ -1,6 +1,6 @@
 namespace OpTeeMediator.Calls;
 
-/// <summary>The states of a <see cref="CallSlot"/>; docs/DESIGN.md draws them.</summary>
+/// <summary>The states of a <see cref="CallSlot"/>; docs/call-state-machine.md draws them.</summary>
 internal enum CallState
 {
     /// <summary>No call: any vCPU may take the slot.</summary>

@@ -2,10 +2,12 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The pseudo-application by which the guest's kernel learns which trusted applications it has drivers for.</summary>
+/// <summary>The pseudo-application by which the guest's kernel learns which trusted applications
+/// it has drivers for.</summary>
 /// <remarks>
-/// The mediator answers it for every backend, so that a guest sees only what it may reach. Source: OP-TEE's <c>pta_device.h</c>. The commands are
-/// PTA_CMD_GET_DEVICES* (<see cref="TeeDeviceDependency"/>) with one output: the UUIDs as 16 octets each, or SHORT_BUFFER with the size they need.
+/// The mediator answers it for every backend, so that a guest sees only what it may reach. Source: OP-TEE's
+/// <c>pta_device.h</c>. The commands are PTA_CMD_GET_DEVICES* (<see cref="TeeDeviceDependency"/>) with one output: the
+/// UUIDs as 16 octets each, or SHORT_BUFFER with the size they need.
 /// </remarks>
 internal sealed class DeviceEnumeration(IEnumerable<TeeDevice> devices) : ITeeSession
 {

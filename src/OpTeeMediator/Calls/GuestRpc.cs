@@ -6,7 +6,8 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>One slot's call to the guest: asked for by the backend's thread, carried by a vCPU's, answered to the backend's.</summary>
+/// <summary>One slot's call to the guest: asked for by the backend's thread, carried by a vCPU's,
+/// answered to the backend's.</summary>
 /// <remarks>The slot's completion word orders the two: see <see cref="CallSlot.TryRequestRpc"/>.</remarks>
 internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<TeeReturnCode>
 {
@@ -35,14 +36,16 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     {
         if (slot is { IsOnWorker: true, Worker.IsCurrent: true })
         {
-            // The thread has nothing else to do. Were it let go, a backend that blocks for the result would wait for the thread that it blocks.
+            // The thread has nothing else to do. Were it let go, a backend that blocks for the result would wait
+            // for the thread that it blocks.
             return new ValueTask<TeeReturnCode>(CallCore(command, count));
         }
 
         Begin(command, count, isBlocking: false);
         _core.Reset();
         _core.RunContinuationsAsynchronously = slot.IsOnWorker;
-        return slot.TryRequestRpc() ? new ValueTask<TeeReturnCode>(this, _core.Version) : ValueTask.FromResult(TeeReturnCode.Communication);
+        return slot.TryRequestRpc() ? new ValueTask<TeeReturnCode>(this, _core.Version)
+            : ValueTask.FromResult(TeeReturnCode.Communication);
     }
 
     /// <inheritdoc/>
@@ -143,8 +146,10 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
 
     ValueTaskSourceStatus IValueTaskSource<TeeReturnCode>.GetStatus(short token) => _core.GetStatus(token);
 
-    void IValueTaskSource<TeeReturnCode>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-        _core.OnCompleted(continuation, state, token, slot.IsOnWorker ? flags : flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+    void IValueTaskSource<TeeReturnCode>.OnCompleted(Action<object?> continuation, object? state, short token,
+        ValueTaskSourceOnCompletedFlags flags) =>
+        _core.OnCompleted(continuation, state, token, slot.IsOnWorker ? flags
+            : flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
 
     private void Continue(TeeReturnCode code)
     {
@@ -162,13 +167,16 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     private void PrepareAllocation(GuestMemoryKind kind, int size)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(size, 1);
-        WritableParameters[0] = TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)kind, (ulong)size, sizeof(ulong));
+        WritableParameters[0] =
+            TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)kind, (ulong)size, sizeof(ulong));
         NewBuffer = null;
     }
 
-    private SharedBuffer Allocation(TeeSharedMemory memory) => memory is SharedBuffer buffer && _allocated.Contains(buffer)
+    private SharedBuffer Allocation(TeeSharedMemory memory) =>
+        memory is SharedBuffer buffer && _allocated.Contains(buffer)
         ? buffer
-        : throw new ArgumentException("Only memory that this operation allocated can be given back, and once.", nameof(memory));
+        : throw new ArgumentException("Only memory that this operation allocated can be given back, and once.",
+            nameof(memory));
 
     // First unpinned and out of the budget, then asked for: when the guest hears of it, the memory is its own again.
     private void ReleaseToGuest(TeeSharedMemory memory)
@@ -196,7 +204,8 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         if (slot is not { IsOnWorker: true, Worker.IsCurrent: true })
         {
             throw new InvalidOperationException(slot.IsOnWorker
-                ? "Only the thread that is prepared for the operation may block: here, after an await that did not return to it, await CallAsync."
+                ? "Only the thread that is prepared for the operation may block: here, after an await that did not "
+                    + "return to it, await CallAsync."
                 : "An inline operation may not block: await CallAsync.");
         }
     }

@@ -15,7 +15,8 @@ internal static class MessageLocator
     /// <param name="reserved">The reserved shared memory, if there is any.</param>
     /// <param name="place">The guest memory from the message's first byte on.</param>
     /// <returns><see langword="false"/> if no message can be there.</returns>
-    public static bool TryFind(uint functionId, in SmcRegisters registers, SharedMemoryTable buffers, GuestRange? reserved, out GuestRange place)
+    public static bool TryFind(uint functionId, in SmcRegisters registers, SharedMemoryTable buffers,
+        GuestRange? reserved, out GuestRange place)
     {
         ulong name = registers.Pair(1, 2);
         if (functionId == OpTeeSmc.CallWithRegisteredArgument)

@@ -23,13 +23,15 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
     /// <param name="refusal">What the message itself is to be answered; success to go on.</param>
     /// <returns>OPTEE_SMC_RETURN_OK, or what the SMC is to be answered.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public uint Prepare(CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance, out TeeReturnCode refusal)
+    public uint Prepare(
+        CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance, out TeeReturnCode refusal)
     {
         refusal = TeeReturnCode.Success;
         slot.Clear();
         slot.Refusal = null;
         uint functionId = registers.FunctionId.WithoutHint.Value;
-        if (!MessageLocator.TryFind(functionId, registers, driverInstance.Memory, reserved, out GuestRange place) || place.Length < OpTeeMessage.HeaderSize)
+        if (!MessageLocator.TryFind(functionId, registers, driverInstance.Memory, reserved, out GuestRange place)
+            || place.Length < OpTeeMessage.HeaderSize)
         {
             return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
@@ -43,7 +45,8 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
 
         uint parameters = message.Header.ParameterCount;
         int rpcSize = functionId == OpTeeSmc.CallWithArgument ? 0 : OpTeeMessage.Size(RpcParameters);
-        if (parameters > OpTeeMessage.MaximumParameters || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
+        if (parameters > OpTeeMessage.MaximumParameters
+            || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
         {
             return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
         }
@@ -59,7 +62,8 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                     Session? session = driverInstance.Sessions.Find(message.Header.Session);
                     slot.Session = session;
                     InterleavingPoint.Reach("MessageReader.Prepare: session published");
-                    refusal = session is { IsOpen: true } ? TeeReturnCode.Success : slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
+                    refusal = session is { IsOpen: true } ? TeeReturnCode.Success
+                        : slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
                 }
 
                 break;
@@ -94,7 +98,8 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
         }
 
         TeeLogin login = (TeeLogin)message.Parameters[1].C;
-        bool hasIdentity = login is TeeLogin.User or TeeLogin.Group or TeeLogin.Application or TeeLogin.UserApplication or TeeLogin.GroupApplication;
+        bool hasIdentity = login is TeeLogin.User or TeeLogin.Group or TeeLogin.Application or TeeLogin.UserApplication
+            or TeeLogin.GroupApplication;
         if (!hasIdentity && login is not (TeeLogin.Public or TeeLogin.Kernel))
         {
             return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownLogin);
@@ -164,7 +169,8 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                         return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
                     }
 
-                    // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a reference of size 0 fits it.
+                    // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a
+                    // reference of size 0 fits it.
                     parameter.SetMemory((TeeParameterKind)type, null, 0, 0);
                     return TeeReturnCode.Success;
                 }
@@ -182,8 +188,10 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
             case OpTeeMessage.TypeTemporaryInput:
             case OpTeeMessage.TypeTemporaryOutput:
             case OpTeeMessage.TypeTemporaryInOut:
-                // NULL is understood whether or not it was agreed on; other memory is attached when all else is known to be right.
-                parameter.SetMemory((TeeParameterKind)(type - OpTeeMessage.TypeTemporaryInput + OpTeeMessage.TypeRegisteredInput), null, 0, source.A == 0 ? 0 : source.B);
+                // NULL is understood whether or not it was agreed on; other memory is attached when
+                // all else is known to be right.
+                parameter.SetMemory((TeeParameterKind)(type - OpTeeMessage.TypeTemporaryInput
+                    + OpTeeMessage.TypeRegisteredInput), null, 0, source.A == 0 ? 0 : source.B);
                 slot.NeedsTemporaryBuffers |= source.A != 0;
                 return TeeReturnCode.Success;
 

@@ -7,8 +7,8 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>Writes the results of a call into its message, through a window where the memory has one.</summary>
 /// <remarks>
-/// Only outputs are written: the guest may have put something new beside them. A write that fails is lost, as the guest has taken away the
-/// memory of its own message.
+/// Only outputs are written: the guest may have put something new beside them. A write that fails is lost, as the guest
+/// has taken away the memory of its own message.
 /// </remarks>
 internal readonly ref struct MessageWriter
 {
@@ -76,8 +76,10 @@ internal readonly ref struct MessageWriter
         }
     }
 
-    /// <summary>Writes what the parameters carry back: the two numbers of a value, the size of a memory reference.</summary>
-    /// <param name="message">The private copy of the message, which says what is an output, and of which kind, whatever the backend did.</param>
+    /// <summary>Writes what the parameters carry back: the two numbers of a value, the size of
+    /// a memory reference.</summary>
+    /// <param name="message">The private copy of the message, which says what is an output, and of which kind,
+    /// whatever the backend did.</param>
     /// <param name="first">How many parameters the message has before those of the request.</param>
     /// <param name="parameters">The request's parameters.</param>
     public void WriteParameters(ref readonly Message message, int first, ReadOnlySpan<TeeParameter> parameters)

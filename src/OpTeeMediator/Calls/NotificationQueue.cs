@@ -2,11 +2,14 @@ using OpTeeMediator.Guests;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The asynchronous notifications for a guest: small numbers that wait to be fetched, and the interrupt that says so.</summary>
-/// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest number is never sent.</remarks>
+/// <summary>The asynchronous notifications for a guest: small numbers that wait to be fetched, and the
+/// interrupt that says so.</summary>
+/// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest
+/// number is never sent.</remarks>
 internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseControl pause)
 {
-    /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux's bitmap has no room for it.</summary>
+    /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux's bitmap
+    /// has no room for it.</summary>
     public const uint HighestValue = 255;
 
     private const int Words = 4;
@@ -45,10 +48,12 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseCon
         }
     }
 
-    /// <summary>From now on nothing is to wait for a notification. A full fence: whoever is about to either sees it or is seen asleep.</summary>
+    /// <summary>From now on nothing is to wait for a notification. A full fence: a call that is about to
+    /// wait either sees it or is seen asleep.</summary>
     public void BeginStop() => _ = Interlocked.Exchange(ref _state, Stopping);
 
-    /// <summary>Ends notifications, unless a driver has enabled them meanwhile; what is pending is kept, as the guest fetches it still.</summary>
+    /// <summary>Ends notifications, unless a driver has enabled them meanwhile; what is pending is kept, as the
+    /// guest fetches it still.</summary>
     public void EndStop() => _ = Interlocked.CompareExchange(ref _state, Off, Stopping);
 
     /// <summary>A new driver starts: nothing is pending, nothing enabled.</summary>

@@ -2,9 +2,11 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>Whether the VM is paused, and who is at work in the backend without a call slot of its own.</summary>
 /// <remarks>
-/// <para>Who begins to work in the backend, or goes on there, says so first, then a full fence, then looks whether the VM is paused. Who pauses it does the
-/// two in the opposite order. So each work is either held, or seen and waited for.</para>
-/// <para>Resetting and disposing of the VM end what its drivers have left, and are not held; see <see cref="BeginEnding"/>. Thread-safe.</para>
+/// <para>Who begins to work in the backend, or goes on there, says so first, then a full fence, then looks
+/// whether the VM is paused. Who pauses it does the two in the opposite order. So each work is either held,
+/// or seen and waited for.</para>
+/// <para>Resetting and disposing of the VM end what its drivers have left, and are not held; see
+/// <see cref="BeginEnding"/>. Thread-safe.</para>
 /// </remarks>
 internal sealed class PauseControl
 {
@@ -16,7 +18,8 @@ internal sealed class PauseControl
     private volatile int _endings;
     private int _working;
 
-    /// <summary>Called, on the thread that does it, after a pause or with the begin of an ending: what was held may go on.</summary>
+    /// <summary>Called, on the thread that does it, after a pause or with the begin of an ending: what
+    /// was held may go on.</summary>
     public Action Released { get; set; } = static () => { };
 
     /// <summary>Whether nothing may begin.</summary>
@@ -85,7 +88,7 @@ internal sealed class PauseControl
         Released();
     }
 
-    /// <summary>The VM goes on, whoever has paused it.</summary>
+    /// <summary>The VM goes on, however many pauses there were.</summary>
     public void Resume()
     {
         lock (_monitor)
@@ -99,7 +102,8 @@ internal sealed class PauseControl
         Released();
     }
 
-    /// <summary>The VM is reset or disposed of: what belongs to its retired drivers is not held any more. Retire the present one afterwards.</summary>
+    /// <summary>The VM is reset or disposed of: what belongs to its retired drivers is not held any more. Retire the
+    /// present one afterwards.</summary>
     public void BeginEnding() => _ = Interlocked.Increment(ref _endings);
 
     /// <summary>The drivers of the VM that is reset or disposed of are retired.</summary>

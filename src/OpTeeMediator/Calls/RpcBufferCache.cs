@@ -1,7 +1,9 @@
 namespace OpTeeMediator.Calls;
 
-/// <summary>Memory for RPC messages that a guest without RPC_ARG has allocated and leaves with the TEE between calls.</summary>
-/// <remarks>Thread-safe. Never more than there were calls at a time, as a call takes what is here before it asks for more.</remarks>
+/// <summary>Memory for RPC messages that a guest without RPC_ARG has allocated and leaves with the
+/// TEE between calls.</summary>
+/// <remarks>Thread-safe. Never more than there were calls at a time, as a call takes what is here
+/// before it asks for more.</remarks>
 internal sealed class RpcBufferCache
 {
     private readonly Lock _lock = new();

@@ -9,10 +9,12 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Writes RPC messages to the guest, reads and checks its answers, and names the registers that carry them.</summary>
+/// <summary>Writes RPC messages to the guest, reads and checks its answers, and names the
+/// registers that carry them.</summary>
 internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBufferPool buffers, ILogger log)
 {
-    private const int MessageSize = OpTeeMessage.HeaderSize + (MessageReader.RpcParameters * OpTeeMessage.ParameterSize);
+    private const int MessageSize =
+        OpTeeMessage.HeaderSize + (MessageReader.RpcParameters * OpTeeMessage.ParameterSize);
 
     /// <summary>What every resume needs, and every RPC return changes at least.</summary>
     public static SmcRegisterSet ResumeInformation { get; } = SmcRegisterSet.X0.Union(SmcRegisterSet.Range(3, 3));
@@ -65,12 +67,14 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
     /// <summary>Takes the memory that RPC ALLOC was answered with.</summary>
     /// <param name="slot">The call.</param>
     /// <param name="registers">The registers of the answer.</param>
-    /// <param name="cookie">The guest's name for the memory, to give it back if it cannot be used; 0 for none, as OP-TEE takes it.</param>
+    /// <param name="cookie">The guest's name for the memory, to give it back if it cannot be used; 0 for
+    /// none, as OP-TEE takes it.</param>
     public bool TryTakeMemory(CallSlot slot, in SmcRegisters registers, out ulong cookie)
     {
         GuestAddress address = registers.Pair(1, 2);
         cookie = registers.Pair(4, 5);
-        bool fits = address.Value % OpTeeMessage.PageSize <= OpTeeMessage.PageSize - MessageSize && address.IsAligned(sizeof(ulong));
+        bool fits = address.Value % OpTeeMessage.PageSize <= OpTeeMessage.PageSize - MessageSize
+            && address.IsAligned(sizeof(ulong));
         if (address.Value == 0 || !fits || !memory.TryRead(address, out ulong _))
         {
             log.RpcAnswerRefused(OpTeeSmc.ReturnRpcAllocate, "not usable as memory for a message");
@@ -100,7 +104,8 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
     {
         Unsafe.SkipInit(out Message message);
         message.Header = Header(OpTeeRpc.Notification, 1);
-        message.Parameters[0] = new MessageParameter { Attributes = OpTeeMessage.TypeValueInput, A = OpTeeRpc.NotificationWait, B = notification };
+        message.Parameters[0] = new MessageParameter { Attributes = OpTeeMessage.TypeValueInput,
+            A = OpTeeRpc.NotificationWait, B = notification };
         return memory.TryWrite(PlaceOf(slot), message.Bytes[..OpTeeMessage.Size(1)]);
     }
 
@@ -110,7 +115,8 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
 
     /// <summary>Reads the answer to the backend's call, once.</summary>
     /// <param name="slot">The call.</param>
-    /// <param name="declines">Whether the guest offered memory that cannot be used; the backend's call is then its SHM_FREE.</param>
+    /// <param name="declines">Whether the guest offered memory that cannot be used; the backend's call
+    /// is then its SHM_FREE.</param>
     public TeeReturnCode ReadAnswer(CallSlot slot, out bool declines)
     {
         declines = false;
@@ -156,7 +162,7 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
         return false;
     }
 
-    /// <summary>Lets go of what the call had from a guest that will not resume it.</summary>
+    /// <summary>Discards what the call had from a guest that will not resume it.</summary>
     public void Discard(CallSlot slot)
     {
         slot.RpcBuffer = null;
@@ -186,7 +192,8 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
         declines = buffer is null;
         if (buffer is null)
         {
-            log.RpcAnswerRefused(OpTeeRpc.AllocateSharedMemory, refusal == TeeReturnCode.OutOfMemory ? "beyond the limits" : "not memory that can be shared");
+            log.RpcAnswerRefused(OpTeeRpc.AllocateSharedMemory,
+                refusal == TeeReturnCode.OutOfMemory ? "beyond the limits" : "not memory that can be shared");
             ulong kind = rpc.Parameters[0].A;
             rpc.PrepareFree(kind, offer.C);
             return TeeReturnCode.OutOfMemory;
@@ -214,12 +221,15 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
     {
         if (!parameter.IsMemory)
         {
-            return new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.A, B = parameter.B, C = parameter.C };
+            return new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.A, B = parameter.B,
+                C = parameter.C };
         }
 
         return parameter.Memory is SharedBuffer buffer
-            ? new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.Offset, B = parameter.Size, C = buffer.Cookie }
-            : new MessageParameter { Attributes = (ulong)parameter.Kind - OpTeeMessage.TypeRegisteredInput + OpTeeMessage.TypeTemporaryInput };
+            ? new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.Offset, B = parameter.Size,
+                C = buffer.Cookie }
+            : new MessageParameter { Attributes = (ulong)parameter.Kind - OpTeeMessage.TypeRegisteredInput
+                + OpTeeMessage.TypeTemporaryInput };
     }
 
     private static void Decode(in MessageParameter answer, ref TeeParameter parameter)

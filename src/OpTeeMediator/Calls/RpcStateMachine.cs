@@ -4,10 +4,11 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The steps of a call's way through the guest: what the guest is asked next, and what its return means.</summary>
+/// <summary>The steps of a call's way through the guest: what the guest is asked next, and
+/// what its return means.</summary>
 /// <remarks>
-/// Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked, with which the call is to be suspended; none
-/// if nothing is asked, and the call goes on.
+/// Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked, with which the
+/// call is to be suspended; none if nothing is asked, and the call goes on.
 /// </remarks>
 internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue notifications, TimeSpan sleepAfter)
 {
@@ -34,7 +35,8 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
         return RpcMessageCodec.AskForCommand(slot, ref registers);
     }
 
-    /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest can.</summary>
+    /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long
+    /// and the guest can.</summary>
     public SmcRegisterSet TryBeginSleep(CallSlot slot, ref SmcRegisters registers)
     {
         if (!notifications.IsEnabled || slot.CannotSleep || Stopwatch.GetElapsedTime(slot.WaitsSince) < sleepAfter)
@@ -149,7 +151,7 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
         return RpcMessageCodec.AskToFree(buffer.Cookie, ref registers);
     }
 
-    /// <summary>Lets go of what a call had from a guest that will not resume it.</summary>
+    /// <summary>Discards what a call had from a guest that will not resume it.</summary>
     public void Discard(CallSlot slot) => channel.Discard(slot);
 
     // There is no room for an RPC message: neither for a wait nor for the backend's call, if it has asked for one.

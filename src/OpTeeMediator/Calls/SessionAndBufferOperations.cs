@@ -6,7 +6,8 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Changes sessions and shared memory for calls: what a call enters before its operation, and commits after it.</summary>
+/// <summary>Changes sessions and shared memory for calls: what a call enters before its operation,
+/// and commits after it.</summary>
 internal sealed class SessionAndBufferOperations
 {
     private readonly BackendOperations _operations;
@@ -27,7 +28,8 @@ internal sealed class SessionAndBufferOperations
         }
     }
 
-    /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is the mediator's own, and set at once.</summary>
+    /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is the mediator's
+    /// own, and set at once.</summary>
     public TeeReturnCode BeginOpen(CallSlot slot, DriverInstance driverInstance)
     {
         Guid application = slot.Request.Application;
@@ -101,7 +103,8 @@ internal sealed class SessionAndBufferOperations
             return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotAPageList);
         }
 
-        TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C, isTemporary: false, out SharedBuffer? buffer);
+        TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C,
+            isTemporary: false, out SharedBuffer? buffer);
         if (refusal != TeeReturnCode.Success)
         {
             _log.SharingRefused(parameter.C, parameter.B, refusal, RefusalReason.OfMemory(refusal));
@@ -211,7 +214,8 @@ internal sealed class SessionAndBufferOperations
                 case TeeOperation.OpenSession:
                     if (result.IsSuccess && slot.Request.Session is null)
                     {
-                        result = _operations.BackendFailed(TeeOperation.OpenSession, new InvalidOperationException("The backend reported success but set no session."));
+                        result = _operations.BackendFailed(TeeOperation.OpenSession,
+                            new InvalidOperationException("The backend reported success but set no session."));
                     }
 
                     slot.OwnSession!.Backend = slot.Request.Session;

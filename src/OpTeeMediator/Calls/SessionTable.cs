@@ -1,7 +1,8 @@
 namespace OpTeeMediator.Calls;
 
 /// <summary>A guest's sessions, by id.</summary>
-/// <remarks><see cref="Find"/> may run beside a change; everything else is called inside <see cref="SharedMemory.SequenceLock.Enter"/>.</remarks>
+/// <remarks><see cref="Find"/> may run beside a change; everything else is called inside
+/// <see cref="SharedMemory.SequenceLock.Enter"/>.</remarks>
 internal sealed class SessionTable(int capacity)
 {
     private const int IndexBits = 16;
@@ -51,7 +52,8 @@ internal sealed class SessionTable(int capacity)
         }
     }
 
-    /// <summary>Any one session, for the one that removes them all while none is added; the search goes on where it stopped.</summary>
+    /// <summary>Any one session, for the one that removes them all while none is added; the search goes
+    /// on where it stopped.</summary>
     public Session? FindAny()
     {
         for (; _removeFrom < _sessions.Length; _removeFrom++)

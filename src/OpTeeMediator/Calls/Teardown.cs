@@ -7,9 +7,11 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>Ends a VM's earlier drivers: their calls, then their sessions, then their memory.</summary>
 /// <remarks>
-/// <para>Nothing is freed that a call still uses: the calls are asked to end and waited for, however long that takes, on a thread that is
-/// prepared for this. A driver whose calls have ended does not wait for one whose calls have not.</para>
-/// <para>A guest decides how often this happens: so the thread is one, the tables are used again, and nothing is allocated. Thread-safe.</para>
+/// <para>Nothing is freed that a call still uses: the calls are asked to end and waited for, however long
+/// that takes, on a thread that is prepared for this. A driver whose calls have ended does not wait for one
+/// whose calls have not.</para>
+/// <para>A guest decides how often this happens: so the thread is one, the tables are used again, and nothing is
+/// allocated. Thread-safe.</para>
 /// </remarks>
 internal sealed class Teardown
 {
@@ -32,7 +34,8 @@ internal sealed class Teardown
     /// <param name="create">Creates a driver instance; called as often as there are drivers at a time.</param>
     /// <param name="name">The VM's name.</param>
     /// <param name="log">The log.</param>
-    public Teardown(YieldingCalls calls, SharedBufferPool buffers, Func<DriverInstance> create, string name, ILogger log)
+    public Teardown(
+        YieldingCalls calls, SharedBufferPool buffers, Func<DriverInstance> create, string name, ILogger log)
     {
         _calls = calls;
         _absent = new AbsentGuest(calls.Pause);
@@ -69,7 +72,8 @@ internal sealed class Teardown
         return next ?? _create();
     }
 
-    /// <summary>Begins to end a driver, which takes no new calls from now on; <see cref="DriverInstance.WaitUntilFreed"/> waits for the end.</summary>
+    /// <summary>Begins to end a driver, which takes no new calls from now on;
+    /// <see cref="DriverInstance.WaitUntilFreed"/> waits for the end.</summary>
     public void Begin(DriverInstance driverInstance)
     {
         driverInstance.Retire();
@@ -118,7 +122,8 @@ internal sealed class Teardown
     {
         while (WaitForWork())
         {
-            _ = _calls.Slots.WaitUntil(static (_, self) => self.FindReady() is not null, this, Timeout.InfiniteTimeSpan);
+            _ = _calls.Slots.WaitUntil(static (_, self) => self.FindReady() is not null, this,
+                Timeout.InfiniteTimeSpan);
             if (FindReady() is { } driverInstance)
             {
                 Clear(driverInstance);

@@ -1,6 +1,7 @@
 namespace OpTeeMediator.Calls;
 
-/// <summary>Times as .NET's waits take them: whole milliseconds; a fraction would be cut off, and a wait of 0 repeated until it has passed.</summary>
+/// <summary>Times as .NET's waits take them: whole milliseconds; a fraction would be cut off, and a wait of 0 repeated
+/// until it has passed.</summary>
 internal static class WholeMilliseconds
 {
     /// <summary>The least number of milliseconds that is no shorter than a time.</summary>

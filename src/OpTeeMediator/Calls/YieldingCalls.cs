@@ -9,8 +9,10 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The yielding calls of a guest: from the registers through slot, message and backend back to the registers.</summary>
-/// <remarks>The states of a call are those of its <see cref="CallSlot"/>; docs/DESIGN.md draws them.</remarks>
+/// <summary>The yielding calls of a guest: from the registers through slot, message and backend
+/// back to the registers.</summary>
+/// <remarks>The states of a call are those of its <see cref="CallSlot"/>;
+/// docs/call-state-machine.md draws them.</remarks>
 internal sealed class YieldingCalls
 {
     private readonly NonThrowingGuestMemory _memory;
@@ -98,7 +100,7 @@ internal sealed class YieldingCalls
 
         held = slot;
 
-        // Before the fence in IsUnchanged, behind which Run looks whether the VM is paused.
+        // Before the fence in IsUnchanged, after which Run looks whether the VM is paused.
         slot.BeginPreparation();
         DriverInstance driverInstance = _driverInstance;
         InterleavingPoint.Reach("YieldingCalls.Start: driver instance read");
@@ -161,12 +163,14 @@ internal sealed class YieldingCalls
             }
         }
 
-        return slot.IsDraining ? Drain(slot, ref registers) : slot.IsHeld ? Hold(slot, ref registers) : Wait(slot, ref registers);
+        return slot.IsDraining ? Drain(slot, ref registers) : slot.IsHeld ? Hold(slot, ref registers)
+            : Wait(slot, ref registers);
     }
 
     /// <summary>Which registers <see cref="Resume"/> needs: more after RPC ALLOC.</summary>
     public SmcRegisterSet RegistersToResume(ulong x3) =>
-        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcMessageCodec.AllocationAnswer : RpcMessageCodec.ResumeInformation;
+        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcMessageCodec.AllocationAnswer
+            : RpcMessageCodec.ResumeInformation;
 
     /// <summary>Ends the threads of the slots. No operation runs any more.</summary>
     public void StopWorkers()
@@ -180,7 +184,8 @@ internal sealed class YieldingCalls
     /// <summary>Returns memory that a call has had from the guest.</summary>
     public void ReturnBuffer(SharedBuffer buffer) => _buffers.Return(buffer);
 
-    /// <summary>Frees the slot of a call in which the VMM's guest memory or logger threw: before its operation, or behind it.</summary>
+    /// <summary>Frees the slot of a call in which the VMM's guest memory or logger threw: before its
+    /// operation, or behind it.</summary>
     public void Abort(CallSlot slot)
     {
         if (slot.State != CallState.Running)
@@ -225,7 +230,8 @@ internal sealed class YieldingCalls
     /// <summary>Frees the slot of a call that nobody waits for any more.</summary>
     public void ReleaseAbandoned(CallSlot slot)
     {
-        // A call that was draining had not begun: the one who ends the driver instance finds what it wanted to take away in the tables.
+        // A call that was draining had not begun: the one who ends the driver instance finds what it
+        // wanted to take away in the tables.
         if (slot.IsHeld)
         {
             _sessionsAndBuffers.Discard(slot);
@@ -239,25 +245,29 @@ internal sealed class YieldingCalls
         slot.Release();
     }
 
-    /// <summary>Prepares a call once more, with others kept out: something has changed meanwhile, or the driver instance has ended.</summary>
+    /// <summary>Prepares a call once more, with others kept out: something has changed meanwhile, or the driver
+    /// instance has ended.</summary>
     /// <remarks>
-    /// A call that meets a life which has ended belongs to the next one, as if it had come a moment later. After disposal there is none.
+    /// A call that meets a life which has ended belongs to the next one, as if it had come a moment later.
+    /// After disposal there is none.
     /// </remarks>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private uint PrepareAgain(CallSlot slot, in SmcRegisters registers, ref DriverInstance driverInstance, out TeeReturnCode refusal)
+    private uint PrepareAgain(
+        CallSlot slot, in SmcRegisters registers, ref DriverInstance driverInstance, out TeeReturnCode refusal)
     {
         while (true)
         {
             using (driverInstance.TablesLock.Enter())
             {
-                // Retired before the version was read: whoever tears it down may have looked through the slots already.
+                // Retired before the version was read: the teardown may have looked through the slots already.
                 if (!driverInstance.IsRetired)
                 {
                     return _reader.Prepare(slot, registers, driverInstance, out refusal);
                 }
             }
 
-            // The next one is set before the present one is retired. The same object again may be a later life, which is not retired.
+            // The next one is set before the present one is retired. The same object again may be a
+            // later life, which is not retired.
             DriverInstance next = _driverInstance;
             if (next == driverInstance && driverInstance.IsRetired && _driverInstance == driverInstance)
             {
@@ -291,8 +301,8 @@ internal sealed class YieldingCalls
             }
         }
 
-        // The driver sleeps on ETHREAD_LIMIT until one of its own calls ends; without any it would sleep for ever. A slot that is taken and belongs
-        // to nobody is that of a call which begins or ends at this moment: look again.
+        // The driver sleeps on ETHREAD_LIMIT until one of its own calls ends; without any it would sleep for ever. A
+        // slot that is taken and belongs to nobody is that of a call which begins or ends at this moment: look again.
         SpinWait spin = default;
         while (true)
         {
@@ -318,7 +328,8 @@ internal sealed class YieldingCalls
         }
     }
 
-    private SmcOutcome StartOther(CallSlot slot, DriverInstance driverInstance, TeeReturnCode refusal, ref SmcRegisters registers)
+    private SmcOutcome StartOther(
+        CallSlot slot, DriverInstance driverInstance, TeeReturnCode refusal, ref SmcRegisters registers)
     {
         uint command = slot.Message.Header.Command;
         TeeResult result;
@@ -326,7 +337,8 @@ internal sealed class YieldingCalls
         {
             case OpTeeMessage.CommandOpenSession:
                 slot.Operation = TeeOperation.OpenSession;
-                result = TeeResult.FromTee(refusal == TeeReturnCode.Success ? _sessionsAndBuffers.BeginOpen(slot, driverInstance) : refusal);
+                result = TeeResult.FromTee(refusal == TeeReturnCode.Success
+                    ? _sessionsAndBuffers.BeginOpen(slot, driverInstance) : refusal);
                 break;
 
             case OpTeeMessage.CommandCloseSession:
@@ -410,7 +422,8 @@ internal sealed class YieldingCalls
         return Drain(slot, ref registers);
     }
 
-    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does, or sleeping calls.</summary>
+    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does,
+    /// or sleeping calls.</summary>
     private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
     {
         if (slot.Operation == TeeOperation.None)
@@ -493,7 +506,8 @@ internal sealed class YieldingCalls
     private bool WaitForResumption() =>
         !Pause.IsPaused || Slots.WaitUntil(static (_, pause) => !pause.IsPaused, Pause, _quantum);
 
-    /// <summary>After a pause, and when the VM is reset or disposed of: lets everything go on that was held and may.</summary>
+    /// <summary>After a pause, and when the VM is reset or disposed of: lets everything go on
+    /// that was held and may.</summary>
     private void GoOnAfterPause()
     {
         Slots.WakeWaiters();
@@ -537,11 +551,13 @@ internal sealed class YieldingCalls
         return sleeping.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, sleeping, ref registers);
     }
 
-    /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an exit, then finishes.</summary>
+    /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an
+    /// exit, then finishes.</summary>
     private SmcOutcome Conclude(CallSlot slot, ref SmcRegisters registers)
     {
         SmcRegisterSet asked = _rpc.GiveBack(slot, ref registers);
-        return asked.IsEmpty ? Finish(slot, slot.Result, reached: true, ref registers) : Suspend(slot, asked, ref registers);
+        return asked.IsEmpty ? Finish(slot, slot.Result, reached: true, ref registers)
+            : Suspend(slot, asked, ref registers);
     }
 
     /// <summary>FOREIGN_INTR: the guest may go on with something else, and come back when it likes.</summary>
@@ -614,7 +630,8 @@ internal sealed class YieldingCalls
         writer.WriteResult(result);
         if (reached)
         {
-            writer.WriteParameters(in message, slot.FirstParameter, slot.Request.Parameters[..(parameters - slot.FirstParameter)]);
+            writer.WriteParameters(in message, slot.FirstParameter,
+                slot.Request.Parameters[..(parameters - slot.FirstParameter)]);
         }
     }
 

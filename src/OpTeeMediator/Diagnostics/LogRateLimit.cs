@@ -1,6 +1,7 @@
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>Lets one log entry of a kind pass in an interval, and counts the others: for entries that a guest can cause at will.</summary>
+/// <summary>Lets one log entry of a kind pass in an interval, and counts the others: for entries that a guest
+/// can cause at will.</summary>
 /// <remarks>Thread-safe; allocates nothing.</remarks>
 /// <param name="time">The clock.</param>
 internal sealed class LogRateLimit(TimeProvider time)

@@ -3,7 +3,8 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>The VMM's logger, which may throw (a full disk, a disposed factory), as one that does not: an entry that throws is lost.</summary>
+/// <summary>The VMM's logger, which may throw (a full disk, a disposed factory), as one that does not: an entry
+/// that throws is lost.</summary>
 /// <remarks>Thread-safe if the VMM's logger is.</remarks>
 internal sealed class NonThrowingLogger(ILogger logger) : ILogger
 {
@@ -51,7 +52,8 @@ internal sealed class NonThrowingLogger(ILogger logger) : ILogger
     }
 
     public void Log<TState>(
-        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+        Func<TState, Exception?, string> formatter)
     {
         try
         {

@@ -31,5 +31,6 @@ internal static class RefusalReason
     public const string BeyondLimits = "beyond the VM's limits";
 
     /// <summary>Why memory is refused.</summary>
-    public static string OfMemory(Backends.TeeReturnCode code) => code == Backends.TeeReturnCode.OutOfMemory ? BeyondLimits : UnusableMemory;
+    public static string OfMemory(Backends.TeeReturnCode code) =>
+        code == Backends.TeeReturnCode.OutOfMemory ? BeyondLimits : UnusableMemory;
 }

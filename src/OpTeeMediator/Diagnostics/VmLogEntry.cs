@@ -7,7 +7,8 @@ namespace OpTeeMediator.Diagnostics;
 /// <param name="vm">The VM's name.</param>
 /// <param name="text">The entry's text.</param>
 /// <param name="values">The entry's values, the template of its text among them.</param>
-internal sealed class VmLogEntry(string vm, string text, IReadOnlyList<KeyValuePair<string, object?>> values) : IReadOnlyList<KeyValuePair<string, object?>>
+internal sealed class VmLogEntry(string vm, string text, IReadOnlyList<KeyValuePair<string, object?>> values)
+    : IReadOnlyList<KeyValuePair<string, object?>>
 {
     // By which logging providers find the template.
     private const string Template = "{OriginalFormat}";

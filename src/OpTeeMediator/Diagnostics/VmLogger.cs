@@ -12,11 +12,13 @@ internal sealed class VmLogger(ILogger logger, string vm) : ILogger
     public bool IsEnabled(LogLevel logLevel) => logger.IsEnabled(logLevel);
 
     public void Log<TState>(
-        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+        Func<TState, Exception?, string> formatter)
     {
         if (logger.IsEnabled(logLevel))
         {
-            VmLogEntry entry = new(vm, formatter(state, exception), state as IReadOnlyList<KeyValuePair<string, object?>> ?? []);
+            VmLogEntry entry =
+                new(vm, formatter(state, exception), state as IReadOnlyList<KeyValuePair<string, object?>> ?? []);
             logger.Log(logLevel, eventId, entry, exception, static (entry, _) => entry.ToString());
         }
     }

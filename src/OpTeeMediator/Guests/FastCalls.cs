@@ -46,7 +46,8 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
                 return SmcOutcome.Handled(X0ToX1);
 
             case OpTeeSmc.GetShmConfig when options.ReservedSharedMemory is { } reserved:
-                return Answer(ref registers, OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length, SharedMemoryCached);
+                return Answer(ref registers, OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length,
+                    SharedMemoryCached);
 
             case OpTeeSmc.GetShmConfig:
             case OpTeeSmc.GetProtectedMemoryConfig:

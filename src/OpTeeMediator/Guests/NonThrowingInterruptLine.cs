@@ -3,10 +3,11 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Guests;
 
-/// <summary>The VMM's interrupt line, which may throw, as one that does not: a pulse that throws is repeated until one succeeds.</summary>
+/// <summary>The VMM's interrupt line, which may throw, as one that does not: a pulse that throws is repeated
+/// until one succeeds.</summary>
 /// <remarks>
-/// Without the repetition a call of the guest that sleeps would sleep for ever. A pulse too many does no harm: the guest asks what it is for.
-/// Thread-safe.
+/// Without the repetition a call of the guest that sleeps would sleep for ever. A pulse too many does no harm: the
+/// guest asks what it is for. Thread-safe.
 /// </remarks>
 internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
 {
@@ -30,7 +31,8 @@ internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
         _log = log;
         Spi = line.Spi;
         _timer = time.CreateTimer(
-            static self => ((NonThrowingInterruptLine)self!).Pulse(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            static self =>
+                ((NonThrowingInterruptLine)self!).Pulse(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     public int Spi { get; }

@@ -12,14 +12,18 @@ namespace OpTeeMediator.Guests;
 
 /// <summary>The OP-TEE of one VM: answers its guest's SMCs and has a backend do the work.</summary>
 /// <remarks>
-/// <para>Create it before the VM's first instruction and dispose of it when the VM is gone, before the guest memory and the backend.</para>
-/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being reset or disposed of.</para>
-/// <para>Needs from X0–X17: X0 always; X1 and X2 for CALL_WITH_ARG and CALL_WITH_RPC_ARG; X1 to X3 for CALL_WITH_REGD_ARG; X3 for
-/// RETURN_FROM_RPC, and X1, X2, X4, X5 if it answers an ALLOC; X1 for EXCHANGE_CAPABILITIES. <see cref="OpTeeSmc"/> has the register tables.</para>
+/// <para>Create it before the VM's first instruction and dispose of it when the VM is gone, before the guest
+/// memory and the backend.</para>
+/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being
+/// reset or disposed of.</para>
+/// <para>Needs from X0–X17: X0 always; X1 and X2 for CALL_WITH_ARG and CALL_WITH_RPC_ARG; X1 to X3 for
+/// CALL_WITH_REGD_ARG; X3 for RETURN_FROM_RPC, and X1, X2, X4, X5 if it answers an ALLOC; X1 for EXCHANGE_CAPABILITIES.
+/// <see cref="OpTeeSmc"/> has the register tables.</para>
 /// </remarks>
 public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 {
-    // Earlier driver instances that are not torn down yet; a guest that restarts its driver faster than that has to wait.
+    // Earlier driver instances that are not torn down yet; a guest that restarts its driver
+    // faster than that has to wait.
     private const int MaximumTeardowns = 4;
 
     private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
@@ -80,7 +84,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         TeeAccess access = options.Access ?? backend.DefaultAccess ?? TeeAccess.None;
         TeeVirtualMachine virtualMachine =
             new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory));
-        _partition = backend.CreatePartition(virtualMachine) ?? throw new TeeUnavailableException("The backend returned no partition.");
+        _partition = backend.CreatePartition(virtualMachine)
+            ?? throw new TeeUnavailableException("The backend returned no partition.");
         try
         {
             _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
@@ -109,7 +114,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         }
     }
 
-    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.</summary>
+    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification
+    /// (owner 63, fast), SMC32.</summary>
     public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
 
     /// <summary>The device-tree node by which the guest finds this OP-TEE.</summary>
@@ -140,7 +146,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         {
             OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
             OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
-            OpTeeSmc.ReturnFromRpc => loaded.Contains(RpcMessageCodec.ResumeInformation) ? _calls.RegistersToResume(registers.X3) : RpcMessageCodec.ResumeInformation,
+            OpTeeSmc.ReturnFromRpc => loaded.Contains(RpcMessageCodec.ResumeInformation)
+                ? _calls.RegistersToResume(registers.X3) : RpcMessageCodec.ResumeInformation,
             OpTeeSmc.ExchangeCapabilities => X0ToX1,
             _ => SmcRegisterSet.X0,
         };
@@ -156,7 +163,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         }
         catch (Exception exception)
         {
-            // Nothing of ours throws here by design; a VMM's IGuestMemory or its logger may. The guest gets an answer all the same.
+            // Nothing of ours throws here by design; a VMM's IGuestMemory or its logger may. The guest
+            // gets an answer all the same.
             if (held is not null)
             {
                 _calls.Abort(held);
@@ -169,11 +177,12 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     }
 
     /// <summary>
-    /// The VM is reset: drops its calls, sessions and shared memory, resets the TEE (<see cref="ITeePartition.ResetAsync"/>), and leaves a usable handler.
+    /// The VM is reset: drops its calls, sessions and shared memory, resets the TEE
+    /// (<see cref="ITeePartition.ResetAsync"/>), and leaves a usable handler.
     /// </summary>
     /// <returns>
-    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed by then is freed when the calls that
-    /// hold it end.
+    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed
+    /// by then is freed when the calls that hold it end.
     /// </returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
@@ -194,21 +203,25 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _pause.EndEnding();
     }
 
-    /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin or go on until <see cref="Resume"/>.</summary>
+    /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin or go on until
+    /// <see cref="Resume"/>.</summary>
     /// <returns>
-    /// A task that says whether all operations have come to a halt within <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, this call has no
-    /// effect. It also says <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended in the guest, their results, and
-    /// what the guest has answered to them, with the mediator.
+    /// A task that says whether all operations have come to a halt within
+    /// <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, this call has no effect. It also says
+    /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
+    /// in the guest, their results, and what the guest has answered to them, with the mediator.
     /// </returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <remarks>
-    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses, and a call that fails leaves those of
-    /// others in force.</para>
-    /// <para>An operation has come to a halt while it is with the guest (RPC), or waits in the way of <see cref="GuestServices.BeginWait"/>. How long
-    /// others take is the backend's affair: a <c>SoftwareTeeBackend</c> halts applications wherever they wait for their guest, for time, for their turn, or for what they await; the
+    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses,
+    /// and a call that fails leaves those of others in force.</para>
+    /// <para>An operation has come to a halt while it is with the guest (RPC), or waits in the way of
+    /// <see cref="GuestServices.BeginWait"/>. How long others take is the backend's affair: a <c>SoftwareTeeBackend</c>
+    /// halts applications wherever they wait for their guest, for time, for their turn, or for what they await; the
     /// host's TEE finishes the command that it is in.</para>
-    /// <para>What vCPUs bring that run all the same is held: calls and answers are suspended. Cancellations are handed on, and what a restarted driver has left is freed,
-    /// afterwards. No interrupt is raised meanwhile. <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> are not held; the VM stays paused after a reset.</para>
+    /// <para>What vCPUs bring that run all the same is held: calls and answers are suspended. Cancellations are handed
+    /// on, and what a restarted driver has left is freed, afterwards. No interrupt is raised meanwhile.
+    /// <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> are not held; the VM stays paused after a reset.</para>
     /// </remarks>
     public async Task<bool> PauseAsync()
     {
@@ -243,10 +256,11 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         _pause.Resume();
     }
 
-    /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory and notifies the TEE.</summary>
+    /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory
+    /// and notifies the TEE.</summary>
     /// <returns>
-    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed by then is freed when the calls that
-    /// hold it end.
+    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed
+    /// by then is freed when the calls that hold it end.
     /// </returns>
     /// <remarks>May be called at any time, from any thread, and more than once.</remarks>
     public async ValueTask DisposeAsync()
@@ -373,7 +387,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return Refuse(ref registers, OpTeeSmc.ReturnNotAvailable, RefusalReason.EarlierDriver);
         }
 
-        const OpTeeCapabilities Derived = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.AsynchronousNotifications;
+        const OpTeeCapabilities Derived =
+            OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.AsynchronousNotifications;
         OpTeeCapabilities capabilities = _options.Capabilities & ~Derived;
         if (_calls.Notifications.IsAvailable)
         {
@@ -385,7 +400,8 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             capabilities |= OpTeeCapabilities.ReservedSharedMemory;
         }
 
-        ulong rpcParameters = (capabilities & OpTeeCapabilities.RpcArgument) != 0 ? (ulong)MessageReader.RpcParameters : 0;
+        ulong rpcParameters = (capabilities & OpTeeCapabilities.RpcArgument) != 0
+            ? (ulong)MessageReader.RpcParameters : 0;
         ulong highest = _calls.Notifications.IsAvailable ? NotificationQueue.HighestValue : 0;
         return FastCalls.Answer(ref registers, OpTeeSmc.ReturnOk, (ulong)capabilities, highest, rpcParameters);
     }

@@ -14,15 +14,17 @@ public sealed record OpTeeGuestOptions
     /// <summary>The VM's name in logs.</summary>
     public string Name { get; init; } = "guest";
 
-    /// <summary>Which trusted applications the VM may reach; <see langword="null"/> for the backend's <see cref="ITeeBackend.DefaultAccess"/>.</summary>
+    /// <summary>Which trusted applications the VM may reach; <see langword="null"/> for the backend's
+    /// <see cref="ITeeBackend.DefaultAccess"/>.</summary>
     public TeeAccess? Access { get; init; }
 
-    /// <summary>The capabilities that are offered to the guest. Others are never offered, whatever the backend can.</summary>
+    /// <summary>The capabilities that are offered to the guest. Others are never offered,
+    /// whatever the backend can.</summary>
     /// <remarks>
     /// <see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
-    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be named.
-    /// <see cref="OpTeeCapabilities.RpmbProbe"/> is for backends whose applications use the guest's RPMB device (<see cref="OpTeeRpc.RpmbFrames"/>).
-    /// Of those that say that they are never offered none can be named.
+    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be
+    /// named. <see cref="OpTeeCapabilities.RpmbProbe"/> is for backends whose applications use the guest's RPMB device
+    /// (<see cref="OpTeeRpc.RpmbFrames"/>). Of those that say that they are never offered none can be named.
     /// </remarks>
     public OpTeeCapabilities Capabilities { get; init; } =
         OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
@@ -31,45 +33,54 @@ public sealed record OpTeeGuestOptions
     public OpTeeLimits Limits { get; init; } = new();
 
     /// <summary>
-    /// The revision that the guest's driver prints. Default <see langword="null"/>: that of the TEE (<see cref="ITeePartition.Revision"/>), or 4.5 if the TEE
-    /// says none.
+    /// The revision that the guest's driver prints. Default <see langword="null"/>: that of the TEE
+    /// (<see cref="ITeePartition.Revision"/>), or 4.5 if the TEE says none.
     /// </summary>
     public OpTeeRevision? Revision { get; init; }
 
     /// <summary>
-    /// A region of guest RAM for old drivers that cannot register memory, page-aligned; the VMM's device tree must reserve it. Default none.
+    /// A region of guest RAM for old drivers that cannot register memory, page-aligned; the VMM's device tree
+    /// must reserve it. Default none.
     /// </summary>
     public GuestRange? ReservedSharedMemory { get; init; }
 
-    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to 1 s. Default 1 ms.</summary>
+    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to
+    /// 1 s. Default 1 ms.</summary>
     /// <remarks>
-    /// Longer is fewer exits, and later interrupts. A fraction of a millisecond is rounded up. 0 gives the vCPU back at once if the backend is not done.
+    /// Longer is fewer exits, and later interrupts. A fraction of a millisecond is rounded up. 0 gives the vCPU back at
+    /// once if the backend is not done.
     /// </remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(1);
 
     /// <summary>
-    /// How long an operation runs before the guest's thread is put to sleep until it ends, where <see cref="NotificationInterrupt"/> is given: 1 ms to 1 minute.
-    /// Default 5 ms.
+    /// How long an operation runs before the guest's thread is put to sleep until it ends, where
+    /// <see cref="NotificationInterrupt"/> is given: 1 ms to 1 minute. Default 5 ms.
     /// </summary>
     /// <remarks>Shorter frees the vCPU earlier; each sleep costs the guest two exits and an interrupt.</remarks>
     public TimeSpan SleepAfter { get; init; } = TimeSpan.FromMilliseconds(5);
 
-    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for none.</summary>
-    /// <remarks>The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not start.</remarks>
+    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications;
+    /// <see langword="null"/> for none.</summary>
+    /// <remarks>The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's
+    /// driver does not start.</remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
     /// <summary>
-    /// How long disposing waits for calls that the backend does not end: 0 to 10 minutes. Default 5 s. After that what they hold is freed when they end.
+    /// How long disposing waits for calls that the backend does not end: 0 to 10 minutes. Default 5 s. After that what
+    /// they hold is freed when they end.
     /// </summary>
     public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory. Default <see langword="true"/>.
+    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory.
+    /// Default <see langword="true"/>.
     /// </summary>
-    /// <remarks>A kexec'ed or crash kernel never hears of its predecessor's registrations, and Linux unregisters nothing at shutdown.</remarks>
+    /// <remarks>A kexec'ed or crash kernel never hears of its predecessor's registrations, and Linux unregisters
+    /// nothing at shutdown.</remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
-    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts do wrong at Error.</summary>
+    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts
+    /// do wrong at Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
     internal void Validate()
@@ -77,20 +88,26 @@ public sealed record OpTeeGuestOptions
         ArgumentNullException.ThrowIfNull(Limits);
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Limits.Validate();
-        const OpTeeCapabilities Possible = OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference
+        const OpTeeCapabilities Possible = OpTeeCapabilities.ReservedSharedMemory
+            | OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference
             | OpTeeCapabilities.AsynchronousNotifications | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
         if ((Capabilities & ~Possible) != 0)
         {
-            throw new ArgumentException($"{nameof(OpTeeGuestOptions)}.{nameof(Capabilities)} names {Capabilities & ~Possible}, which cannot be offered to a guest.");
+            throw new ArgumentException(
+                $"{nameof(OpTeeGuestOptions)}.{nameof(Capabilities)} names {Capabilities & ~Possible}, "
+                + "which cannot be offered to a guest.");
         }
 
         Check(nameof(Quantum), Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1));
         Check(nameof(SleepAfter), SleepAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1));
         Check(nameof(ShutdownDeadline), ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         if (ReservedSharedMemory is { } reserved
-            && (!reserved.Start.IsAligned(OpTeeMessage.PageSize) || reserved.Length == 0 || reserved.Length % OpTeeMessage.PageSize != 0 || reserved.End.Value - 1 > uint.MaxValue))
+            && (!reserved.Start.IsAligned(OpTeeMessage.PageSize) || reserved.Length == 0
+                || reserved.Length % OpTeeMessage.PageSize != 0 || reserved.End.Value - 1 > uint.MaxValue))
         {
-            throw new ArgumentException($"{nameof(OpTeeGuestOptions)}.{nameof(ReservedSharedMemory)} is {reserved}; it must be whole pages of {OpTeeMessage.PageSize} bytes below 4 GiB.");
+            throw new ArgumentException(
+                $"{nameof(OpTeeGuestOptions)}.{nameof(ReservedSharedMemory)} is {reserved}; "
+                + $"it must be whole pages of {OpTeeMessage.PageSize} bytes below 4 GiB.");
         }
     }
 

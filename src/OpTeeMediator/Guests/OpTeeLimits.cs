@@ -2,13 +2,15 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Guests;
 
-/// <summary>What one VM may hold at a time. A guest that asks for more is refused with the protocol's own error.</summary>
+/// <summary>What one VM may hold at a time. A guest that asks for more is refused with the
+/// protocol's own error.</summary>
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>
 public sealed record OpTeeLimits
 {
     /// <summary>Yielding calls in flight: 1 to 64. Default 8. The guest is told this number of TEE threads.</summary>
     /// <remarks>
-    /// Each costs a few hundred bytes and, with a backend that blocks, a thread. OP-TEE's own builds have 2 to 4 per core.
+    /// Each costs a few hundred bytes and, with a backend that blocks, a thread. OP-TEE's own
+    /// builds have 2 to 4 per core.
     /// </remarks>
     public int Calls { get; init; } = 8;
 

@@ -4,8 +4,8 @@ namespace OpTeeMediator.Memory;
 
 /// <summary>An address of the guest (an intermediate physical address, IPA).</summary>
 /// <remarks>
-/// A type of its own so that it is never mixed up with a host address or a number. There is no operator that can wrap silently.
-/// Immutable, hence thread-safe.
+/// A type of its own so that it is never mixed up with a host address or a number. There is no operator that can wrap
+/// silently. Immutable, hence thread-safe.
 /// </remarks>
 /// <param name="Value">The address in bytes.</param>
 public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddress>
@@ -33,7 +33,8 @@ public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddre
     /// <summary>The address <paramref name="offset"/> bytes on.</summary>
     /// <param name="offset">The distance in bytes.</param>
     /// <returns>The sum.</returns>
-    /// <exception cref="OverflowException">The sum does not fit 64 bits. For a guest's numbers use <see cref="TryAdd"/>.</exception>
+    /// <exception cref="OverflowException">The sum does not fit 64 bits. For a guest's numbers use
+    /// <see cref="TryAdd"/>.</exception>
     public GuestAddress Add(ulong offset) => new(checked(Value + offset));
 
     /// <summary>Whether the address is a multiple of <paramref name="alignment"/>.</summary>

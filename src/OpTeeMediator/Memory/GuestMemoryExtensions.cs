@@ -2,7 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>Typed access to guest memory. The guest is little-endian, and so are all hosts this library supports.</summary>
+/// <summary>Typed access to guest memory. The guest is little-endian, and so are all hosts
+/// this library supports.</summary>
 public static class GuestMemoryExtensions
 {
     /// <summary>Copies one value out of guest memory.</summary>

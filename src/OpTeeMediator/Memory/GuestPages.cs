@@ -6,12 +6,13 @@ namespace OpTeeMediator.Memory;
 
 /// <summary>The 4 KiB guest pages of one buffer, in the buffer's order: contiguous or scattered.</summary>
 /// <remarks>
-/// What is pinned as one. The content does not change between <see cref="IGuestMemory.TryPin"/> and <see cref="IGuestMemory.Unpin"/>, and may be
-/// read by any thread in between.
+/// What is pinned as one. The content does not change between <see cref="IGuestMemory.TryPin"/> and
+/// <see cref="IGuestMemory.Unpin"/>, and may be read by any thread in between.
 /// </remarks>
 public sealed class GuestPages
 {
-    /// <summary>The size of a page of this list in bytes, whatever the page sizes of guest and host: 4096 (OPTEE_MSG_NONCONTIG_PAGE_SIZE).</summary>
+    /// <summary>The size of a page of this list in bytes, whatever the page sizes of guest and host: 4096
+    /// (OPTEE_MSG_NONCONTIG_PAGE_SIZE).</summary>
     public const int PageSize = 4096;
 
     // Its end does not fit 64 bits, so no GuestRange contains it.
@@ -28,9 +29,11 @@ public sealed class GuestPages
 
     /// <summary>Creates a list of pages.</summary>
     /// <param name="addresses">
-    /// The pages' addresses, each a multiple of 4096 and at most 2⁶⁴ − 8192, so that the page's end fits 64 bits; at least one; they are copied.
+    /// The pages' addresses, each a multiple of 4096 and at most 2⁶⁴ − 8192, so that the page's end fits 64 bits;
+    /// at least one; they are copied.
     /// </param>
-    /// <exception cref="ArgumentException">There is no page, one is not aligned, or one is the last page of all.</exception>
+    /// <exception cref="ArgumentException">There is no page, one is not aligned, or one is the
+    /// last page of all.</exception>
     public GuestPages(ReadOnlySpan<ulong> addresses)
     {
         if (addresses.IsEmpty)
@@ -40,7 +43,10 @@ public sealed class GuestPages
 
         if (!Examine(addresses, out bool contiguous))
         {
-            throw new ArgumentException($"Every page address must be a multiple of {PageSize}, and not the last page of all, which no {nameof(GuestRange)} contains.", nameof(addresses));
+            throw new ArgumentException(
+                $"Every page address must be a multiple of {PageSize}, and not the last page of all, "
+                + $"which no {nameof(GuestRange)} contains.",
+                nameof(addresses));
         }
 
         Set(addresses[0], addresses.Length, contiguous ? null : addresses.ToArray());
@@ -97,8 +103,10 @@ public sealed class GuestPages
 
         foreach (ulong address in _addresses.AsSpan(0, _count))
         {
-            // Distances in both directions, and no sums: the list may hold the last page of all while it is being checked.
-            if (range.Length != 0 && unchecked((address - range.Start.Value < range.Length) || (range.Start.Value - address < PageSize)))
+            // Distances in both directions, and no sums: the list may hold the last page of
+            // all while it is being checked.
+            if (range.Length != 0
+                && unchecked((address - range.Start.Value < range.Length) || (range.Start.Value - address < PageSize)))
             {
                 return true;
             }
@@ -108,7 +116,8 @@ public sealed class GuestPages
     }
 
     /// <summary>The longest run of contiguous guest memory that begins at <paramref name="offset"/>.</summary>
-    /// <param name="offset">A byte offset from the beginning of the first page, below <see cref="Count"/> × 4096.</param>
+    /// <param name="offset">A byte offset from the beginning of the first page, below
+    /// <see cref="Count"/> × 4096.</param>
     /// <returns>The run, to the end of the pages at the most.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The offset is behind the last page.</exception>
     public GuestRange RunAt(ulong offset)
@@ -118,7 +127,8 @@ public sealed class GuestPages
         return run;
     }
 
-    /// <summary>As <see cref="RunAt"/>, and harmless beside a change of the list: the answer is then wrong at worst.</summary>
+    /// <summary>As <see cref="RunAt"/>, and harmless beside a change of the list: the answer is
+    /// then wrong at worst.</summary>
     internal bool TryGetRun(ulong offset, out GuestRange run)
     {
         ulong[]? addresses = _addresses;
@@ -168,7 +178,8 @@ public sealed class GuestPages
     /// <summary>Checks the alignment of page addresses and finds out whether they are contiguous.</summary>
     /// <param name="addresses">A private copy of the addresses, at least one.</param>
     /// <param name="contiguous">Whether each page follows the one before it.</param>
-    /// <returns><see langword="false"/> if an address is not a multiple of 4096, or is the last page of all, whose end would not fit 64 bits.</returns>
+    /// <returns><see langword="false"/> if an address is not a multiple of 4096, or is the last page of all, whose end
+    /// would not fit 64 bits.</returns>
     internal static bool Examine(ReadOnlySpan<ulong> addresses, out bool contiguous)
     {
         ulong unaligned = 0;
@@ -212,7 +223,8 @@ public sealed class GuestPages
     /// <summary>Fills the list.</summary>
     /// <param name="first">The first page.</param>
     /// <param name="count">The number of pages.</param>
-    /// <param name="addresses">All pages if they are scattered; the array may be longer. <see langword="null"/> if they are contiguous.</param>
+    /// <param name="addresses">All pages if they are scattered; the array may be longer. <see langword="null"/> if
+    /// they are contiguous.</param>
     internal void Set(ulong first, int count, ulong[]? addresses)
     {
         Debug.Assert(Holder is null, "Pinned pages do not change.");
@@ -242,7 +254,8 @@ public sealed class GuestPages
             // The run may go on in a region that follows without a gap.
             if (region.Contains(range.Start, 1))
             {
-                return IsWithin(regions, new GuestRange(region.End, range.Length - (region.End.Value - range.Start.Value)));
+                return IsWithin(regions,
+                    new GuestRange(region.End, range.Length - (region.End.Value - range.Start.Value)));
             }
         }
 

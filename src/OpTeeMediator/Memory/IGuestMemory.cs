@@ -5,7 +5,8 @@ namespace OpTeeMediator.Memory;
 /// <para>A VMM implements this over whatever memory it has; creating, resizing and mapping memory are its own business.
 /// Optional capabilities are separate interfaces, found at run time: <see cref="IMappedGuestMemory"/> and
 /// <see cref="IFileBackedGuestMemory"/>. Everything works without them.</para>
-/// <para>The guest's vCPUs change the memory at any time. Implementations are thread-safe and never throw for an address, whatever it is.</para>
+/// <para>The guest's vCPUs change the memory at any time. Implementations are thread-safe and never throw for an
+/// address, whatever it is.</para>
 /// </remarks>
 public interface IGuestMemory
 {
@@ -18,7 +19,8 @@ public interface IGuestMemory
     /// <summary>Copies into guest memory, all or nothing.</summary>
     /// <param name="address">The first guest address.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns><see langword="false"/>, with nothing written, if any byte is not guest RAM. The range may cross region borders.</returns>
+    /// <returns><see langword="false"/>, with nothing written, if any byte is not guest RAM. The range may
+    /// cross region borders.</returns>
     bool TryWrite(GuestAddress address, ReadOnlySpan<byte> source);
 
     /// <summary>Keeps pages from being unmapped or discarded (balloon, hole punch) until <see cref="Unpin"/>.</summary>
@@ -30,7 +32,8 @@ public interface IGuestMemory
     /// </remarks>
     bool TryPin(GuestPages pages);
 
-    /// <summary>Ends a pin. Called once for each successful <see cref="TryPin"/>, perhaps after the VM is gone.</summary>
+    /// <summary>Ends a pin. Called once for each successful <see cref="TryPin"/>, perhaps
+    /// after the VM is gone.</summary>
     /// <param name="pages">The pages that were pinned.</param>
     void Unpin(GuestPages pages);
 }

@@ -4,10 +4,13 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>The VMM's guest memory, which may throw, as one that does not: an access that throws fails as if there were no RAM.</summary>
+/// <summary>The VMM's guest memory, which may throw, as one that does not: an access that throws fails as if
+/// there were no RAM.</summary>
 /// <remarks>
-/// <para>Has both optional capabilities; those that the VMM's memory does not have always fail. So every caller has a way without them.</para>
-/// <para>A guest can make the VMM's memory throw at will: the log gets one entry for each method and <see cref="LogRateLimit.Interval"/>.</para>
+/// <para>Has both optional capabilities; those that the VMM's memory does not have always fail. So every caller
+/// has a way without them.</para>
+/// <para>A guest can make the VMM's memory throw at will: the log gets one entry for each method and
+/// <see cref="LogRateLimit.Interval"/>.</para>
 /// <para>Thread-safe.</para>
 /// </remarks>
 internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGuestMemory
@@ -81,7 +84,8 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
     /// <summary>Pins pages.</summary>
     /// <param name="pages">The pages.</param>
     /// <param name="isUnknown">
-    /// Whether the VMM's memory threw, so that it may keep a reference to <paramref name="pages"/>: they must not be used for anything else.
+    /// Whether the VMM's memory threw, so that it may keep a reference to <paramref name="pages"/>: they must
+    /// not be used for anything else.
     /// </param>
     public bool TryPin(GuestPages pages, out bool isUnknown)
     {
@@ -102,8 +106,8 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
 
     /// <summary>Unpins pages.</summary>
     /// <returns>
-    /// <see langword="false"/> if the VMM's memory threw, so that it may keep a reference to <paramref name="pages"/>: they must not be used for
-    /// anything else.
+    /// <see langword="false"/> if the VMM's memory threw, so that it may keep a reference to <paramref name="pages"/>:
+    /// they must not be used for anything else.
     /// </returns>
     public bool TryUnpin(GuestPages pages)
     {

@@ -1,11 +1,13 @@
 namespace OpTeeMediator.Memory;
 
-/// <summary>The pins on one guest memory: what an <see cref="IGuestMemory"/> needs to know before it unmaps or discards a page.</summary>
+/// <summary>The pins on one guest memory: what an <see cref="IGuestMemory"/> needs to know before it unmaps
+/// or discards a page.</summary>
 /// <remarks>
-/// <para>Adding and removing take constant time and allocate nothing, whatever the number of pages; the price is paid by the rare
-/// <see cref="Overlaps"/>, which looks at every pinned page. Thread-safe.</para>
-/// <para>Use: <c>TryPin</c> adds the pages first and then checks them against the current regions, removing them again if they are not within; a
-/// removal of a region publishes the new regions first and then asks <see cref="Overlaps"/>. One of the two always sees the other.</para>
+/// <para>Adding and removing take constant time and allocate nothing, whatever the number of pages; the price is paid
+/// by the rare <see cref="Overlaps"/>, which looks at every pinned page. Thread-safe.</para>
+/// <para>Use: <c>TryPin</c> adds the pages first and then checks them against the current regions, removing them again
+/// if they are not within; a removal of a region publishes the new regions first and then asks <see cref="Overlaps"/>.
+/// One of the two always sees the other.</para>
 /// </remarks>
 public sealed class PinSet
 {
@@ -27,7 +29,8 @@ public sealed class PinSet
         {
             if (pages.Holder is not null)
             {
-                throw new InvalidOperationException("These pages are pinned already; each pin needs a page list of its own.");
+                throw new InvalidOperationException(
+                    "These pages are pinned already; each pin needs a page list of its own.");
             }
 
             pages.Holder = this;

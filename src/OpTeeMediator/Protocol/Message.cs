@@ -10,7 +10,8 @@ namespace OpTeeMediator.Protocol;
 [StructLayout(LayoutKind.Sequential)]
 internal struct Message
 {
-    /// <summary>The parameters of the call itself that OPEN_SESSION puts before the application's: UUID and client.</summary>
+    /// <summary>The parameters of the call itself that OPEN_SESSION puts before the
+    /// application's: UUID and client.</summary>
     public const int MetaParameters = 2;
 
     /// <summary>The most parameters that any command uses.</summary>

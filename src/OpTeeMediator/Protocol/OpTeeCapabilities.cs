@@ -11,13 +11,15 @@ public enum OpTeeCapabilities
     /// <summary>OPTEE_SMC_SEC_CAP_HAVE_RESERVED_SHM: a region of RAM is set aside for sharing.</summary>
     ReservedSharedMemory = 1 << 0,
 
-    /// <summary>OPTEE_SMC_SEC_CAP_UNREGISTERED_SHM: the TEE reads memory that was never registered. Never offered: no OP-TEE sets it.</summary>
+    /// <summary>OPTEE_SMC_SEC_CAP_UNREGISTERED_SHM: the TEE reads memory that was never registered. Never offered:
+    /// no OP-TEE sets it.</summary>
     UnregisteredSharedMemory = 1 << 1,
 
     /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_SHM: the guest may register any of its pages.</summary>
     DynamicSharedMemory = 1 << 2,
 
-    /// <summary>OPTEE_SMC_SEC_CAP_VIRTUALIZATION: the TEE serves several VMs. For hypervisors, hence never offered to a guest.</summary>
+    /// <summary>OPTEE_SMC_SEC_CAP_VIRTUALIZATION: the TEE serves several VMs. For hypervisors, hence never
+    /// offered to a guest.</summary>
     Virtualization = 1 << 3,
 
     /// <summary>OPTEE_SMC_SEC_CAP_MEMREF_NULL: NULL memory references are understood.</summary>
@@ -30,16 +32,19 @@ public enum OpTeeCapabilities
     RpcArgument = 1 << 6,
 
     /// <summary>
-    /// OPTEE_SMC_SEC_CAP_RPMB_PROBE: the TEE looks for the guest's RPMB device by itself (<see cref="OpTeeRpc.RpmbProbeReset"/> and the two behind it), so the
-    /// guest's kernel need not leave RPMB to its supplicant.
+    /// OPTEE_SMC_SEC_CAP_RPMB_PROBE: the TEE looks for the guest's RPMB device by itself
+    /// (<see cref="OpTeeRpc.RpmbProbeReset"/> and the two behind it), so the guest's kernel need not
+    /// leave RPMB to its supplicant.
     /// </summary>
     RpmbProbe = 1 << 7,
 
     /// <summary>
-    /// OPTEE_SMC_SEC_CAP_PROTMEM: the TEE has protected memory. Never offered: it is physical memory that hardware keeps from the normal world.
+    /// OPTEE_SMC_SEC_CAP_PROTMEM: the TEE has protected memory. Never offered: it is physical memory that hardware
+    /// keeps from the normal world.
     /// </summary>
     ProtectedMemory = 1 << 8,
 
-    /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_PROTMEM: the TEE protects memory that it is lent. Never offered, as <see cref="ProtectedMemory"/>.</summary>
+    /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_PROTMEM: the TEE protects memory that it is lent. Never offered, as
+    /// <see cref="ProtectedMemory"/>.</summary>
     DynamicProtectedMemory = 1 << 9,
 }

@@ -9,7 +9,8 @@ namespace OpTeeMediator.Protocol;
 ///     interrupts = &lt;GIC_SPI n IRQ_TYPE_EDGE_RISING&gt;;   // only with asynchronous notifications
 /// };
 /// </code>
-/// Without it no guest driver probes. Source: Linux's binding <c>arm/firmware/linaro,optee-tz.yaml</c>. Immutable, hence thread-safe.
+/// Without it no guest driver probes. Source: Linux's binding <c>arm/firmware/linaro,optee-tz.yaml</c>.
+/// Immutable, hence thread-safe.
 /// </remarks>
 public sealed record OpTeeDeviceTreeNode
 {
@@ -26,7 +27,8 @@ public sealed record OpTeeDeviceTreeNode
     public static string Method => "smc";
 
     /// <summary>
-    /// The SPI of the property <c>interrupts</c>, cells &lt;0 n 1&gt; (shared, number, rising edge); <see langword="null"/> if the property is to be left out.
+    /// The SPI of the property <c>interrupts</c>, cells &lt;0 n 1&gt; (shared, number, rising edge);
+    /// <see langword="null"/> if the property is to be left out.
     /// </summary>
     public int? Spi { get; init; }
 }

@@ -2,7 +2,8 @@ namespace OpTeeMediator.Protocol;
 
 /// <summary>OP-TEE's message interface: what CALL_WITH_ARG and its kin point to.</summary>
 /// <remarks>
-/// Source, in this order: OP-TEE's <c>optee_msg.h</c>; each summary names the upstream constant. All fields are little-endian.
+/// Source, in this order: OP-TEE's <c>optee_msg.h</c>; each summary names the upstream constant.
+/// All fields are little-endian.
 /// <code>
 /// struct optee_msg_arg, 32 bytes            struct optee_msg_param, 32 bytes, num_params of them
 ///  0 cmd         16 pad                      0 attr
@@ -52,10 +53,12 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_ATTR_NONCONTIG: the buffer pointer names a page list.</summary>
     public const uint AttributeNonContiguous = 1 << 9;
 
-    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size of the pages in a page list and of a part of the list itself, in bytes.</summary>
+    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size of the pages in a page list and of a part of the
+    /// list itself, in bytes.</summary>
     public const int PageSize = 4096;
 
-    /// <summary>The number of addresses in one page of a page list; the entry behind them is the address of the next.</summary>
+    /// <summary>The number of addresses in one page of a page list; the entry behind them is the
+    /// address of the next.</summary>
     public const int AddressesPerListPage = (PageSize / sizeof(ulong)) - 1;
 
     /// <summary>sizeof(struct optee_msg_arg).</summary>
@@ -91,7 +94,8 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_CMD_STOP_ASYNC_NOTIF: the guest takes no more notifications.</summary>
     public const uint CommandStopAsyncNotification = 7;
 
-    /// <summary>OPTEE_MSG_CMD_LEND_PROTMEM: lends memory to be protected. Answered EBADCMD, as an OP-TEE without such memory does.</summary>
+    /// <summary>OPTEE_MSG_CMD_LEND_PROTMEM: lends memory to be protected. Answered EBADCMD, as an OP-TEE
+    /// without such memory does.</summary>
     public const uint CommandLendProtectedMemory = 8;
 
     /// <summary>OPTEE_MSG_CMD_RECLAIM_PROTMEM: takes lent memory back. Answered EBADCMD.</summary>

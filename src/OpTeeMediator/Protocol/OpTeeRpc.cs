@@ -2,12 +2,14 @@ namespace OpTeeMediator.Protocol;
 
 /// <summary>The commands of RPC messages, by which the TEE asks the guest.</summary>
 /// <remarks>
-/// Source: OP-TEE's <c>optee_rpc_cmd.h</c>; each summary names the upstream constant. GET_TIME, NOTIFICATION, SUSPEND, SHM_ALLOC, SHM_FREE, I2C_TRANSFER and the RPMB commands from 22 on are served by the
-/// guest's kernel (<see cref="Backends.GuestServices"/> has methods for the first five), the others by its tee-supplicant.
+/// Source: OP-TEE's <c>optee_rpc_cmd.h</c>; each summary names the upstream constant. GET_TIME, NOTIFICATION, SUSPEND,
+/// SHM_ALLOC, SHM_FREE, I2C_TRANSFER and the RPMB commands from 22 on are served by the guest's kernel
+/// (<see cref="Backends.GuestServices"/> has methods for the first five), the others by its tee-supplicant.
 /// </remarks>
 public static class OpTeeRpc
 {
-    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] receives the application; NULL asks for its size.</summary>
+    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] receives the application; NULL
+    /// asks for its size.</summary>
     public const uint LoadApplication = 0;
 
     /// <summary>OPTEE_RPC_CMD_RPMB: memref[0] frames to the device, memref[1] frames from it.</summary>
@@ -19,7 +21,8 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_CMD_GET_TIME: value[0].a seconds since 1970, value[0].b nanoseconds.</summary>
     public const uint GetTime = 3;
 
-    /// <summary>OPTEE_RPC_CMD_NOTIFICATION: value[0].a wait (0) or send (1), value[0].b the notification, value[0].c a time-out in ms.</summary>
+    /// <summary>OPTEE_RPC_CMD_NOTIFICATION: value[0].a wait (0) or send (1), value[0].b the notification,
+    /// value[0].c a time-out in ms.</summary>
     public const uint Notification = 4;
 
     /// <summary>OPTEE_RPC_CMD_SUSPEND: value[0].a how long, in ms.</summary>
@@ -43,13 +46,16 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_CMD_SUPP_PLUGIN: a call to a plug-in of the supplicant.</summary>
     public const uint Plugin = 12;
 
-    /// <summary>OPTEE_RPC_CMD_I2C_TRANSFER: value[0] mode, bus and chip, value[1].a flags, memref[2] the data, value[3].a the bytes that were transferred.</summary>
+    /// <summary>OPTEE_RPC_CMD_I2C_TRANSFER: value[0] mode, bus and chip, value[1].a flags, memref[2] the data,
+    /// value[3].a the bytes that were transferred.</summary>
     public const uint I2cTransfer = 21;
 
-    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_RESET: begins the search for RPMB devices again; value[0].a the kind of shared memory for their frames.</summary>
+    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_RESET: begins the search for RPMB devices again; value[0].a the kind of shared
+    /// memory for their frames.</summary>
     public const uint RpmbProbeReset = 22;
 
-    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device's kind, size and write count, memref[1] its CID.</summary>
+    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device's kind, size and write count,
+    /// memref[1] its CID.</summary>
     public const uint RpmbProbeNext = 23;
 
     /// <summary>OPTEE_RPC_CMD_RPMB_FRAMES: memref[0] frames to the device, memref[1] frames from it.</summary>
@@ -70,7 +76,8 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_CLOSE: value[0].b the descriptor.</summary>
     public const uint FileClose = 2;
 
-    /// <summary>OPTEE_RPC_FS_READ: value[0].b the descriptor, .c where in the file; memref[1] receives the data.</summary>
+    /// <summary>OPTEE_RPC_FS_READ: value[0].b the descriptor, .c where in the file; memref[1]
+    /// receives the data.</summary>
     public const uint FileRead = 3;
 
     /// <summary>OPTEE_RPC_FS_WRITE: value[0].b the descriptor, .c where in the file; memref[1] the data.</summary>
@@ -82,7 +89,8 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_REMOVE: memref[1] the name.</summary>
     public const uint FileRemove = 6;
 
-    /// <summary>OPTEE_RPC_FS_RENAME: value[0].b whether a file of the new name is replaced, memref[1] the old name, memref[2] the new one.</summary>
+    /// <summary>OPTEE_RPC_FS_RENAME: value[0].b whether a file of the new name is replaced, memref[1] the old name,
+    /// memref[2] the new one.</summary>
     public const uint FileRename = 7;
 
     /// <summary>OPTEE_RPC_FS_OPENDIR: memref[1] the name, value[2].a the handle.</summary>
@@ -91,6 +99,7 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_CLOSEDIR: value[0].b the handle.</summary>
     public const uint DirectoryClose = 9;
 
-    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] receives the next name, with its zero byte.</summary>
+    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] receives the next name,
+    /// with its zero byte.</summary>
     public const uint DirectoryRead = 10;
 }

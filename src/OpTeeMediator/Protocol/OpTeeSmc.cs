@@ -2,9 +2,10 @@ namespace OpTeeMediator.Protocol;
 
 /// <summary>OP-TEE's SMC interface: function identifiers, return codes and capabilities.</summary>
 /// <remarks>
-/// <para>Source, in this order: OP-TEE's <c>optee_smc.h</c>; each summary names the upstream constant. The register tables use OP-TEE's names: a0–a7 are
-/// W0–W7 (32 bits each). "kept" means that the mediator does not change the register. a7 carries a hypervisor client ID between a
-/// hypervisor and a virtualized OP-TEE; this mediator ignores the guest's value.</para>
+/// <para>Source, in this order: OP-TEE's <c>optee_smc.h</c>; each summary names the upstream constant. The
+/// register tables use OP-TEE's names: a0–a7 are W0–W7 (32 bits each). "kept" means that the mediator does not
+/// change the register. a7 carries a hypervisor client ID between a hypervisor and a virtualized OP-TEE; this
+/// mediator ignores the guest's value.</para>
 /// </remarks>
 public static class OpTeeSmc
 {
@@ -97,7 +98,8 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint EnableShmCache = 0xb200_000b;
 
-    /// <summary>OPTEE_SMC_VM_CREATED: a hypervisor announces a VM to a virtualized OP-TEE. No guest may make this call.</summary>
+    /// <summary>OPTEE_SMC_VM_CREATED: a hypervisor announces a VM to a virtualized OP-TEE. No guest
+    /// may make this call.</summary>
     /// <remarks><code>
     /// call    a1 the VM's number, a7 0 (the hypervisor)                 a2–a6 not used
     /// return  a0 OK                                                     a1–a7 kept
@@ -135,17 +137,20 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint GetAsyncNotificationValue = 0xb200_0011;
 
-    /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages behind the message.</summary>
+    /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages
+    /// behind the message.</summary>
     public const uint CallWithRpcArgument = 0x3200_0012;
 
-    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for RPC messages behind it.</summary>
+    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for RPC
+    /// messages behind it.</summary>
     /// <remarks><code>
     /// call    a1:a2 cookie of the shared memory, a3 offset of the message in it (8-byte aligned)     a4–a7 not used
     /// return  as CALL_WITH_ARG
     /// </code></remarks>
     public const uint CallWithRegisteredArgument = 0x3200_0013;
 
-    /// <summary>OPTEE_SMC_GET_PROTMEM_CONFIG: the protected memory, for drivers that have seen <see cref="OpTeeCapabilities.ProtectedMemory"/>.</summary>
+    /// <summary>OPTEE_SMC_GET_PROTMEM_CONFIG: the protected memory, for drivers that have seen
+    /// <see cref="OpTeeCapabilities.ProtectedMemory"/>.</summary>
     /// <remarks><code>
     /// call    a1–a7 not used
     /// return  a0 ENOTAVAIL                      a1–a7 kept
@@ -194,11 +199,13 @@ public static class OpTeeSmc
 
     /// <summary>OPTEE_SMC_RETURN_RPC_CMD: the guest shall do what the RPC message says.</summary>
     /// <remarks><code>
-    /// return  a0 this value, a1:a2 cookie of the message's memory (0 behind the call's own message), a3 resume information     a4–a7 kept
+    /// return  a0 this value, a1:a2 cookie of the message's memory (0 after the call's own message),
+    ///         a3 resume information                                     a4–a7 kept
     /// </code></remarks>
     public const uint ReturnRpcCommand = 0xffff_0005;
 
-    /// <summary>OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: the guest shall take its interrupts and then resume the call.</summary>
+    /// <summary>OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: the guest shall take its interrupts and
+    /// then resume the call.</summary>
     /// <remarks><code>
     /// return  a0 this value, a3 resume information      a1–a2, a4–a7 kept
     /// </code></remarks>

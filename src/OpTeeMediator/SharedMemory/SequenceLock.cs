@@ -1,11 +1,14 @@
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>Lets calls look things up without a lock, and tells a change which calls still use what it removes.</summary>
+/// <summary>Lets calls look things up without a lock, and tells a change which calls still
+/// use what it removes.</summary>
 /// <remarks>
-/// <para>A call does: read <see cref="Version"/>; look up; publish in its slot what it found; ask <see cref="IsUnchanged"/>. If that fails it does
-/// the same again inside <see cref="Enter"/>. A change happens inside <see cref="Enter"/> too, after which the changer looks through the slots.</para>
-/// <para>Why nothing is missed: the call publishes, fences, reads the version; the changer raises the version, fences, reads the slots. In
-/// every order of these, either the call sees the new version or the changer sees what the call published.</para>
+/// <para>A call does: read <see cref="Version"/>; look up; publish in its slot what it found; ask
+/// <see cref="IsUnchanged"/>. If that fails it does the same again inside <see cref="Enter"/>. A change happens inside
+/// <see cref="Enter"/> too, after which the changer looks through the slots.</para>
+/// <para>Why nothing is missed: the call publishes, fences, reads the version; the changer raises the version,
+/// fences, reads the slots. In every order of these, either the call sees the new version or the changer sees
+/// what the call published.</para>
 /// <para>The version is the lock as well: odd while someone is inside, which is short. Entering is a full fence.</para>
 /// </remarks>
 internal sealed class SequenceLock
@@ -15,7 +18,8 @@ internal sealed class SequenceLock
     /// <summary>The current version; odd while someone is inside.</summary>
     public int Version => Volatile.Read(ref _version);
 
-    /// <summary>Whether all that was looked up since <paramref name="version"/> was read is still right. A full fence.</summary>
+    /// <summary>Whether all that was looked up since <paramref name="version"/> was read is still
+    /// right. A full fence.</summary>
     public bool IsUnchanged(int version)
     {
         Interlocked.MemoryBarrier();

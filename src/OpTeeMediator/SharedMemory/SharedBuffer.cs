@@ -5,7 +5,8 @@ using OpTeeMediator.Memory;
 namespace OpTeeMediator.SharedMemory;
 
 /// <summary>A buffer of guest memory: the pages, and which bytes of them.</summary>
-/// <remarks>Pooled by <see cref="SharedBufferPool"/>. Between pinning and unpinning it does not change and any thread may read it.</remarks>
+/// <remarks>Pooled by <see cref="SharedBufferPool"/>. Between pinning and unpinning it does not change and any
+/// thread may read it.</remarks>
 internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeSharedMemory
 {
     private ulong _size;
@@ -24,7 +25,8 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     /// <summary>With whom the guest shares the buffer, if the TEE has asked for it.</summary>
     public GuestMemoryKind Kind { get; set; }
 
-    /// <summary>Whether calls may use the buffer: not while the backend is still, or again, busy with its registration.</summary>
+    /// <summary>Whether calls may use the buffer: not while the backend is still, or again, busy
+    /// with its registration.</summary>
     public bool IsUsable { get; set; }
 
     public BufferRole Role { get; set; }

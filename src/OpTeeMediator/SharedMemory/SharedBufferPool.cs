@@ -6,7 +6,8 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>Makes buffers out of what a guest describes, and takes them back; both allocate nothing in the steady state.</summary>
+/// <summary>Makes buffers out of what a guest describes, and takes them back; both allocate nothing
+/// in the steady state.</summary>
 /// <remarks>A buffer that comes out of here is checked, counted and pinned. Thread-safe.</remarks>
 internal sealed class SharedBufferPool
 {
@@ -53,12 +54,14 @@ internal sealed class SharedBufferPool
     }
 
     /// <summary>Makes a buffer of the pages in a page list.</summary>
-    /// <param name="bufferPointer">The address of the list's first page, plus the buffer's offset in its first page.</param>
+    /// <param name="bufferPointer">The address of the list's first page, plus the buffer's
+    /// offset in its first page.</param>
     /// <param name="size">The size of the buffer in bytes.</param>
     /// <param name="cookie">The buffer's cookie.</param>
     /// <param name="isTemporary">Whether for one call only.</param>
     /// <param name="buffer">The buffer, if the answer is success.</param>
-    public TeeReturnCode TryCreateFromPageList(ulong bufferPointer, ulong size, ulong cookie, bool isTemporary, out SharedBuffer? buffer)
+    public TeeReturnCode TryCreateFromPageList(
+        ulong bufferPointer, ulong size, ulong cookie, bool isTemporary, out SharedBuffer? buffer)
     {
         buffer = null;
         ulong pageOffset = bufferPointer % OpTeeMessage.PageSize;
@@ -145,12 +148,14 @@ internal sealed class SharedBufferPool
         if (count == 1)
         {
             // As GuestPages.Examine says of many.
-            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0 && single <= ulong.MaxValue - OpTeeMessage.PageSize;
+            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0
+                && single <= ulong.MaxValue - OpTeeMessage.PageSize;
             pages.Set(isPage ? single : 0, 1, null);
             return isPage;
         }
 
-        // Each part is read whole, its link with it, into the place where the addresses stay; the next part overwrites the link.
+        // Each part is read whole, its link with it, into the place where the addresses stay; the
+        // next part overwrites the link.
         ulong[] addresses = _lists.Rent(count);
         int filled = 0;
         while (true)

@@ -2,10 +2,11 @@ using System.Numerics;
 
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>The registered buffers of a guest, by cookie: an open-addressing table of fixed capacity, at most half full.</summary>
+/// <summary>The registered buffers of a guest, by cookie: an open-addressing table of fixed capacity,
+/// at most half full.</summary>
 /// <remarks>
-/// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the <see cref="SequenceLock"/> tells. Everything
-/// else is called inside <see cref="SequenceLock.Enter"/>.
+/// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the
+/// <see cref="SequenceLock"/> tells. Everything else is called inside <see cref="SequenceLock.Enter"/>.
 /// </remarks>
 internal sealed class SharedMemoryTable
 {
@@ -30,7 +31,8 @@ internal sealed class SharedMemoryTable
         SharedBuffer?[] places = _places;
         int place = Home(cookie);
 
-        // Bounded: beside a change the empty place at the end of a run could move away for as long as the changes go on.
+        // Bounded: beside a change the empty place at the end of a run could move away for
+        // as long as the changes go on.
         for (int step = 0; step < places.Length; step++)
         {
             SharedBuffer? buffer = places[place];

@@ -2,14 +2,15 @@ using System.Collections.Immutable;
 
 namespace OpTeeMediator.Smccc;
 
-/// <summary>A service that answers a guest's SMCs: a trusted OS, a firmware service, or a router to several of them.</summary>
+/// <summary>A service that answers a guest's SMCs: a trusted OS, a firmware service, or a router
+/// to several of them.</summary>
 /// <remarks>Implementations are thread-safe: any vCPU thread may call at any time.</remarks>
 public interface ISmcHandler
 {
     /// <summary>The function identifiers this handler answers; they never change and do not overlap.</summary>
     /// <remarks>
-    /// One source for both <see cref="SmcRouter"/> and the hypervisor's SMCCC filter. Both compare all 32 bits, so a handler names the identifiers with
-    /// SMCCC 1.3's hint (bit 16) too; see <see cref="SmcFunctionId.WithoutHint"/>.
+    /// One source for both <see cref="SmcRouter"/> and the hypervisor's SMCCC filter. Both compare all 32 bits, so a
+    /// handler names the identifiers with SMCCC 1.3's hint (bit 16) too; see <see cref="SmcFunctionId.WithoutHint"/>.
     /// </remarks>
     ImmutableArray<SmcFunctionRange> Ranges { get; }
 
@@ -21,12 +22,13 @@ public interface ISmcHandler
     /// </param>
     /// <returns>
     /// <see cref="SmcOutcomeKind.NotHandled"/>: not one of this handler's calls, the registers are untouched.
-    /// <see cref="SmcOutcomeKind.Handled"/>: the registers hold a valid answer, on every path; write back the named ones.
-    /// <see cref="SmcOutcomeKind.NeedsRegisters"/>: nothing happened yet; load the named registers and call again. Never returned when
-    /// they are all in <paramref name="loaded"/>.
-    /// <see cref="SmcOutcomeKind.Retry"/>: nothing happened yet, and the quantum is over; run the vCPU again at the same instruction. Only handlers that
-    /// say so return it.
+    /// <see cref="SmcOutcomeKind.Handled"/>: the registers hold a valid answer, on every path; write back the
+    /// named ones. <see cref="SmcOutcomeKind.NeedsRegisters"/>: nothing happened yet; load the named registers and
+    /// call again. Never returned when they are all in <paramref name="loaded"/>.
+    /// <see cref="SmcOutcomeKind.Retry"/>: nothing happened yet, and the quantum is over; run the vCPU again at
+    /// the same instruction. Only handlers that say so return it.
     /// </returns>
-    /// <remarks>Never throws, allocates nothing in the steady state, and returns within the handler's quantum.</remarks>
+    /// <remarks>Never throws, allocates nothing in the steady state, and returns within the
+    /// handler's quantum.</remarks>
     SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded);
 }

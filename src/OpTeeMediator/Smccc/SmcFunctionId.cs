@@ -19,7 +19,8 @@ public readonly record struct SmcFunctionId(uint Value)
     /// <param name="isFast">Whether the call is atomic (fast) rather than yielding.</param>
     /// <param name="owner">The owning entity, 0–63.</param>
     /// <param name="number">The function number, 0–0xffff.</param>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="owner"/> or <paramref name="number"/> does not fit its field.</exception>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="owner"/> or <paramref name="number"/> does
+    /// not fit its field.</exception>
     /// <returns>The SMC32 identifier.</returns>
     public static SmcFunctionId Create(bool isFast, int owner, int number)
     {
@@ -40,7 +41,8 @@ public readonly record struct SmcFunctionId(uint Value)
     public int Owner => (int)(Value >> 24) & 0x3f;
 
     /// <summary>The identifier without its hint (bit 16), which does not say which function is called.</summary>
-    /// <remarks>A caller sets it if it keeps no live SVE state, so that the callee need not save any (SMCCC 1.3).</remarks>
+    /// <remarks>A caller sets it if it keeps no live SVE state, so that the callee need not
+    /// save any (SMCCC 1.3).</remarks>
     public SmcFunctionId WithoutHint => new(Value & ~(1u << 16));
 
     /// <summary>The function number, 0–0xffff.</summary>

@@ -25,13 +25,16 @@ public readonly record struct SmcFunctionRange
     /// <summary>The last identifier.</summary>
     public SmcFunctionId Last => new(First.Value + (Count - 1));
 
-    /// <summary>All 65,536 numbers of one owning entity and call type, as SMC32, each with and without the hint in bit 16.</summary>
+    /// <summary>All 65,536 numbers of one owning entity and call type, as SMC32, each with and without
+    /// the hint in bit 16.</summary>
     /// <param name="isFast">Whether fast or yielding calls.</param>
     /// <param name="owner">The owning entity, 0–63.</param>
     /// <returns>The range.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="owner"/> is outside 0–63.</exception>
-    /// <remarks>KVM's SMCCC filter compares all 32 bits of an identifier, so those with the hint (SMCCC 1.3) must be in the range too.</remarks>
-    public static SmcFunctionRange OfOwner(bool isFast, int owner) => new(SmcFunctionId.Create(isFast, owner, 0), 0x2_0000);
+    /// <remarks>KVM's SMCCC filter compares all 32 bits of an identifier, so those with the hint (SMCCC 1.3) must
+    /// be in the range too.</remarks>
+    public static SmcFunctionRange OfOwner(bool isFast, int owner) =>
+        new(SmcFunctionId.Create(isFast, owner, 0), 0x2_0000);
 
     /// <summary>Whether <paramref name="functionId"/> lies in the range.</summary>
     /// <param name="functionId">The identifier to look for.</param>

@@ -9,7 +9,8 @@ public readonly record struct SmcOutcome
 
     private readonly uint _bits;
 
-    private SmcOutcome(SmcOutcomeKind kind, SmcRegisterSet registers) => _bits = (uint)kind << KindShift | registers.Bits;
+    private SmcOutcome(SmcOutcomeKind kind, SmcRegisterSet registers) =>
+        _bits = (uint)kind << KindShift | registers.Bits;
 
     /// <summary>Which of the outcomes it is.</summary>
     public SmcOutcomeKind Kind => (SmcOutcomeKind)(_bits >> KindShift);
@@ -23,7 +24,8 @@ public readonly record struct SmcOutcome
     /// <summary>The call is not one of the handler's; no register was touched.</summary>
     public static SmcOutcome NotHandled => default;
 
-    /// <summary>The call cannot be answered within the quantum, and no register was touched: the vCPU is to execute its instruction again.</summary>
+    /// <summary>The call cannot be answered within the quantum, and no register was touched: the vCPU is to execute its
+    /// instruction again.</summary>
     public static SmcOutcome Retry => new(SmcOutcomeKind.Retry, SmcRegisterSet.None);
 
     /// <summary>The registers hold a valid answer.</summary>

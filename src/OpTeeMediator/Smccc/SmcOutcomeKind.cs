@@ -13,8 +13,8 @@ public enum SmcOutcomeKind
     NeedsRegisters,
 
     /// <summary>
-    /// Nothing was done yet: let the guest take its interrupts, then have the vCPU execute the instruction again (its program counter back by the 4 bytes of
-    /// the instruction, its registers as they were).
+    /// Nothing was done yet: let the guest take its interrupts, then have the vCPU execute the instruction again (its
+    /// program counter back by the 4 bytes of the instruction, its registers as they were).
     /// </summary>
     Retry,
 }

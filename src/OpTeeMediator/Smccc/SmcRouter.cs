@@ -4,8 +4,8 @@ namespace OpTeeMediator.Smccc;
 
 /// <summary>Hands each call to the handler whose ranges contain its function identifier.</summary>
 /// <remarks>
-/// OP-TEE can so sit beside other services: another trusted OS, a TRNG, a VMM's own calls. A call that nobody answers gets
-/// <see cref="SmcccReturn.NotSupported"/> in X0. Immutable after construction and thread-safe.
+/// OP-TEE can so sit beside other services: another trusted OS, a TRNG, a VMM's own calls. A call that nobody answers
+/// gets <see cref="SmcccReturn.NotSupported"/> in X0. Immutable after construction and thread-safe.
 /// </remarks>
 public sealed class SmcRouter : ISmcHandler
 {
@@ -13,7 +13,8 @@ public sealed class SmcRouter : ISmcHandler
 
     /// <summary>Creates a router over a fixed set of handlers.</summary>
     /// <param name="handlers">The handlers; no two may answer the same function identifier.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="handlers"/> or one of them is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentNullException"><paramref name="handlers"/> or one of them is
+    /// <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">Two ranges overlap; the message names both and their handlers.</exception>
     public SmcRouter(params IReadOnlyList<ISmcHandler> handlers)
     {
@@ -28,7 +29,8 @@ public sealed class SmcRouter : ISmcHandler
                 if (taken >= 0)
                 {
                     throw new ArgumentException(
-                        $"Function identifiers {range} of {handler.GetType().Name} overlap {routes[taken].Range} of {routes[taken].Handler.GetType().Name}; each identifier can have one handler.",
+                        $"Function identifiers {range} of {handler.GetType().Name} overlap {routes[taken].Range} of "
+                        + $"{routes[taken].Handler.GetType().Name}; each identifier can have one handler.",
                         nameof(handlers));
                 }
 

@@ -273,8 +273,10 @@ public sealed class KvmX86Tests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(() => _vm!.GetDirtyLog(0, []), Throws.ArgumentException.With.Message.Contains("1 words"));
-            Assert.That(() => _vm!.GetDirtyLog(9, new ulong[1]), Throws.ArgumentException.With.Message.Contains("0 words"));
-            Assert.That(() => _vm!.ClearDirtyLog(0, 0, 65, [0ul]), Throws.ArgumentException.With.Message.Contains("65"));
+            Assert.That(() => _vm!.GetDirtyLog(9, new ulong[1]),
+                Throws.ArgumentException.With.Message.Contains("0 words"));
+            Assert.That(() => _vm!.ClearDirtyLog(0, 0, 65, [0ul]),
+                Throws.ArgumentException.With.Message.Contains("65"));
         }
     }
 

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Hosting;
+using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee;
 
@@ -40,6 +41,22 @@ public sealed class SoftwareTeeBackend : ITeeBackend
         ArgumentNullException.ThrowIfNull(virtualMachine);
         ITeeSession? randomNumbers = _options.ProvideRandomNumberGenerator ? RandomNumberGenerator.Session : null;
         ILogger logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTeeBackend>();
-        return new SoftwarePartition(virtualMachine, logger, _options.Registrations.Values, randomNumbers);
+        VirtualMachineStorage? storage = CreateStorage(virtualMachine, logger);
+        return new SoftwarePartition(virtualMachine, logger, _options.Registrations.Values, randomNumbers, storage);
+    }
+
+    private VirtualMachineStorage? CreateStorage(TeeVirtualMachine virtualMachine, ILogger logger)
+    {
+        if (_options.Storage is not { } options)
+        {
+            return null;
+        }
+
+        Guid id = options.GetVirtualMachineId(virtualMachine);
+        return id != Guid.Empty
+            ? new VirtualMachineStorage(options, id, virtualMachine.Name, logger)
+            : throw new InvalidOperationException(
+                $"{nameof(TrustedStorageOptions.GetVirtualMachineId)} has returned an all-zero UUID for VM "
+                + $"{virtualMachine.Name}; give each VM one of its own, the same each time it starts.");
     }
 }

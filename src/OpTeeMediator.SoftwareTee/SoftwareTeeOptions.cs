@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Hosting;
+using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee;
 
@@ -21,6 +22,12 @@ public sealed record SoftwareTeeOptions
     /// <c>/dev/hwrng</c>. Default <see langword="true"/>.
     /// </summary>
     public bool ProvideRandomNumberGenerator { get; init; } = true;
+
+    /// <summary>
+    /// Where applications keep their objects; <see langword="null"/>, the default, if they cannot:
+    /// TEE_ERROR_STORAGE_NOT_AVAILABLE.
+    /// </summary>
+    public TrustedStorageOptions? Storage { get; init; }
 
     /// <summary>The applications that were added, by UUID.</summary>
     internal ImmutableDictionary<Guid, ApplicationRegistration> Registrations { get; private init; } =
@@ -67,6 +74,13 @@ public sealed record SoftwareTeeOptions
 
     internal void Validate()
     {
+        if (Storage is { Quota: < 0 })
+        {
+            throw new ArgumentException(
+                $"{nameof(SoftwareTeeOptions)}.{nameof(Storage)}.{nameof(TrustedStorageOptions.Quota)} is "
+                + $"{Storage.Quota}; expected 0 or more bytes.");
+        }
+
         if (ProvideRandomNumberGenerator
             && Registrations.TryGetValue(RandomNumberGenerator.Uuid, out ApplicationRegistration? other))
         {

@@ -1,5 +1,6 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Operations;
+using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
@@ -78,6 +79,9 @@ public sealed class ApplicationCall
     /// the VM is gone, every call returns <see cref="TeeReturnCode.Communication"/>.
     /// </summary>
     public ApplicationGuest Guest => _guest ??= new ApplicationGuest(_operation);
+
+    /// <summary>The objects of the application: the same as <see cref="TrustedApplication.Storage"/>.</summary>
+    public TrustedStorage Storage { get; internal init; } = TrustedStorage.None;
 
     /// <summary>Whether the application has left files of the guest open.</summary>
     internal bool HasOpenFiles => _guest is { Files.HasOpen: true };

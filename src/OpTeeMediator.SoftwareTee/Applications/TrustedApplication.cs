@@ -1,4 +1,5 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
@@ -31,6 +32,12 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 public abstract class TrustedApplication
 {
     private int _isClaimed;
+
+    /// <summary>
+    /// The application's objects, for all entry points, <see cref="Create"/> and <see cref="Destroy"/> among them; not
+    /// for the constructor, where everything is TEE_ERROR_STORAGE_NOT_AVAILABLE.
+    /// </summary>
+    protected internal TrustedStorage Storage { get; internal set; } = TrustedStorage.None;
 
     /// <summary>TA_CreateEntryPoint: called once, before the instance's first session.</summary>
     /// <returns>A code other than success refuses the session, origin TRUSTED_APP, and ends the instance.</returns>

@@ -37,6 +37,12 @@ public sealed record TrustedApplicationManifest(Guid Uuid)
     /// </summary>
     public TeeDeviceDependency? DeviceDependency { get; init; }
 
+    /// <summary>
+    /// Whether the application is of no use without <see cref="Storage.TrustedStorage"/>: a TEE without a store does not
+    /// announce it, and refuses its sessions with TEE_ERROR_ITEM_NOT_FOUND.
+    /// </summary>
+    public bool NeedsStorage { get; init; }
+
     /// <summary>Where the entry points run; by default on the mediator's threads.</summary>
     /// <remarks>
     /// <para><see cref="TeeExecution.Worker"/>: they may block, call the guest (<see cref="ApplicationCall.Guest"/>)

@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Operations;
+using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -106,6 +107,15 @@ internal sealed class ApplicationHost
         }
     }
 
+    /// <summary>Disposes of an application and of the objects that it has left open.</summary>
+    /// <param name="application">The application.</param>
+    /// <returns>A task that ends when that is done; nothing is thrown.</returns>
+    public async ValueTask DisposeApplicationAsync(TrustedApplication application)
+    {
+        await DisposeHeldAsync(application).ConfigureAwait(false);
+        application.Storage.ReleaseHandles();
+    }
+
     /// <summary>Disposes of something that the application held. Whatever that throws becomes a log entry.</summary>
     /// <returns>A task that ends when that is done; nothing is thrown.</returns>
     public async ValueTask DisposeHeldAsync(object? held)
@@ -186,6 +196,7 @@ internal sealed class ApplicationHost
             }
 
             claimed = application;
+            application.Storage = new TrustedStorage(Manifest.Uuid, _environment.Storage);
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {
@@ -205,7 +216,7 @@ internal sealed class ApplicationHost
             if (claimed is not null && instance is null)
             {
                 // Nothing is thrown there, and nobody waits for it.
-                _ = DisposeHeldAsync(claimed).AsTask();
+                _ = DisposeApplicationAsync(claimed).AsTask();
             }
         }
     }

@@ -110,6 +110,6 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
             await session.ReleaseContextAsync().ConfigureAwait(false);
         }
 
-        await host.DisposeHeldAsync(application).ConfigureAwait(false);
+        await host.DisposeApplicationAsync(application).ConfigureAwait(false);
     }
 }

@@ -25,7 +25,10 @@ internal sealed class ApplicationSession : ITeeSession
         _instance = instance;
         _context = host.Manifest.Execution == TeeExecution.Worker ? new OperationContext() : null;
         _call =
-            new ApplicationCall(client, new RunningOperation(_context, environment.Queue, environment.Cancellations));
+            new ApplicationCall(client, new RunningOperation(_context, environment.Queue, environment.Cancellations))
+            {
+                Storage = instance.Application.Storage,
+            };
         _entryLock = host.Manifest.Concurrent ? new EntryLock(environment.Queue) : instance.EntryLock;
     }
 

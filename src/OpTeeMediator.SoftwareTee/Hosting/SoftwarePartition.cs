@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Operations;
+using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -19,20 +20,28 @@ internal sealed class SoftwarePartition : ITeePartition
     /// <param name="logger">Where the VM's applications are logged.</param>
     /// <param name="registrations">The trusted applications.</param>
     /// <param name="randomNumbers">The session of the built-in random number generator, if there is one.</param>
+    /// <param name="storage">The VM's trusted storage, if there is one; the partition owns it.</param>
     public SoftwarePartition(
         TeeVirtualMachine virtualMachine,
         ILogger logger,
         IEnumerable<ApplicationRegistration> registrations,
-        ITeeSession? randomNumbers)
+        ITeeSession? randomNumbers,
+        VirtualMachineStorage? storage)
     {
         _randomNumbers = randomNumbers;
         _environment =
-            new ApplicationEnvironment(virtualMachine, logger, new EntryLockQueue(), new RunningCancellations());
+            new ApplicationEnvironment(
+                virtualMachine, logger, new EntryLockQueue(), new RunningCancellations(), storage);
         Dictionary<Guid, ApplicationHost> hosts = [];
         List<TeeDevice> devices = [];
         foreach (ApplicationRegistration registration in registrations)
         {
             TrustedApplicationManifest manifest = registration.Manifest;
+            if (manifest.NeedsStorage && storage is null)
+            {
+                continue;
+            }
+
             hosts.Add(manifest.Uuid, new ApplicationHost(registration, _environment));
             if (manifest.DeviceDependency is { } dependency)
             {
@@ -97,6 +106,8 @@ internal sealed class SoftwarePartition : ITeePartition
             {
                 await host.DestroyAsync();
             }
+
+            _environment.Storage?.Dispose();
         }
     }
 

@@ -10,8 +10,23 @@ public enum TeeReturnCode : uint
     /// <summary>TEE_SUCCESS.</summary>
     Success = 0,
 
+    /// <summary>TEE_ERROR_CORRUPT_OBJECT: an object was changed outside of the TEE.</summary>
+    CorruptObject = 0xf010_0001,
+
+    /// <summary>TEE_ERROR_CORRUPT_OBJECT_2.</summary>
+    CorruptObject2 = 0xf010_0002,
+
     /// <summary>TEE_ERROR_STORAGE_NOT_AVAILABLE.</summary>
     StorageNotAvailable = 0xf010_0003,
+
+    /// <summary>TEE_ERROR_STORAGE_NOT_AVAILABLE_2.</summary>
+    StorageNotAvailable2 = 0xf010_0004,
+
+    /// <summary>TEE_ERROR_UNSUPPORTED_VERSION.</summary>
+    UnsupportedVersion = 0xf010_0005,
+
+    /// <summary>TEE_ERROR_CIPHERTEXT_INVALID.</summary>
+    CiphertextInvalid = 0xf010_0006,
 
     /// <summary>TEE_ERROR_GENERIC.</summary>
     Generic = 0xffff_0000,
@@ -75,4 +90,16 @@ public enum TeeReturnCode : uint
 
     /// <summary>TEE_ERROR_STORAGE_NO_SPACE.</summary>
     StorageNoSpace = 0xffff_3041,
+
+    /// <summary>TEE_ERROR_MAC_INVALID.</summary>
+    MacInvalid = 0xffff_3071,
+
+    /// <summary>TEE_ERROR_SIGNATURE_INVALID.</summary>
+    SignatureInvalid = 0xffff_3072,
+
+    /// <summary>TEE_ERROR_TIME_NOT_SET.</summary>
+    TimeNotSet = 0xffff_5000,
+
+    /// <summary>TEE_ERROR_TIME_NEEDS_RESET.</summary>
+    TimeNeedsReset = 0xffff_5001,
 }

@@ -33,9 +33,14 @@ internal sealed class ConstantTests
             .Compile(),
         Is.Empty);
 
-    // GlobalPlatform TEE Client API 1.0, table 4-2, and TEE Internal Core API 1.1, table 3-2.
+    // GlobalPlatform TEE Client API 1.0, table 4-2, and TEE Internal Core API 1.3, table 3-2.
     [TestCase(TeeReturnCode.Success, 0u)]
+    [TestCase(TeeReturnCode.CorruptObject, 0xf010_0001u)]
+    [TestCase(TeeReturnCode.CorruptObject2, 0xf010_0002u)]
     [TestCase(TeeReturnCode.StorageNotAvailable, 0xf010_0003u)]
+    [TestCase(TeeReturnCode.StorageNotAvailable2, 0xf010_0004u)]
+    [TestCase(TeeReturnCode.UnsupportedVersion, 0xf010_0005u)]
+    [TestCase(TeeReturnCode.CiphertextInvalid, 0xf010_0006u)]
     [TestCase(TeeReturnCode.Generic, 0xffff_0000u)]
     [TestCase(TeeReturnCode.AccessDenied, 0xffff_0001u)]
     [TestCase(TeeReturnCode.Cancel, 0xffff_0002u)]
@@ -57,6 +62,10 @@ internal sealed class ConstantTests
     [TestCase(TeeReturnCode.Overflow, 0xffff_300fu)]
     [TestCase(TeeReturnCode.TargetDead, 0xffff_3024u)]
     [TestCase(TeeReturnCode.StorageNoSpace, 0xffff_3041u)]
+    [TestCase(TeeReturnCode.MacInvalid, 0xffff_3071u)]
+    [TestCase(TeeReturnCode.SignatureInvalid, 0xffff_3072u)]
+    [TestCase(TeeReturnCode.TimeNotSet, 0xffff_5000u)]
+    [TestCase(TeeReturnCode.TimeNeedsReset, 0xffff_5001u)]
     public void ReturnCodes_Documented_AreEqual(TeeReturnCode code, uint value) =>
         Assert.That((uint)code, Is.EqualTo(value));
 
@@ -70,7 +79,7 @@ internal sealed class ConstantTests
     [Test]
     public void Enums_EveryNamedValue_IsInATableHere()
     {
-        Assert.That(Enum.GetValues<TeeReturnCode>(), Has.Length.EqualTo(23));
+        Assert.That(Enum.GetValues<TeeReturnCode>(), Has.Length.EqualTo(32));
         Assert.That(Enum.GetValues<TeeOrigin>(), Has.Length.EqualTo(4));
         Assert.That(Enum.GetValues<TeeLogin>(), Has.Length.EqualTo(7));
         Assert.That(Enum.GetValues<TeeParameterKind>(), Has.Length.EqualTo(7));

@@ -1,0 +1,10 @@
+namespace OpTeeMediator.SoftwareTee.Storage;
+
+/// <summary>Supplies the root key of trusted storage: the VMM's own source, or <see cref="TeeKeyFile"/>.</summary>
+/// <remarks>Called on any thread. What it throws becomes TEE_ERROR_STORAGE_NOT_AVAILABLE and a log entry.</remarks>
+public interface ITeeKeySource
+{
+    /// <summary>Reads the root key.</summary>
+    /// <returns>32 bytes or more of full entropy, a copy for the caller, which overwrites it after use.</returns>
+    byte[] ReadKey();
+}

@@ -20,6 +20,9 @@ internal sealed class SqliteTests
     public void TearDown() => Directory.Delete(_folder, recursive: true);
 
     [Test]
+    public void Store_Contract_Holds() => StoreContract.Check(new SqliteTeeStore(Database));
+
+    [Test]
     public void Object_VmStartsAgain_IsThere()
     {
         byte[] data = StorageBench.Pattern(50_000, 1);

@@ -239,6 +239,9 @@ internal sealed class TrustedStorageTests
     }
 
     [Test]
+    public void MemoryStore_Contract_Holds() => StoreContract.Check(_store);
+
+    [Test]
     public void Storage_NoStore_NotAvailable() =>
         Assert.That(TrustedStorage.None.Open("a"u8, None, out _), Is.EqualTo(TeeReturnCode.StorageNotAvailable));
 

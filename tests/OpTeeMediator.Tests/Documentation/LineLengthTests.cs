@@ -18,5 +18,6 @@ internal sealed class LineLengthTests
     }
 
     private static bool IsTooLong(RepositoryFile file, string line) =>
-        file.Path != "CHANGELOG.md" && line.Length > Columns && !(file.IsMarkdown && line.StartsWith('|')) && line.Trim().Contains(' ');
+        file.Path != "CHANGELOG.md" && line.Length > Columns && line.Trim().Contains(' ')
+        && !(file.IsMarkdown && line.StartsWith('|'));
 }

@@ -38,8 +38,8 @@ public sealed record TrustedApplicationManifest(Guid Uuid)
     public TeeDeviceDependency? DeviceDependency { get; init; }
 
     /// <summary>
-    /// Whether the application is of no use without <see cref="Storage.TrustedStorage"/>: a TEE without a store does not
-    /// announce it, and refuses its sessions with TEE_ERROR_ITEM_NOT_FOUND.
+    /// Whether the application is of no use without <see cref="Storage.TrustedStorage"/>: a TEE without a store does
+    /// not announce it, and refuses its sessions with TEE_ERROR_ITEM_NOT_FOUND.
     /// </summary>
     public bool NeedsStorage { get; init; }
 

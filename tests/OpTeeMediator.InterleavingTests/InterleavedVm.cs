@@ -2,6 +2,7 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.InterleavingTests;
 

@@ -1,8 +1,8 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.InterleavingTests;
 

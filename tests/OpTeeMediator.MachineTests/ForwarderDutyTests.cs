@@ -1,11 +1,11 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Machines;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Machines.Xtest;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.MachineTests;
 

@@ -1,8 +1,8 @@
 using OpTeeMediator.Forwarding;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Machines.Xtest;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.MachineTests;
 

@@ -1,10 +1,10 @@
 using System.Diagnostics;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Machines.Xtest;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.MachineTests;
 

@@ -1,7 +1,7 @@
 using System.Text.RegularExpressions;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.MachineTests;
 

@@ -1,9 +1,9 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Forwarding;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.MachineTests;
 

@@ -4,6 +4,7 @@ using OpTeeMediator.Machines.Partitioned;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.MachineTests;
 

@@ -2,13 +2,13 @@ using System.Globalization;
 using KvmVmm.CommandLine;
 using KvmVmm.Machine;
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace KvmVmm.Tee;
 

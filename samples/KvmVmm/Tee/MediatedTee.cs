@@ -8,6 +8,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.Vmm;
 
 namespace KvmVmm.Tee;
 

@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Diagnostics;
-using OpTeeMediator.Guests;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 

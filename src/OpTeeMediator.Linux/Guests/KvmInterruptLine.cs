@@ -3,6 +3,7 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Guests;
 

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Backends;
 
@@ -11,7 +12,7 @@ namespace OpTeeMediator.Backends;
 public sealed class TeeRequest
 {
     /// <summary>How many parameters an operation has (TEE_NUM_PARAMS).</summary>
-    public const int ParameterCount = 4;
+    public const int ParameterCount = Message.ApplicationParameters;
 
     private ParameterArray _parameters;
     private int _isCancellationRequested;

@@ -36,8 +36,9 @@ internal sealed class CallSlot
     // The call is not with the backend yet.
     private const int Preparing = 7;
 
-    private readonly YieldingCalls _calls;
-    private readonly CallSlots _slots;
+    private readonly ICallOwner _owner;
+    private readonly PauseControl _pause;
+    private readonly CallWaiters _waiters;
     private readonly ManualResetEventSlim _event = new(false);
     private readonly Action _onCompleted;
     private ValueTaskAwaiter<TeeResult> _awaiter;
@@ -64,10 +65,11 @@ internal sealed class CallSlot
     private TeeReturnCode _keptAnswer;
     private Timer? _wakeTimer;
 
-    public CallSlot(YieldingCalls calls, CallSlots slots, int index)
+    public CallSlot(ICallOwner owner, CallWaiters waiters, int index)
     {
-        _calls = calls;
-        _slots = slots;
+        _owner = owner;
+        _pause = owner.Pause;
+        _waiters = waiters;
         Index = index;
         _onCompleted = CompleteFromAwaiter;
         Rpc = new GuestRpc(this);
@@ -313,7 +315,7 @@ internal sealed class CallSlot
             EndSleep();
             if (HasNoBackend())
             {
-                _calls.ReleaseAbandoned(this);
+                _owner.ReleaseAbandoned(this);
             }
         }
     }
@@ -385,7 +387,7 @@ internal sealed class CallSlot
         Result = result;
         if (Interlocked.Exchange(ref _completion, Finished) is Orphaned or OrphanedAnswerKept)
         {
-            _calls.ReleaseAbandoned(this);
+            _owner.ReleaseAbandoned(this);
         }
         else
         {
@@ -394,7 +396,7 @@ internal sealed class CallSlot
     }
 
     /// <summary>The backend threw where nothing can be answered.</summary>
-    public void NotifyBackendFailed(Exception exception) => _ = _calls.Operations.BackendFailed(Operation, exception);
+    public void NotifyBackendFailed(Exception exception) => _ = _owner.BackendFailed(Operation, exception);
 
     /// <summary>The backend wants to call the guest.</summary>
     /// <returns><see langword="false"/> if the guest is gone.</returns>
@@ -504,7 +506,7 @@ internal sealed class CallSlot
         Rpc.Answer(answer);
     }
 
-    private bool IsToHold => DriverInstance is { } driverInstance && _calls.Pause.Holds(driverInstance);
+    private bool IsToHold => DriverInstance is { } driverInstance && _pause.Holds(driverInstance);
 
     /// <summary>The operation begins to wait for something outside of it; see
     /// <see cref="GuestServices.BeginWait"/>.</summary>
@@ -518,13 +520,13 @@ internal sealed class CallSlot
         {
             _waitsOutside = false;
             Interlocked.MemoryBarrier();
-            if (!_calls.Pause.Holds(driverInstance))
+            if (!_pause.Holds(driverInstance))
             {
                 return;
             }
 
             _waitsOutside = true;
-            _calls.Pause.WaitUntilReleased(driverInstance);
+            _pause.WaitUntilReleased(driverInstance);
         }
     }
 
@@ -580,12 +582,12 @@ internal sealed class CallSlot
     {
         if (Volatile.Read(ref _canBeWoken) != 0 && Interlocked.Exchange(ref _canBeWoken, 0) != 0)
         {
-            _calls.Notifications.Post(NotificationQueue.ValueOf(this));
+            _owner.Notifications.Post(NotificationQueue.ValueOf(Index));
         }
     }
 
     /// <summary>Gives back a buffer of the guest's that the call had.</summary>
-    public void ReturnBuffer(SharedBuffer buffer) => _calls.ReturnBuffer(buffer);
+    public void ReturnBuffer(SharedBuffer buffer) => _owner.ReturnBuffer(buffer);
 
     /// <summary>Waits until the operation ends or wants to call the guest.</summary>
     /// <param name="quantum">How long at the most, and up to a millisecond more: .NET's waits are whole ones.</param>
@@ -701,7 +703,7 @@ internal sealed class CallSlot
         DriverInstance = null;
         int generation = (_state & ~StateMask) + (1 << StateBits);
         _ = Interlocked.Exchange(ref _state, generation | (int)CallState.Running);
-        if (Volatile.Read(ref _cancellers) != 0 || _slots.HasWaiters)
+        if (Volatile.Read(ref _cancellers) != 0 || _waiters.Any)
         {
             AttendToOthers();
         }
@@ -739,7 +741,7 @@ internal sealed class CallSlot
 
     private void AttendToOthers()
     {
-        _slots.WakeWaiters();
+        _waiters.Wake();
         SpinWait spin = default;
         while (Volatile.Read(ref _cancellers) != 0)
         {
@@ -762,7 +764,7 @@ internal sealed class CallSlot
     // While the VM is paused, the backend is told afterwards.
     private void CancelOperation(DriverInstance driverInstance)
     {
-        if (!_calls.Pause.TryEnter(driverInstance))
+        if (!_pause.TryEnter(driverInstance))
         {
             return;
         }
@@ -770,22 +772,22 @@ internal sealed class CallSlot
         if (Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession)
             && Interlocked.Exchange(ref _isCancelDelivered, 1) == 0)
         {
-            _calls.Operations.Cancel(Request, Operation);
+            _owner.Cancel(Request, Operation);
         }
 
-        _calls.Pause.Exit();
+        _pause.Exit();
     }
 
     /// <summary>Has the operation of a retired driver end, unless the VM is paused: then it is
     /// asked to afterwards.</summary>
     private void EndOperation(DriverInstance driverInstance)
     {
-        if (!_calls.Pause.TryEnter(driverInstance))
+        if (!_pause.TryEnter(driverInstance))
         {
             return;
         }
 
-        if (!_calls.Pause.IsEnding)
+        if (!_pause.IsEnding)
         {
             RequestCancellation(driverInstance);
         }
@@ -794,7 +796,7 @@ internal sealed class CallSlot
             TerminateOperation();
         }
 
-        _calls.Pause.Exit();
+        _pause.Exit();
     }
 
     private void TerminateOperation()
@@ -802,7 +804,7 @@ internal sealed class CallSlot
         if (Operation is (TeeOperation.InvokeCommand or TeeOperation.OpenSession or TeeOperation.CloseSession)
             && Interlocked.Exchange(ref _isTerminationDelivered, 1) == 0)
         {
-            _calls.Operations.Cancel(Request, Operation);
+            _owner.Cancel(Request, Operation);
         }
     }
 
@@ -820,7 +822,7 @@ internal sealed class CallSlot
         }
         catch (Exception exception)
         {
-            result = _calls.Operations.BackendFailed(Operation, exception);
+            result = _owner.BackendFailed(Operation, exception);
         }
 
         Complete(result);

@@ -1,5 +1,4 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Calls;
 
@@ -12,22 +11,23 @@ internal sealed class CallSlots
     private static int t_last;
 
     private readonly CallSlot[] _slots;
-    private readonly ManualResetEventSlim _released = new(false);
-    private int _waiters;
+    private readonly CallWaiters _waiters = new();
 
-    public CallSlots(YieldingCalls calls, int count)
+    public CallSlots(ICallOwner owner, int count)
     {
         _slots = new CallSlot[count];
         for (int index = 0; index < count; index++)
         {
-            _slots[index] = new CallSlot(calls, this, index);
+            _slots[index] = new CallSlot(owner, _waiters, index);
         }
+
+        Standby = new CallSlot(owner, _waiters, -1);
     }
 
-    public ReadOnlySpan<CallSlot> All => _slots;
+    /// <summary>A slot beside these, for calls that need none of their own.</summary>
+    public CallSlot Standby { get; }
 
-    /// <summary>Whether someone waits for calls to end.</summary>
-    public bool HasWaiters => Volatile.Read(ref _waiters) != 0;
+    public ReadOnlySpan<CallSlot> All => _slots;
 
     /// <summary>A slot that was free.</summary>
     /// <returns><see langword="null"/> if none is.</returns>
@@ -106,46 +106,9 @@ internal sealed class CallSlots
     /// <param name="argument">What to hand to it.</param>
     /// <param name="timeout">How long at the most, and up to a millisecond more.</param>
     /// <returns>Whether it holds.</returns>
-    public bool WaitUntil<T>(Func<CallSlots, T, bool> condition, T argument, TimeSpan timeout)
-    {
-        if (condition(this, argument))
-        {
-            return true;
-        }
-
-        long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        _ = Interlocked.Increment(ref _waiters);
-        try
-        {
-            while (true)
-            {
-                _released.Reset();
-                if (condition(this, argument))
-                {
-                    return true;
-                }
-
-                TimeSpan left = timeout == Timeout.InfiniteTimeSpan ? PollInterval
-                    : timeout - System.Diagnostics.Stopwatch.GetElapsedTime(start);
-                if (left <= TimeSpan.Zero)
-                {
-                    return false;
-                }
-
-                // Several may wait and reset the event under each other's hands: look again
-                // after a while at the latest.
-                InterleavingPoint.Reach("CallSlots.WaitUntil: about to wait");
-                _ = _released.Wait(WholeMilliseconds.AtLeast(left < PollInterval ? left : PollInterval));
-            }
-        }
-        finally
-        {
-            _ = Interlocked.Decrement(ref _waiters);
-        }
-    }
+    public bool WaitUntil<T>(Func<CallSlots, T, bool> condition, T argument, TimeSpan timeout) =>
+        _waiters.WaitUntil(condition, this, argument, timeout);
 
     /// <summary>Wakes those who wait for calls to end.</summary>
-    public void WakeWaiters() => _released.Set();
-
-    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(10);
+    public void WakeWaiters() => _waiters.Wake();
 }

@@ -1,23 +1,22 @@
-using OpTeeMediator.Backends;
-
 namespace OpTeeMediator.Calls;
 
 /// <summary>A prepared thread that runs the operations of one slot which may block.</summary>
 internal sealed class CallWorker
 {
-    private readonly YieldingCalls _calls;
-    private readonly CallSlot _slot;
     private const int Operation = 1;
     private const int Stopping = 2;
 
+    private readonly Action _perform;
     private readonly ManualResetEventSlim _posted = new(false);
     private readonly Thread _thread;
     private int _work;
 
-    public CallWorker(YieldingCalls calls, CallSlot slot, string name)
+    /// <summary>Starts the thread.</summary>
+    /// <param name="perform">Performs the slot's operation; never throws.</param>
+    /// <param name="name">The thread's name.</param>
+    public CallWorker(Action perform, string name)
     {
-        _calls = calls;
-        _slot = slot;
+        _perform = perform;
         _thread = new Thread(Run) { IsBackground = true, Name = name };
         _thread.Start();
     }
@@ -44,9 +43,9 @@ internal sealed class CallWorker
             _posted.Wait();
             _posted.Reset();
             int work = Interlocked.Exchange(ref _work, 0);
-            if ((work & Operation) != 0 && _calls.Operations.TryPerform(_slot, out TeeResult result))
+            if ((work & Operation) != 0)
             {
-                _slot.Complete(result);
+                _perform();
             }
 
             if ((work & Stopping) != 0)

@@ -1,4 +1,4 @@
-using OpTeeMediator.Guests;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 
@@ -31,7 +31,7 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseCon
     public bool IsEnabled => _state == On;
 
     /// <summary>The number that wakes a sleeping call.</summary>
-    public static uint ValueOf(CallSlot slot) => (uint)slot.Index + 1;
+    public static uint ValueOf(int slot) => (uint)slot + 1;
 
     public void Enable()
     {

@@ -61,7 +61,7 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
             return SmcRegisterSet.None;
         }
 
-        if (channel.TryWriteSleep(slot, NotificationQueue.ValueOf(slot)))
+        if (channel.TryWriteSleep(slot, NotificationQueue.ValueOf(slot.Index)))
         {
             slot.Stage = RpcStage.Sleeping;
             return RpcMessageCodec.AskForCommand(slot, ref registers);

@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.SharedMemory;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 

@@ -3,9 +3,11 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 
@@ -13,7 +15,7 @@ namespace OpTeeMediator.Calls;
 /// back to the registers.</summary>
 /// <remarks>The states of a call are those of its <see cref="CallSlot"/>;
 /// docs/call-state-machine.md draws them.</remarks>
-internal sealed class YieldingCalls
+internal sealed class YieldingCalls : ICallOwner
 {
     private readonly NonThrowingGuestMemory _memory;
     private readonly BackendOperations _operations;
@@ -42,7 +44,7 @@ internal sealed class YieldingCalls
         _rpc = new RpcStateMachine(new RpcMessageCodec(_memory, _buffers, _log), Notifications, environment.SleepAfter);
         _driverInstance = driverInstance;
         Slots = new CallSlots(this, environment.Slots);
-        _standby = new CallSlot(this, Slots, -1);
+        _standby = Slots.Standby;
         if (!execution.UsesWorkers)
         {
             return;
@@ -52,7 +54,7 @@ internal sealed class YieldingCalls
         {
             foreach (CallSlot slot in Slots.All)
             {
-                slot.Worker = new CallWorker(this, slot, $"optee {environment.Name}/{slot.Index}");
+                slot.Worker = new CallWorker(() => Perform(slot), $"optee {environment.Name}/{slot.Index}");
             }
         }
         catch
@@ -171,6 +173,11 @@ internal sealed class YieldingCalls
     public SmcRegisterSet RegistersToResume(ulong x3) =>
         Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcMessageCodec.AllocationAnswer
             : RpcMessageCodec.ResumeInformation;
+
+    void ICallOwner.Cancel(TeeRequest request, TeeOperation operation) => _operations.Cancel(request, operation);
+
+    TeeResult ICallOwner.BackendFailed(TeeOperation operation, Exception exception) =>
+        _operations.BackendFailed(operation, exception);
 
     /// <summary>Ends the threads of the slots. No operation runs any more.</summary>
     public void StopWorkers()
@@ -558,6 +565,14 @@ internal sealed class YieldingCalls
         SmcRegisterSet asked = _rpc.GiveBack(slot, ref registers);
         return asked.IsEmpty ? Finish(slot, slot.Result, reached: true, ref registers)
             : Suspend(slot, asked, ref registers);
+    }
+
+    private void Perform(CallSlot slot)
+    {
+        if (_operations.TryPerform(slot, out TeeResult result))
+        {
+            slot.Complete(result);
+        }
     }
 
     /// <summary>FOREIGN_INTR: the guest may go on with something else, and come back when it likes.</summary>

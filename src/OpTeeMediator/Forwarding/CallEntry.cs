@@ -1,6 +1,5 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 

@@ -1,9 +1,8 @@
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Diagnostics;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Forwarding;
 

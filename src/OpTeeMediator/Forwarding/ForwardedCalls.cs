@@ -1,5 +1,4 @@
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;

@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Forwarding;
 

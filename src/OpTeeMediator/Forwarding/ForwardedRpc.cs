@@ -1,8 +1,8 @@
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;

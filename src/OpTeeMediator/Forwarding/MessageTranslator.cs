@@ -1,6 +1,5 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;

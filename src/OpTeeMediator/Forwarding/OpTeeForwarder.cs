@@ -4,8 +4,10 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Forwarding;
 

@@ -1,8 +1,8 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Diagnostics;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Forwarding;
 

@@ -1,5 +1,6 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 
@@ -70,16 +71,16 @@ internal sealed class SharedMemoryRegistry
     {
         if (functionId != OpTeeSmc.CallWithRegisteredArgument)
         {
-            return Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
+            return MessageLocator.TryFind(functionId, registers, _registered, null, out place);
         }
 
         int version = _lock.Version;
-        bool isFound = Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
+        bool isFound = MessageLocator.TryFind(functionId, registers, _registered, null, out place);
         if (!_lock.IsUnchanged(version))
         {
             using (_lock.Enter())
             {
-                isFound = Calls.MessageLocator.TryFind(functionId, registers, _registered, null, out place);
+                isFound = MessageLocator.TryFind(functionId, registers, _registered, null, out place);
             }
         }
 

@@ -1,8 +1,8 @@
 using System.Runtime.ExceptionServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Forwarding;
 

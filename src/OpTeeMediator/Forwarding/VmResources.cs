@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
 using OpTeeMediator.SharedMemory;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Forwarding;
 

@@ -4,9 +4,11 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Calls;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Guests;
 

@@ -4,6 +4,7 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Guests;
 

@@ -1,7 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Protocol;
 
@@ -14,8 +13,11 @@ internal struct Message
     /// application's: UUID and client.</summary>
     public const int MetaParameters = 2;
 
+    /// <summary>The most parameters that an application has (TEE_NUM_PARAMS).</summary>
+    public const int ApplicationParameters = 4;
+
     /// <summary>The most parameters that any command uses.</summary>
-    public const int UsedParameters = MetaParameters + TeeRequest.ParameterCount;
+    public const int UsedParameters = MetaParameters + ApplicationParameters;
 
     public MessageHeader Header;
     public ParameterArray Parameters;

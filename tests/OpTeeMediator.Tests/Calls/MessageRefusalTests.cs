@@ -1,8 +1,8 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Calls;
 

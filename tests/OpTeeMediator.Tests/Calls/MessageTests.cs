@@ -161,7 +161,7 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
     {
         await using GuestBench bench = Create();
         uint session = bench.Open();
-        OpTeeMediator.Guests.OpTeeGuestStatus idle = bench.Guest.Status;
+        OpTeeMediator.Vmm.OpTeeGuestStatus idle = bench.Guest.Status;
 
         // The last byte of one page and all of the next but one byte.
         ulong[] pages = bench.Driver.AllocatePages(2, 1);
@@ -194,7 +194,7 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
     {
         await using GuestBench bench = Create();
         uint session = bench.Open();
-        OpTeeMediator.Guests.OpTeeGuestStatus idle = bench.Guest.Status;
+        OpTeeMediator.Vmm.OpTeeGuestStatus idle = bench.Guest.Status;
         ulong[] pages = bench.Driver.AllocatePages(3, 3);
         ulong list = bench.Driver.WritePageList(pages);
         bench.Driver.Write<byte>(pages[2], [0x43]);
@@ -294,7 +294,7 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
     public async Task OpenSession_Refused_SessionIsZeroAndNothingIsKept()
     {
         await using GuestBench bench = Create();
-        OpTeeMediator.Guests.OpTeeGuestStatus idle = bench.Guest.Status;
+        OpTeeMediator.Vmm.OpTeeGuestStatus idle = bench.Guest.Status;
         bench.Backend.OnOpen = request =>
         {
             SetAll(request, 5, 6);
@@ -314,7 +314,7 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
     public async Task CloseSession_Open_ClosesItForGood()
     {
         await using GuestBench bench = Create();
-        OpTeeMediator.Guests.OpTeeGuestStatus idle = bench.Guest.Status;
+        OpTeeMediator.Vmm.OpTeeGuestStatus idle = bench.Guest.Status;
         uint session = bench.Open();
 
         (byte[] before, byte[] after) = Send(bench, GuestBench.Closing(session));

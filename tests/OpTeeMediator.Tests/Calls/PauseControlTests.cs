@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Calls;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Tests.Rpc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Calls;
 

@@ -1,9 +1,9 @@
-using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Tests.Linux;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Companion;
 

@@ -6,6 +6,7 @@ using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 using OpTeeMediator.Tests.Rpc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Concurrency;
 

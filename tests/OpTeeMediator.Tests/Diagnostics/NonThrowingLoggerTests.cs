@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Testing.Supplied;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Diagnostics;
 

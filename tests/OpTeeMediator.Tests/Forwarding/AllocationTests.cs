@@ -1,11 +1,11 @@
 using System.Runtime.InteropServices;
 using OpTeeMediator.Forwarding;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Forwarding;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Forwarding;
 

@@ -1,10 +1,10 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Forwarding;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Forwarding;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Forwarding;
 

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Forwarding;
 

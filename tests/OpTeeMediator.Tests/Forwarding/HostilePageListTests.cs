@@ -1,7 +1,7 @@
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Forwarding;
 

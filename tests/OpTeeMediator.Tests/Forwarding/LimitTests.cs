@@ -1,4 +1,4 @@
-using OpTeeMediator.Guests;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Forwarding;
 

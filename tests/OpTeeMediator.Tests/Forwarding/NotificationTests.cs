@@ -1,8 +1,8 @@
 using OpTeeMediator.Forwarding;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Forwarding;
 

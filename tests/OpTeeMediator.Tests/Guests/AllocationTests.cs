@@ -4,6 +4,7 @@ using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Guests;
 

@@ -6,6 +6,7 @@ using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Supplied;
 using OpTeeMediator.Tests.Rpc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Guests;
 

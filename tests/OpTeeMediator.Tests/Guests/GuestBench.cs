@@ -6,6 +6,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Linux;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Guests;
 

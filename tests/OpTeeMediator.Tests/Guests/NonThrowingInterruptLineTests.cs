@@ -1,7 +1,7 @@
-using OpTeeMediator.Guests;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Supplied;
 using OpTeeMediator.Tests.Linux;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Guests;
 

@@ -2,10 +2,12 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Forwarding;
 using OpTeeMediator.Guests;
+using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Forwarding;
 using OpTeeMediator.Tests.Linux;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Guests;
 

@@ -7,6 +7,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Supplied;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Guests;
 

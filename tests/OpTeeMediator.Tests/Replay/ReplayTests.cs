@@ -1,7 +1,7 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing.Traces;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Replay;
 

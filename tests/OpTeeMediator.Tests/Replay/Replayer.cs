@@ -10,6 +10,7 @@ using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Traces;
 using OpTeeMediator.Tests.Rpc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Replay;
 

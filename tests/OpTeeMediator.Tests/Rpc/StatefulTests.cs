@@ -4,6 +4,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Rpc;
 

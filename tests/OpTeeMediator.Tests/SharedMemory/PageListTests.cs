@@ -1,9 +1,9 @@
 using OpTeeMediator.Backends;
-using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.SharedMemory;
 

@@ -2,6 +2,7 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Tests.Guests;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Smccc;
 

@@ -1,6 +1,6 @@
 using OpTeeMediator.Diagnostics;
 
-namespace OpTeeMediator.Guests;
+namespace OpTeeMediator.Vmm;
 
 /// <summary>What one VM may hold at a time. A guest that asks for more is refused with the
 /// protocol's own error.</summary>

@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Diagnostics;
+namespace OpTeeMediator.Messages;
 
 /// <summary>Why a guest's call or message is refused: the same words whether it is served here or forwarded.</summary>
 internal static class RefusalReason

@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Guests;
+namespace OpTeeMediator.Vmm;
 
 /// <summary>What a guest holds at a moment.</summary>
 /// <param name="CallsInFlight">Yielding calls that have begun and not ended, those of an

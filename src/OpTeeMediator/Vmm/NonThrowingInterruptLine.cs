@@ -1,7 +1,7 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
 
-namespace OpTeeMediator.Guests;
+namespace OpTeeMediator.Vmm;
 
 /// <summary>The VMM's interrupt line, which may throw, as one that does not: a pulse that throws is repeated
 /// until one succeeds.</summary>

@@ -3,7 +3,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
 
-namespace OpTeeMediator.Calls;
+namespace OpTeeMediator.Messages;
 
 /// <summary>Where in guest memory the message of a call lies, by what its registers say.</summary>
 internal static class MessageLocator

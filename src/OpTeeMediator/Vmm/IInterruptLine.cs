@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Guests;
+namespace OpTeeMediator.Vmm;
 
 /// <summary>An interrupt of the guest that the VMM lends to the mediator.</summary>
 /// <remarks>Implementations are thread-safe.</remarks>

@@ -1,0 +1,64 @@
+using System.Diagnostics;
+using OpTeeMediator.Diagnostics;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>Threads that wait for calls to end. Thread-safe.</summary>
+internal sealed class CallWaiters
+{
+    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(10);
+
+    private readonly ManualResetEventSlim _released = new(false);
+    private int _waiters;
+
+    /// <summary>Whether a thread waits.</summary>
+    public bool Any => Volatile.Read(ref _waiters) != 0;
+
+    /// <summary>Waits until a condition holds that the end of calls brings about.</summary>
+    /// <param name="condition">The condition.</param>
+    /// <param name="calls">The first argument of the condition: the calls.</param>
+    /// <param name="argument">The second one.</param>
+    /// <param name="timeout">How long at the most, and up to a millisecond more.</param>
+    /// <returns>Whether it holds.</returns>
+    public bool WaitUntil<TCalls, TArgument>(
+        Func<TCalls, TArgument, bool> condition, TCalls calls, TArgument argument, TimeSpan timeout)
+    {
+        if (condition(calls, argument))
+        {
+            return true;
+        }
+
+        long start = Stopwatch.GetTimestamp();
+        _ = Interlocked.Increment(ref _waiters);
+        try
+        {
+            while (true)
+            {
+                _released.Reset();
+                if (condition(calls, argument))
+                {
+                    return true;
+                }
+
+                TimeSpan left = timeout == Timeout.InfiniteTimeSpan ? PollInterval
+                    : timeout - Stopwatch.GetElapsedTime(start);
+                if (left <= TimeSpan.Zero)
+                {
+                    return false;
+                }
+
+                // Several may wait and reset the event under each other's hands: look again
+                // after a while at the latest.
+                InterleavingPoint.Reach("CallSlots.WaitUntil: about to wait");
+                _ = _released.Wait(WholeMilliseconds.AtLeast(left < PollInterval ? left : PollInterval));
+            }
+        }
+        finally
+        {
+            _ = Interlocked.Decrement(ref _waiters);
+        }
+    }
+
+    /// <summary>Wakes all threads that wait.</summary>
+    public void Wake() => _released.Set();
+}

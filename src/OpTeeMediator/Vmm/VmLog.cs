@@ -1,0 +1,30 @@
+using Microsoft.Extensions.Logging;
+
+namespace OpTeeMediator.Vmm;
+
+/// <summary>Log messages of a VM's life cycle and of what its VMM supplies.</summary>
+/// <remarks>Event ids are stable: 1003, 1101, 1102, 1200 and 1201.</remarks>
+internal static partial class VmLog
+{
+    [LoggerMessage(1003, LogLevel.Debug,
+        "A driver of the guest ends with {Sessions} sessions, {Buffers} shared buffers and {Calls} calls in flight")]
+    public static partial void DriverEnds(this ILogger log, int sessions, int buffers, int calls);
+
+    [LoggerMessage(1101, LogLevel.Error,
+        "An SMC 0x{FunctionId:x8} could not be served; this is a defect of the mediator or of the VMM's IGuestMemory")]
+    public static partial void CallFailed(this ILogger log, uint functionId, Exception exception);
+
+    [LoggerMessage(1102, LogLevel.Error,
+        "The VMM's interrupt line failed; the pulse is repeated. Entries like this suppressed before it: {Suppressed}")]
+    public static partial void InterruptFailed(this ILogger log, long suppressed, Exception exception);
+
+    [LoggerMessage(1200, LogLevel.Warning,
+        "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
+    public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);
+
+    [LoggerMessage(
+        1201, LogLevel.Error,
+        "What an earlier driver of the guest left could not be freed. Entries like this suppressed before it: "
+            + "{Suppressed}")]
+    public static partial void TeardownFailed(this ILogger log, long suppressed, Exception exception);
+}

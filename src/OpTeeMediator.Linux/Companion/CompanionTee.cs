@@ -175,7 +175,7 @@ internal sealed class CompanionTee : IDisposable
                 return SmcFilter.Refuse(ref registers);
             }
 
-            if (!isFast && SmcFilter.IsRpc((uint)registers.X0))
+            if (!isFast && OpTeeRegisters.IsRpc((uint)registers.X0))
             {
                 _suspended.Note((uint)registers.X0, registers.X3);
             }

@@ -86,12 +86,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// <summary>
     /// The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.
     /// </summary>
-    public ImmutableArray<SmcFunctionRange> Ranges { get; } =
-    [
-        SmcFunctionRange.OfOwner(isFast: false, OpTeeSmc.OwnerTrustedOs),
-        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOs),
-        SmcFunctionRange.OfOwner(isFast: true, OpTeeSmc.OwnerTrustedOsApi),
-    ];
+    public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
 
     /// <summary>The device-tree node by which the guest finds its OP-TEE.</summary>
     public OpTeeDeviceTreeNode DeviceTreeNode { get; }
@@ -192,7 +187,7 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
-        if (!SmcFilter.Admits(registers.FunctionId))
+        if (!OpTeeFunctions.Contains(registers.FunctionId))
         {
             return SmcOutcome.NotHandled;
         }

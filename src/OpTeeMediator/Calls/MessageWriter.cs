@@ -12,9 +12,6 @@ namespace OpTeeMediator.Calls;
 /// </remarks>
 internal readonly ref struct MessageWriter
 {
-    private const int SessionOffset = 8;
-    private const int ReturnCodeOffset = 20;
-    private const int ReturnOriginOffset = 24;
     private const int FirstWordOffset = 8;
     private const int SecondWordOffset = 16;
 
@@ -42,7 +39,7 @@ internal readonly ref struct MessageWriter
     {
         if (_header.IsEmpty)
         {
-            Write(SessionOffset, id);
+            Write(MessageHeader.SessionOffset, id);
         }
         else
         {
@@ -55,7 +52,7 @@ internal readonly ref struct MessageWriter
     {
         if (_header.IsEmpty)
         {
-            Write(ReturnCodeOffset, (uint)code);
+            Write(MessageHeader.ReturnCodeOffset, (uint)code);
         }
         else
         {
@@ -68,7 +65,7 @@ internal readonly ref struct MessageWriter
         WriteReturnCode(result.Code);
         if (_header.IsEmpty)
         {
-            Write(ReturnOriginOffset, (uint)result.Origin);
+            Write(MessageHeader.ReturnOriginOffset, (uint)result.Origin);
         }
         else
         {

@@ -15,14 +15,7 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
     private const int MessageSize =
         OpTeeMessage.HeaderSize + (MessageReader.RpcParameters * OpTeeMessage.ParameterSize);
 
-    /// <summary>What every resume needs, and every RPC return changes at least.</summary>
-    public static SmcRegisterSet ResumeInformation { get; } = SmcRegisterSet.X0.Union(SmcRegisterSet.Range(3, 3));
-
-    /// <summary>What a resume after RPC ALLOC needs.</summary>
-    public static SmcRegisterSet AllocationAnswer { get; } = SmcRegisterSet.Range(0, 5);
-
     private static readonly SmcRegisterSet X0X1X3 = SmcRegisterSet.Range(0, 1).Union(SmcRegisterSet.Range(3, 3));
-    private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
 
     /// <summary>RPC ALLOC.</summary>
     public static SmcRegisterSet AskForMemory(ref SmcRegisters registers)
@@ -39,7 +32,7 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
         registers.X0 = OpTeeSmc.ReturnRpcCommand;
         registers.X1 = cookie >> 32;
         registers.X2 = (uint)cookie;
-        return X0ToX3;
+        return OpTeeRegisters.X0ToX3;
     }
 
     /// <summary>RPC FREE.</summary>
@@ -48,7 +41,7 @@ internal sealed class RpcMessageCodec(NonThrowingGuestMemory memory, SharedBuffe
         registers.X0 = OpTeeSmc.ReturnRpcFree;
         registers.X1 = cookie >> 32;
         registers.X2 = (uint)cookie;
-        return X0ToX3;
+        return OpTeeRegisters.X0ToX3;
     }
 
     /// <summary>Whether there is room for an RPC message: the call's, or what an earlier call has left.</summary>

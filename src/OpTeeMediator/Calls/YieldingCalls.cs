@@ -171,8 +171,8 @@ internal sealed class YieldingCalls : ICallOwner
 
     /// <summary>Which registers <see cref="Resume"/> needs: more after RPC ALLOC.</summary>
     public SmcRegisterSet RegistersToResume(ulong x3) =>
-        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? RpcMessageCodec.AllocationAnswer
-            : RpcMessageCodec.ResumeInformation;
+        Slots.WithIndex(CallSlot.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating } ? OpTeeRegisters.AllocationAnswer
+            : OpTeeRegisters.ResumeInformation;
 
     void ICallOwner.Cancel(TeeRequest request, TeeOperation operation) => _operations.Cancel(request, operation);
 
@@ -579,7 +579,7 @@ internal sealed class YieldingCalls : ICallOwner
     private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
     {
         registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
-        return Suspend(slot, RpcMessageCodec.ResumeInformation, ref registers);
+        return Suspend(slot, OpTeeRegisters.ResumeInformation, ref registers);
     }
 
     private static SmcOutcome Suspend(CallSlot slot, SmcRegisterSet changed, ref SmcRegisters registers)

@@ -10,12 +10,6 @@ namespace OpTeeMediator.Forwarding;
 internal sealed class CallEntry(
     HostOpTee opTee, int id, VmResources vm, ForwardedRpc rpc, ShadowMessages messages, ILogger log)
 {
-    private const uint RpcPrefix = 0xffff_0000;
-
-    /// <summary>Whether OP-TEE's answer means that the call has not ended: OP-TEE asks for something first.</summary>
-    public static bool IsRpc(uint answer) =>
-        (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
-
     /// <summary>Makes the SMC of a call.</summary>
     /// <returns><see langword="false"/> if the monitor failed, and with it the call.</returns>
     public bool TryEnter(ForwardedCall call, ref SmcRegisters forwarded)

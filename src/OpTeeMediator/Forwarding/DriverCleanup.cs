@@ -107,7 +107,7 @@ internal sealed class DriverCleanup(
         }
 
         uint answer = (uint)forwarded.X0;
-        if (!CallEntry.IsRpc(answer))
+        if (!OpTeeRegisters.IsRpc(answer))
         {
             // A call of the driver may fail: it has ended.
             bool mustSucceed = call.Owner == CallOwner.Forwarder;

@@ -16,9 +16,6 @@ internal sealed class ForwardedCalls(
     bool hasRpcArgument,
     ILogger log)
 {
-    private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
-    private static readonly SmcRegisterSet ResumeInformation = new(1 << 0 | 1 << 3);
-    private static readonly SmcRegisterSet ResumeOfAllocation = SmcRegisterSet.Range(0, 5);
 
     /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
     public SmcOutcome Start(ref SmcRegisters registers)
@@ -63,12 +60,12 @@ internal sealed class ForwardedCalls(
         uint token = (uint)information;
         if (DeferredRequests.IsDeferredCall(token))
         {
-            return X0ToX3;
+            return OpTeeRegisters.X0ToX3;
         }
 
         bool isAllocation =
             vm.FindCall(token) is { Stage: ForwardedRpcStage.Allocating } call && call.IsResumedBy(token);
-        return isAllocation ? ResumeOfAllocation : ResumeInformation;
+        return isAllocation ? OpTeeRegisters.AllocationAnswer : OpTeeRegisters.ResumeInformation;
     }
 
     /// <summary>RETURN_FROM_RPC.</summary>
@@ -114,7 +111,7 @@ internal sealed class ForwardedCalls(
         }
 
         uint answer = (uint)forwarded.X0;
-        if (!CallEntry.IsRpc(answer))
+        if (!OpTeeRegisters.IsRpc(answer))
         {
             _ = entry.Finish(call, ref answer);
             return registers.Answer(answer);

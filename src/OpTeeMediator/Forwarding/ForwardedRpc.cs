@@ -128,7 +128,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
                 OpTeeRpc.AllocateSharedMemory => TeeReturnCode.OutOfMemory,
                 _ => TeeReturnCode.Communication,
             };
-            MemoryMarshal.Write(shadow[ShadowMessages.ReturnCodeOffset..], (uint)code);
+            MemoryMarshal.Write(shadow[MessageHeader.ReturnCodeOffset..], (uint)code);
         }
     }
 
@@ -244,7 +244,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             }
         }
 
-        Span<uint> codes = MemoryMarshal.Cast<byte, uint>(shadow[ShadowMessages.ReturnCodeOffset..])[..2];
+        Span<uint> codes = MemoryMarshal.Cast<byte, uint>(shadow[MessageHeader.ReturnCodeOffset..])[..2];
         codes[0] = answer.Header.ReturnCode;
         codes[1] = answer.Header.ReturnOrigin;
     }

@@ -12,11 +12,6 @@ public sealed class HostOpTee
     internal const int LowestId = 1; // 0 is the hypervisor itself
     internal const int HighestId = ushort.MaxValue - 1;
 
-    private const ulong UidFirst = 0x384f_b3e0;
-    private const ulong UidSecond = 0xe7f8_11e3;
-    private const ulong UidThird = 0xaf63_0002;
-    private const ulong UidFourth = 0xa5d5_c51b;
-
     private readonly NonThrowingMonitor _monitor;
     private readonly Lock _lock = new();
     private readonly HashSet<int> _ids = [];
@@ -31,7 +26,7 @@ public sealed class HostOpTee
         ArgumentNullException.ThrowIfNull(monitor);
         _monitor = new NonThrowingMonitor(monitor);
         SmcRegisters uid = Ask(OpTeeSmc.CallsUid);
-        if (uid is not { X0: UidFirst, X1: UidSecond, X2: UidThird, X3: UidFourth })
+        if (uid is not { X0: OpTeeUid.First, X1: OpTeeUid.Second, X2: OpTeeUid.Third, X3: OpTeeUid.Fourth })
         {
             throw new TeeUnavailableException(
                 $"The secure world answered 0x{uid.X0:x}, 0x{uid.X1:x}, 0x{uid.X2:x}, 0x{uid.X3:x} to "

@@ -25,10 +25,6 @@ namespace OpTeeMediator.Forwarding;
 /// </remarks>
 public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
 {
-    private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
-    private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
-    private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
-    private static readonly SmcRegisterSet X0AndX3 = new(1 << 0 | 1 << 3);
 
     private readonly HostOpTee _opTee;
     private readonly OpTeeForwarderOptions _options;
@@ -136,14 +132,12 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
         uint functionId = registers.FunctionId.WithoutHint.Value;
-        SmcRegisterSet needed = functionId switch
+        SmcRegisterSet needed = OpTeeRegisters.NeededBy(functionId);
+        if (functionId == OpTeeSmc.ReturnFromRpc && loaded.Contains(needed))
         {
-            OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
-            OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
-            OpTeeSmc.ReturnFromRpc => loaded.Contains(X0AndX3) ? _calls.RegistersToResume(registers.X3) : X0AndX3,
-            OpTeeSmc.ExchangeCapabilities => X0ToX1,
-            _ => SmcRegisterSet.X0,
-        };
+            needed = _calls.RegistersToResume(registers.X3);
+        }
+
         if (!loaded.Contains(needed))
         {
             return SmcOutcome.NeedsRegisters(needed);

@@ -13,11 +13,6 @@ namespace OpTeeMediator.Forwarding;
 /// </remarks>
 internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool shadows)
 {
-    /// <summary>The offset of a message's return code; the return origin follows.</summary>
-    public const int ReturnCodeOffset = 20;
-
-    private const int SessionOffset = 8;
-
     /// <summary>The parameters of a message that lies in a shadow page.</summary>
     public static Span<MessageParameter> ParametersIn(Span<byte> message) =>
         MemoryMarshal.Cast<byte, MessageParameter>(message[OpTeeMessage.HeaderSize..]);
@@ -93,10 +88,10 @@ internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool s
     }
 
     private void WriteCode(GuestAddress message, uint code, uint origin) =>
-        _ = memory.TryWriteWords<uint>(message.Add(ReturnCodeOffset), [code, origin]);
+        _ = memory.TryWriteWords<uint>(message.Add(MessageHeader.ReturnCodeOffset), [code, origin]);
 
     private void WriteSession(GuestAddress message, uint session) =>
-        _ = memory.TryWriteWords<uint>(message.Add(SessionOffset), [session]);
+        _ = memory.TryWriteWords<uint>(message.Add(MessageHeader.SessionOffset), [session]);
 
     /// <summary>Copies the outputs of an application: two words of a value, the size of a memory reference.</summary>
     private void WriteOutputs(ForwardedCall call, ReadOnlySpan<MessageParameter> results)

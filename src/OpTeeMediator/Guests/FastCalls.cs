@@ -10,10 +10,6 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
     private const uint CallsCount = 12;
     private const ulong SharedMemoryCached = 1;
 
-    private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
-    private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
-    private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
-
     /// <summary>Answers a fast call that has no effect.</summary>
     public SmcOutcome Handle(uint functionId, ref SmcRegisters registers)
     {
@@ -24,12 +20,12 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
                 return SmcOutcome.Handled(SmcRegisterSet.X0);
 
             case OpTeeSmc.CallsUid:
-                return Answer(ref registers, 0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b);
+                return Answer(ref registers, OpTeeUid.First, OpTeeUid.Second, OpTeeUid.Third, OpTeeUid.Fourth);
 
             case OpTeeSmc.CallsRevision:
                 registers.X0 = 2;
                 registers.X1 = 0;
-                return SmcOutcome.Handled(X0ToX1);
+                return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
 
             case OpTeeSmc.GetOsUuid:
                 return Answer(ref registers, 0x4861_78e0, 0xe7f8_11e3, 0xbc5e_0002, 0xa5d5_c51b);
@@ -38,12 +34,12 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
                 registers.X0 = revision.Major;
                 registers.X1 = revision.Minor;
                 registers.X2 = revision.BuildId;
-                return SmcOutcome.Handled(X0ToX2);
+                return SmcOutcome.Handled(OpTeeRegisters.X0ToX2);
 
             case OpTeeSmc.GetThreadCount:
                 registers.X0 = OpTeeSmc.ReturnOk;
                 registers.X1 = (ulong)options.Limits.Calls;
-                return SmcOutcome.Handled(X0ToX1);
+                return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
 
             case OpTeeSmc.GetShmConfig when options.ReservedSharedMemory is { } reserved:
                 return Answer(ref registers, OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length,
@@ -67,6 +63,6 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
         registers.X1 = x1;
         registers.X2 = x2;
         registers.X3 = x3;
-        return SmcOutcome.Handled(X0ToX3);
+        return SmcOutcome.Handled(OpTeeRegisters.X0ToX3);
     }
 }

@@ -28,10 +28,6 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     // faster than that has to wait.
     private const int MaximumTeardowns = 4;
 
-    private static readonly SmcRegisterSet X0ToX1 = SmcRegisterSet.Range(0, 1);
-    private static readonly SmcRegisterSet X0ToX2 = SmcRegisterSet.Range(0, 2);
-    private static readonly SmcRegisterSet X0ToX3 = SmcRegisterSet.Range(0, 3);
-
     private readonly OpTeeGuestOptions _options;
     private readonly ITeePartition _partition;
     private readonly MemoryBudget _budget;
@@ -144,15 +140,12 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
         uint functionId = registers.FunctionId.WithoutHint.Value;
-        SmcRegisterSet needed = functionId switch
+        SmcRegisterSet needed = OpTeeRegisters.NeededBy(functionId);
+        if (functionId == OpTeeSmc.ReturnFromRpc && loaded.Contains(needed))
         {
-            OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
-            OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
-            OpTeeSmc.ReturnFromRpc => loaded.Contains(RpcMessageCodec.ResumeInformation)
-                ? _calls.RegistersToResume(registers.X3) : RpcMessageCodec.ResumeInformation,
-            OpTeeSmc.ExchangeCapabilities => X0ToX1,
-            _ => SmcRegisterSet.X0,
-        };
+            needed = _calls.RegistersToResume(registers.X3);
+        }
+
         if (!loaded.Contains(needed))
         {
             return SmcOutcome.NeedsRegisters(needed);
@@ -338,7 +331,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         registers.X0 = OpTeeSmc.ReturnOk;
         registers.X1 = buffer.Cookie >> 32;
         registers.X2 = (uint)buffer.Cookie;
-        return SmcOutcome.Handled(X0ToX2);
+        return SmcOutcome.Handled(OpTeeRegisters.X0ToX2);
     }
 
     private SmcOutcome TakeNotification(ref SmcRegisters registers)
@@ -349,7 +342,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         registers.X0 = OpTeeSmc.ReturnOk;
         registers.X1 = value;
         registers.X2 = (isValid ? Valid : 0) | (hasMore ? Pending : 0);
-        return SmcOutcome.Handled(X0ToX2);
+        return SmcOutcome.Handled(OpTeeRegisters.X0ToX2);
     }
 
     private SmcOutcome DispatchRest(uint functionId, ref SmcRegisters registers)

@@ -6,6 +6,15 @@ namespace OpTeeMediator.Protocol;
 [StructLayout(LayoutKind.Sequential)]
 internal struct MessageHeader
 {
+    /// <summary>Where session, ret and ret_origin lie, in bytes.</summary>
+    public const int SessionOffset = 8;
+
+    /// <inheritdoc cref="SessionOffset"/>
+    public const int ReturnCodeOffset = 20;
+
+    /// <inheritdoc cref="SessionOffset"/>
+    public const int ReturnOriginOffset = 24;
+
     /// <summary>cmd.</summary>
     public uint Command;
 

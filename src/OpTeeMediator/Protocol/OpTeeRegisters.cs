@@ -1,0 +1,40 @@
+using OpTeeMediator.Smccc;
+
+namespace OpTeeMediator.Protocol;
+
+/// <summary>Which registers OP-TEE's calls and their returns use, as <see cref="OpTeeSmc"/> describes them.</summary>
+internal static class OpTeeRegisters
+{
+    private const uint RpcPrefix = 0xffff_0000;
+
+    public static SmcRegisterSet X0ToX1 { get; } = SmcRegisterSet.Range(0, 1);
+
+    public static SmcRegisterSet X0ToX2 { get; } = SmcRegisterSet.Range(0, 2);
+
+    public static SmcRegisterSet X0ToX3 { get; } = SmcRegisterSet.Range(0, 3);
+
+    /// <summary>RETURN_FROM_RPC, and FOREIGN_INTR: which call to resume.</summary>
+    public static SmcRegisterSet ResumeInformation { get; } = new(1u << 0 | 1u << 3);
+
+    /// <summary>RETURN_FROM_RPC after an ALLOC: the address and the cookie of the memory, too.</summary>
+    public static SmcRegisterSet AllocationAnswer { get; } = SmcRegisterSet.Range(0, 5);
+
+    /// <summary>
+    /// The registers that a call needs; of RETURN_FROM_RPC those that tell which call it resumes, which may need more.
+    /// </summary>
+    public static SmcRegisterSet NeededBy(uint functionId) => functionId switch
+    {
+        OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
+        OpTeeSmc.CallWithArgument or OpTeeSmc.CallWithRpcArgument => X0ToX2,
+        OpTeeSmc.ReturnFromRpc => ResumeInformation,
+        OpTeeSmc.ExchangeCapabilities => X0ToX1,
+        _ => SmcRegisterSet.X0,
+    };
+
+    /// <summary>
+    /// Whether the answer to a yielding call means that it has not ended: OP-TEE asks for something first
+    /// (OPTEE_SMC_RETURN_IS_RPC).
+    /// </summary>
+    public static bool IsRpc(uint answer) =>
+        (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
+}

@@ -25,7 +25,7 @@ internal sealed class CancellationTests
             isRequested = request.IsCancellationRequested;
             return ValueTask.FromResult(TeeResult.Success);
         };
-        Stop published = controller.StopAt("MessageReader.Prepare: session published");
+        Stop published = controller.StopAt("CallPreparation.Prepare: session published");
 
         Task<uint> invoking = controller.Run(() => first.TrySend(Invocation(session)));
         published.WaitUntilReached();
@@ -52,7 +52,7 @@ internal sealed class CancellationTests
             isRequested = request.IsCancellationRequested;
             return ValueTask.FromResult(TeeResult.Success);
         };
-        Stop prepared = controller.StopAt("YieldingCalls.Run: about to begin");
+        Stop prepared = controller.StopAt("CallRunner.Begin: about to begin");
 
         Task<uint> invoking = controller.Run(() => first.TrySend(Invocation(session)));
         prepared.WaitUntilReached();

@@ -25,7 +25,7 @@ public sealed class PauseTests
         bool isPausedEarly;
         using (InterleavingController controller = new())
         {
-            Stop stop = controller.StopAt("YieldingCalls.Run: about to begin");
+            Stop stop = controller.StopAt("CallRunner.Begin: about to begin");
             _ = controller.Run(() => cpu.Invoke(session, 0).ReturnCode);
             stop.WaitUntilReached();
             pause = vm.Guest.PauseAsync();

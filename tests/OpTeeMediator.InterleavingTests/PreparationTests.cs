@@ -11,7 +11,7 @@ namespace OpTeeMediator.InterleavingTests;
 internal sealed class PreparationTests
 {
     private const ulong Cookie = 0xffff_0000_0938_5a80;
-    private const string BufferFound = "MessageReader.Resolve: buffer found";
+    private const string BufferFound = "CallPreparation.Resolve: buffer found";
     private const string InstanceRead = "YieldingCalls.Start: driver instance read";
 
     [Test]

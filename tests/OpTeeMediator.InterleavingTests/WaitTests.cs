@@ -31,7 +31,7 @@ internal sealed class WaitTests
         vm.Backend.OnInvoke = _ => new(end.Task);
         SmcRegisters registers = driver.Start(new GuestMessage(OpTeeMessage.CommandInvoke) { Session = session });
 
-        int looks = CountLooks("CallSlot.WaitForBackend: about to wait", driver, ref registers);
+        int looks = CountLooks("CallOperation.WaitWhileWorking: about to wait", driver, ref registers);
         end.SetResult(TeeResult.Success);
         _ = driver.Finish(registers);
 

@@ -66,7 +66,7 @@ internal sealed class CallSlots
     }
 
     /// <summary>Whether a guest's thread sleeps on a call.</summary>
-    public bool HasSleepers => Array.Exists(_slots, slot => slot.IsAsleep);
+    public bool HasSleepers => Array.Exists(_slots, slot => slot.Sleep.IsActive);
 
     /// <summary>Whether no backend is at work.</summary>
     public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);
@@ -90,8 +90,8 @@ internal sealed class CallSlots
     {
         foreach (CallSlot slot in _slots)
         {
-            bool uses = taker.Operation == TeeOperation.CloseSession ? slot.Session == taker.OwnSession
-                : slot.Uses(taker.Buffer!);
+            bool uses = taker.Operation.Kind == TeeOperation.CloseSession ? slot.Session == taker.OwnSession
+                : slot.Buffers.Contains(taker.Buffer!);
             if (slot != taker && uses)
             {
                 return true;

@@ -6,9 +6,9 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>One slot's call to the guest: asked for by the backend's thread, carried by a vCPU's,
-/// answered to the backend's.</summary>
-/// <remarks>The slot's completion word orders the two: see <see cref="CallSlot.TryRequestRpc"/>.</remarks>
+/// <summary>The backend's side of a slot's call to the guest: asked for by the backend's thread, carried by a vCPU's
+/// (<see cref="RpcStateMachine"/>), answered to the backend's.</summary>
+/// <remarks>The operation's phase orders the two: see <see cref="CallOperation"/>.</remarks>
 internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<TeeReturnCode>
 {
     private readonly List<SharedBuffer> _allocated = [];
@@ -34,7 +34,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     /// <inheritdoc/>
     private protected override ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count)
     {
-        if (slot is { IsOnWorker: true, Worker.IsCurrent: true })
+        if (slot is { Operation.IsOnWorker: true, Worker.IsCurrent: true })
         {
             // The thread has nothing else to do. Were it let go, a backend that blocks for the result would wait
             // for the thread that it blocks.
@@ -43,7 +43,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
 
         Begin(command, count, isBlocking: false);
         _core.Reset();
-        _core.RunContinuationsAsynchronously = slot.IsOnWorker;
+        _core.RunContinuationsAsynchronously = slot.Operation.IsOnWorker;
         return slot.TryRequestRpc() ? new ValueTask<TeeReturnCode>(this, _core.Version)
             : ValueTask.FromResult(TeeReturnCode.Communication);
     }
@@ -148,7 +148,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
 
     void IValueTaskSource<TeeReturnCode>.OnCompleted(Action<object?> continuation, object? state, short token,
         ValueTaskSourceOnCompletedFlags flags) =>
-        _core.OnCompleted(continuation, state, token, slot.IsOnWorker ? flags
+        _core.OnCompleted(continuation, state, token, slot.Operation.IsOnWorker ? flags
             : flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
 
     private void Continue(TeeReturnCode code)
@@ -182,9 +182,9 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     private void ReleaseToGuest(TeeSharedMemory memory)
     {
         SharedBuffer buffer = Allocation(memory);
-        if (!slot.CanRequestRpc)
+        if (!slot.Operation.MayRequestRpc)
         {
-            throw CallSlot.CannotRequestRpc();
+            throw CallOperation.CannotRequestRpc();
         }
 
         PrepareFree(buffer);
@@ -201,9 +201,9 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
 
     private void ThrowUnlessOnWorker()
     {
-        if (slot is not { IsOnWorker: true, Worker.IsCurrent: true })
+        if (slot is not { Operation.IsOnWorker: true, Worker.IsCurrent: true })
         {
-            throw new InvalidOperationException(slot.IsOnWorker
+            throw new InvalidOperationException(slot.Operation.IsOnWorker
                 ? "Only the thread that is prepared for the operation may block: here, after an await that did not "
                     + "return to it, await CallAsync."
                 : "An inline operation may not block: await CallAsync.");

@@ -1,4 +1,3 @@
-using OpTeeMediator.Backends;
 using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
@@ -12,12 +11,8 @@ internal interface ICallOwner
     /// <summary>What wakes sleeping calls.</summary>
     NotificationQueue Notifications { get; }
 
-    /// <summary>Asks the backend to end an operation early.</summary>
-    void Cancel(TeeRequest request, TeeOperation operation);
-
-    /// <summary>The backend threw.</summary>
-    /// <returns>What the guest gets.</returns>
-    TeeResult BackendFailed(TeeOperation operation, Exception exception);
+    /// <summary>The backend, for cancellations and failures.</summary>
+    BackendOperations Operations { get; }
 
     /// <summary>Returns memory that a call has had from the guest.</summary>
     void ReturnBuffer(SharedBuffer buffer);

@@ -1,55 +1,76 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The steps of a call's way through the guest: what the guest is asked next, and
-/// what its return means.</summary>
+/// <summary>A call's way through the guest: what the guest is asked next, and what its return means.</summary>
 /// <remarks>
-/// Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked, with which the
-/// call is to be suspended; none if nothing is asked, and the call goes on.
+/// <code>
+///  None ── Ask, TryBeginSleep: no room for a message ──► Allocating
+///  None ── Ask ─────────────────────────────────────────► Calling
+///  None ── TryBeginSleep ───────────────────────────────► Sleeping
+///  None ── GiveBack: something is left ─────────────────► Concluding
+///  Allocating ── TakeAnswer: memory that cannot be used ► RefusingMemory
+///  Calling    ── TakeAnswer: memory that cannot be used ► Declining
+///  all        ── TakeAnswer ────────────────────────────► None
+/// </code>
+/// <para>Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked, with which
+/// the call is to be suspended; none if nothing is asked, and the call goes on. A call belongs to the vCPU that has
+/// it.</para>
 /// </remarks>
-internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue notifications, TimeSpan sleepAfter)
+internal sealed class RpcStateMachine(
+    NonThrowingGuestMemory memory,
+    SharedBufferPool buffers,
+    NotificationQueue notifications,
+    TimeSpan sleepAfter,
+    ILogger log)
 {
     // Linux sleeps uninterruptibly while a call is sleeping, and warns of tasks that do so for two minutes.
     private static readonly TimeSpan SleepAtMost = TimeSpan.FromSeconds(55);
 
+    private static readonly SmcRegisterSet X0X1X3 = SmcRegisterSet.Range(0, 1).Union(SmcRegisterSet.Range(3, 3));
+
     /// <summary>Carries the backend's call to the guest, or asks for memory for it first.</summary>
     public SmcRegisterSet Ask(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!RpcMessageCodec.HasPlace(slot))
+        if (!HasPlace(slot))
         {
             return AskForMemory(slot, ref registers);
         }
 
-        if (!channel.TryWriteCall(slot))
+        if (!TryWriteCall(slot))
         {
             // The guest has taken away the memory of its own message.
             slot.EndRpc(TeeReturnCode.Communication);
             return SmcRegisterSet.None;
         }
 
-        slot.BeginRpc();
-        slot.Stage = RpcStage.Calling;
-        return RpcMessageCodec.AskForCommand(slot, ref registers);
+        slot.Operation.BeginRpc();
+        return AskForCommand(slot, RpcStage.Calling, ref registers);
     }
 
     /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long
     /// and the guest can.</summary>
     public SmcRegisterSet TryBeginSleep(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!notifications.IsEnabled || slot.CannotSleep || Stopwatch.GetElapsedTime(slot.WaitsSince) < sleepAfter)
+        if (!notifications.IsEnabled || slot.CannotSleep
+            || Stopwatch.GetElapsedTime(slot.Operation.WaitsSince) < sleepAfter)
         {
             return SmcRegisterSet.None;
         }
 
-        if (!RpcMessageCodec.HasPlace(slot))
+        if (!HasPlace(slot))
         {
             return AskForMemory(slot, ref registers);
         }
 
-        if (!slot.TryBeginSleep(SleepAtMost))
+        if (!slot.Sleep.TryBegin(slot.Operation, SleepAtMost))
         {
             return SmcRegisterSet.None;
         }
@@ -57,17 +78,18 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
         // STOP_ASYNC_NOTIF either sees this call asleep, or is seen here.
         if (!notifications.IsEnabled)
         {
-            slot.EndSleep();
+            slot.Sleep.End();
             return SmcRegisterSet.None;
         }
 
-        if (channel.TryWriteSleep(slot, NotificationQueue.ValueOf(slot.Index)))
+        Unsafe.SkipInit(out Message message);
+        RpcMessages.EncodeWait(slot.Sleep.Number, ref message);
+        if (memory.TryWrite(PlaceOf(slot), message.Bytes[..OpTeeMessage.Size(1)]))
         {
-            slot.Stage = RpcStage.Sleeping;
-            return RpcMessageCodec.AskForCommand(slot, ref registers);
+            return AskForCommand(slot, RpcStage.Sleeping, ref registers);
         }
 
-        slot.EndSleep();
+        slot.Sleep.End();
         slot.CannotSleep = true;
         return SmcRegisterSet.None;
     }
@@ -80,12 +102,11 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
         switch (stage)
         {
             case RpcStage.Allocating:
-                if (!channel.TryTakeMemory(slot, registers, out ulong cookie))
+                if (!TryTakeMemory(slot, registers, out ulong cookie))
                 {
                     if (cookie != 0)
                     {
-                        slot.Stage = RpcStage.RefusingMemory;
-                        return RpcMessageCodec.AskToFree(cookie, ref registers);
+                        return AskToFree(slot, RpcStage.RefusingMemory, cookie, ref registers);
                     }
 
                     GoOnWithoutMemory(slot);
@@ -98,14 +119,13 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
                 break;
 
             case RpcStage.Calling:
-                TeeReturnCode answer = channel.ReadAnswer(slot, out bool declines);
-                if (declines && channel.TryWriteCall(slot))
+                TeeReturnCode answer = ReadAnswer(slot, out bool declines);
+                if (declines && TryWriteCall(slot))
                 {
-                    slot.Stage = RpcStage.Declining;
-                    return RpcMessageCodec.AskForCommand(slot, ref registers);
+                    return AskForCommand(slot, RpcStage.Declining, ref registers);
                 }
 
-                slot.WaitsSince = 0;
+                slot.Operation.WaitsSince = 0;
                 slot.EndRpc(answer);
                 break;
 
@@ -114,9 +134,12 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
                 break;
 
             case RpcStage.Sleeping:
-                slot.EndSleep();
-                slot.CannotSleep = !channel.ReadSleepAnswer(slot);
-                slot.WaitsSince = 0;
+                slot.Sleep.End();
+
+                // A guest that has not slept as it was asked to is interrupted from now on.
+                slot.CannotSleep = !memory.TryRead(PlaceOf(slot), out MessageHeader header)
+                    || header.ReturnCode != (uint)TeeReturnCode.Success;
+                slot.Operation.WaitsSince = 0;
                 break;
 
             default:
@@ -130,10 +153,17 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
     /// <summary>Gives back what an ended call still has from the guest, one piece an exit.</summary>
     public SmcRegisterSet GiveBack(CallSlot slot, ref SmcRegisters registers)
     {
-        if (channel.TryGiveBackMemory(slot))
+        List<SharedBuffer> allocated = slot.Rpc.Allocated;
+        while (allocated.Count > 0)
         {
-            slot.Stage = RpcStage.Concluding;
-            return RpcMessageCodec.AskForCommand(slot, ref registers);
+            SharedBuffer left = allocated[^1];
+            allocated.RemoveAt(allocated.Count - 1);
+            slot.Rpc.PrepareFree(left);
+            buffers.Return(left);
+            if (TryWriteCall(slot))
+            {
+                return AskForCommand(slot, RpcStage.Concluding, ref registers);
+            }
         }
 
         if (slot.RpcBuffer is not { } buffer)
@@ -142,17 +172,49 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
         }
 
         slot.RpcBuffer = null;
-        if (slot.DriverInstance!.RpcBuffers.TryKeep(buffer))
-        {
-            return SmcRegisterSet.None;
-        }
-
-        slot.Stage = RpcStage.Concluding;
-        return RpcMessageCodec.AskToFree(buffer.Cookie, ref registers);
+        return slot.DriverInstance!.RpcBuffers.TryKeep(buffer) ? SmcRegisterSet.None
+            : AskToFree(slot, RpcStage.Concluding, buffer.Cookie, ref registers);
     }
 
     /// <summary>Discards what a call had from a guest that will not resume it.</summary>
-    public void Discard(CallSlot slot) => channel.Discard(slot);
+    public void Discard(CallSlot slot)
+    {
+        slot.RpcBuffer = null;
+        foreach (SharedBuffer buffer in slot.Rpc.Allocated)
+        {
+            buffers.Return(buffer);
+        }
+
+        slot.Rpc.Allocated.Clear();
+    }
+
+    // RPC ALLOC.
+    private static SmcRegisterSet AskForMemory(CallSlot slot, ref SmcRegisters registers)
+    {
+        slot.Stage = RpcStage.Allocating;
+        registers.X0 = OpTeeSmc.ReturnRpcAllocate;
+        registers.X1 = RpcMessages.Size;
+        return X0X1X3;
+    }
+
+    // RPC CMD.
+    private static SmcRegisterSet AskForCommand(CallSlot slot, RpcStage stage, ref SmcRegisters registers) =>
+        Ask(slot, stage, OpTeeSmc.ReturnRpcCommand, slot.RpcOffset == 0 ? slot.RpcBuffer!.Value.Cookie : 0,
+            ref registers);
+
+    // RPC FREE.
+    private static SmcRegisterSet AskToFree(CallSlot slot, RpcStage stage, ulong cookie, ref SmcRegisters registers) =>
+        Ask(slot, stage, OpTeeSmc.ReturnRpcFree, cookie, ref registers);
+
+    private static SmcRegisterSet Ask(
+        CallSlot slot, RpcStage stage, uint function, ulong cookie, ref SmcRegisters registers)
+    {
+        slot.Stage = stage;
+        registers.X0 = function;
+        registers.X1 = cookie >> 32;
+        registers.X2 = (uint)cookie;
+        return OpTeeRegisters.X0ToX3;
+    }
 
     // There is no room for an RPC message: neither for a wait nor for the backend's call, if it has asked for one.
     private static void GoOnWithoutMemory(CallSlot slot)
@@ -161,9 +223,101 @@ internal sealed class RpcStateMachine(RpcMessageCodec channel, NotificationQueue
         slot.EndRpc(TeeReturnCode.OutOfMemory);
     }
 
-    private static SmcRegisterSet AskForMemory(CallSlot slot, ref SmcRegisters registers)
+    // The room is in the call's message, or what an earlier call has left.
+    private static bool HasPlace(CallSlot slot)
     {
-        slot.Stage = RpcStage.Allocating;
-        return RpcMessageCodec.AskForMemory(ref registers);
+        if (slot.RpcOffset != 0 || slot.RpcBuffer is not null)
+        {
+            return true;
+        }
+
+        slot.RpcBuffer = slot.DriverInstance!.RpcBuffers.TryTake(out RpcBuffer kept) ? kept : null;
+        return slot.RpcBuffer is not null;
+    }
+
+    private static GuestAddress PlaceOf(CallSlot slot) =>
+        slot.RpcOffset != 0 ? slot.MessageAddress.Add((ulong)slot.RpcOffset) : slot.RpcBuffer!.Value.Address;
+
+    private bool TryWriteCall(CallSlot slot)
+    {
+        GuestRpc rpc = slot.Rpc;
+        Unsafe.SkipInit(out Message message);
+        RpcMessages.Encode(rpc.Command, rpc.Parameters[..rpc.Count], ref message);
+        return memory.TryWrite(PlaceOf(slot), message.Bytes[..OpTeeMessage.Size(rpc.Count)]);
+    }
+
+    /// <summary>Takes the memory that RPC ALLOC was answered with.</summary>
+    /// <param name="slot">The call.</param>
+    /// <param name="registers">The registers of the answer.</param>
+    /// <param name="cookie">The guest's name for the memory, to give it back if it cannot be used; 0 for
+    /// none, as OP-TEE takes it.</param>
+    private bool TryTakeMemory(CallSlot slot, in SmcRegisters registers, out ulong cookie)
+    {
+        GuestAddress address = registers.Pair(1, 2);
+        cookie = registers.Pair(4, 5);
+        bool fits = address.Value % OpTeeMessage.PageSize <= OpTeeMessage.PageSize - RpcMessages.Size
+            && address.IsAligned(sizeof(ulong));
+        if (address.Value == 0 || !fits || !memory.TryRead(address, out ulong _))
+        {
+            log.RpcAnswerRefused(OpTeeSmc.ReturnRpcAllocate, "not usable as memory for a message");
+            return false;
+        }
+
+        slot.RpcBuffer = new RpcBuffer(address, cookie);
+        return true;
+    }
+
+    /// <summary>Reads the answer to the backend's call, once.</summary>
+    /// <param name="slot">The call.</param>
+    /// <param name="declines">Whether the guest offered memory that cannot be used; the backend's call
+    /// is then its SHM_FREE.</param>
+    private TeeReturnCode ReadAnswer(CallSlot slot, out bool declines)
+    {
+        declines = false;
+        GuestRpc rpc = slot.Rpc;
+        Unsafe.SkipInit(out Message message);
+        if (!memory.TryRead(PlaceOf(slot), message.Bytes[..OpTeeMessage.Size(rpc.Count)]))
+        {
+            return TeeReturnCode.Communication;
+        }
+
+        TeeReturnCode code = (TeeReturnCode)message.Header.ReturnCode;
+        if (rpc.Command == OpTeeRpc.AllocateSharedMemory)
+        {
+            return code == TeeReturnCode.Success ? TakeOffer(rpc, message.Parameters[0], out declines) : code;
+        }
+
+        RpcMessages.Decode(message, rpc.WritableParameters[..rpc.Count]);
+        return code;
+    }
+
+    private TeeReturnCode TakeOffer(GuestRpc rpc, in MessageParameter offer, out bool declines)
+    {
+        ulong needed = rpc.Parameters[0].B;
+        bool isMemory = offer.Type == OpTeeMessage.TypeTemporaryOutput && offer.A != 0 && offer.B >= needed;
+        SharedBuffer? buffer = null;
+        TeeReturnCode refusal = TeeReturnCode.BadParameters;
+        if (isMemory)
+        {
+            // No more than was asked for: the guest shall not decide how much is pinned.
+            refusal = (offer.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
+                ? buffers.TryCreateFromPageList(offer.A, needed, offer.C, isTemporary: true, out buffer)
+                : buffers.TryCreateContiguous(offer.A, needed, offer.C, out buffer);
+        }
+
+        declines = buffer is null;
+        if (buffer is null)
+        {
+            log.RpcAnswerRefused(OpTeeRpc.AllocateSharedMemory,
+                refusal == TeeReturnCode.OutOfMemory ? "beyond the limits" : "not memory that can be shared");
+            ulong kind = rpc.Parameters[0].A;
+            rpc.PrepareFree(kind, offer.C);
+            return TeeReturnCode.OutOfMemory;
+        }
+
+        buffer.Kind = (GuestMemoryKind)rpc.Parameters[0].A;
+        rpc.Allocated.Add(buffer);
+        rpc.NewBuffer = buffer;
+        return TeeReturnCode.Success;
     }
 }

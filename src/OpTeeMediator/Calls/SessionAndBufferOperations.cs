@@ -30,18 +30,18 @@ internal sealed class SessionAndBufferOperations
 
     /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is the mediator's
     /// own, and set at once.</summary>
-    public TeeReturnCode BeginOpen(CallSlot slot, DriverInstance driverInstance)
+    public Refusal BeginOpen(CallSlot slot, DriverInstance driverInstance)
     {
         Guid application = slot.Request.Application;
         bool isEnumeration = application == DeviceEnumeration.Uuid;
         if (isEnumeration ? _enumeration is null : !_access.Allows(application))
         {
             _log.ApplicationRefused(application);
-            return TeeReturnCode.ItemNotFound;
+            return Refusal.OfMessage(TeeReturnCode.ItemNotFound, null);
         }
 
-        TeeReturnCode refusal = slot.NeedsTemporaryBuffers ? AttachTemporaryBuffers(slot) : TeeReturnCode.Success;
-        if (refusal != TeeReturnCode.Success)
+        Refusal refusal = slot.NeedsTemporaryBuffers ? AttachTemporaryBuffers(slot) : default;
+        if (!refusal.IsNone)
         {
             return refusal;
         }
@@ -53,7 +53,7 @@ internal sealed class SessionAndBufferOperations
 
         if (slot.OwnSession is not { } session)
         {
-            return slot.Refuse(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits);
+            return Refusal.OfMessage(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits);
         }
 
         if (isEnumeration)
@@ -62,45 +62,44 @@ internal sealed class SessionAndBufferOperations
             session.Execution = TeeExecution.Inline;
         }
 
-        return TeeReturnCode.Success;
+        return default;
     }
 
     /// <summary>CLOSE_SESSION: the session takes no new commands.</summary>
-    public static TeeReturnCode BeginClose(CallSlot slot, DriverInstance driverInstance)
+    public static Refusal BeginClose(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 0)
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.HasParameters);
+            return Refusal.BadParameters(RefusalReason.HasParameters);
         }
 
         using (driverInstance.TablesLock.Enter())
         {
             if (driverInstance.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
             {
-                return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
+                return Refusal.BadParameters(RefusalReason.UnknownSession);
             }
 
             session.IsOpen = false;
             slot.OwnSession = session;
         }
 
-        slot.IsDraining = true;
-        return TeeReturnCode.Success;
+        slot.Operation.Drain();
+        return default;
     }
 
     /// <summary>REGISTER_SHM: the buffer is checked, pinned and entered, but not usable yet.</summary>
-    public TeeReturnCode BeginRegister(CallSlot slot, DriverInstance driverInstance)
+    public Refusal BeginRegister(CallSlot slot, DriverInstance driverInstance)
     {
-        const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
         ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
         if (slot.Message.Header.ParameterCount != 1)
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+            return Refusal.BadParameters(RefusalReason.NotOneParameter);
         }
 
-        if (parameter.Attributes != PageList)
+        if (parameter.Attributes != Message.PageListAttributes)
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotAPageList);
+            return Refusal.BadParameters(RefusalReason.NotAPageList);
         }
 
         TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C,
@@ -108,7 +107,7 @@ internal sealed class SessionAndBufferOperations
         if (refusal != TeeReturnCode.Success)
         {
             _log.SharingRefused(parameter.C, parameter.B, refusal, RefusalReason.OfMemory(refusal));
-            return refusal;
+            return Refusal.OfMessage(refusal, null);
         }
 
         bool isAdded;
@@ -121,38 +120,38 @@ internal sealed class SessionAndBufferOperations
         {
             _buffers.Return(buffer!);
             _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters, RefusalReason.CookieTaken);
-            return TeeReturnCode.BadParameters;
+            return Refusal.OfMessage(TeeReturnCode.BadParameters, null);
         }
 
         slot.Buffer = buffer;
-        return TeeReturnCode.Success;
+        return default;
     }
 
     /// <summary>UNREGISTER_SHM: the buffer takes no new uses.</summary>
-    public static TeeReturnCode BeginUnregister(CallSlot slot, DriverInstance driverInstance)
+    public static Refusal BeginUnregister(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 1)
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.NotOneParameter);
+            return Refusal.BadParameters(RefusalReason.NotOneParameter);
         }
 
         using (driverInstance.TablesLock.Enter())
         {
             if (driverInstance.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
             {
-                return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
+                return Refusal.BadParameters(RefusalReason.UnknownCookie);
             }
 
             buffer.IsUsable = false;
             slot.Buffer = buffer;
         }
 
-        slot.IsDraining = true;
-        return TeeReturnCode.Success;
+        slot.Operation.Drain();
+        return default;
     }
 
     /// <summary>Makes buffers of the memory that the message itself names.</summary>
-    public TeeReturnCode AttachTemporaryBuffers(CallSlot slot)
+    public Refusal AttachTemporaryBuffers(CallSlot slot)
     {
         Span<TeeParameter> parameters = slot.Request.WritableParameters;
         int count = (int)slot.Message.Header.ParameterCount - slot.FirstParameter;
@@ -171,25 +170,25 @@ internal sealed class SessionAndBufferOperations
             if (refusal != TeeReturnCode.Success)
             {
                 _log.SharingRefused(source.C, source.B, refusal, RefusalReason.OfMemory(refusal));
-                return refusal;
+                return Refusal.OfMessage(refusal, null);
             }
 
-            slot.Attach(index, buffer!);
+            slot.Buffers.Attach(index, buffer!);
             parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
         }
 
-        return TeeReturnCode.Success;
+        return default;
     }
 
     /// <summary>Enters into the tables what an operation has changed.</summary>
     public TeeResult Commit(CallSlot slot, TeeResult result)
     {
-        if (slot.Operation != TeeOperation.InvokeCommand)
+        if (slot.Operation.Kind != TeeOperation.InvokeCommand)
         {
             result = CommitOther(slot, result);
         }
 
-        if (slot.HasTemporaryBuffers)
+        if (slot.Buffers.HasTemporary)
         {
             ReturnTemporaryBuffers(slot);
         }
@@ -200,7 +199,7 @@ internal sealed class SessionAndBufferOperations
     private TeeResult CommitOther(CallSlot slot, TeeResult result)
     {
         DriverInstance driverInstance = slot.DriverInstance!;
-        if (slot.Operation == TeeOperation.RegisterMemory && result.IsSuccess)
+        if (slot.Operation.Kind == TeeOperation.RegisterMemory && result.IsSuccess)
         {
             slot.Buffer!.IsUsable = true;
             return result;
@@ -209,7 +208,7 @@ internal sealed class SessionAndBufferOperations
         bool returnsBuffer = false;
         using (driverInstance.TablesLock.Enter())
         {
-            switch (slot.Operation)
+            switch (slot.Operation.Kind)
             {
                 case TeeOperation.OpenSession:
                     if (result.IsSuccess && slot.Request.Session is null)
@@ -250,7 +249,7 @@ internal sealed class SessionAndBufferOperations
     /// <summary>Takes out of the tables what a call had entered that never began.</summary>
     public void Discard(CallSlot slot)
     {
-        switch (slot.Operation)
+        switch (slot.Operation.Kind)
         {
             case TeeOperation.OpenSession:
                 _ = CommitOther(slot, TeeResult.CommunicationFailure);
@@ -270,7 +269,7 @@ internal sealed class SessionAndBufferOperations
     /// <summary>Gives back the buffers of this call alone.</summary>
     public void ReturnTemporaryBuffers(CallSlot slot)
     {
-        while (slot.DetachAny() is { } buffer)
+        while (slot.Buffers.DetachAny() is { } buffer)
         {
             _buffers.Return(buffer);
         }

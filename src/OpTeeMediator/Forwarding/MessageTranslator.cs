@@ -14,40 +14,28 @@ namespace OpTeeMediator.Forwarding;
 /// meaning is cleared, because it may hold an address. Thread-safe: a call belongs to the vCPU that has it.
 /// </remarks>
 internal sealed class MessageTranslator(
-    NonThrowingGuestMemory memory, VmResources vm, int rpcParameters, ILogger log)
+    NonThrowingGuestMemory memory, VmResources vm, MessageReader reader, ILogger log)
 {
-    private const ulong Meta = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;
-    private const ulong PageList = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
-
     /// <summary>Copies, checks and translates a message, and notes what OP-TEE will have after it.</summary>
     /// <param name="call">The call, for its copy.</param>
     /// <param name="functionId">The SMC.</param>
     /// <param name="registers">The SMC's registers.</param>
     public Refusal Translate(ForwardedCall call, uint functionId, in SmcRegisters registers)
     {
-        if (!vm.SharedMemory.TryFindMessage(functionId, registers, out GuestRange place)
-            || place.Length < OpTeeMessage.HeaderSize)
+        if (!vm.SharedMemory.TryFindMessage(functionId, registers, out GuestRange place))
         {
             return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
 
         ref Message message = ref call.Message;
-        Span<byte> bytes = message.Bytes;
-        if (!memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
+        Refusal refusal = reader.Read(functionId, place, ref message, out int rpcOffset);
+        if (!refusal.IsNone)
         {
-            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
-        }
-
-        uint parameters = message.Header.ParameterCount;
-        int rpcSize = functionId == OpTeeSmc.CallWithArgument ? 0 : OpTeeMessage.Size(rpcParameters);
-        if (parameters > OpTeeMessage.MaximumParameters
-            || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
-        {
-            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
+            return refusal;
         }
 
         call.MessageAddress = place.Start;
-        call.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
+        call.RpcOffset = rpcOffset;
         ClearUnusedFields(ref message.Header);
         return message.Header.Command switch
         {
@@ -57,14 +45,12 @@ internal sealed class MessageTranslator(
             OpTeeMessage.CommandUnregisterSharedMemory => Unregister(call),
             OpTeeMessage.CommandCloseSession or OpTeeMessage.CommandCancel
                 or OpTeeMessage.CommandDoBottomHalf or OpTeeMessage.CommandStopAsyncNotification =>
-                parameters == 0 ? default : BadParameters(RefusalReason.HasParameters),
+                message.Header.ParameterCount == 0 ? default : Refusal.BadParameters(RefusalReason.HasParameters),
 
             // Unknown commands may carry addresses.
             _ => Refusal.OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand),
         };
     }
-
-    private static Refusal BadParameters(string reason) => Refusal.OfMessage(TeeReturnCode.BadParameters, reason);
 
     /// <summary>Clears the fields of a header to which its command gives no meaning.</summary>
     private static void ClearUnusedFields(ref MessageHeader header)
@@ -84,10 +70,10 @@ internal sealed class MessageTranslator(
     {
         ref Message message = ref call.Message;
         if (message.Header.ParameterCount < Message.MetaParameters
-            || message.Parameters[0].Attributes != Meta
-            || message.Parameters[1].Attributes != Meta)
+            || message.Parameters[0].Attributes != Message.MetaAttributes
+            || message.Parameters[1].Attributes != Message.MetaAttributes)
         {
-            return BadParameters(RefusalReason.MetaMissing);
+            return Refusal.BadParameters(RefusalReason.MetaMissing);
         }
 
         message.Parameters[0].C = 0;
@@ -104,14 +90,14 @@ internal sealed class MessageTranslator(
         int count = (int)message.Header.ParameterCount;
         if (count > first + TeeRequest.ParameterCount)
         {
-            return BadParameters(RefusalReason.TooManyParameters);
+            return Refusal.BadParameters(RefusalReason.TooManyParameters);
         }
 
         foreach (ref MessageParameter parameter in message.Parameters[first..count])
         {
             if (TranslateParameter(ref parameter) is { } reason)
             {
-                return BadParameters(reason);
+                return Refusal.BadParameters(reason);
             }
         }
 
@@ -170,12 +156,12 @@ internal sealed class MessageTranslator(
         ref readonly MessageParameter parameter = ref call.Message.Parameters[0];
         if (call.Message.Header.ParameterCount != 1)
         {
-            return BadParameters(RefusalReason.NotOneParameter);
+            return Refusal.BadParameters(RefusalReason.NotOneParameter);
         }
 
-        if (parameter.Attributes != PageList)
+        if (parameter.Attributes != Message.PageListAttributes)
         {
-            return BadParameters(RefusalReason.NotAPageList);
+            return Refusal.BadParameters(RefusalReason.NotAPageList);
         }
 
         TeeReturnCode code = vm.SharedMemory.TryEnterPageList(
@@ -200,10 +186,10 @@ internal sealed class MessageTranslator(
     {
         if (call.Message.Header.ParameterCount != 1)
         {
-            return BadParameters(RefusalReason.NotOneParameter);
+            return Refusal.BadParameters(RefusalReason.NotOneParameter);
         }
 
         call.Buffer = vm.SharedMemory.MakeUnusable(call.Message.Parameters[0].C);
-        return call.Buffer is not null ? default : BadParameters(RefusalReason.UnknownCookie);
+        return call.Buffer is not null ? default : Refusal.BadParameters(RefusalReason.UnknownCookie);
     }
 }

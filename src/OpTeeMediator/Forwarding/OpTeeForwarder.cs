@@ -97,7 +97,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             ShadowMessages messages = new(guestMemory, _vm.Shadows);
             CallEntry entry = new(opTee, id, _vm, rpc, messages, _log);
             bool hasRpcArgument = (capabilities & OpTeeCapabilities.RpcArgument) != 0;
-            MessageTranslator translator = new(guestMemory, _vm, opTee.RpcParameters, _log);
+            MessageTranslator translator =
+                new(guestMemory, _vm, new MessageReader(guestMemory, opTee.RpcParameters), _log);
             _calls = new ForwardedCalls(_vm, translator, messages, rpc, entry, hasRpcArgument, _log);
             DriverCleanup cleanup = new(opTee, id, _vm, rpc, messages, entry, _log);
             _restart = new DriverRestart(_phases, _registration, _vm, cleanup, _deferred, _fastCalls, options);

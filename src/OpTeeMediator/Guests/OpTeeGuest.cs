@@ -396,7 +396,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         }
 
         ulong rpcParameters = (capabilities & OpTeeCapabilities.RpcArgument) != 0
-            ? (ulong)MessageReader.RpcParameters : 0;
+            ? (ulong)RpcMessages.ParameterCount : 0;
         ulong highest = _calls.Notifications.IsAvailable ? NotificationQueue.HighestValue : 0;
         return FastCalls.Answer(ref registers, OpTeeSmc.ReturnOk, (ulong)capabilities, highest, rpcParameters);
     }

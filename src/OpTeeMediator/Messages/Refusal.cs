@@ -17,4 +17,7 @@ internal readonly record struct Refusal(uint Answer, TeeReturnCode Code, string?
 
     /// <summary>The answer is in the message.</summary>
     public static Refusal OfMessage(TeeReturnCode code, string? reason) => new(0, code, reason);
+
+    /// <summary>TEE_ERROR_BAD_PARAMETERS in the message.</summary>
+    public static Refusal BadParameters(string reason) => OfMessage(TeeReturnCode.BadParameters, reason);
 }

@@ -13,6 +13,12 @@ internal struct Message
     /// application's: UUID and client.</summary>
     public const int MetaParameters = 2;
 
+    /// <summary>The attributes of these.</summary>
+    public const ulong MetaAttributes = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;
+
+    /// <summary>The attributes of REGISTER_SHM's parameter: a list of pages.</summary>
+    public const ulong PageListAttributes = OpTeeMessage.TypeTemporaryOutput | OpTeeMessage.AttributeNonContiguous;
+
     /// <summary>The most parameters that an application has (TEE_NUM_PARAMS).</summary>
     public const int ApplicationParameters = 4;
 

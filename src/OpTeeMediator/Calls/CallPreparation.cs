@@ -9,93 +9,69 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Finds a call's message, copies it once, checks it, and resolves what it refers to.</summary>
+/// <summary>Prepares a call in its slot: its message's copy, its request, and what of the tables it uses.</summary>
 /// <param name="memory">The guest's memory.</param>
 /// <param name="reserved">The reserved shared memory, if there is any.</param>
-internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? reserved)
+internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange? reserved)
 {
-    /// <summary>How many parameters an RPC message has room for; the guest is told at EXCHANGE_CAPABILITIES.</summary>
-    public const int RpcParameters = 4;
+    private readonly MessageReader _reader = new(memory, RpcMessages.ParameterCount);
 
-    /// <summary>Prepares a call in its slot. Has no effect outside of it, so that it can be done again.</summary>
+    /// <summary>Prepares a call. Has no effect outside of its slot, so that it can be done again.</summary>
     /// <param name="slot">The slot.</param>
     /// <param name="registers">The registers of the call.</param>
     /// <param name="driverInstance">The driver instance that the call belongs to.</param>
-    /// <param name="refusal">What the message itself is to be answered; success to go on.</param>
-    /// <returns>OPTEE_SMC_RETURN_OK, or what the SMC is to be answered.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public uint Prepare(
-        CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance, out TeeReturnCode refusal)
+    public Refusal Prepare(CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance)
     {
-        refusal = TeeReturnCode.Success;
         slot.Clear();
-        slot.Refusal = null;
         uint functionId = registers.FunctionId.WithoutHint.Value;
-        if (!MessageLocator.TryFind(functionId, registers, driverInstance.Memory, reserved, out GuestRange place)
-            || place.Length < OpTeeMessage.HeaderSize)
+        if (!MessageLocator.TryFind(functionId, registers, driverInstance.Memory, reserved, out GuestRange place))
         {
-            return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
+            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
         }
 
         ref Message message = ref slot.Message;
-        Span<byte> bytes = message.Bytes;
-        if (!memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
+        Refusal refusal = _reader.Read(functionId, place, ref message, out int rpcOffset);
+        if (!refusal.IsNone)
         {
-            return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
-        }
-
-        uint parameters = message.Header.ParameterCount;
-        int rpcSize = functionId == OpTeeSmc.CallWithArgument ? 0 : OpTeeMessage.Size(RpcParameters);
-        if (parameters > OpTeeMessage.MaximumParameters
-            || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
-        {
-            return slot.Refuse(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
+            return refusal;
         }
 
         slot.MessageAddress = place.Start;
-        slot.RpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
+        slot.RpcOffset = rpcOffset;
         switch (message.Header.Command)
         {
             case OpTeeMessage.CommandInvoke:
                 refusal = ResolveParameters(slot, driverInstance);
-                if (refusal == TeeReturnCode.Success)
+                if (!refusal.IsNone)
                 {
-                    Session? session = driverInstance.Sessions.Find(message.Header.Session);
-                    slot.Session = session;
-                    InterleavingPoint.Reach("MessageReader.Prepare: session published");
-                    refusal = session is { IsOpen: true } ? TeeReturnCode.Success
-                        : slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownSession);
+                    return refusal;
                 }
 
-                break;
+                Session? session = driverInstance.Sessions.Find(message.Header.Session);
+                slot.Session = session;
+                InterleavingPoint.Reach("CallPreparation.Prepare: session published");
+                return session is { IsOpen: true } ? default : Refusal.BadParameters(RefusalReason.UnknownSession);
 
             case OpTeeMessage.CommandOpenSession:
                 slot.FirstParameter = Message.MetaParameters;
                 refusal = ReadMetaParameters(slot);
-                if (refusal == TeeReturnCode.Success)
-                {
-                    refusal = ResolveParameters(slot, driverInstance);
-                }
-
-                break;
+                return refusal.IsNone ? ResolveParameters(slot, driverInstance) : refusal;
 
             default:
-                break;
+                return default;
         }
-
-        return OpTeeSmc.ReturnOk;
     }
 
     /// <summary>OPEN_SESSION's first two parameters: the application's UUID, and who asks.</summary>
-    private static TeeReturnCode ReadMetaParameters(CallSlot slot)
+    private static Refusal ReadMetaParameters(CallSlot slot)
     {
-        const ulong Meta = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;
         ref Message message = ref slot.Message;
         if (message.Header.ParameterCount < Message.MetaParameters
-            || message.Parameters[0].Attributes != Meta
-            || message.Parameters[1].Attributes != Meta)
+            || message.Parameters[0].Attributes != Message.MetaAttributes
+            || message.Parameters[1].Attributes != Message.MetaAttributes)
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaMissing);
+            return Refusal.BadParameters(RefusalReason.MetaMissing);
         }
 
         TeeLogin login = (TeeLogin)message.Parameters[1].C;
@@ -103,21 +79,21 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
             or TeeLogin.GroupApplication;
         if (!hasIdentity && login is not (TeeLogin.Public or TeeLogin.Kernel))
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownLogin);
+            return Refusal.BadParameters(RefusalReason.UnknownLogin);
         }
 
         slot.Request.Application = message.Parameters[0].Uuid;
         slot.Request.Client = new ClientIdentity(login, hasIdentity ? message.Parameters[1].Uuid : Guid.Empty);
-        return TeeReturnCode.Success;
+        return default;
     }
 
-    private static TeeReturnCode ResolveParameters(CallSlot slot, DriverInstance driverInstance)
+    private static Refusal ResolveParameters(CallSlot slot, DriverInstance driverInstance)
     {
         ref Message message = ref slot.Message;
         int count = (int)message.Header.ParameterCount - slot.FirstParameter;
         if (count > TeeRequest.ParameterCount)
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.TooManyParameters);
+            return Refusal.BadParameters(RefusalReason.TooManyParameters);
         }
 
         Span<TeeParameter> parameters = slot.Request.WritableParameters;
@@ -138,22 +114,22 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 continue;
             }
 
-            TeeReturnCode refusal = Resolve(source, ref parameters[index], index, slot, driverInstance);
-            if (refusal != TeeReturnCode.Success)
+            Refusal refusal = Resolve(source, ref parameters[index], index, slot, driverInstance);
+            if (!refusal.IsNone)
             {
                 return refusal;
             }
         }
 
-        return TeeReturnCode.Success;
+        return default;
     }
 
-    private static TeeReturnCode Resolve(
+    private static Refusal Resolve(
         in MessageParameter source, ref TeeParameter parameter, int index, CallSlot slot, DriverInstance driverInstance)
     {
         if ((source.Attributes & OpTeeMessage.AttributeMeta) != 0)
         {
-            return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.MetaAttribute);
+            return Refusal.BadParameters(RefusalReason.MetaAttribute);
         }
 
         uint type = source.Type;
@@ -167,24 +143,24 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 {
                     if (!source.IsNothing)
                     {
-                        return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownCookie);
+                        return Refusal.BadParameters(RefusalReason.UnknownCookie);
                     }
 
                     // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a
                     // reference of size 0 fits it.
                     parameter.SetMemory((TeeParameterKind)type, null, 0, 0);
-                    return TeeReturnCode.Success;
+                    return default;
                 }
 
                 if (source.A > buffer.Size || source.B > buffer.Size - source.A)
                 {
-                    return slot.Refuse(TeeReturnCode.Security, RefusalReason.OutsideBuffer);
+                    return Refusal.OfMessage(TeeReturnCode.Security, RefusalReason.OutsideBuffer);
                 }
 
-                InterleavingPoint.Reach("MessageReader.Resolve: buffer found");
-                slot.Use(index, buffer);
+                InterleavingPoint.Reach("CallPreparation.Resolve: buffer found");
+                slot.Buffers.Use(index, buffer);
                 parameter.SetMemory((TeeParameterKind)type, buffer, source.A, source.B);
-                return TeeReturnCode.Success;
+                return default;
 
             case OpTeeMessage.TypeTemporaryInput:
             case OpTeeMessage.TypeTemporaryOutput:
@@ -194,10 +170,10 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, GuestRange? r
                 parameter.SetMemory((TeeParameterKind)(type - OpTeeMessage.TypeTemporaryInput
                     + OpTeeMessage.TypeRegisteredInput), null, 0, source.A == 0 ? 0 : source.B);
                 slot.NeedsTemporaryBuffers |= source.A != 0;
-                return TeeReturnCode.Success;
+                return default;
 
             default:
-                return slot.Refuse(TeeReturnCode.BadParameters, RefusalReason.UnknownType);
+                return Refusal.BadParameters(RefusalReason.UnknownType);
         }
     }
 }

@@ -1,0 +1,236 @@
+using System.Diagnostics;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>A call's operation at the backend: its phase, its result, and the vCPU's wait for it.</summary>
+/// <remarks>
+/// <code>
+///  None ── Prepare ──► Preparing ◄── ContinuePreparation ── Draining, Held
+///                      │      └───── Drain, Hold ─────────────▲
+///                      └── Begin ──► Working
+///
+///  Working        ── TryRequestRpc ──► RpcRequested ── BeginRpc ──► RpcOutstanding
+///  RpcRequested, RpcOutstanding       ── TryEndRpc ──────────────► Working
+///  Working ◄── TryGoOn, TryKeepAnswer ──► AnswerKept
+///  Working, Rpc…, AnswerKept          ── TryOrphan, the guest is gone ──► Orphaned
+///  Orphaned ◄── TryGoOn, TryKeepAnswer ──► OrphanedAnswerKept
+///  Working, …, OrphanedAnswerKept     ── Complete ──► Ended
+///  all ── Clear ──► None
+/// </code>
+/// <para>The vCPU that has the call moves it up to Working, by plain writes. From there on the backend's thread and the
+/// vCPU's meet in the word, and each transition is one interlocked operation.</para>
+/// </remarks>
+internal sealed class CallOperation
+{
+    private readonly ManualResetEventSlim _changed = new(false);
+    private volatile OperationPhase _phase;
+    private volatile bool _waitsOutside;
+    private int _isWaitedFor;
+
+    /// <summary>Which operation it is, whatever the backend makes of the request's.</summary>
+    public TeeOperation Kind { get; set; }
+
+    /// <summary>Whether it was given to the slot's worker.</summary>
+    public bool IsOnWorker { get; private set; }
+
+    public OperationPhase Phase => _phase;
+
+    /// <summary>What the backend answered, in <see cref="OperationPhase.Ended"/>.</summary>
+    public TeeResult Result { get; private set; }
+
+    /// <summary>What the guest answered, while the answer is kept.</summary>
+    public TeeReturnCode KeptAnswer { get; private set; }
+
+    /// <summary>When the guest's thread began to wait for the operation, by <see cref="Stopwatch"/>; 0 if it has not
+    /// since the guest was last asked.</summary>
+    public long WaitsSince { get; set; }
+
+    /// <summary>Whether the backend has the operation, and may be asked to end it.</summary>
+    public bool IsAtBackend => _phase is >= OperationPhase.Working and <= OperationPhase.OrphanedAnswerKept;
+
+    /// <summary>Whether a call of the backend to the guest would be accepted, if only to say that it is gone.</summary>
+    public bool MayRequestRpc =>
+        _phase is OperationPhase.Working or OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept;
+
+    /// <summary>Whether the backend is neither at work nor about to be, unless it finds the VM not paused.</summary>
+    /// <remarks>
+    /// What ends each of these is followed by a full fence and a look at <see cref="PauseControl"/>. A call that is
+    /// being prepared is not quiet until it is held or has ended.
+    /// </remarks>
+    public bool IsQuiet =>
+        _waitsOutside || _phase is not (OperationPhase.Preparing or OperationPhase.Working or OperationPhase.Orphaned);
+
+    /// <summary>
+    /// A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
+    /// <see cref="PauseControl.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
+    /// operation may begin (<see cref="IsQuiet"/>).
+    /// </summary>
+    public void Prepare()
+    {
+        IsOnWorker = false;
+        _waitsOutside = false;
+        _phase = OperationPhase.Preparing;
+    }
+
+    /// <summary>The operation waits for other calls.</summary>
+    public void Drain() => _phase = OperationPhase.Draining;
+
+    /// <summary>The operation waits for the VM to be resumed.</summary>
+    public void Hold() => _phase = OperationPhase.Held;
+
+    /// <summary>What the operation waited for before its begin is there. A full fence.</summary>
+    public void ContinuePreparation() => _ = Interlocked.Exchange(ref _phase, OperationPhase.Preparing);
+
+    /// <summary>The operation is with the backend from now on: it can be cancelled, and is waited for.</summary>
+    public void Begin(bool isOnWorker)
+    {
+        IsOnWorker = isOnWorker;
+        WaitsSince = 0;
+        _phase = OperationPhase.Working;
+    }
+
+    /// <summary>Ends the operation at the backend. Called once, by the thread that saw it end.</summary>
+    /// <returns>Whether the guest is gone, so that the caller releases the call.</returns>
+    public bool Complete(TeeResult result)
+    {
+        Result = result;
+        return Interlocked.Exchange(ref _phase, OperationPhase.Ended)
+            is OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept;
+    }
+
+    /// <summary>The operation has ended on the vCPU's thread, or what it did is being entered into the tables.</summary>
+    public void Clear() => _phase = OperationPhase.None;
+
+    /// <summary>The guest is gone.</summary>
+    /// <param name="wasCalling">Whether the backend waits for an answer of the guest, and is to be told.</param>
+    /// <returns><see langword="false"/> if the operation has not begun or has ended.</returns>
+    public bool TryOrphan(out bool wasCalling)
+    {
+        OperationPhase phase = _phase;
+        while (phase is >= OperationPhase.Working and < OperationPhase.Ended)
+        {
+            OperationPhase seen = Interlocked.CompareExchange(ref _phase, OperationPhase.Orphaned, phase);
+            if (seen == phase)
+            {
+                wasCalling = phase is OperationPhase.RpcRequested or OperationPhase.RpcOutstanding
+                    or OperationPhase.AnswerKept;
+                return true;
+            }
+
+            phase = seen;
+        }
+
+        wasCalling = false;
+        return false;
+    }
+
+    /// <summary>The backend calls the guest.</summary>
+    /// <returns><see langword="false"/> if the guest is gone.</returns>
+    /// <exception cref="InvalidOperationException">A call is being made already, or no operation runs.</exception>
+    public bool TryRequestRpc() =>
+        Interlocked.CompareExchange(ref _phase, OperationPhase.RpcRequested, OperationPhase.Working) switch
+        {
+            OperationPhase.Working => true,
+            OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept => false,
+            _ => throw CannotRequestRpc(),
+        };
+
+    public static InvalidOperationException CannotRequestRpc() =>
+        new("A backend can make one call to the guest at a time, and only while its operation runs.");
+
+    /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not wait
+    /// for the answer.</summary>
+    public void BeginRpc() => _ = Interlocked.CompareExchange(
+        ref _phase, OperationPhase.RpcOutstanding, OperationPhase.RpcRequested);
+
+    /// <summary>The guest has answered.</summary>
+    /// <returns><see langword="false"/> if the backend does not wait for it.</returns>
+    public bool TryEndRpc()
+    {
+        OperationPhase phase = _phase;
+        return phase is OperationPhase.RpcRequested or OperationPhase.RpcOutstanding
+            && Interlocked.CompareExchange(ref _phase, OperationPhase.Working, phase) == phase;
+    }
+
+    /// <summary>Keeps an answer of which the backend has not been told. A full fence.</summary>
+    /// <param name="answer">The answer.</param>
+    /// <param name="kept">The phase in which it is kept, for <see cref="TryGoOn"/>.</param>
+    /// <returns><see langword="false"/> if the operation has ended without waiting for the answer.</returns>
+    public bool TryKeepAnswer(TeeReturnCode answer, out OperationPhase kept)
+    {
+        KeptAnswer = answer;
+        OperationPhase working = _phase;
+        kept = working == OperationPhase.Orphaned ? OperationPhase.OrphanedAnswerKept : OperationPhase.AnswerKept;
+        return working is OperationPhase.Working or OperationPhase.Orphaned
+            && Interlocked.CompareExchange(ref _phase, kept, working) == working;
+    }
+
+    /// <summary>The backend goes on with a kept answer, of which the caller tells it.</summary>
+    /// <param name="kept"><see cref="OperationPhase.AnswerKept"/> or
+    /// <see cref="OperationPhase.OrphanedAnswerKept"/>.</param>
+    /// <returns><see langword="false"/> if no answer is kept so, or another thread tells.</returns>
+    public bool TryGoOn(OperationPhase kept)
+    {
+        OperationPhase working =
+            kept == OperationPhase.OrphanedAnswerKept ? OperationPhase.Orphaned : OperationPhase.Working;
+        return Interlocked.CompareExchange(ref _phase, working, kept) == kept;
+    }
+
+    /// <summary>The operation begins to wait for something outside of it; see
+    /// <see cref="GuestServices.BeginWait"/>.</summary>
+    public void BeginWaitOutside() => _waitsOutside = true;
+
+    /// <summary>The operation goes on. A full fence.</summary>
+    public void EndWaitOutside()
+    {
+        _waitsOutside = false;
+        Interlocked.MemoryBarrier();
+    }
+
+    /// <summary>Waits until the operation ends or wants to call the guest.</summary>
+    /// <param name="quantum">How long at the most, and up to a millisecond more: .NET's waits are whole ones.</param>
+    /// <returns>Whether one of the two has happened.</returns>
+    public bool WaitWhileWorking(TimeSpan quantum)
+    {
+        if (_phase != OperationPhase.Working)
+        {
+            return true;
+        }
+
+        // Only here is the clock read: it costs as much as the half of a call to the guest that is answered at once.
+        long start = Stopwatch.GetTimestamp();
+        WaitsSince = WaitsSince == 0 ? start : WaitsSince;
+        TimeSpan left = quantum;
+
+        // A full fence, as there is one after each change of the phase: either the backend sees that it is waited
+        // for, or it is seen to be done.
+        _ = Interlocked.Exchange(ref _isWaitedFor, 1);
+        while (left > TimeSpan.Zero && _phase == OperationPhase.Working)
+        {
+            InterleavingPoint.Reach("CallOperation.WaitWhileWorking: about to wait");
+
+            // The event may still be set for something earlier, such as the slot's previous call,
+            // whose worker sets it last of all.
+            if (_changed.Wait(WholeMilliseconds.AtLeast(left)) && _phase == OperationPhase.Working)
+            {
+                _changed.Reset();
+            }
+
+            left = quantum - Stopwatch.GetElapsedTime(start);
+        }
+
+        Volatile.Write(ref _isWaitedFor, 0);
+        return _phase != OperationPhase.Working;
+    }
+
+    /// <summary>The phase has changed: wakes the vCPU that waits for it.</summary>
+    public void Wake()
+    {
+        if (Volatile.Read(ref _isWaitedFor) != 0)
+        {
+            _changed.Set();
+        }
+    }
+}

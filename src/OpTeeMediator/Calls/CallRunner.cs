@@ -1,0 +1,356 @@
+using System.Runtime.CompilerServices;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Messages;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>Runs prepared calls to their end: begins their operations, waits for them, serves their calls to the guest,
+/// and answers.</summary>
+/// <remarks>A call belongs to the vCPU that has it: each method ends with the call suspended or its slot
+/// free.</remarks>
+internal sealed class CallRunner(
+    CallEnvironment environment,
+    CallSlots slots,
+    CallPerformer performer,
+    SessionAndBufferOperations sessionsAndBuffers,
+    RpcStateMachine rpc)
+{
+    private readonly NonThrowingGuestMemory _memory = environment.Memory;
+    private readonly NotificationQueue _notifications = environment.Notifications;
+    private readonly PauseControl _pause = environment.Pause;
+    private readonly TimeSpan _quantum = environment.Quantum;
+    private readonly ILogger _log = environment.Log;
+
+    /// <summary>Runs a call whose preparation is complete.</summary>
+    public SmcOutcome Run(CallSlot slot, ref SmcRegisters registers) =>
+        slot.Operation.Phase == OperationPhase.Draining ? Drain(slot, ref registers) : Begin(slot, ref registers);
+
+    /// <summary>Runs a call whose session says where its operations run.</summary>
+    public SmcOutcome Begin(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
+    {
+        // Behind a full fence after the preparation's begin: see CallOperation.Prepare.
+        if (_pause.IsPaused)
+        {
+            slot.Operation.Hold();
+            return Suspend(slot, ref registers);
+        }
+
+        InterleavingPoint.Reach("CallRunner.Begin: about to begin");
+        bool isOnWorker = execution == TeeExecution.Worker;
+        slot.Operation.Begin(isOnWorker);
+        if (isOnWorker)
+        {
+            slot.Worker!.Post();
+        }
+        else
+        {
+            bool wasCancelled = slot.Request.IsCancellationRequested;
+            bool wasTerminated = slot.Request.IsTerminationRequested;
+            if (performer.TryPerform(slot, out TeeResult result))
+            {
+                return Finish(slot, result, ref registers);
+            }
+
+            slot.DeliverCancellation(wasCancelled, wasTerminated);
+        }
+
+        return Wait(slot, ref registers);
+    }
+
+    /// <summary>Runs a call that the guest has resumed.</summary>
+    public SmcOutcome Resume(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (slot.Stage != RpcStage.None)
+        {
+            SmcRegisterSet asked = rpc.TakeAnswer(slot, ref registers);
+            if (!asked.IsEmpty)
+            {
+                return Suspend(slot, asked, ref registers);
+            }
+        }
+
+        return slot.Operation.Phase switch
+        {
+            OperationPhase.Draining => Drain(slot, ref registers),
+            OperationPhase.Held => Hold(slot, ref registers),
+            _ => Wait(slot, ref registers),
+        };
+    }
+
+    /// <summary>Ends a call: tables, results, registers.</summary>
+    /// <param name="slot">The call.</param>
+    /// <param name="result">The operation's result.</param>
+    /// <param name="registers">The vCPU's registers.</param>
+    public SmcOutcome Finish(CallSlot slot, TeeResult result, ref SmcRegisters registers)
+    {
+        // Before, so that Abort does not do it a second time.
+        slot.Operation.Clear();
+        return End(slot, sessionsAndBuffers.Commit(slot, result), hasOutputs: true, ref registers);
+    }
+
+    /// <summary>Ends a call that needed no operation, with success.</summary>
+    public SmcOutcome FinishWithoutOperation(CallSlot slot, ref SmcRegisters registers) =>
+        End(slot, TeeResult.FromTee(TeeReturnCode.Success), hasOutputs: false, ref registers);
+
+    /// <summary>Ends a call whose operation does not begin.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public SmcOutcome Refuse(CallSlot slot, Refusal refusal, ref SmcRegisters registers)
+    {
+        if (refusal.Answer != OpTeeSmc.ReturnOk)
+        {
+            SmcOutcome refused = Refuse(refusal, ref registers);
+            slot.Release();
+            return refused;
+        }
+
+        sessionsAndBuffers.ReturnTemporaryBuffers(slot);
+        LogRefusal(slot, refusal);
+        return End(slot, TeeResult.FromTee(refusal.Code), hasOutputs: false, ref registers);
+    }
+
+    /// <summary>Refuses an SMC that has no slot.</summary>
+    public SmcOutcome Refuse(Refusal refusal, ref SmcRegisters registers)
+    {
+        _log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), refusal.Answer, refusal.Reason);
+        return Answer(ref registers, refusal.Answer);
+    }
+
+    /// <summary>Answers a CANCEL that has no slot of its own.</summary>
+    public SmcOutcome AnswerCancel(CallSlot standby, Refusal refusal, ref SmcRegisters registers)
+    {
+        LogRefusal(standby, refusal);
+        Write(standby, TeeResult.FromTee(refusal.Code), hasOutputs: false);
+        return Answer(ref registers, OpTeeSmc.ReturnOk);
+    }
+
+    /// <summary>Ends a call that changes nothing in its message.</summary>
+    public static SmcOutcome FinishWithoutResult(CallSlot slot, ref SmcRegisters registers)
+    {
+        slot.Release();
+        return Answer(ref registers, OpTeeSmc.ReturnOk);
+    }
+
+    /// <summary>Frees the slot of a call in which the VMM's guest memory or logger threw: before its
+    /// operation, or behind it.</summary>
+    public void Abort(CallSlot slot)
+    {
+        if (slot.State != CallState.Running)
+        {
+            return;
+        }
+
+        if (slot.Operation.IsAtBackend)
+        {
+            // The slot is freed when the backend returns.
+            DriverInstance driverInstance = slot.DriverInstance!;
+            _ = slot.Suspend();
+            slot.TryAbandon(driverInstance);
+            return;
+        }
+
+        try
+        {
+            TakeBack(slot);
+        }
+        catch (Exception exception)
+        {
+            _log.CallFailed(0, exception);
+        }
+
+        slot.Release();
+    }
+
+    /// <summary>Frees the slot of a call that nobody waits for any more.</summary>
+    public void ReleaseAbandoned(CallSlot slot)
+    {
+        TakeBack(slot);
+        slot.Release();
+    }
+
+    /// <summary>Enters into the tables what the operation of a call did that ends without an answer, or takes back what
+    /// it was about to do.</summary>
+    private void TakeBack(CallSlot slot)
+    {
+        switch (slot.Operation.Phase)
+        {
+            case OperationPhase.Held:
+                sessionsAndBuffers.Discard(slot);
+                break;
+
+            case OperationPhase.Ended:
+                _ = sessionsAndBuffers.Commit(slot, slot.Operation.Result);
+                break;
+
+            default:
+                // Of a call that was draining, the teardown finds in the tables what it wanted to take away.
+                sessionsAndBuffers.ReturnTemporaryBuffers(slot);
+                break;
+        }
+
+        rpc.Discard(slot);
+    }
+
+    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does,
+    /// or sleeping calls.</summary>
+    private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (slot.Operation.Kind == TeeOperation.None)
+        {
+            if (!slots.WaitUntil(static (slots, _) => !slots.HasSleepers, slot, _quantum))
+            {
+                return Suspend(slot, ref registers);
+            }
+
+            _notifications.EndStop();
+            return FinishWithoutResult(slot, ref registers);
+        }
+
+        if (slots.IsUsedByOthers(slot)
+            && !slots.WaitUntil(static (slots, taker) => !slots.IsUsedByOthers(taker), slot, _quantum))
+        {
+            return Suspend(slot, ref registers);
+        }
+
+        slot.Operation.ContinuePreparation();
+        return Begin(slot, ref registers);
+    }
+
+    /// <summary>Waits for the VM to go on, then begins the operation.</summary>
+    private SmcOutcome Hold(CallSlot slot, ref SmcRegisters registers)
+    {
+        if (!WaitForResumption())
+        {
+            return Suspend(slot, ref registers);
+        }
+
+        slot.Operation.ContinuePreparation();
+        return Begin(slot, ref registers);
+    }
+
+    private SmcOutcome Begin(CallSlot slot, ref SmcRegisters registers) =>
+        performer.ExecutionOf(slot) is { } execution ? Begin(slot, execution, ref registers)
+            : Finish(slot, TeeResult.CommunicationFailure, ref registers);
+
+    /// <summary>Waits for a quantum, while the VM is paused.</summary>
+    /// <returns>Whether it is not.</returns>
+    private bool WaitForResumption() =>
+        !_pause.IsPaused || slots.WaitUntil(static (_, pause) => !pause.IsPaused, _pause, _quantum);
+
+    /// <summary>Waits for the operation, for a quantum; then it is the guest's turn.</summary>
+    private SmcOutcome Wait(CallSlot slot, ref SmcRegisters registers)
+    {
+        while (slot.Operation.WaitWhileWorking(_quantum))
+        {
+            switch (slot.Operation.Phase)
+            {
+                case OperationPhase.Ended:
+                    return Conclude(slot, ref registers);
+
+                case OperationPhase.AnswerKept:
+                    if (!WaitForResumption())
+                    {
+                        return Suspend(slot, ref registers);
+                    }
+
+                    slot.AnswerAfterPause();
+                    break;
+
+                default:
+                    SmcRegisterSet asked = rpc.Ask(slot, ref registers);
+                    if (!asked.IsEmpty)
+                    {
+                        return Suspend(slot, asked, ref registers);
+                    }
+
+                    break;
+            }
+        }
+
+        SmcRegisterSet sleeping = rpc.TryBeginSleep(slot, ref registers);
+        return sleeping.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, sleeping, ref registers);
+    }
+
+    /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an
+    /// exit, then finishes.</summary>
+    private SmcOutcome Conclude(CallSlot slot, ref SmcRegisters registers)
+    {
+        SmcRegisterSet asked = rpc.GiveBack(slot, ref registers);
+        return asked.IsEmpty ? Finish(slot, slot.Operation.Result, ref registers)
+            : Suspend(slot, asked, ref registers);
+    }
+
+    /// <summary>FOREIGN_INTR: the guest may go on with something else, and come back when it likes.</summary>
+    private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
+    {
+        registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
+        return Suspend(slot, OpTeeRegisters.ResumeInformation, ref registers);
+    }
+
+    private static SmcOutcome Suspend(CallSlot slot, SmcRegisterSet changed, ref SmcRegisters registers)
+    {
+        // The last that is done to the slot: from here on another vCPU may have it.
+        registers.X3 = slot.Suspend();
+        return SmcOutcome.Handled(changed);
+    }
+
+    private SmcOutcome End(CallSlot slot, TeeResult result, bool hasOutputs, ref SmcRegisters registers)
+    {
+        if (!slot.DriverInstance!.IsRetired)
+        {
+            Write(slot, result, hasOutputs);
+        }
+
+        slot.Release();
+        return Answer(ref registers, OpTeeSmc.ReturnOk);
+    }
+
+    // Kept out of line: inlined into the call's path its variables push each other out of the processor's registers.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void Write(CallSlot slot, TeeResult result, bool hasOutputs)
+    {
+        ref Message message = ref slot.Message;
+        int parameters = Math.Min((int)message.Header.ParameterCount, Message.UsedParameters);
+        MessageWriter writer = new(_memory, slot.MessageAddress, parameters);
+        switch (message.Header.Command)
+        {
+            case OpTeeMessage.CommandRegisterSharedMemory:
+            case OpTeeMessage.CommandUnregisterSharedMemory:
+                writer.WriteReturnCode(result.Code);
+                return;
+
+            case OpTeeMessage.CommandOpenSession:
+                writer.WriteSession(result.IsSuccess ? slot.OwnSession!.Id : 0);
+                break;
+
+            default:
+                break;
+        }
+
+        writer.WriteResult(result);
+        if (hasOutputs)
+        {
+            writer.WriteParameters(in message, slot.FirstParameter,
+                slot.Request.Parameters[..(parameters - slot.FirstParameter)]);
+        }
+    }
+
+    private void LogRefusal(CallSlot slot, Refusal refusal)
+    {
+        if (refusal.Reason is { } reason)
+        {
+            _log.MessageRefused(slot.Message.Header.Command, slot.Message.Header.Session, refusal.Code, reason);
+        }
+    }
+
+    private static SmcOutcome Answer(ref SmcRegisters registers, uint answer)
+    {
+        registers.X0 = answer;
+        return SmcOutcome.Handled(SmcRegisterSet.X0);
+    }
+}

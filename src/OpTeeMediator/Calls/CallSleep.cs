@@ -1,0 +1,61 @@
+namespace OpTeeMediator.Calls;
+
+/// <summary>The sleep of a guest's thread while its call's operation runs: once for each wait a notification is
+/// sent.</summary>
+/// <remarks>
+/// <code>
+///  Awake ── TryBegin ──► Asleep ── Wake, sends the notification ──► Woken
+///    ▲                     │                                          │
+///    └──────── End ────────┴──────────────────────────────────────────┘
+/// </code>
+/// Thread-safe.
+/// </remarks>
+/// <param name="notifications">Where the notification is sent.</param>
+/// <param name="number">The number of the notification.</param>
+internal sealed class CallSleep(NotificationQueue notifications, uint number)
+{
+    private volatile SleepState _state;
+    private Timer? _timer;
+
+    /// <summary>The number of the notification that ends the sleep.</summary>
+    public uint Number => number;
+
+    /// <summary>Whether the thread sleeps, or is about to: from <see cref="TryBegin"/> to <see cref="End"/>.</summary>
+    public bool IsActive => _state != SleepState.Awake;
+
+    /// <summary>Lets the end of the operation, or a call of the backend, send the notification.</summary>
+    /// <param name="operation">The operation.</param>
+    /// <param name="atMost">When the notification is sent without a reason.</param>
+    /// <returns><see langword="false"/> if the operation does not run any more, and no notification was sent.</returns>
+    public bool TryBegin(CallOperation operation, TimeSpan atMost)
+    {
+        _ = Interlocked.Exchange(ref _state, SleepState.Asleep);
+        if (operation.Phase != OperationPhase.Working
+            && Interlocked.CompareExchange(ref _state, SleepState.Awake, SleepState.Asleep) == SleepState.Asleep)
+        {
+            return false;
+        }
+
+        _timer ??= new Timer(static sleep => ((CallSleep)sleep!).Wake(), this, Timeout.InfiniteTimeSpan,
+            Timeout.InfiniteTimeSpan);
+        _ = _timer.Change(atMost, Timeout.InfiniteTimeSpan);
+        return true;
+    }
+
+    /// <summary>The guest's thread is back, or gone.</summary>
+    public void End()
+    {
+        _ = Interlocked.Exchange(ref _state, SleepState.Awake);
+        _ = _timer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+    }
+
+    /// <summary>Wakes the guest's thread, if it sleeps and was not woken yet.</summary>
+    public void Wake()
+    {
+        if (_state == SleepState.Asleep
+            && Interlocked.CompareExchange(ref _state, SleepState.Woken, SleepState.Asleep) == SleepState.Asleep)
+        {
+            notifications.Post(number);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+using OpTeeMediator.Backends;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.SharedMemory;
+
+namespace OpTeeMediator.Calls;
+
+/// <summary>The RPC messages to a guest, and its answers.</summary>
+internal static class RpcMessages
+{
+    /// <summary>How many parameters an RPC message has room for; the guest is told at EXCHANGE_CAPABILITIES.</summary>
+    public const int ParameterCount = 4;
+
+    /// <summary>The size of an RPC message with that many parameters, in bytes.</summary>
+    public const int Size = OpTeeMessage.HeaderSize + (ParameterCount * OpTeeMessage.ParameterSize);
+
+    /// <summary>A backend's call. Only its <paramref name="parameters"/> are written.</summary>
+    public static void Encode(uint command, ReadOnlySpan<TeeParameter> parameters, ref Message message)
+    {
+        message.Header = Header(command, parameters.Length);
+        for (int index = 0; index < parameters.Length; index++)
+        {
+            message.Parameters[index] = Encode(parameters[index]);
+        }
+    }
+
+    /// <summary>A wait for a notification: a message of one parameter.</summary>
+    public static void EncodeWait(uint notification, ref Message message)
+    {
+        message.Header = Header(OpTeeRpc.Notification, 1);
+        message.Parameters[0] = new MessageParameter { Attributes = OpTeeMessage.TypeValueInput,
+            A = OpTeeRpc.NotificationWait, B = notification };
+    }
+
+    /// <summary>Takes the outputs of the guest's answer over, with the kinds that the call has.</summary>
+    public static void Decode(in Message answer, Span<TeeParameter> parameters)
+    {
+        for (int index = 0; index < parameters.Length; index++)
+        {
+            ref TeeParameter parameter = ref parameters[index];
+            if (!parameter.IsOutput)
+            {
+                continue;
+            }
+
+            ref readonly MessageParameter answered = ref answer.Parameters[index];
+            parameter.B = answered.B;
+            if (!parameter.IsMemory)
+            {
+                parameter.A = answered.A;
+                parameter.C = answered.C;
+            }
+        }
+    }
+
+    private static MessageHeader Header(uint command, int parameters) => new()
+    {
+        Command = command,
+        ParameterCount = (uint)parameters,
+
+        // What is there if the guest answers nothing.
+        ReturnCode = (uint)TeeReturnCode.Generic,
+    };
+
+    private static MessageParameter Encode(in TeeParameter parameter)
+    {
+        if (!parameter.IsMemory)
+        {
+            return new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.A, B = parameter.B,
+                C = parameter.C };
+        }
+
+        return parameter.Memory is SharedBuffer buffer
+            ? new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.Offset, B = parameter.Size,
+                C = buffer.Cookie }
+            : new MessageParameter { Attributes = (ulong)parameter.Kind - OpTeeMessage.TypeRegisteredInput
+                + OpTeeMessage.TypeTemporaryInput };
+    }
+}

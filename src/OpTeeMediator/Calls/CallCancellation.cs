@@ -5,8 +5,8 @@ namespace OpTeeMediator.Calls;
 /// <summary>The cancellation of a call's operation: asked for by the client, by the end of its driver or of the VM, and
 /// told to the backend once.</summary>
 /// <remarks>
-/// An operation that has not begun sees the request when it begins; one that has ended is left alone; only one that runs
-/// is told. While the VM is paused, the backend is told afterwards.
+/// An operation that has not begun sees the request when it begins; one that has ended is left alone; only one that
+/// runs is told. While the VM is paused, the backend is told afterwards.
 /// </remarks>
 /// <param name="request">The call's request.</param>
 /// <param name="operation">The call's operation.</param>
@@ -81,8 +81,8 @@ internal sealed class CallCancellation(
     /// </summary>
     /// <remarks>
     /// The parameters say what the operation was told as it began. A worker's operation needs no such look: between
-    /// <see cref="CallOperation.Begin"/> and its first instruction is a full fence (<see cref="CallWorker.Post()"/>), so
-    /// that the operation sees the request or the canceller sees the operation.
+    /// <see cref="CallOperation.Begin"/> and its first instruction is a full fence (<see cref="CallWorker.Post()"/>),
+    /// so that the operation sees the request or the canceller sees the operation.
     /// </remarks>
     public void Deliver(DriverInstance driverInstance, bool wasCancelled, bool wasTerminated)
     {

@@ -100,7 +100,8 @@ internal sealed class CallOperation
             is OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept;
     }
 
-    /// <summary>The operation has ended on the vCPU's thread, or what it did is being entered into the tables.</summary>
+    /// <summary>The operation has ended on the vCPU's thread, or what it did is being
+    /// entered into the tables.</summary>
     public void Clear() => _phase = OperationPhase.None;
 
     /// <summary>The guest is gone.</summary>

@@ -21,18 +21,18 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
     /// <param name="registers">The registers of the call.</param>
     /// <param name="driverInstance">The driver instance that the call belongs to.</param>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public Refusal Prepare(CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance)
+    public Refusal? Prepare(CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance)
     {
         slot.Clear();
         uint functionId = registers.FunctionId.WithoutHint.Value;
         if (!MessageLocator.TryFind(functionId, registers, driverInstance.Memory, reserved, out GuestRange place))
         {
-            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
+            return Refusal.NoMessage;
         }
 
         ref Message message = ref slot.Message;
-        Refusal refusal = _reader.Read(functionId, place, ref message, out int rpcOffset);
-        if (!refusal.IsNone)
+        Refusal? refusal = _reader.Read(functionId, place, ref message, out int rpcOffset);
+        if (refusal is not null)
         {
             return refusal;
         }
@@ -43,7 +43,7 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
         {
             case OpTeeMessage.CommandInvoke:
                 refusal = ResolveParameters(slot, driverInstance);
-                if (!refusal.IsNone)
+                if (refusal is not null)
                 {
                     return refusal;
                 }
@@ -51,27 +51,27 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
                 Session? session = driverInstance.Sessions.Find(message.Header.Session);
                 slot.Session = session;
                 InterleavingPoint.Reach("CallPreparation.Prepare: session published");
-                return session is { IsOpen: true } ? default : Refusal.BadParameters(RefusalReason.UnknownSession);
+                return session is { IsOpen: true } ? null : Refusal.UnknownSession;
 
             case OpTeeMessage.CommandOpenSession:
                 slot.FirstParameter = Message.MetaParameters;
                 refusal = ReadMetaParameters(slot);
-                return refusal.IsNone ? ResolveParameters(slot, driverInstance) : refusal;
+                return refusal is null ? ResolveParameters(slot, driverInstance) : refusal;
 
             default:
-                return default;
+                return null;
         }
     }
 
     /// <summary>OPEN_SESSION's first two parameters: the application's UUID, and who asks.</summary>
-    private static Refusal ReadMetaParameters(CallSlot slot)
+    private static Refusal? ReadMetaParameters(CallSlot slot)
     {
         ref Message message = ref slot.Message;
         if (message.Header.ParameterCount < Message.MetaParameters
             || message.Parameters[0].Attributes != Message.MetaAttributes
             || message.Parameters[1].Attributes != Message.MetaAttributes)
         {
-            return Refusal.BadParameters(RefusalReason.MetaMissing);
+            return Refusal.MetaMissing;
         }
 
         TeeLogin login = (TeeLogin)message.Parameters[1].C;
@@ -79,21 +79,21 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
             or TeeLogin.GroupApplication;
         if (!hasIdentity && login is not (TeeLogin.Public or TeeLogin.Kernel))
         {
-            return Refusal.BadParameters(RefusalReason.UnknownLogin);
+            return Refusal.UnknownLogin;
         }
 
         slot.Request.Application = message.Parameters[0].Uuid;
         slot.Request.Client = new ClientIdentity(login, hasIdentity ? message.Parameters[1].Uuid : Guid.Empty);
-        return default;
+        return null;
     }
 
-    private static Refusal ResolveParameters(CallSlot slot, DriverInstance driverInstance)
+    private static Refusal? ResolveParameters(CallSlot slot, DriverInstance driverInstance)
     {
         ref Message message = ref slot.Message;
         int count = (int)message.Header.ParameterCount - slot.FirstParameter;
         if (count > TeeRequest.ParameterCount)
         {
-            return Refusal.BadParameters(RefusalReason.TooManyParameters);
+            return Refusal.TooManyParameters;
         }
 
         Span<TeeParameter> parameters = slot.Request.WritableParameters;
@@ -114,22 +114,22 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
                 continue;
             }
 
-            Refusal refusal = Resolve(source, ref parameters[index], index, slot, driverInstance);
-            if (!refusal.IsNone)
+            Refusal? refusal = Resolve(source, ref parameters[index], index, slot, driverInstance);
+            if (refusal is not null)
             {
                 return refusal;
             }
         }
 
-        return default;
+        return null;
     }
 
-    private static Refusal Resolve(
+    private static Refusal? Resolve(
         in MessageParameter source, ref TeeParameter parameter, int index, CallSlot slot, DriverInstance driverInstance)
     {
         if ((source.Attributes & OpTeeMessage.AttributeMeta) != 0)
         {
-            return Refusal.BadParameters(RefusalReason.MetaAttribute);
+            return Refusal.MetaAttribute;
         }
 
         uint type = source.Type;
@@ -143,24 +143,24 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
                 {
                     if (!source.IsNothing)
                     {
-                        return Refusal.BadParameters(RefusalReason.UnknownCookie);
+                        return Refusal.UnknownCookie;
                     }
 
                     // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a
                     // reference of size 0 fits it.
                     parameter.SetMemory((TeeParameterKind)type, null, 0, 0);
-                    return default;
+                    return null;
                 }
 
                 if (source.A > buffer.Size || source.B > buffer.Size - source.A)
                 {
-                    return Refusal.OfMessage(TeeReturnCode.Security, RefusalReason.OutsideBuffer);
+                    return Refusal.OutsideBuffer;
                 }
 
                 InterleavingPoint.Reach("CallPreparation.Resolve: buffer found");
                 slot.Buffers.Use(index, buffer);
                 parameter.SetMemory((TeeParameterKind)type, buffer, source.A, source.B);
-                return default;
+                return null;
 
             case OpTeeMessage.TypeTemporaryInput:
             case OpTeeMessage.TypeTemporaryOutput:
@@ -170,10 +170,10 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
                 parameter.SetMemory((TeeParameterKind)(type - OpTeeMessage.TypeTemporaryInput
                     + OpTeeMessage.TypeRegisteredInput), null, 0, source.A == 0 ? 0 : source.B);
                 slot.NeedsTemporaryBuffers |= source.A != 0;
-                return default;
+                return null;
 
             default:
-                return Refusal.BadParameters(RefusalReason.UnknownType);
+                return Refusal.UnknownType;
         }
     }
 }

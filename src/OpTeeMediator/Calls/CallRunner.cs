@@ -118,22 +118,26 @@ internal sealed class CallRunner(
     public SmcOutcome Refuse(Refusal refusal, ref SmcRegisters registers)
     {
         _log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), refusal.Answer, refusal.Reason);
-        return Answer(ref registers, refusal.Answer);
+        return registers.AnswerX0(refusal.Answer);
     }
 
     /// <summary>Answers a CANCEL that has no slot of its own.</summary>
-    public SmcOutcome AnswerCancel(CallSlot standby, Refusal refusal, ref SmcRegisters registers)
+    public SmcOutcome AnswerCancel(CallSlot standby, Refusal? refusal, ref SmcRegisters registers)
     {
-        LogRefusal(standby, refusal);
-        Write(standby, TeeResult.FromTee(refusal.Code), hasOutputs: false);
-        return Answer(ref registers, OpTeeSmc.ReturnOk);
+        if (refusal is not null)
+        {
+            LogRefusal(standby, refusal);
+        }
+
+        Write(standby, TeeResult.FromTee(refusal?.Code ?? TeeReturnCode.Success), hasOutputs: false);
+        return registers.AnswerX0(OpTeeSmc.ReturnOk);
     }
 
     /// <summary>Ends a call that changes nothing in its message.</summary>
     public static SmcOutcome FinishWithoutResult(CallSlot slot, ref SmcRegisters registers)
     {
         slot.Release();
-        return Answer(ref registers, OpTeeSmc.ReturnOk);
+        return registers.AnswerX0(OpTeeSmc.ReturnOk);
     }
 
     /// <summary>Frees the slot of a call in which the VMM's guest memory or logger threw: before its
@@ -307,7 +311,7 @@ internal sealed class CallRunner(
         }
 
         slot.Release();
-        return Answer(ref registers, OpTeeSmc.ReturnOk);
+        return registers.AnswerX0(OpTeeSmc.ReturnOk);
     }
 
     // Kept out of line: inlined into the call's path its variables push each other out of the processor's registers.
@@ -346,11 +350,5 @@ internal sealed class CallRunner(
         {
             _log.MessageRefused(slot.Message.Header.Command, slot.Message.Header.Session, refusal.Code, reason);
         }
-    }
-
-    private static SmcOutcome Answer(ref SmcRegisters registers, uint answer)
-    {
-        registers.X0 = answer;
-        return SmcOutcome.Handled(SmcRegisterSet.X0);
     }
 }

@@ -20,9 +20,9 @@ namespace OpTeeMediator.Calls;
 ///  Calling    ── TakeAnswer: memory that cannot be used ► Declining
 ///  all        ── TakeAnswer ────────────────────────────► None
 /// </code>
-/// <para>Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked, with which
-/// the call is to be suspended; none if nothing is asked, and the call goes on. A call belongs to the vCPU that has
-/// it.</para>
+/// <para>Each step sets the slot's <see cref="RpcStage"/> and returns the registers that carry what is asked,
+/// with which the call is to be suspended; none if nothing is asked, and the call goes on. A call belongs to
+/// the vCPU that has it.</para>
 /// </remarks>
 internal sealed class RpcStateMachine(
     NonThrowingGuestMemory memory,

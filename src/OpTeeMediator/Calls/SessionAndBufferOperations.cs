@@ -30,18 +30,18 @@ internal sealed class SessionAndBufferOperations
 
     /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is the mediator's
     /// own, and set at once.</summary>
-    public Refusal BeginOpen(CallSlot slot, DriverInstance driverInstance)
+    public Refusal? BeginOpen(CallSlot slot, DriverInstance driverInstance)
     {
         Guid application = slot.Request.Application;
         bool isEnumeration = application == DeviceEnumeration.Uuid;
         if (isEnumeration ? _enumeration is null : !_access.Allows(application))
         {
             _log.ApplicationRefused(application);
-            return Refusal.OfMessage(TeeReturnCode.ItemNotFound, null);
+            return Refusal.Logged(TeeReturnCode.ItemNotFound);
         }
 
-        Refusal refusal = slot.NeedsTemporaryBuffers ? AttachTemporaryBuffers(slot) : default;
-        if (!refusal.IsNone)
+        Refusal? refusal = slot.NeedsTemporaryBuffers ? AttachTemporaryBuffers(slot) : null;
+        if (refusal is not null)
         {
             return refusal;
         }
@@ -53,7 +53,7 @@ internal sealed class SessionAndBufferOperations
 
         if (slot.OwnSession is not { } session)
         {
-            return Refusal.OfMessage(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits);
+            return Refusal.BeyondLimits;
         }
 
         if (isEnumeration)
@@ -62,22 +62,22 @@ internal sealed class SessionAndBufferOperations
             session.Execution = TeeExecution.Inline;
         }
 
-        return default;
+        return null;
     }
 
     /// <summary>CLOSE_SESSION: the session takes no new commands.</summary>
-    public static Refusal BeginClose(CallSlot slot, DriverInstance driverInstance)
+    public static Refusal? BeginClose(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 0)
         {
-            return Refusal.BadParameters(RefusalReason.HasParameters);
+            return Refusal.HasParameters;
         }
 
         using (driverInstance.TablesLock.Enter())
         {
             if (driverInstance.Sessions.Find(slot.Message.Header.Session) is not { IsOpen: true } session)
             {
-                return Refusal.BadParameters(RefusalReason.UnknownSession);
+                return Refusal.UnknownSession;
             }
 
             session.IsOpen = false;
@@ -85,21 +85,21 @@ internal sealed class SessionAndBufferOperations
         }
 
         slot.Operation.Drain();
-        return default;
+        return null;
     }
 
     /// <summary>REGISTER_SHM: the buffer is checked, pinned and entered, but not usable yet.</summary>
-    public Refusal BeginRegister(CallSlot slot, DriverInstance driverInstance)
+    public Refusal? BeginRegister(CallSlot slot, DriverInstance driverInstance)
     {
         ref readonly MessageParameter parameter = ref slot.Message.Parameters[0];
         if (slot.Message.Header.ParameterCount != 1)
         {
-            return Refusal.BadParameters(RefusalReason.NotOneParameter);
+            return Refusal.NotOneParameter;
         }
 
         if (parameter.Attributes != Message.PageListAttributes)
         {
-            return Refusal.BadParameters(RefusalReason.NotAPageList);
+            return Refusal.NotAPageList;
         }
 
         TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C,
@@ -107,7 +107,7 @@ internal sealed class SessionAndBufferOperations
         if (refusal != TeeReturnCode.Success)
         {
             _log.SharingRefused(parameter.C, parameter.B, refusal, RefusalReason.OfMemory(refusal));
-            return Refusal.OfMessage(refusal, null);
+            return Refusal.Logged(refusal);
         }
 
         bool isAdded;
@@ -120,26 +120,26 @@ internal sealed class SessionAndBufferOperations
         {
             _buffers.Return(buffer!);
             _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters, RefusalReason.CookieTaken);
-            return Refusal.OfMessage(TeeReturnCode.BadParameters, null);
+            return Refusal.Logged(TeeReturnCode.BadParameters);
         }
 
         slot.Buffer = buffer;
-        return default;
+        return null;
     }
 
     /// <summary>UNREGISTER_SHM: the buffer takes no new uses.</summary>
-    public static Refusal BeginUnregister(CallSlot slot, DriverInstance driverInstance)
+    public static Refusal? BeginUnregister(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 1)
         {
-            return Refusal.BadParameters(RefusalReason.NotOneParameter);
+            return Refusal.NotOneParameter;
         }
 
         using (driverInstance.TablesLock.Enter())
         {
             if (driverInstance.Memory.Find(slot.Message.Parameters[0].C) is not { IsUsable: true } buffer)
             {
-                return Refusal.BadParameters(RefusalReason.UnknownCookie);
+                return Refusal.UnknownCookie;
             }
 
             buffer.IsUsable = false;
@@ -147,11 +147,11 @@ internal sealed class SessionAndBufferOperations
         }
 
         slot.Operation.Drain();
-        return default;
+        return null;
     }
 
     /// <summary>Makes buffers of the memory that the message itself names.</summary>
-    public Refusal AttachTemporaryBuffers(CallSlot slot)
+    public Refusal? AttachTemporaryBuffers(CallSlot slot)
     {
         Span<TeeParameter> parameters = slot.Request.WritableParameters;
         int count = (int)slot.Message.Header.ParameterCount - slot.FirstParameter;
@@ -170,14 +170,14 @@ internal sealed class SessionAndBufferOperations
             if (refusal != TeeReturnCode.Success)
             {
                 _log.SharingRefused(source.C, source.B, refusal, RefusalReason.OfMemory(refusal));
-                return Refusal.OfMessage(refusal, null);
+                return Refusal.Logged(refusal);
             }
 
             slot.Buffers.Attach(index, buffer!);
             parameters[index].SetMemory(parameters[index].Kind, buffer, 0, source.B);
         }
 
-        return default;
+        return null;
     }
 
     /// <summary>Enters into the tables what an operation has changed.</summary>

@@ -97,13 +97,13 @@ internal sealed class YieldingCalls : ICallOwner
         InterleavingPoint.Reach("YieldingCalls.Start: driver instance read");
         slot.DriverInstance = driverInstance;
         int version = driverInstance.TablesLock.Version;
-        Refusal refusal = _preparation.Prepare(slot, registers, driverInstance);
+        Refusal? refusal = _preparation.Prepare(slot, registers, driverInstance);
         if (!driverInstance.TablesLock.IsUnchanged(version) || driverInstance.IsRetired)
         {
             refusal = PrepareAgain(slot, registers, ref driverInstance);
         }
 
-        if (!refusal.IsNone)
+        if (refusal is not null)
         {
             return _runner.Refuse(slot, refusal, ref registers);
         }
@@ -117,7 +117,7 @@ internal sealed class YieldingCalls : ICallOwner
         if (slot.NeedsTemporaryBuffers)
         {
             refusal = _sessionsAndBuffers.AttachTemporaryBuffers(slot);
-            if (!refusal.IsNone)
+            if (refusal is not null)
             {
                 return _runner.Refuse(slot, refusal, ref registers);
             }
@@ -139,8 +139,7 @@ internal sealed class YieldingCalls : ICallOwner
         if (Slots.WithIndex(CallOwnership.IndexOf(resumeInformation)) is not { } slot
             || !slot.TryResume(resumeInformation))
         {
-            return _runner.Refuse(
-                Refusal.OfCall(OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation), ref registers);
+            return _runner.Refuse(Refusal.UnknownResumeInformation, ref registers);
         }
 
         held = slot;
@@ -175,7 +174,7 @@ internal sealed class YieldingCalls : ICallOwner
     /// After disposal there is none.
     /// </remarks>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private Refusal PrepareAgain(CallSlot slot, in SmcRegisters registers, ref DriverInstance driverInstance)
+    private Refusal? PrepareAgain(CallSlot slot, in SmcRegisters registers, ref DriverInstance driverInstance)
     {
         while (true)
         {
@@ -193,7 +192,7 @@ internal sealed class YieldingCalls : ICallOwner
             DriverInstance next = _driverInstance;
             if (next == driverInstance && driverInstance.IsRetired && _driverInstance == driverInstance)
             {
-                return Refusal.OfCall(OpTeeSmc.ReturnUnknownFunction, RefusalReason.DriverEnded);
+                return Refusal.DriverEnded;
             }
 
             driverInstance = next;
@@ -214,13 +213,13 @@ internal sealed class YieldingCalls : ICallOwner
         DriverInstance driverInstance = _driverInstance;
         lock (_standby)
         {
-            Refusal refusal;
+            Refusal? refusal;
             using (driverInstance.TablesLock.Enter())
             {
                 refusal = _preparation.Prepare(_standby, registers, driverInstance);
             }
 
-            if (refusal.IsNone && _standby.Message.Header.Command == OpTeeMessage.CommandCancel)
+            if (refusal is null && _standby.Message.Header.Command == OpTeeMessage.CommandCancel)
             {
                 answered = _runner.AnswerCancel(_standby, CancelCalls(_standby, driverInstance), ref registers);
                 return false;
@@ -246,8 +245,7 @@ internal sealed class YieldingCalls : ICallOwner
 
             if (hasCalls || Slots.AreHeldByOthersThan(driverInstance))
             {
-                uint answer = hasCalls ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory;
-                answered = _runner.Refuse(Refusal.OfCall(answer, RefusalReason.NoCallSlot), ref registers);
+                answered = _runner.Refuse(hasCalls ? Refusal.NoCallSlot : Refusal.NoCallSlotForDriver, ref registers);
                 return false;
             }
 
@@ -257,13 +255,13 @@ internal sealed class YieldingCalls : ICallOwner
 
     private SmcOutcome StartOther(CallSlot slot, DriverInstance driverInstance, ref SmcRegisters registers)
     {
-        Refusal refusal;
+        Refusal? refusal;
         switch (slot.Message.Header.Command)
         {
             case OpTeeMessage.CommandOpenSession:
                 slot.SetOperation(TeeOperation.OpenSession);
                 refusal = _sessionsAndBuffers.BeginOpen(slot, driverInstance);
-                if (refusal.IsNone && slot.Request.Session is not null)
+                if (refusal is null && slot.Request.Session is not null)
                 {
                     // The device enumeration: its session is the mediator's own, and the backend knows nothing of it.
                     return _runner.Finish(slot, TeeResult.Success, ref registers);
@@ -288,7 +286,7 @@ internal sealed class YieldingCalls : ICallOwner
 
             case OpTeeMessage.CommandStopAsyncNotification when Notifications.IsAvailable:
                 BeginStopNotifications(slot);
-                refusal = default;
+                refusal = null;
                 break;
 
             case OpTeeMessage.CommandDoBottomHalf when Notifications.IsAvailable:
@@ -297,7 +295,7 @@ internal sealed class YieldingCalls : ICallOwner
 
             case OpTeeMessage.CommandCancel:
                 refusal = CancelCalls(slot, driverInstance);
-                if (refusal.IsNone)
+                if (refusal is null)
                 {
                     return _runner.FinishWithoutOperation(slot, ref registers);
                 }
@@ -305,23 +303,23 @@ internal sealed class YieldingCalls : ICallOwner
                 break;
 
             default:
-                refusal = Refusal.OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
+                refusal = Refusal.UnknownCommand;
                 break;
         }
 
-        return refusal.IsNone ? _runner.Run(slot, ref registers) : _runner.Refuse(slot, refusal, ref registers);
+        return refusal is null ? _runner.Run(slot, ref registers) : _runner.Refuse(slot, refusal, ref registers);
     }
 
-    private Refusal CancelCalls(CallSlot slot, DriverInstance driverInstance)
+    private Refusal? CancelCalls(CallSlot slot, DriverInstance driverInstance)
     {
         if (slot.Message.Header.ParameterCount != 0)
         {
-            return Refusal.BadParameters(RefusalReason.HasParameters);
+            return Refusal.HasParameters;
         }
 
         if (driverInstance.Sessions.Find(slot.Message.Header.Session) is not { } session)
         {
-            return Refusal.BadParameters(RefusalReason.UnknownSession);
+            return Refusal.UnknownSession;
         }
 
         foreach (CallSlot other in Slots.All)
@@ -329,7 +327,7 @@ internal sealed class YieldingCalls : ICallOwner
             other.TryCancel(session, slot.Message.Header.CancelId);
         }
 
-        return default;
+        return null;
     }
 
     /// <summary>STOP_ASYNC_NOTIF: nothing sleeps any more, and those that are sleeping come back first.</summary>

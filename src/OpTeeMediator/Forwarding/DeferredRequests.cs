@@ -31,7 +31,7 @@ internal sealed class DeferredRequests
         registers.X1 = (uint)registers.X1;
         registers.X2 = (uint)registers.X2;
         registers.X3 = hasRpcArgument ? BeginWithRpcArgument : BeginWithArgument;
-        return SmcOutcome.Handled(ForwardedAnswer.Results);
+        return SmcOutcome.Handled(OpTeeRegisters.X0ToX3);
     }
 
     /// <summary>Makes the deferred call out of its resume.</summary>

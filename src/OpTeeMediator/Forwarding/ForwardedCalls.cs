@@ -23,18 +23,15 @@ internal sealed class ForwardedCalls(
         uint functionId = registers.FunctionId.WithoutHint.Value;
         if (functionId != OpTeeSmc.CallWithArgument && !hasRpcArgument)
         {
-            return Refuse(ref registers, Refusal.OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.NotAgreed));
+            return Refuse(ref registers, Refusal.NotAgreed);
         }
 
         if (vm.TryTakeCall() is not { } call)
         {
-            // Linux waits for the end of another of its calls, so there must be one.
-            uint full = vm.InFlight > 0 ? OpTeeSmc.ReturnThreadLimit : OpTeeSmc.ReturnNoMemory;
-            return Refuse(ref registers, Refusal.OfCall(full, RefusalReason.NoCallSlot));
+            return Refuse(ref registers, vm.InFlight > 0 ? Refusal.NoCallSlot : Refusal.NoCallSlotForDriver);
         }
 
-        Refusal refusal = translator.Translate(call, functionId, registers);
-        if (!refusal.IsNone)
+        if (translator.Translate(call, functionId, registers) is { } refusal)
         {
             if (refusal.Answer == OpTeeSmc.ReturnOk)
             {
@@ -74,15 +71,14 @@ internal sealed class ForwardedCalls(
         uint information = (uint)registers.X3;
         if (vm.FindCall(information) is not { } call || !call.TryResume(information))
         {
-            Refusal refusal = Refusal.OfCall(OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation);
-            return Refuse(ref registers, refusal);
+            return Refuse(ref registers, Refusal.UnknownResumeInformation);
         }
 
         rpc.Answer(call, registers, out SmcRegisters forwarded);
         return Enter(call, ref forwarded, ref registers);
     }
 
-    private SmcOutcome Refuse(ref SmcRegisters registers, in Refusal refusal)
+    private SmcOutcome Refuse(ref SmcRegisters registers, Refusal refusal)
     {
         if (refusal.Answer != OpTeeSmc.ReturnOk)
         {
@@ -92,7 +88,7 @@ internal sealed class ForwardedCalls(
         return registers.Answer(refusal.Answer);
     }
 
-    private void AnswerMessage(ForwardedCall call, in Refusal refusal)
+    private void AnswerMessage(ForwardedCall call, Refusal refusal)
     {
         if (refusal.Reason is { } reason)
         {

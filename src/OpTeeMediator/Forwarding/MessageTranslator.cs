@@ -20,16 +20,16 @@ internal sealed class MessageTranslator(
     /// <param name="call">The call, for its copy.</param>
     /// <param name="functionId">The SMC.</param>
     /// <param name="registers">The SMC's registers.</param>
-    public Refusal Translate(ForwardedCall call, uint functionId, in SmcRegisters registers)
+    public Refusal? Translate(ForwardedCall call, uint functionId, in SmcRegisters registers)
     {
         if (!vm.SharedMemory.TryFindMessage(functionId, registers, out GuestRange place))
         {
-            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
+            return Refusal.NoMessage;
         }
 
         ref Message message = ref call.Message;
-        Refusal refusal = reader.Read(functionId, place, ref message, out int rpcOffset);
-        if (!refusal.IsNone)
+        Refusal? refusal = reader.Read(functionId, place, ref message, out int rpcOffset);
+        if (refusal is not null)
         {
             return refusal;
         }
@@ -45,10 +45,10 @@ internal sealed class MessageTranslator(
             OpTeeMessage.CommandUnregisterSharedMemory => Unregister(call),
             OpTeeMessage.CommandCloseSession or OpTeeMessage.CommandCancel
                 or OpTeeMessage.CommandDoBottomHalf or OpTeeMessage.CommandStopAsyncNotification =>
-                message.Header.ParameterCount == 0 ? default : Refusal.BadParameters(RefusalReason.HasParameters),
+                message.Header.ParameterCount == 0 ? null : Refusal.HasParameters,
 
             // Unknown commands may carry addresses.
-            _ => Refusal.OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand),
+            _ => Refusal.UnknownCommand,
         };
     }
 
@@ -66,51 +66,50 @@ internal sealed class MessageTranslator(
         header.CancelId = hasCancelId ? header.CancelId : 0;
     }
 
-    private Refusal OpenSession(ForwardedCall call)
+    private Refusal? OpenSession(ForwardedCall call)
     {
         ref Message message = ref call.Message;
         if (message.Header.ParameterCount < Message.MetaParameters
             || message.Parameters[0].Attributes != Message.MetaAttributes
             || message.Parameters[1].Attributes != Message.MetaAttributes)
         {
-            return Refusal.BadParameters(RefusalReason.MetaMissing);
+            return Refusal.MetaMissing;
         }
 
         message.Parameters[0].C = 0;
-        Refusal refusal = TranslateParameters(call, Message.MetaParameters);
-        return refusal.IsNone && !vm.Sessions.TryBeginOpening()
-            ? Refusal.OfMessage(TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits)
+        Refusal? refusal = TranslateParameters(call, Message.MetaParameters);
+        return refusal is null && !vm.Sessions.TryBeginOpening() ? Refusal.BeyondLimits
             : refusal;
     }
 
     /// <summary>Checks and translates an application's parameters.</summary>
-    private Refusal TranslateParameters(ForwardedCall call, int first)
+    private Refusal? TranslateParameters(ForwardedCall call, int first)
     {
         ref Message message = ref call.Message;
         int count = (int)message.Header.ParameterCount;
         if (count > first + TeeRequest.ParameterCount)
         {
-            return Refusal.BadParameters(RefusalReason.TooManyParameters);
+            return Refusal.TooManyParameters;
         }
 
         foreach (ref MessageParameter parameter in message.Parameters[first..count])
         {
-            if (TranslateParameter(ref parameter) is { } reason)
+            if (TranslateParameter(ref parameter) is { } refusal)
             {
-                return Refusal.BadParameters(reason);
+                return refusal;
             }
         }
 
-        return default;
+        return null;
     }
 
     /// <summary>Checks and translates one parameter.</summary>
     /// <returns>Why it is refused; <see langword="null"/> if it is not.</returns>
-    private string? TranslateParameter(ref MessageParameter parameter)
+    private Refusal? TranslateParameter(ref MessageParameter parameter)
     {
         if ((parameter.Attributes & OpTeeMessage.AttributeMeta) != 0)
         {
-            return RefusalReason.MetaAttribute;
+            return Refusal.MetaAttribute;
         }
 
         bool isPageList = (parameter.Attributes & OpTeeMessage.AttributeNonContiguous) != 0;
@@ -132,7 +131,7 @@ internal sealed class MessageTranslator(
                 return null;
 
             case >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut:
-                return vm.SharedMemory.TryTranslate(parameter.C, out parameter.C) ? null : RefusalReason.UnknownCookie;
+                return vm.SharedMemory.TryTranslate(parameter.C, out parameter.C) ? null : Refusal.UnknownCookie;
 
             // NULL, or no byte of guest memory. Other memory of the call itself is refused: contiguous, it would have
             // to be in reserved memory; OP-TEE 4.5 never releases the pages of a page list, and so their pins would
@@ -144,24 +143,24 @@ internal sealed class MessageTranslator(
                 return null;
 
             case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut:
-                return RefusalReason.NotForwardable;
+                return Refusal.NotForwardable;
 
             default:
-                return RefusalReason.UnknownType;
+                return Refusal.UnknownType;
         }
     }
 
-    private Refusal Register(ForwardedCall call)
+    private Refusal? Register(ForwardedCall call)
     {
         ref readonly MessageParameter parameter = ref call.Message.Parameters[0];
         if (call.Message.Header.ParameterCount != 1)
         {
-            return Refusal.BadParameters(RefusalReason.NotOneParameter);
+            return Refusal.NotOneParameter;
         }
 
         if (parameter.Attributes != Message.PageListAttributes)
         {
-            return Refusal.BadParameters(RefusalReason.NotAPageList);
+            return Refusal.NotAPageList;
         }
 
         TeeReturnCode code = vm.SharedMemory.TryEnterPageList(
@@ -179,17 +178,17 @@ internal sealed class MessageTranslator(
             log.SharingRefused(parameter.C, parameter.B, code, reason);
         }
 
-        return Refusal.OfMessage(code, null);
+        return Refusal.Logged(code);
     }
 
-    private Refusal Unregister(ForwardedCall call)
+    private Refusal? Unregister(ForwardedCall call)
     {
         if (call.Message.Header.ParameterCount != 1)
         {
-            return Refusal.BadParameters(RefusalReason.NotOneParameter);
+            return Refusal.NotOneParameter;
         }
 
         call.Buffer = vm.SharedMemory.MakeUnusable(call.Message.Parameters[0].C);
-        return call.Buffer is not null ? default : Refusal.BadParameters(RefusalReason.UnknownCookie);
+        return call.Buffer is not null ? null : Refusal.UnknownCookie;
     }
 }

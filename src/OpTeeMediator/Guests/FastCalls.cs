@@ -16,11 +16,10 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
         switch (functionId)
         {
             case OpTeeSmc.CallsCount:
-                registers.X0 = CallsCount;
-                return SmcOutcome.Handled(SmcRegisterSet.X0);
+                return registers.AnswerX0(CallsCount);
 
             case OpTeeSmc.CallsUid:
-                return Answer(ref registers, OpTeeUid.First, OpTeeUid.Second, OpTeeUid.Third, OpTeeUid.Fourth);
+                return registers.Answer(OpTeeUid.First, OpTeeUid.Second, OpTeeUid.Third, OpTeeUid.Fourth);
 
             case OpTeeSmc.CallsRevision:
                 registers.X0 = 2;
@@ -28,7 +27,7 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
                 return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
 
             case OpTeeSmc.GetOsUuid:
-                return Answer(ref registers, 0x4861_78e0, 0xe7f8_11e3, 0xbc5e_0002, 0xa5d5_c51b);
+                return registers.Answer(0x4861_78e0, 0xe7f8_11e3, 0xbc5e_0002, 0xa5d5_c51b);
 
             case OpTeeSmc.GetOsRevision:
                 registers.X0 = revision.Major;
@@ -42,27 +41,15 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
                 return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
 
             case OpTeeSmc.GetShmConfig when options.ReservedSharedMemory is { } reserved:
-                return Answer(ref registers, OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length,
+                return registers.Answer(OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length,
                     SharedMemoryCached);
 
             case OpTeeSmc.GetShmConfig:
             case OpTeeSmc.GetProtectedMemoryConfig:
-                registers.X0 = OpTeeSmc.ReturnNotAvailable;
-                return SmcOutcome.Handled(SmcRegisterSet.X0);
+                return registers.AnswerX0(OpTeeSmc.ReturnNotAvailable);
 
             default:
-                registers.X0 = OpTeeSmc.ReturnUnknownFunction;
-                return SmcOutcome.Handled(SmcRegisterSet.X0);
+                return registers.AnswerX0(OpTeeSmc.ReturnUnknownFunction);
         }
-    }
-
-    /// <summary>Four results.</summary>
-    public static SmcOutcome Answer(ref SmcRegisters registers, ulong x0, ulong x1, ulong x2, ulong x3)
-    {
-        registers.X0 = x0;
-        registers.X1 = x1;
-        registers.X2 = x2;
-        registers.X3 = x3;
-        return SmcOutcome.Handled(OpTeeRegisters.X0ToX3);
     }
 }

@@ -166,8 +166,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             }
 
             _log.CallFailed(functionId, exception);
-            registers.X0 = OpTeeSmc.ReturnNoMemory;
-            return SmcOutcome.Handled(SmcRegisterSet.X0);
+            return registers.AnswerX0(OpTeeSmc.ReturnNoMemory);
         }
     }
 
@@ -300,18 +299,18 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
             case OpTeeSmc.EnableShmCache when IsIdle:
                 _calls.DriverInstance.RpcBuffers.Enable();
-                return Answer(ref registers, OpTeeSmc.ReturnOk);
+                return registers.AnswerX0(OpTeeSmc.ReturnOk);
 
             case OpTeeSmc.DisableShmCache when IsIdle:
                 return DisableShmCache(ref registers);
 
             case OpTeeSmc.EnableShmCache:
             case OpTeeSmc.DisableShmCache:
-                return Answer(ref registers, OpTeeSmc.ReturnBusy);
+                return registers.AnswerX0(OpTeeSmc.ReturnBusy);
 
             case OpTeeSmc.EnableAsyncNotification when _calls.Notifications.IsAvailable:
                 _calls.Notifications.Enable();
-                return Answer(ref registers, OpTeeSmc.ReturnOk);
+                return registers.AnswerX0(OpTeeSmc.ReturnOk);
 
             case OpTeeSmc.GetAsyncNotificationValue when _calls.Notifications.IsAvailable:
                 return TakeNotification(ref registers);
@@ -325,7 +324,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     {
         if (!_calls.DriverInstance.RpcBuffers.TryEmpty(out RpcBuffer buffer))
         {
-            return Answer(ref registers, OpTeeSmc.ReturnNotAvailable);
+            return registers.AnswerX0(OpTeeSmc.ReturnNotAvailable);
         }
 
         registers.X0 = OpTeeSmc.ReturnOk;
@@ -365,8 +364,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NotHandled;
         }
 
-        registers.X0 = SmcccReturn.NotSupported;
-        return SmcOutcome.Handled(SmcRegisterSet.X0);
+        return registers.AnswerX0(SmcccReturn.NotSupported);
     }
 
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
@@ -398,7 +396,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         ulong rpcParameters = (capabilities & OpTeeCapabilities.RpcArgument) != 0
             ? (ulong)RpcMessages.ParameterCount : 0;
         ulong highest = _calls.Notifications.IsAvailable ? NotificationQueue.HighestValue : 0;
-        return FastCalls.Answer(ref registers, OpTeeSmc.ReturnOk, (ulong)capabilities, highest, rpcParameters);
+        return registers.Answer(OpTeeSmc.ReturnOk, (ulong)capabilities, highest, rpcParameters);
     }
 
     /// <summary>A driver starts: what an earlier one left is dropped.</summary>
@@ -495,12 +493,6 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     private SmcOutcome Refuse(ref SmcRegisters registers, uint answer, string reason)
     {
         _log.CallRefused(registers.FunctionId.Value, (uint)registers.X1, answer, reason);
-        return Answer(ref registers, answer);
-    }
-
-    private static SmcOutcome Answer(ref SmcRegisters registers, uint answer)
-    {
-        registers.X0 = answer;
-        return SmcOutcome.Handled(SmcRegisterSet.X0);
+        return registers.AnswerX0(answer);
     }
 }

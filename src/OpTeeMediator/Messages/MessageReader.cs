@@ -13,20 +13,20 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, int rpcParame
     /// <param name="functionId">CALL_WITH_ARG, CALL_WITH_RPC_ARG or CALL_WITH_REGD_ARG.</param>
     /// <param name="place">The guest memory from the message's first byte to the end of its page or buffer.</param>
     /// <param name="message">Receives the copy.</param>
-    /// <param name="rpcOffset">How far behind the message RPC messages go, in bytes, if the guest has supplied room with
-    /// the call (RPC_ARG); else 0.</param>
-    public Refusal Read(uint functionId, GuestRange place, ref Message message, out int rpcOffset)
+    /// <param name="rpcOffset">How far behind the message RPC messages go, in bytes, if the guest has supplied room
+    /// with the call (RPC_ARG); else 0.</param>
+    public Refusal? Read(uint functionId, GuestRange place, ref Message message, out int rpcOffset)
     {
         rpcOffset = 0;
         if (place.Length < OpTeeMessage.HeaderSize)
         {
-            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
+            return Refusal.NoMessage;
         }
 
         Span<byte> bytes = message.Bytes;
         if (!memory.TryRead(place.Start, place.Length < (ulong)bytes.Length ? bytes[..(int)place.Length] : bytes))
         {
-            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
+            return Refusal.MessageOutsideRam;
         }
 
         uint parameters = message.Header.ParameterCount;
@@ -34,10 +34,10 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, int rpcParame
         if (parameters > OpTeeMessage.MaximumParameters
             || (ulong)(OpTeeMessage.Size((int)parameters) + rpcSize) > place.Length)
         {
-            return Refusal.OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
+            return Refusal.MessageTooLong;
         }
 
         rpcOffset = rpcSize == 0 ? 0 : OpTeeMessage.Size((int)parameters);
-        return default;
+        return null;
     }
 }

@@ -1,23 +1,75 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Messages;
 
 /// <summary>Why a yielding call is not begun, and what it is answered: in X0, or in its message.</summary>
-/// <remarks>The default is no refusal.</remarks>
-/// <param name="Answer">X0; OPTEE_SMC_RETURN_OK, which is 0, if the answer is in the message.</param>
-/// <param name="Code">The return code in the message, if <paramref name="Answer"/> is OPTEE_SMC_RETURN_OK.</param>
-/// <param name="Reason">For the log; <see langword="null"/> if it is logged already.</param>
-internal readonly record struct Refusal(uint Answer, TeeReturnCode Code, string? Reason)
+/// <remarks>Made in advance, so that refusing costs no memory. <see langword="null"/> is no refusal.</remarks>
+internal sealed class Refusal
 {
-    /// <summary>Whether the call may begin.</summary>
-    public bool IsNone => (Answer | (uint)Code) == 0;
+    public static readonly Refusal NoMessage = OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.NoMessage);
+    public static readonly Refusal MessageOutsideRam =
+        OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageOutsideRam);
+    public static readonly Refusal MessageTooLong = OfCall(OpTeeSmc.ReturnBadAddress, RefusalReason.MessageTooLong);
+    public static readonly Refusal UnknownCommand = OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
+    public static readonly Refusal UnknownResumeInformation =
+        OfCall(OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation);
+    public static readonly Refusal DriverEnded =
+        OfCall(OpTeeSmc.ReturnUnknownFunction, RefusalReason.DriverEnded);
+    public static readonly Refusal NotAgreed = OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.NotAgreed);
 
-    /// <summary>The answer is in X0, because there is no message or none that can be answered.</summary>
-    public static Refusal OfCall(uint answer, string reason) => new(answer, TeeReturnCode.Success, reason);
+    /// <summary>The driver comes again when one of its calls ends.</summary>
+    public static readonly Refusal NoCallSlot = OfCall(OpTeeSmc.ReturnThreadLimit, RefusalReason.NoCallSlot);
 
-    /// <summary>The answer is in the message.</summary>
-    public static Refusal OfMessage(TeeReturnCode code, string? reason) => new(0, code, reason);
+    /// <summary>The driver would wait for ever for the end of a call, as it has none.</summary>
+    public static readonly Refusal NoCallSlotForDriver = OfCall(OpTeeSmc.ReturnNoMemory, RefusalReason.NoCallSlot);
 
-    /// <summary>TEE_ERROR_BAD_PARAMETERS in the message.</summary>
-    public static Refusal BadParameters(string reason) => OfMessage(TeeReturnCode.BadParameters, reason);
+    public static readonly Refusal HasParameters = BadParameters(RefusalReason.HasParameters);
+    public static readonly Refusal NotOneParameter = BadParameters(RefusalReason.NotOneParameter);
+    public static readonly Refusal TooManyParameters = BadParameters(RefusalReason.TooManyParameters);
+    public static readonly Refusal MetaMissing = BadParameters(RefusalReason.MetaMissing);
+    public static readonly Refusal MetaAttribute = BadParameters(RefusalReason.MetaAttribute);
+    public static readonly Refusal UnknownLogin = BadParameters(RefusalReason.UnknownLogin);
+    public static readonly Refusal UnknownType = BadParameters(RefusalReason.UnknownType);
+    public static readonly Refusal UnknownSession = BadParameters(RefusalReason.UnknownSession);
+    public static readonly Refusal UnknownCookie = BadParameters(RefusalReason.UnknownCookie);
+    public static readonly Refusal NotAPageList = BadParameters(RefusalReason.NotAPageList);
+    public static readonly Refusal NotForwardable = BadParameters(RefusalReason.NotForwardable);
+    public static readonly Refusal OutsideBuffer = new(0, TeeReturnCode.Security, RefusalReason.OutsideBuffer);
+    public static readonly Refusal BeyondLimits = new(0, TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits);
+
+    private static readonly Refusal s_badParameters = new(0, TeeReturnCode.BadParameters, null);
+    private static readonly Refusal s_outOfMemory = new(0, TeeReturnCode.OutOfMemory, null);
+    private static readonly Refusal s_itemNotFound = new(0, TeeReturnCode.ItemNotFound, null);
+
+    private Refusal(uint answer, TeeReturnCode code, string? reason)
+    {
+        Answer = answer;
+        Code = code;
+        Reason = reason;
+    }
+
+    /// <summary>X0; OPTEE_SMC_RETURN_OK, which is 0, if the answer is in the message.</summary>
+    public uint Answer { get; }
+
+    /// <summary>The return code in the message, if <see cref="Answer"/> is OPTEE_SMC_RETURN_OK.</summary>
+    public TeeReturnCode Code { get; }
+
+    /// <summary>For the log; <see langword="null"/> if it is logged already.</summary>
+    public string? Reason { get; }
+
+    /// <summary>What is logged already: the answer is in the message.</summary>
+    /// <returns><see langword="null"/> for success.</returns>
+    public static Refusal? Logged(TeeReturnCode code) => code switch
+    {
+        TeeReturnCode.Success => null,
+        TeeReturnCode.OutOfMemory => s_outOfMemory,
+        TeeReturnCode.ItemNotFound => s_itemNotFound,
+        _ => s_badParameters,
+    };
+
+    // The answer is in X0, because there is no message or none that can be answered.
+    private static Refusal OfCall(uint answer, string reason) => new(answer, TeeReturnCode.Success, reason);
+
+    private static Refusal BadParameters(string reason) => new(0, TeeReturnCode.BadParameters, reason);
 }

@@ -37,4 +37,24 @@ internal static class OpTeeRegisters
     /// </summary>
     public static bool IsRpc(uint answer) =>
         (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
+
+    /// <summary>Answers with X0; the other registers keep what the guest has in them.</summary>
+    public static SmcOutcome AnswerX0(this ref SmcRegisters registers, ulong x0)
+    {
+        registers.X0 = x0;
+        return SmcOutcome.Handled(SmcRegisterSet.X0);
+    }
+
+    /// <summary>Answers with X0 alone; the other results are 0.</summary>
+    public static SmcOutcome Answer(this ref SmcRegisters registers, uint x0) => registers.Answer(x0, 0, 0, 0);
+
+    /// <summary>Answers with four results.</summary>
+    public static SmcOutcome Answer(this ref SmcRegisters registers, ulong x0, ulong x1, ulong x2, ulong x3)
+    {
+        registers.X0 = x0;
+        registers.X1 = x1;
+        registers.X2 = x2;
+        registers.X3 = x3;
+        return SmcOutcome.Handled(X0ToX3);
+    }
 }

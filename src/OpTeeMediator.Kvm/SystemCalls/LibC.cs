@@ -35,6 +35,7 @@ internal static unsafe partial class LibC
     internal const int F_SETFD = 2;
     internal const int FD_CLOEXEC = 1;
     internal const int F_ADD_SEALS = 1033;
+    internal const int F_GET_SEALS = 1034;
     internal const int F_SEAL_SEAL = 0x1;
     internal const int F_SEAL_SHRINK = 0x2;
     internal const int F_SEAL_GROW = 0x4;
@@ -45,6 +46,13 @@ internal static unsafe partial class LibC
     internal const int MADV_DONTNEED = 4;
     internal const int MADV_REMOVE = 9;
     internal const int MADV_DONTDUMP = 16;
+
+    internal const int SOL_SOCKET = 1;
+    internal const int SCM_RIGHTS = 1;
+    internal const int SO_PEERCRED = 17;
+    internal const int MSG_CTRUNC = 0x8;
+    internal const int MSG_NOSIGNAL = 0x4000;
+    internal const int MSG_CMSG_CLOEXEC = 0x4000_0000;
 
     internal const int SA_RESTART = 0x1000_0000;
 
@@ -105,6 +113,15 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, EntryPoint = "poll", SetLastError = true)]
     internal static partial int Poll(PollEntry* entries, nuint count, int milliseconds);
+
+    [LibraryImport(Library, EntryPoint = "sendmsg", SetLastError = true)]
+    internal static partial nint SendMessage(SafeHandle socket, SocketMessage* message, int flags);
+
+    [LibraryImport(Library, EntryPoint = "recvmsg", SetLastError = true)]
+    internal static partial nint ReceiveMessage(SafeHandle socket, SocketMessage* message, int flags);
+
+    [LibraryImport(Library, EntryPoint = "geteuid")]
+    internal static partial uint GetEffectiveUserId();
 
     [LibraryImport(Library, EntryPoint = "gettid")]
     internal static partial int GetThreadId();

@@ -29,6 +29,9 @@ public sealed class TeeAccess
         return new TeeAccess(applications.ToFrozenSet());
     }
 
+    /// <summary>The named applications; <see langword="null"/> for every application.</summary>
+    internal IReadOnlyCollection<Guid>? Applications => _applications;
+
     /// <summary>Whether the VM may reach an application.</summary>
     /// <param name="application">Its UUID.</param>
     /// <returns><see langword="true"/> if it may.</returns>

@@ -9,4 +9,11 @@ namespace OpTeeMediator.Backends;
 /// <param name="LoggerFactory">Where the partition logs.</param>
 /// <remarks>Immutable, hence thread-safe.</remarks>
 public sealed record TeeVirtualMachine(
-    string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory);
+    string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory)
+{
+    /// <summary>
+    /// The smallest piece of the file behind the VM's memory that can be mapped by itself, in bytes
+    /// (<see cref="TeeSharedMemory.MappingGranule"/>); 0, the default, if the memory has no file.
+    /// </summary>
+    public int MappingGranule { get; init; }
+}

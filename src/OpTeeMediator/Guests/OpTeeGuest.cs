@@ -81,7 +81,10 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         TeeAccess access = options.Access ?? backend.DefaultAccess ?? TeeAccess.None;
         TeeVirtualMachine virtualMachine =
-            new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory));
+            new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory))
+            {
+                MappingGranule = guestMemory.MappingGranule,
+            };
         _partition = backend.CreatePartition(virtualMachine)
             ?? throw new TeeUnavailableException("The backend returned no partition.");
         try

@@ -4,6 +4,7 @@ using ArchUnitNET.Loader;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Remote;
 using OpTeeMediator.SoftwareTee;
 
 namespace OpTeeMediator.Tests.Imports;
@@ -16,6 +17,7 @@ internal sealed class ImportTests
         typeof(ITeeBackend).Assembly,
         typeof(KvmSystem).Assembly,
         typeof(OpTeeCompanion).Assembly,
+        typeof(RemoteTeeBackend).Assembly,
         typeof(SoftwareTeeBackend).Assembly,
     ];
 

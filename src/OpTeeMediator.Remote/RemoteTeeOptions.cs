@@ -1,0 +1,26 @@
+namespace OpTeeMediator.Remote;
+
+/// <summary>How <see cref="RemoteTeeBackend"/> reaches its server. Every property but the path has a default.</summary>
+/// <remarks>Immutable after construction, hence thread-safe.</remarks>
+public sealed record RemoteTeeOptions
+{
+    /// <summary>The path of the server's Unix socket, at most 107 bytes.</summary>
+    public required string SocketPath { get; init; }
+
+    /// <summary>How long the server may take to accept a VM: 0.1 to 600 seconds. Default 10 seconds.</summary>
+    public TimeSpan HandshakeTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// How long the server may leave frames unread before it counts as gone: 0.1 to 600 seconds. Default 10 seconds.
+    /// </summary>
+    /// <remarks>A server that works on a call reads all the same; the time of a call is not limited.</remarks>
+    public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    internal void Validate()
+    {
+        const string Options = nameof(RemoteTeeOptions);
+        SocketPaths.Check(SocketPath, $"{Options}.{nameof(SocketPath)}");
+        Timeouts.Check(Options, nameof(HandshakeTimeout), HandshakeTimeout);
+        Timeouts.Check(Options, nameof(SendTimeout), SendTimeout);
+    }
+}

@@ -1,0 +1,283 @@
+using System.Net.Sockets;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Remote.Framing;
+using OpTeeMediator.Remote.Server;
+
+namespace OpTeeMediator.Remote;
+
+/// <summary>Serves any TEE to several VMMs over a Unix socket; <see cref="RemoteTeeBackend"/> is the client.</summary>
+/// <remarks>
+/// <para>Each connection is one VM, with a partition of the TEE of its own. A VMM that sends what the protocol does not
+/// permit (docs/remote-protocol.md) loses its connection; others do not notice. VMs share this process: trusted
+/// applications that exhaust it harm all.</para>
+/// <para>Thread-safe.</para>
+/// </remarks>
+public sealed class TeeServer : IAsyncDisposable
+{
+    private const int Backlog = 16;
+
+    private readonly ITeeBackend _backend;
+    private readonly TeeServerOptions _options;
+    private readonly Socket _listener;
+    private readonly ILogger _log;
+    private readonly LogRateLimit _refusals = new();
+    private readonly HashSet<uint> _users;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly Dictionary<uint, (FrameChannel Channel, Thread Thread)> _connections = [];
+    private readonly Lock _lock = new();
+    private readonly Task _accepting;
+    private uint _nextPartition = 1;
+    private int _isDisposed;
+
+    private TeeServer(ITeeBackend backend, TeeServerOptions options)
+    {
+        _backend = backend;
+        _options = options;
+        _log = NonThrowingLogger.Create<TeeServer>(options.LoggerFactory);
+        _users = [.. options.AllowedUsers ?? [LibC.GetEffectiveUserId()]];
+        _listener = options.ListeningSocket ?? Listen(options.SocketPath!, _users);
+        _log.ServerStarted(options.SocketPath ?? "the socket that was passed", _users.Count);
+        _accepting = AcceptAsync();
+    }
+
+    /// <summary>How many VMs are connected.</summary>
+    public int VirtualMachines
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _connections.Count;
+            }
+        }
+    }
+
+    /// <summary>Starts a server.</summary>
+    /// <param name="backend">The TEE; it must outlive the server.</param>
+    /// <param name="options">How it serves.</param>
+    /// <returns>The server, which listens.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">An option is wrong; the message names it.</exception>
+    /// <exception cref="TeeUnavailableException">
+    /// The socket cannot be made, or another server listens there; the message says what to do.
+    /// </exception>
+    public static TeeServer Start(ITeeBackend backend, TeeServerOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(backend);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        return new TeeServer(backend, options);
+    }
+
+    /// <summary>Ends the server and its connections.</summary>
+    /// <returns>
+    /// A task that ends when no VM is served any more: operations are asked to end, and waited for however long that
+    /// takes.
+    /// </returns>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
+        {
+            return;
+        }
+
+        await _stopping.CancelAsync();
+        await _accepting;
+        _listener.Dispose();
+        if (_options.SocketPath is { } path)
+        {
+            File.Delete(path);
+        }
+
+        (FrameChannel Channel, Thread Thread)[] connections;
+        lock (_lock)
+        {
+            connections = [.. _connections.Values];
+        }
+
+        foreach ((FrameChannel channel, _) in connections)
+        {
+            channel.Close();
+        }
+
+        foreach ((_, Thread thread) in connections)
+        {
+            await Task.Run(thread.Join);
+        }
+
+        _stopping.Dispose();
+    }
+
+    private static Socket Listen(string path, HashSet<uint> users)
+    {
+        Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            UnixDomainSocketEndPoint endPoint = new(path);
+            if (File.Exists(path) && !IsServed(endPoint))
+            {
+                File.Delete(path);
+            }
+
+            socket.Bind(endPoint);
+
+            // Who may do more than connect is said by the credentials of each connection.
+            const UnixFileMode Own = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+            const UnixFileMode Others = Own | UnixFileMode.GroupRead | UnixFileMode.GroupWrite
+                | UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
+            bool isForOthers = users.Any(user => user != LibC.GetEffectiveUserId());
+            if (!OperatingSystem.IsWindows())
+            {
+                File.SetUnixFileMode(path, isForOthers ? Others : Own);
+            }
+
+            socket.Listen(Backlog);
+            return socket;
+        }
+        catch (Exception exception) when (
+            exception is SocketException or IOException or UnauthorizedAccessException)
+        {
+            socket.Dispose();
+            throw new TeeUnavailableException(
+                $"The TEE server cannot listen at {path} ({exception.Message}). Its folder must exist and be writable, "
+                + "and no other server may listen there.", exception);
+        }
+    }
+
+    private static bool IsServed(UnixDomainSocketEndPoint endPoint)
+    {
+        using Socket probe = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            probe.Connect(endPoint);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
+    private async Task AcceptAsync()
+    {
+        while (!_stopping.IsCancellationRequested)
+        {
+            Socket socket;
+            try
+            {
+                socket = await _listener.AcceptAsync(_stopping.Token);
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+            catch (SocketException exception)
+            {
+                // No descriptors left, for example: those who connect wait.
+                if (_refusals.TryPass(out long suppressed))
+                {
+                    _log.AcceptFailed(exception.Message, suppressed);
+                }
+
+                await Task.Delay(TimeSpan.FromMilliseconds(100), CancellationToken.None);
+                continue;
+            }
+
+            Begin(socket);
+        }
+    }
+
+    private void Begin(Socket socket)
+    {
+        if (Refusal(socket) is { } refusal)
+        {
+            if (_refusals.TryPass(out long suppressed))
+            {
+                _log.ConnectionRefused(refusal, suppressed);
+            }
+
+            socket.Dispose();
+            return;
+        }
+
+        FrameChannel channel = new(socket, takesDescriptors: true, _options.SendTimeout)
+        {
+            ReceiveTimeout = _options.HandshakeTimeout,
+        };
+        lock (_lock)
+        {
+            while (_nextPartition == 0 || _connections.ContainsKey(_nextPartition))
+            {
+                _nextPartition++;
+            }
+
+            uint partition = _nextPartition++;
+            HostedVirtualMachine virtualMachine = new(channel, SettingsOf(partition));
+            Thread thread = new(() => Run(virtualMachine, partition))
+            {
+                IsBackground = true,
+                Name = $"tee VM {partition}",
+            };
+            _connections.Add(partition, (channel, thread));
+            thread.Start();
+        }
+    }
+
+    private string? Refusal(Socket socket)
+    {
+        Span<byte> bytes = stackalloc byte[Unsafe.SizeOf<PeerCredentials>()];
+        try
+        {
+            _ = socket.GetRawSocketOption(LibC.SOL_SOCKET, LibC.SO_PEERCRED, bytes);
+        }
+        catch (SocketException exception)
+        {
+            return $"of a process that is not known ({exception.Message})";
+        }
+
+        PeerCredentials peer = MemoryMarshal.Read<PeerCredentials>(bytes);
+        if (!_users.Contains(peer.UserId))
+        {
+            return $"of process {peer.ProcessId} of user {peer.UserId}, which AllowedUsers does not name";
+        }
+
+        return VirtualMachines >= _options.MaximumVirtualMachines
+            ? $"of process {peer.ProcessId}: {_options.MaximumVirtualMachines} VMs are connected, the most"
+            : null;
+    }
+
+    private HostingSettings SettingsOf(uint partition)
+    {
+        const int RangesPerFrame = 4 * FrameFormat.RangeSize;
+        const int RestOfFrame = 4096;
+        ProtocolLimits limits = new(
+            _options.MaximumCalls,
+            _options.MaximumSessions,
+            _options.MaximumBuffers,
+            _options.MaximumPieces,
+            (_options.MaximumPieces * RangesPerFrame) + RestOfFrame);
+        return new HostingSettings(
+            _backend,
+            partition,
+            _options.Access ?? _backend.DefaultAccess,
+            _options.MaximumCalls,
+            limits,
+            PermitsHugePages: false,
+            _options.LoggerFactory,
+            _log);
+    }
+
+    private void Run(HostedVirtualMachine virtualMachine, uint partition)
+    {
+        virtualMachine.Run();
+        lock (_lock)
+        {
+            _ = _connections.Remove(partition);
+        }
+    }
+}

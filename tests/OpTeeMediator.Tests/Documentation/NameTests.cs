@@ -6,10 +6,18 @@ namespace OpTeeMediator.Tests.Documentation;
 /// was renamed is found.</summary>
 internal sealed partial class NameTests
 {
-    // Names of other programs and of what was tried, by pages that say so.
+    // Names of other programs, of .NET's classes that only applications use, and of what was tried, by pages that say so.
     private static readonly string[] Foreign =
     [
         "Restart=always",
+        "ECDiffieHellman",
+        "ECDsa",
+        "IncrementalHash",
+        "IncrementalHash.CreateHMAC",
+        "IsSupported",
+        "Rfc2898DeriveBytes.Pbkdf2",
+        "Shake128",
+        "TripleDES",
     ];
 
     private static readonly IReadOnlyList<RepositoryFile> Sources = [.. Repository.Files.Where(file => file.IsCode)];

@@ -3,12 +3,18 @@ using KvmVmm.DeviceTree;
 using KvmVmm.Machine;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.DeviceTree;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Guests;
+using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.Vmm;
 
 namespace KvmVmm;
 
@@ -16,7 +22,8 @@ namespace KvmVmm;
 internal sealed class TeeWiring : IAsyncDisposable
 {
     private readonly KvmInterruptLine? _notifications;
-    private readonly IGuestTee _tee;
+    private readonly LinuxTeeBackend? _hostTee;
+    private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
 
     public TeeWiring(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers)
@@ -24,17 +31,26 @@ internal sealed class TeeWiring : IAsyncDisposable
         _notifications = options.HasNotifications
             ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
             : null;
-        _tee = options.Tee == TeeKind.Companion
-            ? new CompanionTee(options, kvm, memory, _notifications, loggers)
-            : new MediatedTee(options, memory, _notifications, loggers);
-        _smc = new SmcRouter(_tee.Handler);
+        OpTeeGuestOptions mediated = new()
+        {
+            Access = options.Access, NotificationInterrupt = _notifications, LoggerFactory = loggers,
+        };
+        _hostTee = options.Tee == TeeKind.Linux ? OpenHostTee(options.TeeDevice) : null;
+        _optee = options.Tee switch
+        {
+            TeeKind.Software => new OpTeeGuest(memory, CreateSoftwareTee(), mediated),
+            TeeKind.Companion =>
+                OpTeeCompanion.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers)),
+            _ => new OpTeeGuest(memory, _hostTee!, mediated),
+        };
+        _smc = new SmcRouter(_optee);
     }
 
     // Where neither kernel nor initramfs may lie.
-    public IReadOnlyList<GuestRange> ReservedMemory => _tee.ReservedMemory;
+    public IReadOnlyList<GuestRange> ReservedMemory => _optee.ReservedMemory;
 
-    // Its statistics, for the message at the end.
-    public string Report => _tee.Report;
+    // For the message at the end.
+    public string Report => _optee is OpTeeCompanion companion ? CompanionTee.Report(companion.CompanionStatus) : "";
 
     // When a VM is created: its calls of OP-TEE are forwarded to the VMM, and our interrupt is connected to it.
     public void Attach(KvmVm vm)
@@ -46,7 +62,7 @@ internal sealed class TeeWiring : IAsyncDisposable
     // In the root of the device tree.
     public void DescribeIn(DeviceTreeWriter tree)
     {
-        tree.WriteOpTee(_tee.DeviceTreeNode);
+        tree.WriteOpTee(_optee.DeviceTreeNode);
         tree.WriteReservedMemory(ReservedMemory);
     }
 
@@ -55,8 +71,19 @@ internal sealed class TeeWiring : IAsyncDisposable
         KvmSmccc.Handle(vcpu.Handle, vcpu.RunAddress, _smc, SmcccConduit.Smc);
 
     // When the guest reboots, while no vCPU runs.
-    public Task ResetAsync() => _tee.ResetAsync();
+    public Task ResetAsync() => _optee.ResetAsync();
 
     // When the VM is destroyed.
-    public ValueTask DisposeAsync() => _tee.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _optee.DisposeAsync();
+        _hostTee?.Dispose();
+    }
+
+    private static LinuxTeeBackend OpenHostTee(string? device) =>
+        new(device is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = device });
+
+    private static SoftwareTeeBackend CreateSoftwareTee() => new(new SoftwareTeeOptions()
+        .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
+        .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication()));
 }

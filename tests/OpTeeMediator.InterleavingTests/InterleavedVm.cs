@@ -59,7 +59,7 @@ internal sealed class InterleavedVm : IAsyncDisposable
         await Guest.DisposeAsync();
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(Guest.Status, Is.EqualTo(default(OpTeeGuestStatus)), "Nothing is held after disposal.");
+            Assert.That(Guest.Status, Is.EqualTo(OpTeeGuestStatus.Nothing), "Nothing is held after disposal.");
             Assert.That(Memory.Pinned, Is.Zero, "Nothing is pinned after disposal.");
             Assert.That(Memory.Strays, Is.Zero, "Each buffer was pinned and unpinned once.");
         }

@@ -36,7 +36,7 @@ internal sealed class PreparationTests
                 OpTeeMessage.PageSize, Cookie)));
         found.Release();
         GuestMessage refused = InterleavingController.Join(invoking);
-        (int, int) held = (vm.Guest.Status.Buffers, vm.Memory.Pinned);
+        (int?, int) held = (vm.Guest.Status.Buffers, vm.Memory.Pinned);
         end.SetResult(TeeResult.Success);
         uint ended = second.Finish(other);
 
@@ -69,7 +69,7 @@ internal sealed class PreparationTests
 
         Assert.That((answer, closed), Is.EqualTo((OpTeeSmc.ReturnBadAddress, 0u)));
         Assert.That(unregistering.X0, Is.EqualTo(OpTeeSmc.ReturnOk));
-        Assert.That(vm.Guest.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Guest.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
     }
 
     [Test]

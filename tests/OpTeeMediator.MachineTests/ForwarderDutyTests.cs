@@ -110,7 +110,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         await other.Forwarder.DisposeAsync();
 
         Assert.That(other.Memory.Pins, Is.Zero);
-        Assert.That(other.Forwarder.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(other.Forwarder.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
     }
 
     [Test]
@@ -169,7 +169,7 @@ internal sealed class ForwarderDutyTests() : ForwarderFixture(new PartitionedMac
         int most = 0;
         while (!linux.IsCompleted)
         {
-            most = Math.Max(most, Forwarder.Status.Sessions);
+            most = Math.Max(most, Forwarder.Status.Sessions!.Value);
             Assert.That(other.Driver.Invoke(++session % 32, 0).ReturnCode,
                 Is.EqualTo((uint)TeeReturnCode.BadParameters), $"session {session % 32}");
         }

@@ -43,7 +43,7 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
         Assert.That(Machine.UBoot.BootLog, Does.Not.Match("(?i)fail|mismatch|error|not bound"));
 
     [Test]
-    public void Status_AtThePrompt_NothingIsHeld() => Assert.That(Status, Is.EqualTo(default(OpTeeGuestStatus)));
+    public void Status_AtThePrompt_NothingIsHeld() => Assert.That(Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
 
     /// <summary>Has U-Boot call an application in a session of its own, and expects that nothing
     /// is held afterwards.</summary>
@@ -57,7 +57,7 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
     {
         int before = Recording.Commands.Count;
         string output = await Machine.UBoot.RunAsync($"optee_call {application} {function:x} {number:x} {size:x}");
-        Assert.That(Status, Is.EqualTo(default(OpTeeGuestStatus)), output);
+        Assert.That(Status, Is.EqualTo(OpTeeGuestStatus.Nothing), output);
         return (output, [.. Recording.Commands.Skip(before)]);
     }
 
@@ -74,7 +74,7 @@ public abstract partial class UBootFixture(bool hasSecureWorld) : PartitionedFix
 
         Assert.That(readings.Select(Convert.ToHexString).Distinct().Count(), Is.EqualTo(readings.Count));
         Assert.That(readings, Has.All.Some.Not.Zero);
-        Assert.That(Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
     }
 
     /// <summary>What optee_call prints of its buffer if each bit of it has been inverted; the same as in

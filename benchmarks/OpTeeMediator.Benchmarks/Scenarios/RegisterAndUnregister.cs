@@ -35,7 +35,7 @@ public sealed class RegisterAndUnregister : Scenario
                 GuestParameter.RegisteredIn(0, 0, Cookie)));
         _unregister = Bench.Registers(OpTeeSmc.CallWithRpcArgument, message, 0);
         Run(1);
-        int held = _bench.Guest.Status.Buffers;
+        int? held = _bench.Guest.Status.Buffers;
         Bench.Call(_bench.Guest, _register);
         if (_bench.Guest.Status.Buffers != held + 1)
         {

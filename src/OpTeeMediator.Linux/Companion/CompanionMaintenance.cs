@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
@@ -8,23 +9,27 @@ namespace OpTeeMediator.Linux.Companion;
 /// failed.
 /// </summary>
 /// <remarks>
-/// A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. Thread-safe.
+/// A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. While the VM is paused it
+/// does neither. Thread-safe.
 /// </remarks>
 internal sealed class CompanionMaintenance : CompanionThread
 {
     private static readonly TimeSpan LongestWait = TimeSpan.FromHours(1);
 
     private readonly Action _replace;
+    private readonly VmPause _pause;
     private volatile bool _mustReplace;
     private long _wakesAt;
 
     /// <param name="replace">Replaces the OP-TEE that has failed.</param>
+    /// <param name="pause">Whether the VM is paused.</param>
     /// <param name="name">The VM's name.</param>
     /// <param name="log">Where to log.</param>
-    internal CompanionMaintenance(Action replace, string name, ILogger log)
+    internal CompanionMaintenance(Action replace, VmPause pause, string name, ILogger log)
         : base(name, "timers", log)
     {
         _replace = replace;
+        _pause = pause;
         Start();
     }
 
@@ -44,22 +49,18 @@ internal sealed class CompanionMaintenance : CompanionThread
         Wake();
     }
 
+    /// <summary>The VM's pause has ended.</summary>
+    internal void OnResumed() => Wake();
+
     protected override void Run()
     {
         while (!IsStopping)
         {
             try
             {
-                if (_mustReplace)
-                {
-                    _mustReplace = false;
-                    _replace();
-                }
-
                 // A full fence: either a core that sets a timer now wakes this thread, or the timer is seen here.
                 _ = Interlocked.Exchange(ref _wakesAt, long.MaxValue);
-                long now = Stopwatch.GetTimestamp();
-                long next = Tee?.ServeTimers(now) ?? long.MaxValue;
+                long next = Work();
                 Volatile.Write(ref _wakesAt, next);
                 Wait(WaitUntil(next));
             }
@@ -68,6 +69,31 @@ internal sealed class CompanionMaintenance : CompanionThread
                 LogFailure(exception);
                 Wait(TimeSpan.FromSeconds(1));
             }
+        }
+    }
+
+    /// <summary>Does what is to be done now.</summary>
+    /// <returns>When there is more to do.</returns>
+    private long Work()
+    {
+        if (!_pause.TryEnter())
+        {
+            return long.MaxValue;
+        }
+
+        try
+        {
+            if (_mustReplace)
+            {
+                _mustReplace = false;
+                _replace();
+            }
+
+            return Tee?.ServeTimers(Stopwatch.GetTimestamp()) ?? long.MaxValue;
+        }
+        finally
+        {
+            _pause.Exit();
         }
     }
 

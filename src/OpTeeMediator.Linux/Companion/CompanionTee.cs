@@ -30,6 +30,7 @@ internal sealed class CompanionTee : IDisposable
     private readonly int _patience;
     private TeeFailure _failure;
     private int _waiters;
+    private int _callsInFlight;
     private int _hasEnded;
     private bool _awaitsDriver;
     private bool _isDisposed;
@@ -71,6 +72,9 @@ internal sealed class CompanionTee : IDisposable
         get => Volatile.Read(ref _awaitsDriver);
         set => Volatile.Write(ref _awaitsDriver, value);
     }
+
+    /// <summary>Yielding calls that have begun and not ended.</summary>
+    internal int CallsInFlight => HasEnded ? 0 : Volatile.Read(ref _callsInFlight);
 
     /// <summary>What it has done.</summary>
     internal OpTeeCompanionStatistics Statistics
@@ -170,6 +174,11 @@ internal sealed class CompanionTee : IDisposable
             }
 
             bool isFast = registers.FunctionId.IsFast;
+            if (!isFast && registers.FunctionId.WithoutHint.Value != OpTeeSmc.ReturnFromRpc)
+            {
+                _ = Interlocked.Increment(ref _callsInFlight);
+            }
+
             if (!core.TryCall(ref registers, inputs, out SmcRegisterSet changed))
             {
                 return SmcFilter.Refuse(ref registers);
@@ -178,6 +187,10 @@ internal sealed class CompanionTee : IDisposable
             if (!isFast && OpTeeRegisters.IsRpc((uint)registers.X0))
             {
                 _suspended.Note((uint)registers.X0, registers.X3);
+            }
+            else if (!isFast && (uint)registers.X0 != OpTeeSmc.ReturnResume)
+            {
+                _ = Interlocked.Decrement(ref _callsInFlight);
             }
 
             return SmcOutcome.Handled(changed);

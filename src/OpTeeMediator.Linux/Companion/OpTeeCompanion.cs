@@ -34,10 +34,11 @@ namespace OpTeeMediator.Linux.Companion;
 /// no vCPU runs any more, before the guest memory and the <see cref="KvmSystem"/>. Thread-safe.</para>
 /// </remarks>
 [Experimental("OPTEE001")]
-public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
+public sealed class OpTeeCompanion : IGuestOpTee
 {
     private readonly OpTeeCompanionOptions _options;
     private readonly Func<ICompanionVm> _createVm;
+    private readonly VmPause _pause = new();
     private readonly NonThrowingInterruptLine? _line;
     private readonly LogRateLimit _teeFailures = new();
     private readonly LogRateLimit _replacements = new();
@@ -66,13 +67,16 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         _log = log;
         _ending = new Lazy<Task>(() => Task.Run(End));
         _supervisor = new Supervisor(this);
-        _line = options.NotificationInterrupt is { } line ? new NonThrowingInterruptLine(line, log) : null;
+        _line = options.NotificationInterrupt is { } line
+            ? new NonThrowingInterruptLine(line, _pause, log)
+            : null;
         _createVm = () => createVm(_line);
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         try
         {
             _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
-            _maintenance = new CompanionMaintenance(Replace, options.Name, log);
+            _maintenance = new CompanionMaintenance(Replace, _pause, options.Name, log);
+            _pause.Released = OnResumed;
             IReadOnlyList<GuestRange> reserved = StartTee(awaitsDriver: false);
             ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
         }
@@ -99,8 +103,12 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// </remarks>
     public ImmutableArray<GuestRange> ReservedMemory { get; }
 
-    /// <summary>How it is.</summary>
-    public OpTeeCompanionStatus Status
+    /// <inheritdoc/>
+    /// <remarks>Sessions and buffers are only known to OP-TEE itself, and <see langword="null"/> here.</remarks>
+    public OpTeeGuestStatus Status => new(_tee?.CallsInFlight ?? 0, Sessions: null, Buffers: null, SharedPages: null);
+
+    /// <summary>How its OP-TEE is.</summary>
+    public OpTeeCompanionStatus CompanionStatus
     {
         get
         {
@@ -182,8 +190,8 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
     /// Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for a
     /// driver's first call while another OP-TEE is started in the place of one that failed, it waits for a quantum at
     /// most and then answers <see cref="SmcOutcomeKind.Retry"/>, which <see cref="Guests.KvmSmccc"/> carries out: the
-    /// guest takes its interrupts and makes the call again. After disposal every call gets
-    /// <see cref="SmcccReturn.NotSupported"/>.
+    /// guest takes its interrupts and makes the call again. So it does with each call of a paused VM. After disposal
+    /// every call gets <see cref="SmcccReturn.NotSupported"/>.
     /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
@@ -192,6 +200,139 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NotHandled;
         }
 
+        if (!_pause.TryEnter())
+        {
+            if (_isDisposed)
+            {
+                return SmcFilter.Refuse(ref registers);
+            }
+
+            _pause.WaitUntilReleased(_options.Quantum);
+            return SmcOutcome.Retry;
+        }
+
+        try
+        {
+            return Serve(ref registers, loaded);
+        }
+        finally
+        {
+            _pause.Exit();
+        }
+    }
+
+    /// <summary>The guest starts again, and so does its OP-TEE.</summary>
+    /// <returns>A task that ends when the new one has started.</returns>
+    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not start.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <remarks>No vCPU of the guest runs meanwhile. A paused VM stays paused. Thread-safe.</remarks>
+    public Task ResetAsync()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return Task.Run(() =>
+        {
+            // One that replaces another, and may hang until its deadline.
+            _starting?.Abort();
+            _pause.EnterUnheld();
+            try
+            {
+                lock (_lifeCycle)
+                {
+                    ObjectDisposedException.ThrowIf(_isDisposed, this);
+                    _ = StartTee(awaitsDriver: false);
+                }
+            }
+            finally
+            {
+                _pause.Exit();
+            }
+        });
+    }
+
+    /// <summary>The VM is paused: waits until no core of its OP-TEE runs, and lets none run until
+    /// <see cref="Resume"/>.</summary>
+    /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
+    /// <returns>
+    /// A task that says whether all cores have come back within <see cref="OpTeeCompanionOptions.AnswerDeadline"/>; if
+    /// not, this call has no effect. It also says <see langword="false"/> if <see cref="Resume"/> was called meanwhile.
+    /// Calls that were in flight stay suspended in the guest.
+    /// </returns>
+    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
+    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
+    /// <remarks>
+    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses,
+    /// and a call that fails leaves those of others in force.</para>
+    /// <para>A core comes back when its quantum is over. Every call that a vCPU makes meanwhile has the outcome
+    /// <see cref="SmcOutcomeKind.Retry"/>. OP-TEE's timers are served, and another OP-TEE takes the place of one that
+    /// has failed, after the pause; OP-TEE's clock goes on. A start that is under way is waited for.
+    /// <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> of a paused VM are not held; the VM stays paused after a
+    /// reset.</para>
+    /// </remarks>
+    public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return _pause.PauseAsync(() => _pause.IsQuiet, _options.AnswerDeadline, cancellationToken);
+    }
+
+    /// <summary>The VM goes on, whatever number of times it was paused.</summary>
+    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
+    /// <remarks>Thread-safe; without effect if the VM was not paused.</remarks>
+    public void Resume()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        _pause.Resume();
+    }
+
+    /// <summary>The VM has been destroyed: ends its OP-TEE.</summary>
+    /// <returns>A task that ends when all is freed.</returns>
+    /// <remarks>May be called from any thread, and more than once.</remarks>
+    public ValueTask DisposeAsync() => new(_ending.Value);
+
+    /// <summary>What the guest is not offered, though OP-TEE may.</summary>
+    /// <remarks>
+    /// Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory: what
+    /// OP-TEE calls so is memory of its own VM, at whose address the guest has something else or nothing.
+    /// </remarks>
+    private OpTeeCapabilities NotOffered =>
+        OpTeeCapabilities.ProtectedMemory | OpTeeCapabilities.DynamicProtectedMemory | WithoutInterrupt;
+
+    private OpTeeCapabilities WithoutInterrupt => _options.NotificationInterrupt is null
+        ? OpTeeCapabilities.AsynchronousNotifications
+        : OpTeeCapabilities.None;
+
+    /// <summary>For tests: a companion in VMs of another making.</summary>
+    internal static OpTeeCompanion Start(
+        Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
+        new(_ => createVm(), options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
+
+    private static OpTeeCompanion StartWith(
+        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
+        CompanionVm.CheckLayout(regions.AsSpan(), options);
+        ILogger log = NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory);
+        KvmSystem kvm = given ?? KvmSystem.Open();
+        try
+        {
+            return new OpTeeCompanion(
+                line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log)
+            {
+                _ownedKvm = given is null ? kvm : null,
+            };
+        }
+        catch when (given is null)
+        {
+            kvm.Dispose();
+            throw;
+        }
+    }
+
+    private SmcOutcome Serve(ref SmcRegisters registers, SmcRegisterSet loaded)
+    {
         uint functionId = registers.FunctionId.WithoutHint.Value;
         if (functionId == OpTeeSmc.GetProtectedMemoryConfig)
         {
@@ -242,74 +383,6 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
             EndAfter(exception, tee, functionId);
             registers.X0 = functionId;
             return SmcFilter.Refuse(ref registers);
-        }
-    }
-
-    /// <summary>The guest starts again, and so does its OP-TEE.</summary>
-    /// <returns>A task that ends when the new one has started.</returns>
-    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
-    /// <exception cref="TeeUnavailableException">OP-TEE does not start.</exception>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
-    /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
-    public Task ResetAsync()
-    {
-        ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return Task.Run(() =>
-        {
-            // One that replaces another, and may hang until its deadline.
-            _starting?.Abort();
-            lock (_lifeCycle)
-            {
-                ObjectDisposedException.ThrowIf(_isDisposed, this);
-                _ = StartTee(awaitsDriver: false);
-            }
-        });
-    }
-
-    /// <summary>The VM has been destroyed: ends its OP-TEE.</summary>
-    /// <returns>A task that ends when all is freed.</returns>
-    /// <remarks>May be called from any thread, and more than once.</remarks>
-    public ValueTask DisposeAsync() => new(_ending.Value);
-
-    /// <summary>What the guest is not offered, though OP-TEE may.</summary>
-    /// <remarks>
-    /// Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory: what
-    /// OP-TEE calls so is memory of its own VM, at whose address the guest has something else or nothing.
-    /// </remarks>
-    private OpTeeCapabilities NotOffered =>
-        OpTeeCapabilities.ProtectedMemory | OpTeeCapabilities.DynamicProtectedMemory | WithoutInterrupt;
-
-    private OpTeeCapabilities WithoutInterrupt => _options.NotificationInterrupt is null
-        ? OpTeeCapabilities.AsynchronousNotifications
-        : OpTeeCapabilities.None;
-
-    /// <summary>For tests: a companion in VMs of another making.</summary>
-    internal static OpTeeCompanion Start(
-        Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
-        new(_ => createVm(), options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
-
-    private static OpTeeCompanion StartWith(
-        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(memory);
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
-        CompanionVm.CheckLayout(regions.AsSpan(), options);
-        ILogger log = NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory);
-        KvmSystem kvm = given ?? KvmSystem.Open();
-        try
-        {
-            return new OpTeeCompanion(
-                line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log)
-            {
-                _ownedKvm = given is null ? kvm : null,
-            };
-        }
-        catch when (given is null)
-        {
-            kvm.Dispose();
-            throw;
         }
     }
 
@@ -404,6 +477,12 @@ public sealed class OpTeeCompanion : ISmcHandler, IAsyncDisposable
         {
             _isCommitted.Set();
         }
+    }
+
+    private void OnResumed()
+    {
+        _line?.PulseIfDue();
+        _maintenance.OnResumed();
     }
 
     private void End()

@@ -64,7 +64,7 @@ internal sealed class CallOperation
 
     /// <summary>
     /// A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
-    /// <see cref="PauseControl.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
+    /// <see cref="Vmm.VmPause.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
     /// operation may begin (<see cref="IsQuiet"/>).
     /// </summary>
     public void Prepare()

@@ -20,8 +20,7 @@ internal sealed class DriverCleanup(
     /// <summary>The driver has ended: it can resume none of its calls any more.</summary>
     public void Begin()
     {
-        OpTeeGuestStatus left = vm.Status;
-        log.DriverEnds(left.Sessions, left.Buffers, left.CallsInFlight);
+        log.DriverEnds(vm.Sessions.Count, vm.Buffers, vm.CallsInFlight);
         foreach (ForwardedCall call in vm.Calls)
         {
             if (call.State == ForwardedCallState.Suspended)

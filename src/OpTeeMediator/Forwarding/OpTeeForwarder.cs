@@ -23,8 +23,10 @@ namespace OpTeeMediator.Forwarding;
 /// or disposed of.</para>
 /// <para>Needs from X0–X17 what <see cref="OpTeeGuest"/> needs.</para>
 /// </remarks>
-public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
+public sealed class OpTeeForwarder : IGuestOpTee
 {
+    // How long a vCPU of a paused VM is held before the guest takes its interrupts: a timer tick of many a Linux.
+    private static readonly TimeSpan HoldAtMost = TimeSpan.FromMilliseconds(4);
 
     private readonly HostOpTee _opTee;
     private readonly OpTeeForwarderOptions _options;
@@ -36,6 +38,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     private readonly DeferredRequests _deferred = new();
     private readonly DriverRestart _restart;
     private readonly NonThrowingInterruptLine? _line;
+    private readonly VmPause _pause = new();
     private readonly ILogger _log;
     private TaskCompletionSource? _disposal;
 
@@ -102,7 +105,8 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             _calls = new ForwardedCalls(_vm, translator, messages, rpc, entry, hasRpcArgument, _log);
             DriverCleanup cleanup = new(opTee, id, _vm, rpc, messages, entry, _log);
             _restart = new DriverRestart(_phases, _registration, _vm, cleanup, _deferred, _fastCalls, options);
-            _line = _fastCalls.HasNotifications ? new(options.NotificationInterrupt!, _log) : null;
+            _line = _fastCalls.HasNotifications ? new(options.NotificationInterrupt!, _pause, _log) : null;
+            _pause.Released = () => _line?.PulseIfDue();
             DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
             _registration.Create();
         }
@@ -120,6 +124,10 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     /// <summary>The device-tree node by which the guest finds OP-TEE.</summary>
     public OpTeeDeviceTreeNode DeviceTreeNode { get; }
 
+    /// <inheritdoc/>
+    /// <remarks>Empty: guest and OP-TEE share only memory that the guest registers.</remarks>
+    public ImmutableArray<GuestRange> ReservedMemory => [];
+
     /// <summary>The number by which OP-TEE knows the VM, 1–65534.</summary>
     public int VirtualMachineId => _registration.Id;
 
@@ -129,7 +137,11 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
     internal int FreeShadowPages => _vm.Shadows.FreePages;
 
     /// <inheritdoc/>
-    /// <remarks>After disposal every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
+    /// <remarks>
+    /// While the VM is paused, it waits for a few milliseconds at most and then answers
+    /// <see cref="SmcOutcomeKind.Retry"/>: the guest takes its interrupts and makes the call again. After disposal
+    /// every call gets <see cref="SmcccReturn.NotSupported"/>.
+    /// </remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
         uint functionId = registers.FunctionId.WithoutHint.Value;
@@ -144,10 +156,16 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             return SmcOutcome.NeedsRegisters(needed);
         }
 
+        // Entering is a full fence: either the pause is seen here, or it waits until this thread has left.
         _phases.Enter();
+        bool isHeld = _pause.IsPaused && _phases.Current != VmPhase.Disposed
+            && OpTeeFunctions.Contains(new SmcFunctionId(functionId));
         try
         {
-            return Dispatch(functionId, ref registers);
+            if (!isHeld)
+            {
+                return Dispatch(functionId, ref registers);
+            }
         }
         catch (Exception exception)
         {
@@ -159,10 +177,16 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         {
             _phases.Leave();
         }
+
+        _pause.WaitUntilReleased(HoldAtMost);
+        return SmcOutcome.Retry;
     }
 
     /// <summary>OP-TEE has raised its notification interrupt: raises the guest's, if it takes notifications.</summary>
-    /// <remarks>Thread-safe. The VMM calls it on the forwarders of all VMs; each guest asks for its values.</remarks>
+    /// <remarks>
+    /// Thread-safe. The VMM calls it on the forwarders of all VMs; each guest asks for its values. The interrupt of a
+    /// paused VM is raised after the pause.
+    /// </remarks>
     public void OnNotificationInterrupt()
     {
         if (_vm.TakesNotifications)
@@ -235,6 +259,43 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
         }
     }
 
+    /// <summary>The VM is paused: waits until no vCPU of it is in OP-TEE, and lets none enter until
+    /// <see cref="Resume"/>.</summary>
+    /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
+    /// <returns>
+    /// A task that says whether all vCPUs have left OP-TEE within
+    /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; if not, this call has no effect. It also says
+    /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
+    /// in the guest.
+    /// </returns>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
+    /// <remarks>
+    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses,
+    /// and a call that fails leaves those of others in force.</para>
+    /// <para>A vCPU leaves OP-TEE at the next interrupt of its physical CPU; its call is then suspended in the guest.
+    /// Every call that a vCPU makes meanwhile has the outcome <see cref="SmcOutcomeKind.Retry"/>. A reset that is under
+    /// way is waited for. <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> of a paused VM are not held; the VM
+    /// stays paused after a reset.</para>
+    /// </remarks>
+    public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposal) is not null, this);
+        return _pause.PauseAsync(
+            () => _phases.IsNoneInside && _phases.Current != VmPhase.Restarting && _pause.IsQuiet,
+            _options.ShutdownDeadline,
+            cancellationToken);
+    }
+
+    /// <summary>The VM goes on, whatever number of times it was paused.</summary>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <remarks>Thread-safe; without effect if the VM was not paused.</remarks>
+    public void Resume()
+    {
+        ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposal) is not null, this);
+        _pause.Resume();
+    }
+
     /// <summary>The VM is destroyed: OP-TEE releases all that it has of the VM, and all pins end.</summary>
     /// <returns>
     /// A task that ends when all is freed, or after <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; what is not
@@ -279,7 +340,7 @@ public sealed class OpTeeForwarder : ISmcHandler, IAsyncDisposable
             }
             else if (hasFailedCall)
             {
-                _log.FailedCallKeepsMemory(VirtualMachineId, Status.Buffers);
+                _log.FailedCallKeepsMemory(VirtualMachineId, _vm.Buffers);
             }
         }
         catch (Exception exception)

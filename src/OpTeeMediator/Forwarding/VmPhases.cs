@@ -26,7 +26,10 @@ internal sealed class VmPhases
 
     public VmPhase Current => (VmPhase)Volatile.Read(ref _phase);
 
-    /// <summary>A thread begins to handle a call.</summary>
+    /// <summary>Whether no thread handles a call.</summary>
+    public bool IsNoneInside => Volatile.Read(ref _inside) == 0;
+
+    /// <summary>A thread begins to handle a call: a full fence.</summary>
     public void Enter() => _ = Interlocked.Increment(ref _inside);
 
     /// <summary>A thread has handled a call.</summary>
@@ -62,7 +65,7 @@ internal sealed class VmPhases
     public async Task<bool> WaitUntilNoneInsideAsync(TimeSpan atMost)
     {
         long start = Stopwatch.GetTimestamp();
-        while (Volatile.Read(ref _inside) != 0)
+        while (!IsNoneInside)
         {
             if (Stopwatch.GetElapsedTime(start) > atMost)
             {

@@ -70,7 +70,7 @@ internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, in
 
         if (answer != OpTeeSmc.ReturnOk)
         {
-            log.DestructionRefused(id, answer, vm.Status.Buffers);
+            log.DestructionRefused(id, answer, vm.Buffers);
             return false;
         }
 

@@ -62,11 +62,17 @@ internal sealed class VmResources
         InFlight > 0 || Sessions.Count > 0 || SharedMemory.Count > 0
         || TakesNotifications || CachesRpcMessages || _isStateUnknown;
 
+    /// <summary>All calls that have begun and not ended.</summary>
+    public int CallsInFlight => _calls.Count(call => call.State != ForwardedCallState.Free);
+
+    /// <summary>Shared buffers.</summary>
+    public int Buffers => _budget.Buffers;
+
     public OpTeeGuestStatus Status =>
         new(
-            _calls.Count(call => call.State != ForwardedCallState.Free),
+            CallsInFlight,
             Sessions.Count,
-            _budget.Buffers,
+            Buffers,
             _budget.Pages);
 
     public ForwardedCall? TryTakeCall()

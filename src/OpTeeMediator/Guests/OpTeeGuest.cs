@@ -22,7 +22,7 @@ namespace OpTeeMediator.Guests;
 /// CALL_WITH_REGD_ARG; X3 for RETURN_FROM_RPC, and X1, X2, X4, X5 if it answers an ALLOC; X1 for EXCHANGE_CAPABILITIES.
 /// <see cref="OpTeeSmc"/> has the register tables.</para>
 /// </remarks>
-public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
+public sealed class OpTeeGuest : IGuestOpTee
 {
     // Earlier driver instances that are not torn down yet; a guest that restarts its driver
     // faster than that has to wait.
@@ -77,8 +77,11 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
         _buffers = new SharedBufferPool(guestMemory, _budget);
-        _line = options.NotificationInterrupt is { } line ? new NonThrowingInterruptLine(line, _log) : null;
+        _line = options.NotificationInterrupt is { } line
+            ? new NonThrowingInterruptLine(line, _pause, _log)
+            : null;
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
+        ReservedMemory = options.ReservedSharedMemory is { } reserved ? [reserved] : [];
         TeeAccess access = options.Access ?? backend.DefaultAccess ?? TeeAccess.None;
         TeeVirtualMachine virtualMachine =
             new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory))
@@ -104,6 +107,11 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
                 _pause,
                 _log);
             _calls = new YieldingCalls(environment, NewDriverInstance());
+            if (_line is not null)
+            {
+                _pause.Released += _line.PulseIfDue;
+            }
+
             _teardown = new Teardown(_calls, _buffers, NewDriverInstance, options.Name, _log);
         }
         catch
@@ -121,6 +129,10 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     /// <summary>The device-tree node by which the guest finds this OP-TEE.</summary>
     public OpTeeDeviceTreeNode DeviceTreeNode { get; }
+
+    /// <inheritdoc/>
+    /// <remarks><see cref="OpTeeGuestOptions.ReservedSharedMemory"/>, if that is set.</remarks>
+    public ImmutableArray<GuestRange> ReservedMemory { get; }
 
     /// <summary>What the guest holds now.</summary>
     public OpTeeGuestStatus Status
@@ -202,6 +214,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
 
     /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin or go on until
     /// <see cref="Resume"/>.</summary>
+    /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
     /// <returns>
     /// A task that says whether all operations have come to a halt within
     /// <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, this call has no effect. It also says
@@ -209,6 +222,7 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     /// in the guest, their results, and what the guest has answered to them, with the mediator.
     /// </returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
     /// <remarks>
     /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses,
     /// and a call that fails leaves those of others in force.</para>
@@ -220,28 +234,10 @@ public sealed class OpTeeGuest : ISmcHandler, IAsyncDisposable
     /// on, and what a restarted driver has left is freed, afterwards. No interrupt is raised meanwhile.
     /// <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> are not held; the VM stays paused after a reset.</para>
     /// </remarks>
-    public async Task<bool> PauseAsync()
+    public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        long attempt = _pause.Attempt();
-        long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        while (!_calls.AreQuiet)
-        {
-            if (_pause.IsOver(attempt))
-            {
-                return false;
-            }
-
-            if (System.Diagnostics.Stopwatch.GetElapsedTime(start) > _options.ShutdownDeadline)
-            {
-                _pause.Withdraw(attempt);
-                return false;
-            }
-
-            await Task.Delay(1);
-        }
-
-        return _pause.TryConfirm(attempt);
+        return _pause.PauseAsync(() => _calls.AreQuiet, _options.ShutdownDeadline, cancellationToken);
     }
 
     /// <summary>The VM goes on, whatever number of times it was paused.</summary>

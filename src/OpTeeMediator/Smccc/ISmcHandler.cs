@@ -25,8 +25,8 @@ public interface ISmcHandler
     /// <see cref="SmcOutcomeKind.Handled"/>: the registers hold a valid answer, on every path; write back the
     /// named ones. <see cref="SmcOutcomeKind.NeedsRegisters"/>: nothing happened yet; load the named registers and
     /// call again. Never returned when they are all in <paramref name="loaded"/>.
-    /// <see cref="SmcOutcomeKind.Retry"/>: nothing happened yet, and the quantum is over; run the vCPU again at
-    /// the same instruction. Only handlers that say so return it.
+    /// <see cref="SmcOutcomeKind.Retry"/>: nothing happened yet, and the quantum is over or the VM is paused; run the
+    /// vCPU again at the same instruction. Only handlers that say so return it.
     /// </returns>
     /// <remarks>Never throws, allocates nothing in the steady state, and returns within the
     /// handler's quantum.</remarks>

@@ -4,7 +4,7 @@ using OpTeeMediator.Diagnostics;
 namespace OpTeeMediator.Vmm;
 
 /// <summary>The VMM's interrupt line, which may throw, as one that does not: a pulse that throws is repeated
-/// until one succeeds.</summary>
+/// until one succeeds. A pulse of a paused VM is kept until the pause ends.</summary>
 /// <remarks>
 /// Without the repetition a call of the guest that sleeps would sleep for ever. A pulse too many does no harm: the
 /// guest asks what it is for. Thread-safe.
@@ -15,42 +15,68 @@ internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
     public static readonly TimeSpan RepeatAfter = TimeSpan.FromMilliseconds(100);
 
     private readonly IInterruptLine _line;
+    private readonly VmPause _pause;
     private readonly ILogger _log;
     private readonly LogRateLimit _limit = new();
     private readonly ITimer _timer;
+    private bool _isDue;
 
     /// <exception cref="Exception">What the VMM's <see cref="IInterruptLine.Spi"/> throws.</exception>
-    public NonThrowingInterruptLine(IInterruptLine line, ILogger log)
-        : this(line, log, TimeProvider.System)
+    public NonThrowingInterruptLine(IInterruptLine line, VmPause pause, ILogger log)
+        : this(line, pause, log, TimeProvider.System)
     {
     }
 
-    public NonThrowingInterruptLine(IInterruptLine line, ILogger log, TimeProvider time)
+    public NonThrowingInterruptLine(IInterruptLine line, VmPause pause, ILogger log, TimeProvider time)
     {
         _line = line;
+        _pause = pause;
         _log = log;
         Spi = line.Spi;
         _timer = time.CreateTimer(
-            static self =>
-                ((NonThrowingInterruptLine)self!).Pulse(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            static self => ((NonThrowingInterruptLine)self!).PulseIfDue(),
+            this,
+            Timeout.InfiniteTimeSpan,
+            Timeout.InfiniteTimeSpan);
     }
 
     public int Spi { get; }
 
     public void Pulse()
     {
+        // A full fence: either the pause is seen here, or who ends it sees that a pulse is due.
+        _ = Interlocked.Exchange(ref _isDue, true);
+        PulseIfDue();
+    }
+
+    /// <summary>Raises the interrupt if that is due and the VM is not paused. Called also when a pause ends.</summary>
+    public void PulseIfDue()
+    {
+        if (!_pause.TryEnter())
+        {
+            return;
+        }
+
         try
         {
-            _line.Pulse();
+            if (Interlocked.Exchange(ref _isDue, false))
+            {
+                _line.Pulse();
+            }
         }
         catch (Exception exception)
         {
+            Volatile.Write(ref _isDue, true);
             if (_limit.TryPass(out long suppressed))
             {
                 _log.InterruptFailed(suppressed, exception);
             }
 
             _ = _timer.Change(RepeatAfter, Timeout.InfiniteTimeSpan);
+        }
+        finally
+        {
+            _pause.Exit();
         }
     }
 

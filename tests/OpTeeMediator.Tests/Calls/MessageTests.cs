@@ -167,7 +167,7 @@ internal sealed class MessageTests(uint conduit, bool isMapped)
         ulong[] pages = bench.Driver.AllocatePages(2, 1);
         bench.Driver.Write<byte>(pages[1], [0x42]);
         (TeeParameterKind Kind, ulong Size, ulong Capacity, ulong Whole, bool IsTemporary, byte Second,
-            int Pages) seen = default;
+            int? Pages) seen = default;
         bench.Backend.OnInvoke = request =>
         {
             ref readonly TeeParameter parameter = ref request.Parameters[0];

@@ -70,7 +70,7 @@ internal sealed class PauseControlTests
     {
         PauseControl pause = new();
         CountingLine line = new();
-        NotificationQueue queue = new(new NonThrowingInterruptLine(line, NullLogger.Instance), pause);
+        NotificationQueue queue = new(new NonThrowingInterruptLine(line, pause, NullLogger.Instance), pause);
         pause.Released = queue.PulseIfOwed;
         _ = pause.Attempt();
 

@@ -304,7 +304,7 @@ internal sealed class CallTests
         _ = _bench.Call(OpTeeSmc.CallsUid);
         other.Join();
 
-        Assert.That(_bench.Companion.Status.Statistics.FastCalls, Is.EqualTo(4));
+        Assert.That(_bench.Companion.CompanionStatus.Statistics.FastCalls, Is.EqualTo(4));
     }
 
     [Test]
@@ -320,7 +320,7 @@ internal sealed class CallTests
         Array.ForEach(threads, thread => thread.Start());
         Array.ForEach(threads, thread => thread.Join());
 
-        Assert.That(_bench.Companion.Status.Statistics.FastCalls, Is.EqualTo(3002));
+        Assert.That(_bench.Companion.CompanionStatus.Statistics.FastCalls, Is.EqualTo(3002));
     }
 
     [Test]

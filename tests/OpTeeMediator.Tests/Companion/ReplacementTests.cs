@@ -29,7 +29,7 @@ internal sealed class ReplacementTests
     {
         Kill();
 
-        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Starts == 2, LongEnough), Is.True);
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.CompanionStatus.Starts == 2, LongEnough), Is.True);
         Assert.That(_bench.Vms[0].IsDisposed, Is.True);
         Assert.That(() => _bench.Log.EventIds, Does.Contain(2301).And.Contain(2302).After(30_000, 10));
         Assert.That(_bench.Log.Messages, Is.All.Contains("guest"), "each entry names the VM");
@@ -39,15 +39,15 @@ internal sealed class ReplacementTests
     public void Call_OfTheOldDriver_NeverReachesTheNewOne()
     {
         Kill();
-        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Starts == 2, LongEnough), Is.True);
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.CompanionStatus.Starts == 2, LongEnough), Is.True);
 
         Assert.That(_bench.Call(OpTeeSmc.ReturnFromRpc, 0, 0, 1).X0, Is.EqualTo(SmcccReturn.NotSupported));
         Assert.That(_bench.Call(OpTeeSmc.CallWithArgument, 0, 0x1000).X0, Is.EqualTo(SmcccReturn.NotSupported));
         Assert.That(_bench.Call(OpTeeSmc.GetAsyncNotificationValue).X0, Is.EqualTo(SmcccReturn.NotSupported));
         Assert.That(_bench.Call(OpTeeSmc.DisableShmCache).X0, Is.EqualTo(OpTeeSmc.ReturnNotAvailable),
             "Linux asks until it hears that");
-        Assert.That(_bench.Companion.Status.IsAlive, Is.False);
-        Assert.That(_bench.Companion.Status.Statistics.YieldingCalls, Is.Zero);
+        Assert.That(_bench.Companion.CompanionStatus.IsAlive, Is.False);
+        Assert.That(_bench.Companion.CompanionStatus.Statistics.YieldingCalls, Is.Zero);
     }
 
     [TestCase(OpTeeSmc.CallsUid)]
@@ -58,7 +58,7 @@ internal sealed class ReplacementTests
 
         Assert.That(_bench.Call(first).X0, Is.Zero, "it waits for the start");
         Assert.That(_bench.Call(OpTeeSmc.CallWithArgument).X0, Is.Zero);
-        Assert.That(_bench.Companion.Status.IsAlive, Is.True);
+        Assert.That(_bench.Companion.CompanionStatus.IsAlive, Is.True);
     }
 
     [Test]
@@ -155,7 +155,7 @@ internal sealed class ReplacementTests
 
         _ = _bench.Call(OpTeeSmc.CallsUid);
 
-        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.Status.Starts == 2, LongEnough), Is.True);
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.CompanionStatus.Starts == 2, LongEnough), Is.True);
     }
 
     [Test]
@@ -406,7 +406,9 @@ internal sealed class ReplacementTests
         _ = _bench.Call(OpTeeSmc.CallsUid);
 
         Assert.That(
-            SpinWait.SpinUntil(() => _bench.Companion.Status.Statistics.NativeInterrupts == 1, LongEnough), Is.True);
+            SpinWait.SpinUntil(
+                () => _bench.Companion.CompanionStatus.Statistics.NativeInterrupts == 1, LongEnough),
+            Is.True);
         Assert.That(isServed, Is.True);
     }
 

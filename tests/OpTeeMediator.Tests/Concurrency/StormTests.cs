@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Tests.Guests;
 
@@ -88,12 +89,7 @@ internal sealed class StormTests
                         await guest.RestartAsync(isReset: false);
                         break;
                     case < 6:
-                        if (await guest.Bench.Guest.PauseAsync())
-                        {
-                            await Task.Delay(1, CancellationToken.None);
-                            guest.Bench.Guest.Resume();
-                        }
-
+                        await PauseAsync(guest.Bench.Guest, TimeSpan.FromMilliseconds(random.Next(4)));
                         break;
                     default:
                         await Task.Delay(random.Next(8), CancellationToken.None);
@@ -104,6 +100,24 @@ internal sealed class StormTests
         catch (Exception exception)
         {
             faults.Enqueue($"The VMM's thread saw {exception}");
+        }
+    }
+
+    /// <summary>Pauses the VM for a while, unless that does not succeed soon enough.</summary>
+    private static async Task PauseAsync(OpTeeGuest guest, TimeSpan soon)
+    {
+        using CancellationTokenSource withdrawal = new(soon);
+        try
+        {
+            if (await guest.PauseAsync(withdrawal.Token))
+            {
+                await Task.Delay(1, CancellationToken.None);
+                guest.Resume();
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Withdrawn; the VM goes on.
         }
     }
 }

@@ -77,7 +77,7 @@ internal sealed class AllocationTests
             new GuestMessage(OpTeeMessage.CommandUnregisterSharedMemory, GuestParameter.RegisteredIn(0, 0, Cookie)));
 
         AssertNoAllocation(0, OpTeeSmc.CallWithRpcArgument, 0, _page, OpTeeSmc.CallWithRpcArgument, 0, unregistering);
-        Assert.That(_forwarder.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(_forwarder.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
     }
 
     [Test]

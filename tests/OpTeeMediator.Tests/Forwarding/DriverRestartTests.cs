@@ -289,7 +289,7 @@ internal sealed class DriverRestartTests : ForwarderFixture
         {
             Hang();
             Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
-            Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+            Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
         }
 
         Hang();
@@ -384,7 +384,7 @@ internal sealed class DriverRestartTests : ForwarderFixture
 
     private static void AssertNothingIsLeft(ForwardedVm vm)
     {
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
         Assert.That(vm.Memory.Pins, Is.Zero);
         Assert.That(vm.Partition.Memory, Is.Empty);
         Assert.That(vm.Partition.Sessions, Is.Empty);

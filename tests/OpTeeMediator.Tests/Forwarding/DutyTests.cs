@@ -36,7 +36,7 @@ internal sealed class DutyTests : ForwarderFixture
 
         Assert.That(Bench.OpTee.VirtualMachines, Is.Empty);
         Assert.That(vm.Memory.Pins, Is.Zero);
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
         Assert.That(Bench.World.VirtualMachines, Is.Zero);
         Assert.That(vm.Driver.Call(OpTeeSmc.CallsUid).X0, Is.EqualTo(SmcccReturn.NotSupported));
     }

@@ -156,7 +156,7 @@ internal sealed class ForwardedWordsTests : ForwarderFixture
 
         Assert.That(answer, Is.EqualTo(OpTeeSmc.ReturnOk));
         Assert.That(_parameters, Is.EqualTo(new[] { GuestParameter.RegisteredIn(0, 0, teeCookie) }));
-        Assert.That(Vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(Vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
     }
 
     [Test]

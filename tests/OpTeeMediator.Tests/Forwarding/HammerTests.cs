@@ -35,7 +35,7 @@ internal sealed class HammerTests
         Assert.That(vm.Partition.Memory, Has.Count.EqualTo(vm.Status.Buffers), "OP-TEE has what the forwarder has.");
         await vm.Forwarder.DisposeAsync();
         Assert.That(vm.Memory.Pins, Is.Zero);
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
 
         IEnumerable<RpcStep> Use(FakeThread thread)
         {
@@ -114,13 +114,13 @@ internal sealed class HammerTests
 
         Assert.That(restarts, Is.Positive);
         Assert.That(unpinned, Is.Zero);
-        for (int attempt = 0; attempt < 1000 && vm.Status != default; attempt++)
+        for (int attempt = 0; attempt < 1000 && vm.Status != OpTeeGuestStatus.Nothing; attempt++)
         {
             // A cleanup goes on with each attempt.
             _ = vm.Driver.Call(OpTeeSmc.ExchangeCapabilities);
         }
 
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
         Assert.That(vm.Memory.Pins, Is.Zero);
         Assert.That(vm.Partition.Memory, Is.Empty);
         Assert.That(vm.Partition.Sessions, Is.Empty);

@@ -16,7 +16,7 @@ internal sealed class HostilePageListTests : ForwarderFixture
 
         Assert.That(Vm.Driver.Register([Vm.Driver.AllocatePage(), target], 0, 0x2000, ForwarderBench.Cookie).ReturnCode,
             Is.EqualTo(BadParameters));
-        Assert.That(Vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(Vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
         Assert.That(YieldingCalls, Is.Zero);
     }
 

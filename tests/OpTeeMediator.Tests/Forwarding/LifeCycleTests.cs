@@ -95,7 +95,7 @@ internal sealed class LifeCycleTests : ForwarderFixture
         await vm.Forwarder.DisposeAsync();
 
         Assert.That(vm.Memory.Pins, Is.Zero);
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
     }
 
     [Test]
@@ -138,7 +138,7 @@ internal sealed class LifeCycleTests : ForwarderFixture
 
         Assert.That(vm.Driver.Call(OpTeeSmc.ExchangeCapabilities).X0, Is.EqualTo(OpTeeSmc.ReturnOk));
 
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
         Assert.That(vm.Memory.Pins, Is.Zero);
         Assert.That(vm.Partition.Memory, Is.Empty);
         Assert.That(vm.Resume(suspended.X3).X0, Is.EqualTo(OpTeeSmc.ReturnResume));
@@ -218,7 +218,7 @@ internal sealed class LifeCycleTests : ForwarderFixture
 
         await vm.Forwarder.ResetAsync();
 
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
         Assert.That(vm.Memory.Pins, Is.Zero);
         Assert.That(vm.Open(), Is.Not.Zero);
     }
@@ -266,7 +266,7 @@ internal sealed class LifeCycleTests : ForwarderFixture
             Assert.That(answer.ReturnCode, Is.EqualTo(FakeOpTee.BadParameters));
         }
 
-        Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)));
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
     }
 
     [Test]

@@ -48,7 +48,7 @@ internal sealed class RecordingTests
             Assert.That(calls, Has.Count.EqualTo(88), "18 calls, 53 resumes and 17 fast calls: none is missed.");
             Assert.That(
                 forwarder.Status,
-                Is.EqualTo(default(OpTeeGuestStatus)),
+                Is.EqualTo(OpTeeGuestStatus.Nothing),
                 "The driver was unbound and bound, and closed all it opened.");
         }
 

@@ -125,7 +125,7 @@ internal sealed class SuppliedFailureTests
         OpTeeForwarder forwarder = vm.Forwarder;
         if (!hasFailedCall)
         {
-            Assert.That(vm.Status, Is.EqualTo(default(OpTeeGuestStatus)), what);
+            Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing), what);
             Assert.That(forwarder.FreeShadowPages,
                 Is.EqualTo(new OpTeeForwarderOptions().ShadowPages - bench.OpTee.Threads), what);
             Assert.That(vm.Memory.Pins, arePinsUnknown ? Is.LessThanOrEqualTo(1) : Is.Zero, what);

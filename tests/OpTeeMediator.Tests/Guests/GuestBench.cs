@@ -50,7 +50,7 @@ internal sealed class GuestBench : IAsyncDisposable
 
     public ListLoggerFactory Loggers { get; } = new();
 
-    public static OpTeeGuestStatus Nothing => default;
+    public static OpTeeGuestStatus Nothing => OpTeeGuestStatus.Nothing;
 
     public static OpTeeLimits OneCall { get; } = new() { Calls = 1 };
 

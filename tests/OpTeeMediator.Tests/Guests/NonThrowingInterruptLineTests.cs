@@ -16,7 +16,7 @@ internal sealed class NonThrowingInterruptLineTests
         ManualTime time = new();
         using ListLoggerFactory loggers = new();
         FailingInterruptLine line = new(new FailurePlan(nameof(IInterruptLine.Pulse), 1, Failure.Throws));
-        using NonThrowingInterruptLine nonThrowing = new(line, loggers, time);
+        using NonThrowingInterruptLine nonThrowing = new(line, new VmPause(), loggers, time);
 
         nonThrowing.Pulse();
         int atFirst = line.Pulses;
@@ -34,7 +34,7 @@ internal sealed class NonThrowingInterruptLineTests
         ManualTime time = new();
         using ListLoggerFactory loggers = new();
         FailingInterruptLine line = new(new FailurePlan(nameof(IInterruptLine.Pulse), 1, Failure.Throws));
-        NonThrowingInterruptLine nonThrowing = new(line, loggers, time);
+        NonThrowingInterruptLine nonThrowing = new(line, new VmPause(), loggers, time);
 
         nonThrowing.Pulse();
         nonThrowing.Dispose();

@@ -56,14 +56,14 @@ internal sealed class SuppliedConversation : IDisposable
             await EndAsync(guest.ResetAsync());
             _ = await guest.PauseAsync();
             guest.Resume();
-            Assert.That(guest.Status, Is.EqualTo(default(OpTeeGuestStatus)), "after the reset");
+            Assert.That(guest.Status, Is.EqualTo(OpTeeGuestStatus.Nothing), "after the reset");
 
             _plan.Disarm();
             CheckWorks(NewDriver(guest, 2));
             _plan.Arm();
             LeaveBehind(NewDriver(guest, 3));
             await EndAsync(guest.DisposeAsync().AsTask());
-            Assert.That(guest.Status, Is.EqualTo(default(OpTeeGuestStatus)), "after the disposal");
+            Assert.That(guest.Status, Is.EqualTo(OpTeeGuestStatus.Nothing), "after the disposal");
         }
 
         CheckNothingIsLeft();
@@ -195,7 +195,7 @@ internal sealed class SuppliedConversation : IDisposable
         _plan.Disarm();
         await using OpTeeGuest next = Create()!;
         CheckWorks(NewDriver(next, 0));
-        Assert.That(next.Status, Is.EqualTo(default(OpTeeGuestStatus)), "The next guest.");
+        Assert.That(next.Status, Is.EqualTo(OpTeeGuestStatus.Nothing), "The next guest.");
     }
 
     private GuestMessage Send(FakeDriver driver, GuestMessage message) =>

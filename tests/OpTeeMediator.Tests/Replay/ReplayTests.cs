@@ -37,7 +37,7 @@ internal sealed class ReplayTests(TeeExecution execution)
 
         Assert.That(replayer.Differences, Is.Empty);
         Assert.That(recorded, Has.Count.EqualTo(calls));
-        Assert.That(replayer.Status, Is.EqualTo(default(OpTeeGuestStatus)),
+        Assert.That(replayer.Status, Is.EqualTo(OpTeeGuestStatus.Nothing),
             "The driver leaves nothing behind at its end.");
         Assert.That(replayer.Suspended, Is.Zero, "Every call has come to its end.");
     }

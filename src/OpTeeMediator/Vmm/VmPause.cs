@@ -1,0 +1,178 @@
+using System.Diagnostics;
+
+namespace OpTeeMediator.Vmm;
+
+/// <summary>Whether a VM is paused, and how many threads are at work in its TEE.</summary>
+/// <remarks>
+/// <para>Who begins to work in the TEE says so first, then a full fence, then looks whether the VM is paused. Who
+/// pauses it does the two in the opposite order. So each work is either held, or seen and waited for.</para>
+/// <para>Several attempts to pause may go on at the same time; one <see cref="Resume"/> ends all pauses.
+/// Thread-safe.</para>
+/// </remarks>
+internal class VmPause
+{
+    private volatile bool _isPaused;
+    private bool _hasSucceeded;
+    private int _attempts;
+    private long _resumptions;
+    private int _working;
+
+    /// <summary>Called, on the thread that ends it, after a pause: what was held may go on.</summary>
+    public Action Released { get; set; } = static () => { };
+
+    /// <summary>Whether nothing may begin.</summary>
+    public bool IsPaused => _isPaused;
+
+    /// <summary>Whether no one is at work between <see cref="TryEnter"/> and <see cref="Exit"/>.</summary>
+    public bool IsQuiet => Volatile.Read(ref _working) == 0;
+
+    /// <summary>The lock of the pause's state, pulsed when something that was held may go on.</summary>
+    protected object Waiting { get; } = new();
+
+    /// <summary>Pauses the VM: waits until everything has come to a halt.</summary>
+    /// <param name="isQuiet">Whether everything has.</param>
+    /// <param name="deadline">How long to wait.</param>
+    /// <param name="cancellationToken">Ends the attempt.</param>
+    /// <returns><see langword="false"/> if the VM is not paused by this call: the time was over, or it was resumed
+    /// meanwhile.</returns>
+    /// <exception cref="OperationCanceledException">The attempt was cancelled and has no effect.</exception>
+    public async Task<bool> PauseAsync(Func<bool> isQuiet, TimeSpan deadline, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        long attempt = Attempt();
+        long start = Stopwatch.GetTimestamp();
+        try
+        {
+            while (!isQuiet())
+            {
+                if (IsOver(attempt))
+                {
+                    return false;
+                }
+
+                if (Stopwatch.GetElapsedTime(start) > deadline)
+                {
+                    Withdraw(attempt);
+                    return false;
+                }
+
+                await Task.Delay(1, cancellationToken);
+            }
+        }
+        catch
+        {
+            Withdraw(attempt);
+            throw;
+        }
+
+        return TryConfirm(attempt);
+    }
+
+    /// <summary>Pauses the VM as long as the attempt goes on.</summary>
+    /// <returns>The attempt, for <see cref="TryConfirm"/>, <see cref="IsOver"/> and <see cref="Withdraw"/>.</returns>
+    public long Attempt()
+    {
+        lock (Waiting)
+        {
+            _attempts++;
+            _isPaused = true;
+            Interlocked.MemoryBarrier();
+            return _resumptions;
+        }
+    }
+
+    /// <summary>Whether the VM was resumed during the attempt.</summary>
+    public bool IsOver(long attempt) => Volatile.Read(ref _resumptions) != attempt;
+
+    /// <summary>Everything has come to a halt: the VM stays paused until it is resumed.</summary>
+    /// <returns><see langword="false"/> if it was resumed meanwhile.</returns>
+    public bool TryConfirm(long attempt)
+    {
+        lock (Waiting)
+        {
+            if (_resumptions != attempt)
+            {
+                return false;
+            }
+
+            _attempts--;
+            return _hasSucceeded = true;
+        }
+    }
+
+    /// <summary>Ends an attempt that has failed: the VM goes on, unless someone else has paused it.</summary>
+    public void Withdraw(long attempt)
+    {
+        lock (Waiting)
+        {
+            if (_resumptions != attempt)
+            {
+                return;
+            }
+
+            _attempts--;
+            if (_hasSucceeded || _attempts != 0)
+            {
+                return;
+            }
+
+            Continue();
+        }
+
+        Released();
+    }
+
+    /// <summary>The VM goes on, however many pauses there were.</summary>
+    public void Resume()
+    {
+        lock (Waiting)
+        {
+            _resumptions++;
+            _attempts = 0;
+            _hasSucceeded = false;
+            Continue();
+        }
+
+        Released();
+    }
+
+    /// <summary>Begins work in the TEE.</summary>
+    /// <returns><see langword="false"/> if it is held; otherwise <see cref="Exit"/> ends the work.</returns>
+    public bool TryEnter()
+    {
+        EnterUnheld();
+        if (!_isPaused)
+        {
+            return true;
+        }
+
+        Exit();
+        return false;
+    }
+
+    /// <summary>Begins work in the TEE that a pause waits for but does not hold.</summary>
+    public void EnterUnheld() => _ = Interlocked.Increment(ref _working);
+
+    /// <summary>Ends the work.</summary>
+    public void Exit() => _ = Interlocked.Decrement(ref _working);
+
+    /// <summary>Blocks the thread while the VM is paused, for a time at most.</summary>
+    public void WaitUntilReleased(TimeSpan atMost)
+    {
+        long start = Stopwatch.GetTimestamp();
+        lock (Waiting)
+        {
+            while (_isPaused && atMost - Stopwatch.GetElapsedTime(start) is { Ticks: > 0 } left)
+            {
+                _ = Monitor.Wait(Waiting, (int)double.Ceiling(left.TotalMilliseconds));
+            }
+        }
+    }
+
+    private void Continue()
+    {
+        _isPaused = false;
+        Interlocked.MemoryBarrier();
+        Monitor.PulseAll(Waiting);
+    }
+}

@@ -6,7 +6,7 @@ namespace OpTeeMediator.Tests.Documentation;
 /// was renamed is found.</summary>
 internal sealed partial class NameTests
 {
-    // Names of other programs, of .NET's classes that only applications use, and of what was tried, by pages that say so.
+    // Names of other programs, of .NET's classes that applications use, and of what was tried, by pages that say so.
     private static readonly string[] Foreign =
     [
         "Restart=always",

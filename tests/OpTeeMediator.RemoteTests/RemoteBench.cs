@@ -28,7 +28,9 @@ internal sealed class RemoteBench : IAsyncDisposable
             Memory,
             new RemoteTeeBackend(SocketPath),
             new OpTeeGuestOptions { LoggerFactory = ClientLog, Name = "vm1" });
-        Driver = new FakeDriver(Guest, Memory, new GuestRange(new GuestAddress(RamStart), RamLength));
+        const ulong Half = RamLength / 2;
+        Driver = new FakeDriver(Guest, Memory, new GuestRange(new GuestAddress(RamStart), Half));
+        OtherDriver = new FakeDriver(Guest, Memory, new GuestRange(new GuestAddress(RamStart + Half), Half));
     }
 
     public string SocketPath { get; }
@@ -44,6 +46,9 @@ internal sealed class RemoteBench : IAsyncDisposable
     public OpTeeGuest Guest { get; }
 
     public FakeDriver Driver { get; }
+
+    /// <summary>The same driver on another vCPU.</summary>
+    public FakeDriver OtherDriver { get; }
 
     public TeeServer Server => _server!;
 

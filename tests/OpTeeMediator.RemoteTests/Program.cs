@@ -1,10 +1,25 @@
+using OpTeeMediator.Remote;
+
 namespace OpTeeMediator.RemoteTests;
 
 /// <summary>The processes that tests start.</summary>
 internal static class Program
 {
-    private static int Main(string[] arguments)
+    private static async Task<int> Main(string[] arguments)
     {
-        throw new InvalidOperationException($"There is no process '{string.Join(' ', arguments)}'.");
+        switch (arguments)
+        {
+            case ["server", string path]:
+                await using (TeeServer.Start(new CommandBackend(), new TeeServerOptions { SocketPath = path }))
+                {
+                    Console.WriteLine("ready");
+                    await Task.Delay(Timeout.Infinite);
+                }
+
+                return 0;
+
+            default:
+                throw new InvalidOperationException($"There is no process '{string.Join(' ', arguments)}'.");
+        }
     }
 }

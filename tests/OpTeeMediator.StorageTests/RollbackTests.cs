@@ -116,28 +116,6 @@ internal sealed class RollbackTests
         Assert.That(bench.Logger.Messages.Single(), Does.Contain("root key is not the one"));
     }
 
-    [Test]
-    public void KeyFile_OpenToOthersOrShort_ThrowsWithThePath()
-    {
-        string path = Path.Combine(Path.GetTempPath(), Guid.NewGuid().ToString());
-        try
-        {
-            TeeKeyFile file = new(path);
-            Assert.That(file.ReadKey, Throws.TypeOf<TeeStoreException>());
-            TeeKeyFile.Create(path);
-            Assert.That(file.ReadKey(), Has.Length.EqualTo(32));
-            File.SetUnixFileMode(path, (UnixFileMode)Convert.ToInt32("640", 8));
-            Assert.That(file.ReadKey, Throws.TypeOf<TeeStoreException>().With.Message.Contains("mode 0600"));
-            File.SetUnixFileMode(path, (UnixFileMode)Convert.ToInt32("600", 8));
-            File.WriteAllBytes(path, new byte[31]);
-            Assert.That(file.ReadKey, Throws.TypeOf<TeeStoreException>().With.Message.Contains("31 bytes"));
-        }
-        finally
-        {
-            File.Delete(path);
-        }
-    }
-
     private static void CopyTo(
         MemoryStore store,
         Dictionary<(Guid Machine, TeeStoreKey Key), TeeStoreRecord> records,

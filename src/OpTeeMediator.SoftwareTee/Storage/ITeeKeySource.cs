@@ -1,7 +1,10 @@
 namespace OpTeeMediator.SoftwareTee.Storage;
 
-/// <summary>Supplies the root key of trusted storage: the VMM's own source, or <see cref="TeeKeyFile"/>.</summary>
-/// <remarks>Called on any thread. What it throws becomes TEE_ERROR_STORAGE_NOT_AVAILABLE and a log entry.</remarks>
+/// <summary>Supplies the root key of trusted storage.</summary>
+/// <remarks>
+/// The package <c>OpTeeMediator.SoftwareTee.Linux</c> has key files and the kernel's keyrings; a VMM may have its own.
+/// Called on any thread. What it throws becomes TEE_ERROR_STORAGE_NOT_AVAILABLE and a log entry.
+/// </remarks>
 public interface ITeeKeySource
 {
     /// <summary>Reads the root key.</summary>

@@ -1,13 +1,16 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Versioning;
 using System.Security.Cryptography;
+using OpTeeMediator.SoftwareTee.Storage;
 
-namespace OpTeeMediator.SoftwareTee.Storage;
+namespace OpTeeMediator.SoftwareTee.Linux;
 
 /// <summary>A root key in a file of 32 to 64 bytes that only its owner can read or write.</summary>
 /// <param name="path">The path of the file.</param>
 /// <remarks>
-/// The file's mode is checked on each use. Its owner cannot be asked for without native calls: with mode 0600 or 0400
-/// only a file of the VMM's own user can be opened, except by root. Thread-safe.
+/// The file's mode, and that its owner is the VMM's user or root, are checked on each use. Thread-safe.
 /// </remarks>
+[SupportedOSPlatform("linux")]
 public sealed class TeeKeyFile(string path) : ITeeKeySource
 {
     /// <summary>The shortest key, in bytes.</summary>
@@ -23,12 +26,12 @@ public sealed class TeeKeyFile(string path) : ITeeKeySource
     /// <exception cref="IOException">It exists or cannot be written.</exception>
     public static void Create(string path)
     {
-        FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
+        FileStreamOptions options = new()
         {
-            options.UnixCreateMode = OwnerOnly;
-        }
-
+            Mode = FileMode.CreateNew,
+            Access = FileAccess.Write,
+            UnixCreateMode = OwnerOnly,
+        };
         using FileStream file = new(path, options);
         byte[] key = RandomNumberGenerator.GetBytes(MinimumLength);
         file.Write(key);
@@ -38,18 +41,15 @@ public sealed class TeeKeyFile(string path) : ITeeKeySource
 
     /// <inheritdoc/>
     /// <exception cref="TeeStoreException">
-    /// The file cannot be read, is open to others or has another length.
+    /// The file cannot be read, is open to others, belongs to another user or has another length; the message says
+    /// which.
     /// </exception>
     public byte[] ReadKey()
     {
         try
         {
             using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
-            if (!OperatingSystem.IsWindows() && (File.GetUnixFileMode(file.SafeFileHandle) & ~OwnerOnly) != 0)
-            {
-                throw new TeeStoreException(
-                    $"The key file {path} is open to others than its owner; expected mode 0600 or 0400.");
-            }
+            CheckAccess(file);
 
             if (file.Length is < MinimumLength or > MaximumLength)
             {
@@ -64,6 +64,27 @@ public sealed class TeeKeyFile(string path) : ITeeKeySource
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             throw new TeeStoreException($"The key file {path} cannot be read: {exception.Message}", exception);
+        }
+    }
+
+    private void CheckAccess(FileStream file)
+    {
+        if ((File.GetUnixFileMode(file.SafeFileHandle) & ~OwnerOnly) != 0)
+        {
+            throw new TeeStoreException(
+                $"The key file {path} is open to others than its owner; expected mode 0600 or 0400.");
+        }
+
+        if (!LibC.TryGetOwner(file.SafeFileHandle, out uint owner))
+        {
+            throw new TeeStoreException(
+                $"The owner of the key file {path} cannot be read: {Marshal.GetLastPInvokeErrorMessage()}.");
+        }
+
+        uint user = LibC.GetEffectiveUser();
+        if (owner != 0 && owner != user)
+        {
+            throw new TeeStoreException($"The key file {path} belongs to user {owner}; expected {user} or root.");
         }
     }
 }

@@ -66,7 +66,10 @@ public sealed class RemoteTeeBackend : ITeeBackend
 
         ServerAddress address = new(_options.SocketPath, _options.HandshakeTimeout, _options.SendTimeout);
         Hello hello = new(
-            virtualMachine.ConcurrentCalls, Guid.Empty, virtualMachine.Name, virtualMachine.Access.Applications);
+            virtualMachine.ConcurrentCalls,
+            virtualMachine.Identity,
+            virtualMachine.Name,
+            virtualMachine.Access.Applications);
         return new RemotePartition(
             address, hello, NonThrowingLogger.Create<RemoteTeeBackend>(virtualMachine.LoggerFactory));
     }

@@ -41,22 +41,31 @@ public sealed class SoftwareTeeBackend : ITeeBackend
         ArgumentNullException.ThrowIfNull(virtualMachine);
         ITeeSession? randomNumbers = _options.ProvideRandomNumberGenerator ? RandomNumberGenerator.Session : null;
         ILogger logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTeeBackend>();
-        VirtualMachineStorage? storage = CreateStorage(virtualMachine, logger);
-        return new SoftwarePartition(virtualMachine, logger, _options.Registrations.Values, randomNumbers, storage);
+        return new SoftwarePartition(
+            virtualMachine,
+            logger,
+            _options.Registrations.Values,
+            randomNumbers,
+            CreateSecrets(virtualMachine, logger));
     }
 
-    private VirtualMachineStorage? CreateStorage(TeeVirtualMachine virtualMachine, ILogger logger)
+    private VirtualMachineSecrets CreateSecrets(TeeVirtualMachine virtualMachine, ILogger logger)
     {
-        if (_options.Storage is not { } options)
+        Guid id = virtualMachine.Identity;
+        if (_options.KeySource is not { } keySource || id == Guid.Empty)
         {
-            return null;
+            if (_options.KeySource is not null)
+            {
+                logger.IdentityMissing(virtualMachine.Name);
+            }
+
+            return VirtualMachineSecrets.None;
         }
 
-        Guid id = options.GetVirtualMachineId(virtualMachine);
-        return id != Guid.Empty
-            ? new VirtualMachineStorage(options, id, virtualMachine.Name, logger)
-            : throw new InvalidOperationException(
-                $"{nameof(TrustedStorageOptions.GetVirtualMachineId)} has returned an all-zero UUID for VM "
-                + $"{virtualMachine.Name}; give each VM one of its own, the same each time it starts.");
+        return new VirtualMachineSecrets(
+            new DerivedKeys(keySource, id, virtualMachine.Name, logger),
+            _options.Storage is { } storage
+                ? new VirtualMachineStorage(storage, keySource, id, virtualMachine.Name, logger)
+                : null);
     }
 }

@@ -24,8 +24,16 @@ public sealed record SoftwareTeeOptions
     public bool ProvideRandomNumberGenerator { get; init; } = true;
 
     /// <summary>
+    /// The root key, from which <see cref="TrustedApplication.DeriveKey"/> and <see cref="Storage"/> derive the keys of
+    /// each VM and application, as a TEE does from its hardware unique key; <see langword="null"/>, the default, for
+    /// none.
+    /// </summary>
+    public ITeeKeySource? KeySource { get; init; }
+
+    /// <summary>
     /// Where applications keep their objects; <see langword="null"/>, the default, if they cannot:
-    /// TEE_ERROR_STORAGE_NOT_AVAILABLE.
+    /// TEE_ERROR_STORAGE_NOT_AVAILABLE. It needs a <see cref="KeySource"/>, and serves VMs that have an
+    /// <see cref="Guests.OpTeeGuestOptions.Identity"/>.
     /// </summary>
     public TrustedStorageOptions? Storage { get; init; }
 
@@ -79,6 +87,13 @@ public sealed record SoftwareTeeOptions
             throw new ArgumentException(
                 $"{nameof(SoftwareTeeOptions)}.{nameof(Storage)}.{nameof(TrustedStorageOptions.Quota)} is "
                 + $"{Storage.Quota}; expected 0 or more bytes.");
+        }
+
+        if (Storage is not null && KeySource is null)
+        {
+            throw new ArgumentException(
+                $"{nameof(SoftwareTeeOptions)}.{nameof(Storage)} needs a root key to encrypt with; set "
+                + $"{nameof(KeySource)} too.");
         }
 
         if (ProvideRandomNumberGenerator

@@ -112,6 +112,20 @@ internal sealed class WiringTests
     }
 
     [Test]
+    public async Task CreatePartition_VmHasAnIdentity_TheTeeLearnsIt()
+    {
+        _bench = new RemoteBench(_backend);
+        TeeVirtualMachine? created = null;
+        _backend.OnCreate = virtualMachine => created = virtualMachine;
+        OpTeeGuestOptions options = new() { Name = "vm2", Identity = Guid.NewGuid() };
+
+        OpTeeGuest guest = new(Memory(), new RemoteTeeBackend(_bench.SocketPath), options);
+
+        Assert.That((created!.Name, created.Identity), Is.EqualTo((options.Name, options.Identity)));
+        await guest.DisposeAsync();
+    }
+
+    [Test]
     public void OpenSession_ServerAllowsOthersOnly_ItemNotFound()
     {
         _bench = new RemoteBench(_backend, options => options with { Access = TeeAccess.Only(Guid.NewGuid()) });

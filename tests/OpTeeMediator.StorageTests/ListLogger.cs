@@ -3,9 +3,19 @@ using Microsoft.Extensions.Logging;
 namespace OpTeeMediator.StorageTests;
 
 /// <summary>Keeps what was logged.</summary>
-internal sealed class ListLogger : ILogger
+internal sealed class ListLogger : ILogger, ILoggerFactory
 {
     public List<string> Messages { get; } = [];
+
+    public ILogger CreateLogger(string categoryName) => this;
+
+    public void AddProvider(ILoggerProvider provider)
+    {
+    }
+
+    public void Dispose()
+    {
+    }
 
     public IDisposable? BeginScope<TState>(TState state)
         where TState : notnull => null;

@@ -21,9 +21,8 @@ internal sealed class StorageBench : IDisposable
         long quota = 16 << 20,
         Guid? machine = null)
     {
-        TrustedStorageOptions options =
-            new(store, key ?? new FixedKey(1), _ => Machine) { Anchor = anchor, Quota = quota };
-        _machine = new VirtualMachineStorage(options, machine ?? Machine, "vm", Logger);
+        TrustedStorageOptions options = new(store) { Anchor = anchor, Quota = quota };
+        _machine = new VirtualMachineStorage(options, key ?? new FixedKey(1), machine ?? Machine, "vm", Logger);
         Storage = Of(Application);
     }
 

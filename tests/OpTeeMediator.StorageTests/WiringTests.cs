@@ -61,28 +61,38 @@ internal sealed class WiringTests
     }
 
     [Test]
-    public async Task CreatePartition_VmHasNoIdentity_ThrowsWithItsName()
+    public async Task CreatePartition_VmHasNoIdentity_HasNoStorageAndSaysSo()
     {
-        TrustedStorageOptions storage = new(new MemoryStore(), new FixedKey(1), _ => Guid.Empty);
-        SoftwareTeeBackend tee = new(new SoftwareTeeOptions { Storage = storage });
+        ListLogger log = new();
+        TeeVirtualMachine anonymous = new("vm", TeeAccess.All, 4, log);
+        await using ITeePartition partition = Partition(new MemoryStore(), anonymous);
 
-        Assert.That(() => tee.CreatePartition(VirtualMachine), Throws.InvalidOperationException
-            .With.Message.Contains("VM vm"));
-        await Task.CompletedTask;
+        Assert.That(partition.Devices, Is.Empty);
+        Assert.That((await OpenAsync(partition)).Result.Code, Is.EqualTo(TeeReturnCode.ItemNotFound));
+        Assert.That(log.Messages, Has.One.Contains("OpTeeGuestOptions.Identity"));
     }
 
-    private static TeeVirtualMachine VirtualMachine => new("vm", TeeAccess.All, 4, NullLoggerFactory.Instance);
+    [Test]
+    public void Constructor_StoreWithoutRootKey_ThrowsWithThePropertyToSet()
+    {
+        SoftwareTeeOptions options = new() { Storage = new TrustedStorageOptions(new MemoryStore()) };
 
-    private static ITeePartition Partition(ITeeStore? store)
+        Assert.That(() => new SoftwareTeeBackend(options), Throws.ArgumentException.With.Message.Contains("KeySource"));
+    }
+
+    private static TeeVirtualMachine VirtualMachine =>
+        new("vm", TeeAccess.All, 4, NullLoggerFactory.Instance) { Identity = StorageBench.Machine };
+
+    private static ITeePartition Partition(ITeeStore? store, TeeVirtualMachine? virtualMachine = null)
     {
         SoftwareTeeOptions options = new()
         {
             ProvideRandomNumberGenerator = false,
-            Storage = store is null
-                ? null
-                : new TrustedStorageOptions(store, new FixedKey(1), _ => StorageBench.Machine),
+            KeySource = new FixedKey(1),
+            Storage = store is null ? null : new TrustedStorageOptions(store),
         };
-        return new SoftwareTeeBackend(options.Add(Manifest, () => new Journal())).CreatePartition(VirtualMachine);
+        return new SoftwareTeeBackend(options.Add(Manifest, () => new Journal()))
+            .CreatePartition(virtualMachine ?? VirtualMachine);
     }
 
     private static async Task<(TeeResult Result, ITeeSession? Session)> OpenAsync(ITeePartition partition)

@@ -75,6 +75,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         TeeAccess access = settings.AccessOf(hello.Applications);
         TeeVirtualMachine virtualMachine = new(hello.Name, access, hello.Calls, settings.LoggerFactory)
         {
+            Identity = hello.Id,
             MappingGranule = Environment.SystemPageSize,
         };
         ITeePartition partition;

@@ -31,13 +31,45 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 /// </remarks>
 public abstract class TrustedApplication
 {
+    /// <summary>The longest key that <see cref="DeriveKey"/> derives, in bytes.</summary>
+    public const int LongestDerivedKey = 255 * 32;
+
+    private DerivedKeys? _keys;
     private int _isClaimed;
 
     /// <summary>
     /// The application's objects, for all entry points, <see cref="Create"/> and <see cref="Destroy"/> among them; not
     /// for the constructor, where everything is TEE_ERROR_STORAGE_NOT_AVAILABLE.
     /// </summary>
-    protected internal TrustedStorage Storage { get; internal set; } = TrustedStorage.None;
+    protected internal TrustedStorage Storage { get; private set; } = TrustedStorage.None;
+
+    /// <summary>
+    /// Derives a key that this application has in this VM only, from the root key
+    /// (<see cref="SoftwareTeeOptions.KeySource"/>): the same each time, on each host that has the same root key. Keep
+    /// it in memory only, and overwrite it after use.
+    /// </summary>
+    /// <param name="label">Tells the application's keys apart; any length.</param>
+    /// <param name="key">
+    /// Receives the key: 1 to <see cref="LongestDerivedKey"/> bytes. Keys of different lengths have nothing in common.
+    /// </param>
+    /// <returns>
+    /// Success; TEE_ERROR_NOT_SUPPORTED if there is no root key or the VM has no
+    /// <see cref="Guests.OpTeeGuestOptions.Identity"/>, and in the constructor; TEE_ERROR_STORAGE_NOT_AVAILABLE if the
+    /// root key cannot be read now: the log says why. Then <paramref name="key"/> is all zero.
+    /// </returns>
+    /// <exception cref="ArgumentException"><paramref name="key"/> is empty or too long.</exception>
+    /// <remarks>It reads the root key, which may be a file. Thread-safe.</remarks>
+    protected internal TeeReturnCode DeriveKey(ReadOnlySpan<byte> label, Span<byte> key)
+    {
+        if (key.Length is 0 or > LongestDerivedKey)
+        {
+            throw new ArgumentException(
+                $"A key of {key.Length} bytes; expected 1 to {LongestDerivedKey}.", nameof(key));
+        }
+
+        key.Clear();
+        return _keys?.Derive(Storage.Application, label, key) ?? TeeReturnCode.NotSupported;
+    }
 
     /// <summary>TA_CreateEntryPoint: called once, before the instance's first session.</summary>
     /// <returns>A code other than success refuses the session, origin TRUSTED_APP, and ends the instance.</returns>
@@ -86,6 +118,13 @@ public abstract class TrustedApplication
     {
         CloseSession(call);
         return default;
+    }
+
+    /// <summary>Gives the application what belongs to it in its VM.</summary>
+    internal void SetSecrets(Guid application, VirtualMachineSecrets secrets)
+    {
+        Storage = new TrustedStorage(application, secrets.Storage);
+        _keys = secrets.Keys;
     }
 
     /// <summary>Takes the instance for one owner: the factory may return it twice by mistake.</summary>

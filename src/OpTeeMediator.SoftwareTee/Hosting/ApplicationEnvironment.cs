@@ -10,10 +10,10 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// <param name="Logger">Where the VM's applications are logged.</param>
 /// <param name="Queue">Where operations wait for a lock or for time.</param>
 /// <param name="Cancellations">The tokens of running operations.</param>
-/// <param name="Storage">The VM's trusted storage, if there is one.</param>
+/// <param name="Secrets">The VM's trusted storage and keys.</param>
 internal sealed record ApplicationEnvironment(
     TeeVirtualMachine VirtualMachine,
     ILogger Logger,
     EntryLockQueue Queue,
     RunningCancellations Cancellations,
-    VirtualMachineStorage? Storage);
+    VirtualMachineSecrets Secrets);

@@ -2,7 +2,6 @@ using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Operations;
-using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -196,7 +195,7 @@ internal sealed class ApplicationHost
             }
 
             claimed = application;
-            application.Storage = new TrustedStorage(Manifest.Uuid, _environment.Storage);
+            application.SetSecrets(Manifest.Uuid, _environment.Secrets);
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {

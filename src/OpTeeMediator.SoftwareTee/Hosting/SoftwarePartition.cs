@@ -20,24 +20,24 @@ internal sealed class SoftwarePartition : ITeePartition
     /// <param name="logger">Where the VM's applications are logged.</param>
     /// <param name="registrations">The trusted applications.</param>
     /// <param name="randomNumbers">The session of the built-in random number generator, if there is one.</param>
-    /// <param name="storage">The VM's trusted storage, if there is one; the partition owns it.</param>
+    /// <param name="secrets">The VM's trusted storage and keys; the partition owns the storage.</param>
     public SoftwarePartition(
         TeeVirtualMachine virtualMachine,
         ILogger logger,
         IEnumerable<ApplicationRegistration> registrations,
         ITeeSession? randomNumbers,
-        VirtualMachineStorage? storage)
+        VirtualMachineSecrets secrets)
     {
         _randomNumbers = randomNumbers;
         _environment =
             new ApplicationEnvironment(
-                virtualMachine, logger, new EntryLockQueue(), new RunningCancellations(), storage);
+                virtualMachine, logger, new EntryLockQueue(), new RunningCancellations(), secrets);
         Dictionary<Guid, ApplicationHost> hosts = [];
         List<TeeDevice> devices = [];
         foreach (ApplicationRegistration registration in registrations)
         {
             TrustedApplicationManifest manifest = registration.Manifest;
-            if (manifest.NeedsStorage && storage is null)
+            if (manifest.NeedsStorage && secrets.Storage is null)
             {
                 continue;
             }
@@ -107,7 +107,7 @@ internal sealed class SoftwarePartition : ITeePartition
                 await host.DestroyAsync();
             }
 
-            _environment.Storage?.Dispose();
+            _environment.Secrets.Storage?.Dispose();
         }
     }
 

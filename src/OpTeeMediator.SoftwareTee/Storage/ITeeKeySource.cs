@@ -1,6 +1,6 @@
 namespace OpTeeMediator.SoftwareTee.Storage;
 
-/// <summary>Supplies the root key of trusted storage.</summary>
+/// <summary>Supplies the root key of a TEE, from which the keys of VMs and applications are derived.</summary>
 /// <remarks>
 /// The package <c>OpTeeMediator.SoftwareTee.Linux</c> has key files and the kernel's keyrings; a VMM may have its own.
 /// Called on any thread. What it throws becomes TEE_ERROR_STORAGE_NOT_AVAILABLE and a log entry.

@@ -26,12 +26,7 @@ internal sealed class StorageKeys : IDisposable
     public StorageKeys(ITeeKeySource source, Guid virtualMachine)
     {
         _virtualMachine = virtualMachine;
-        byte[] root = source.ReadKey();
-        if (root.Length < KeyLength)
-        {
-            throw new TeeStoreException($"The root key has {root.Length} bytes; expected {KeyLength} or more.");
-        }
-
+        byte[] root = ReadRootKey(source);
         _ = HKDF.Extract(HashAlgorithmName.SHA256, root, virtualMachine.ToByteArray(), _key);
         CryptographicOperations.ZeroMemory(root);
         HKDF.Expand(HashAlgorithmName.SHA256, _key, Check, "OpTeeMediator storage 1 check"u8);
@@ -39,6 +34,18 @@ internal sealed class StorageKeys : IDisposable
 
     /// <summary>Tells whether two root keys differ, and nothing else about them.</summary>
     public byte[] Check { get; } = new byte[CheckLength];
+
+    /// <summary>Reads the root key.</summary>
+    /// <param name="source">Where from.</param>
+    /// <returns>32 bytes or more, to be overwritten after use.</returns>
+    /// <exception cref="TeeStoreException">It is too short.</exception>
+    public static byte[] ReadRootKey(ITeeKeySource source)
+    {
+        byte[] root = source.ReadKey();
+        return root.Length >= KeyLength
+            ? root
+            : throw new TeeStoreException($"The root key has {root.Length} bytes; expected {KeyLength} or more.");
+    }
 
     /// <summary>Encrypts a record under a key that is used once.</summary>
     /// <param name="key">Where the record belongs.</param>

@@ -1,16 +1,12 @@
-using OpTeeMediator.Backends;
-
 namespace OpTeeMediator.SoftwareTee.Storage;
 
 /// <summary>Where the trusted applications of VMs keep their objects.</summary>
 /// <param name="Store">The store beneath.</param>
-/// <param name="KeySource">The root key, from which the keys of each VM and application are derived.</param>
-/// <param name="GetVirtualMachineId">
-/// Supplies the durable identity of a VM: the same UUID each time this VM starts, and of no other VM.
-/// </param>
-/// <remarks>Immutable, hence thread-safe if its parts are.</remarks>
-public sealed record TrustedStorageOptions(
-    ITeeStore Store, ITeeKeySource KeySource, Func<TeeVirtualMachine, Guid> GetVirtualMachineId)
+/// <remarks>
+/// Records are encrypted with keys from <see cref="SoftwareTeeOptions.KeySource"/> and belong to the VM's
+/// <see cref="Backends.TeeVirtualMachine.Identity"/>. Immutable, hence thread-safe if its parts are.
+/// </remarks>
+public sealed record TrustedStorageOptions(ITeeStore Store)
 {
     /// <summary>
     /// Notices an older copy of the whole store; <see langword="null"/>, the default, if the VMM has no such counter.

@@ -5,18 +5,18 @@ namespace OpTeeMediator.SoftwareTee.Storage;
 
 /// <summary>The trusted storage of one VM: runs one operation at a time, each in a transaction.</summary>
 /// <remarks>Thread-safe. No operation throws.</remarks>
-/// <param name="options">The store, the keys and the counter.</param>
+/// <param name="options">The store and the counter.</param>
+/// <param name="keySource">The root key.</param>
 /// <param name="id">The VM's durable identity.</param>
 /// <param name="name">The VM's name, for the log.</param>
 /// <param name="logger">Where failures are logged.</param>
 internal sealed class VirtualMachineStorage(
-    TrustedStorageOptions options, Guid id, string name, ILogger logger) : IDisposable
+    TrustedStorageOptions options, ITeeKeySource keySource, Guid id, string name, ILogger logger) : IDisposable
 {
     /// <summary>How far the store may be ahead of the counter: by the commit of opening.</summary>
     private const int OpeningStep = 2;
 
-    private static readonly TimeSpan LogInterval = TimeSpan.FromMinutes(1);
-
+    private readonly RepeatedMessages _failures = new();
     private readonly Lock _lock = new();
     private readonly List<TrustedObject> _open = [];
     private ITeeStoreSession? _session;
@@ -26,8 +26,6 @@ internal sealed class VirtualMachineStorage(
     private RecordReference _current;
     private RecordReference _pending;
     private long _anchored;
-    private string? _logged;
-    private long _loggedAt;
 
     // The root record is the parent of all others and belongs to no application.
     private static TeeStoreKey RootKey => default;
@@ -144,7 +142,7 @@ internal sealed class VirtualMachineStorage(
             return;
         }
 
-        _keys ??= new StorageKeys(options.KeySource, id);
+        _keys ??= new StorageKeys(keySource, id);
         _session ??= options.Store.Open(id);
         using ITeeStoreTransaction transaction = _session.Begin(writes: options.Anchor is not null);
         long anchored = options.Anchor?.Read(id) ?? 0;
@@ -250,14 +248,11 @@ internal sealed class VirtualMachineStorage(
         }
     }
 
-    // A guest can repeat a failing operation at will: the same message is logged once a minute.
     private TeeReturnCode Fail(Exception exception, TeeReturnCode code)
     {
-        string message = exception.Message;
-        if (message != _logged || TimeProvider.System.GetElapsedTime(_loggedAt) >= LogInterval)
+        if (_failures.IsDue(exception.Message))
         {
-            (_logged, _loggedAt) = (message, TimeProvider.System.GetTimestamp());
-            logger.StorageFailed(exception, name, id, message, code);
+            logger.StorageFailed(exception, name, id, exception.Message, code);
         }
 
         return code;

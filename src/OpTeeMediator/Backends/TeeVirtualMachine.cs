@@ -12,6 +12,11 @@ public sealed record TeeVirtualMachine(
     string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory)
 {
     /// <summary>
+    /// The VM's durable identity (<see cref="Guests.OpTeeGuestOptions.Identity"/>); all zero, the default, for none.
+    /// </summary>
+    public Guid Identity { get; init; }
+
+    /// <summary>
     /// The smallest piece of the file behind the VM's memory that can be mapped by itself, in bytes
     /// (<see cref="TeeSharedMemory.MappingGranule"/>); 0, the default, if the memory has no file.
     /// </summary>

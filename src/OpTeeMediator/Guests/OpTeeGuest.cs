@@ -86,6 +86,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         TeeVirtualMachine virtualMachine =
             new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory))
             {
+                Identity = options.Identity,
                 MappingGranule = guestMemory.MappingGranule,
             };
         _partition = backend.CreatePartition(virtualMachine)

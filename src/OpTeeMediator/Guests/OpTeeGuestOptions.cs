@@ -15,6 +15,16 @@ public sealed record OpTeeGuestOptions
     /// <summary>The VM's name in logs.</summary>
     public string Name { get; init; } = "guest";
 
+    /// <summary>
+    /// The VM's durable identity: the same UUID each time this VM starts, on any host, and of no other VM. All zero,
+    /// the default, for none.
+    /// </summary>
+    /// <remarks>
+    /// What a TEE keeps for the VM belongs to it. A VM without one has no trusted storage and no derived keys in the
+    /// software TEE. A copy of a VM needs an identity of its own.
+    /// </remarks>
+    public Guid Identity { get; init; }
+
     /// <summary>Which trusted applications the VM may reach; <see langword="null"/> for the backend's
     /// <see cref="ITeeBackend.DefaultAccess"/>.</summary>
     public TeeAccess? Access { get; init; }

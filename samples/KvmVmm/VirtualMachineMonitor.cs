@@ -32,6 +32,7 @@ internal static class VirtualMachineMonitor
         using MemfdGuestMemory memory =
             MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = loggers }, ram);
         await using TeeWiring tee = new(options, kvm, memory, loggers);
+        using DiskFile? disk = options.Disk is { } path ? DiskFile.Open(path) : null;
         using BootImages images = BootImages.Open(options, ram, tee.ReservedMemory);
 
         // Not Console.OpenStandardInput: on a terminal that one edits lines.
@@ -43,11 +44,11 @@ internal static class VirtualMachineMonitor
         while (true)
         {
             byte[] deviceTree =
-                MachineDeviceTree.Write(ram, options.Cpus, options.KernelParameters, images.Initrd, tee);
+                MachineDeviceTree.Write(ram, options, images.Initrd, tee);
             images.Load(memory, deviceTree);
             log.GuestStarts(images.Entry, images.Initrd, images.DeviceTree);
 
-            using VirtualMachine machine = new(kvm, memory, images, options.Cpus, console, tee, log);
+            using VirtualMachine machine = new(kvm, memory, images, options.Cpus, console, disk, tee, log);
             long start = Stopwatch.GetTimestamp();
             CallCosts costs = new();
             MachineEnd end = await machine.RunAsync(costs, stop.Token);

@@ -45,6 +45,23 @@ internal sealed class GuestLifeTests : MachineFixture
     }
 
     [Test]
+    public async Task Disk_AfterAReboot_HasWhatTheGuestWroteToIt()
+    {
+        (await Machine.RunAsync("truncate -s 16M /tmp/disk")).Succeeded();
+        await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Disk = "/tmp/disk" });
+        const string Mount = "modprobe virtio_mmio && modprobe virtio_blk && modprobe ext4 && mkdir -p /mnt && ";
+        string before = (await guest.RunAsync(
+            Mount + "mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt && "
+            + "dd if=/dev/urandom of=/mnt/file bs=64k count=40 2> /dev/null && sha256sum /mnt/file && umount /mnt"))
+            .Succeeded();
+
+        await guest.RestartAsync("reboot -f");
+
+        Assert.That((await guest.RunAsync(Mount + "mount -t ext4 /dev/vda /mnt && sha256sum /mnt/file")).Succeeded(),
+            Is.EqualTo(before));
+    }
+
+    [Test]
     public async Task Kexec_WithoutUnloadingTheDriver_GivesAWorkingDriver()
     {
         await using Guest guest =

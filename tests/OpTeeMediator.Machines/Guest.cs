@@ -74,6 +74,7 @@ public sealed class Guest : IAsyncDisposable
           --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {MachineFiles.Initramfs(options.Kernel)} \
           --cmdline "console=ttyAMA0 quiet guest_mode=agent" \
           --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} \
+          {(options.Disk.Length > 0 ? $"--disk {options.Disk}" : "")} \
           --notify {(options.Notifications ? "on" : "off")} --log {options.Log}'
         """;
 

@@ -12,6 +12,9 @@ public sealed record GuestOptions
     /// <summary>Its memory in MiB.</summary>
     public int Memory { get; init; } = 256;
 
+    /// <summary>The file on the machine that is its disk; empty for none.</summary>
+    public string Disk { get; init; } = "";
+
     /// <summary>Its TEE, as the VMM's option says it.</summary>
     public string Tee { get; init; } = "linux";
 

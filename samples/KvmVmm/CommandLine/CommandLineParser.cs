@@ -16,6 +16,7 @@ internal static class CommandLineParser
           --kernel IMAGE      the guest's kernel, an uncompressed arm64 Image
           --initrd FILE       its initramfs
           --cmdline TEXT      its parameters                                  default: console=ttyAMA0
+          --disk FILE         its disk (virtio), read-only if the file is
           --memory MIB        its memory                                      default: 256
           --cpus N            its CPUs                                        default: 1
           --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
@@ -62,6 +63,7 @@ internal static class CommandLineParser
                 "--kernel" => options with { Kernel = ValueOf(arguments) },
                 "--initrd" => options with { Initrd = ValueOf(arguments) },
                 "--cmdline" => options with { KernelParameters = ValueOf(arguments) },
+                "--disk" => options with { Disk = ValueOf(arguments) },
                 "--memory" => options with { MemoryMebibytes = NumberOf(arguments, LeastMebibytes, MostMebibytes) },
                 "--cpus" => options with { Cpus = NumberOf(arguments, 1, MemoryMap.MaximumCpus) },
                 "--tee" => WithTee(options, ValueOf(arguments)),

@@ -15,6 +15,9 @@ internal sealed record VmmOptions
     /// <summary>The kernel's parameters.</summary>
     public string KernelParameters { get; init; } = "console=ttyAMA0";
 
+    /// <summary>The file that is its disk; <see langword="null"/> for none.</summary>
+    public string? Disk { get; init; }
+
     /// <summary>The size of the guest's memory in MiB.</summary>
     public int MemoryMebibytes { get; init; } = 256;
 

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using KvmVmm.CommandLine;
 using KvmVmm.Cpus;
 using KvmVmm.Machine;
 using OpTeeMediator.Kvm.DeviceTree;
@@ -18,12 +19,11 @@ internal static class MachineDeviceTree
 
     /// <summary>Writes it.</summary>
     /// <param name="ram">The guest's memory.</param>
-    /// <param name="cpuCount">The number of vCPUs.</param>
-    /// <param name="commandLine">The kernel's parameters.</param>
+    /// <param name="options">What the machine is like.</param>
     /// <param name="initrd">Where the initramfs lies; empty if there is none.</param>
     /// <param name="tee">The machine's TEE.</param>
     /// <returns>Its bytes.</returns>
-    public static byte[] Write(GuestRange ram, int cpuCount, string commandLine, GuestRange initrd, TeeWiring tee)
+    public static byte[] Write(GuestRange ram, VmmOptions options, GuestRange initrd, TeeWiring tee)
     {
         DeviceTreeWriter tree = new();
         using (tree.Node(""))
@@ -33,17 +33,22 @@ internal static class MachineDeviceTree
             tree.Cells("#address-cells", 2);
             tree.Cells("#size-cells", 2);
             tree.Cells("interrupt-parent", GicHandle);
-            WriteChosen(tree, commandLine, initrd);
+            WriteChosen(tree, options.KernelParameters, initrd);
             using (tree.Node($"memory@{ram.Start.Value:x}"))
             {
                 tree.Text("device_type", "memory");
                 tree.Numbers("reg", ram.Start.Value, ram.Length);
             }
 
-            WriteCpus(tree, cpuCount);
+            WriteCpus(tree, options.Cpus);
             WriteTimer(tree);
-            WriteGic(tree, cpuCount);
+            WriteGic(tree, options.Cpus);
             WriteUart(tree);
+            if (options.Disk is not null)
+            {
+                WriteDisk(tree);
+            }
+
             tee.DescribeIn(tree);
         }
 
@@ -138,6 +143,18 @@ internal static class MachineDeviceTree
             tree.Cells(
                 "interrupts", SharedInterrupt, MemoryMap.UartInterrupt - MemoryMap.FirstSharedInterrupt, LevelHigh);
             tree.Cells("current-speed", 115200);
+        }
+    }
+
+    private static void WriteDisk(DeviceTreeWriter tree)
+    {
+        using (tree.Node($"virtio_mmio@{MemoryMap.Disk.Start.Value:x}"))
+        {
+            tree.Text("compatible", "virtio,mmio");
+            tree.Numbers("reg", MemoryMap.Disk.Start.Value, MemoryMap.Disk.Length);
+            tree.Cells(
+                "interrupts", SharedInterrupt, MemoryMap.DiskInterrupt - MemoryMap.FirstSharedInterrupt, LevelHigh);
+            tree.Flag("dma-coherent");
         }
     }
 }

@@ -8,6 +8,7 @@ namespace KvmVmm.Machine;
 /// 0x0800_0000  GIC distributor, 64 KiB
 /// 0x080a_0000  GIC redistributors, 128 KiB per vCPU
 /// 0x0900_0000  UART, 4 KiB
+/// 0x0a00_0000  disk (virtio over MMIO), 4 KiB
 /// 0x4000_0000  RAM: kernel at its beginning; initramfs and device tree at its end
 /// </code>
 /// </remarks>
@@ -25,6 +26,9 @@ internal static class MemoryMap
     /// <summary>The interrupt by which the TEE notifies the guest.</summary>
     public const int TeeInterrupt = FirstSharedInterrupt + 2;
 
+    /// <summary>The disk's interrupt.</summary>
+    public const int DiskInterrupt = FirstSharedInterrupt + 3;
+
     /// <summary>As many vCPUs as redistributors fit before the UART.</summary>
     public const int MaximumCpus = (int)((UartStart - RedistributorsStart) / RedistributorSize);
 
@@ -36,6 +40,8 @@ internal static class MemoryMap
     public static GuestRange GicDistributor { get; } = new(0x0800_0000, 64 << 10);
 
     public static GuestRange Uart { get; } = new(UartStart, 4 << 10);
+
+    public static GuestRange Disk { get; } = new(0x0a00_0000, 4 << 10);
 
     /// <summary>Where RAM begins.</summary>
     public static GuestAddress RamStart { get; } = 0x4000_0000;

@@ -1,5 +1,6 @@
 using KvmVmm.Cpus;
 using KvmVmm.Devices;
+using KvmVmm.Devices.Virtio;
 using KvmVmm.HostConsole;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
@@ -19,6 +20,7 @@ internal sealed class VirtualMachine : IDisposable
 {
     private readonly KvmVm _vm;
     private readonly SbsaUart _uart;
+    private readonly VirtioMmio? _disk;
     private readonly Arm64Gic _gic;
     private readonly List<VirtualCpu> _cpus = [];
     private readonly TaskCompletionSource<MachineEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -29,6 +31,7 @@ internal sealed class VirtualMachine : IDisposable
     /// <param name="images">Where the kernel and its device tree lie.</param>
     /// <param name="cpuCount">The number of vCPUs.</param>
     /// <param name="console">What the serial port is connected to.</param>
+    /// <param name="disk">Its disk, if it has one.</param>
     /// <param name="tee">The TEE.</param>
     /// <param name="log">Where to log.</param>
     public VirtualMachine(
@@ -37,6 +40,7 @@ internal sealed class VirtualMachine : IDisposable
         BootImages images,
         int cpuCount,
         GuestConsole console,
+        DiskFile? disk,
         TeeWiring tee,
         ILogger log)
     {
@@ -44,7 +48,15 @@ internal sealed class VirtualMachine : IDisposable
         _vm.MapMemory(memory);
         tee.Attach(_vm);
         _uart = new SbsaUart(MemoryMap.Uart, console, new InterruptLine(_vm, MemoryMap.UartInterrupt));
-        MmioBus bus = new(log, _uart);
+        List<IMmioDevice> devices = [_uart];
+        if (disk is not null)
+        {
+            InterruptLine interrupt = new(_vm, MemoryMap.DiskInterrupt);
+            _disk = new VirtioMmio(MemoryMap.Disk, new VirtioDisk(disk, memory), memory, interrupt.Set);
+            devices.Add(_disk);
+        }
+
+        MmioBus bus = new(log, [.. devices]);
         for (int index = 0; index < cpuCount; index++)
         {
             KvmVcpu vcpu = _vm.CreateVcpu(index);
@@ -93,6 +105,7 @@ internal sealed class VirtualMachine : IDisposable
     public void Dispose()
     {
         _uart.Dispose();
+        _disk?.Dispose();
         _cpus.ForEach(cpu => cpu.Dispose());
         _gic.Dispose();
         _vm.Dispose();

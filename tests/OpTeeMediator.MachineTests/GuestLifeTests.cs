@@ -51,7 +51,7 @@ internal sealed class GuestLifeTests : MachineFixture
         await using Guest guest = await Guest.StartAsync(Machine, 1, new GuestOptions { Disk = "/tmp/disk" });
         const string Mount = "modprobe virtio_mmio && modprobe virtio_blk && modprobe ext4 && mkdir -p /mnt && ";
         string before = (await guest.RunAsync(
-            Mount + "mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt && "
+            Mount + "mke2fs /dev/vda > /dev/null && mount -t ext4 /dev/vda /mnt && "
             + "dd if=/dev/urandom of=/mnt/file bs=64k count=40 2> /dev/null && sha256sum /mnt/file && umount /mnt"))
             .Succeeded();
 

@@ -81,7 +81,7 @@ internal sealed class CallCancellation(
     /// </summary>
     /// <remarks>
     /// The parameters say what the operation was told as it began. A worker's operation needs no such look: between
-    /// <see cref="CallOperation.Begin"/> and its first instruction is a full fence (<see cref="CallWorker.Post()"/>),
+    /// <see cref="CallOperation.Begin"/> and its first instruction is a full fence (<see cref="OnDemandThread.Post"/>),
     /// so that the operation sees the request or the canceller sees the operation.
     /// </remarks>
     public void Deliver(DriverInstance driverInstance, bool wasCancelled, bool wasTerminated)

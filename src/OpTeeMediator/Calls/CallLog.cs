@@ -4,7 +4,7 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Log messages of mediated calls and of the TEE backend.</summary>
-/// <remarks>Event ids are stable: 1001, 1004, 1100 and 1202.</remarks>
+/// <remarks>Event ids are stable: 1001, 1004, 1100, 1101 and 1202.</remarks>
 internal static partial class CallLog
 {
     [LoggerMessage(1001, LogLevel.Debug, "Trusted application {Application} is not among those this VM may reach")]
@@ -19,6 +19,12 @@ internal static partial class CallLog
             + "before it: {Suppressed}")]
     public static partial void BackendFailed(
         this ILogger log, TeeOperation operation, long suppressed, Exception exception);
+
+    [LoggerMessage(1101, LogLevel.Error,
+        "The host cannot start a thread for a call of the TEE; the guest gets TEE_ERROR_OUT_OF_MEMORY. Look at the limits "
+            + "of threads (ulimit -u, the cgroup's pids.max) and memory. Entries like this suppressed before it: "
+            + "{Suppressed}")]
+    public static partial void WorkerMissing(this ILogger log, long suppressed, Exception exception);
 
     [LoggerMessage(1202, LogLevel.Error,
         "The TEE backend could not be reset with its VM; what its applications keep may be from before the reset")]

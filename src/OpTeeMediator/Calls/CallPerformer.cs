@@ -4,8 +4,10 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>Performs the operations of calls at the backend. Thread-safe: a call belongs to the thread that performs
 /// its operation.</summary>
-internal sealed class CallPerformer(ITeePartition partition, TeeExecutionPolicy execution, BackendOperations backend)
+internal sealed class CallPerformer(ITeePartition partition, BackendOperations backend)
 {
+    private readonly TeeExecutionPolicy _execution = partition.Execution;
+
     /// <summary>Where the operation of a slot runs. Sessions keep the backend's answer from their
     /// opening to their closing.</summary>
     /// <returns><see langword="null"/> if the backend threw, which fails the opening of a session.</returns>
@@ -18,8 +20,8 @@ internal sealed class CallPerformer(ITeePartition partition, TeeExecutionPolicy 
                 TeeOperation.InvokeCommand => slot.Session!.Execution,
                 TeeOperation.CloseSession => slot.OwnSession!.Execution,
                 TeeOperation.OpenSession =>
-                    slot.OwnSession!.Execution = execution.OfApplication(slot.Request.Application),
-                _ => execution.Memory,
+                    slot.OwnSession!.Execution = _execution.OfApplication(slot.Request.Application),
+                _ => _execution.Memory,
             };
         }
         catch (Exception exception)

@@ -26,6 +26,7 @@ internal sealed class CallRunner(
     private readonly PauseControl _pause = environment.Pause;
     private readonly TimeSpan _quantum = environment.Quantum;
     private readonly ILogger _log = environment.Log;
+    private readonly LogRateLimit _missingWorkers = new();
 
     /// <summary>Runs a call whose preparation is complete.</summary>
     public SmcOutcome Run(CallSlot slot, ref SmcRegisters registers) =>
@@ -42,14 +43,19 @@ internal sealed class CallRunner(
         }
 
         InterleavingPoint.Reach("CallRunner.Begin: about to begin");
-        bool isOnWorker = execution == TeeExecution.Worker;
-        slot.Operation.Begin(isOnWorker);
-        if (isOnWorker)
+        if (execution == TeeExecution.Worker)
         {
+            if (!TryReserveWorker(slot))
+            {
+                return Fail(slot, ref registers);
+            }
+
+            slot.Operation.Begin(isOnWorker: true);
             slot.Worker!.Post();
         }
         else
         {
+            slot.Operation.Begin(isOnWorker: false);
             bool wasCancelled = slot.Request.IsCancellationRequested;
             bool wasTerminated = slot.Request.IsTerminationRequested;
             if (performer.TryPerform(slot, out TeeResult result))
@@ -92,6 +98,43 @@ internal sealed class CallRunner(
         // Before, so that Abort does not do it a second time.
         slot.Operation.Clear();
         return End(slot, sessionsAndBuffers.Commit(slot, result), hasOutputs: true, ref registers);
+    }
+
+    /// <summary>Ends a call whose operation cannot begin: what the call entered is taken out; what it was about to take
+    /// away, the teardown finds in the tables.</summary>
+    private SmcOutcome Fail(CallSlot slot, ref SmcRegisters registers)
+    {
+        sessionsAndBuffers.Discard(slot);
+        return End(slot, TeeResult.FromTee(TeeReturnCode.OutOfMemory), hasOutputs: false, ref registers);
+    }
+
+    // The worker is the slot's as long as the VM exists, its thread as long as there is work.
+    private bool TryReserveWorker(CallSlot slot)
+    {
+        try
+        {
+            slot.Worker ??= new OnDemandThread(
+                () => Perform(slot), $"optee {environment.Name}/{slot.Index}", OnDemandThread.DefaultIdleTime);
+            slot.Worker.Reserve();
+            return true;
+        }
+        catch (Exception exception)
+        {
+            if (_missingWorkers.TryPass(out long suppressed))
+            {
+                _log.WorkerMissing(suppressed, exception);
+            }
+
+            return false;
+        }
+    }
+
+    private void Perform(CallSlot slot)
+    {
+        if (performer.TryPerform(slot, out TeeResult result))
+        {
+            slot.Complete(result);
+        }
     }
 
     /// <summary>Ends a call that needed no operation, with success.</summary>

@@ -50,8 +50,8 @@ internal sealed class CallSlot
     /// <summary>The calls to the guest that the operation makes.</summary>
     public GuestRpc Rpc { get; }
 
-    /// <summary>The thread that runs the call's operation where it may block.</summary>
-    public CallWorker? Worker { get; set; }
+    /// <summary>The thread that runs the call's operation where it may block, once one has been needed.</summary>
+    public OnDemandThread? Worker { get; set; }
 
     /// <summary>The decoded operation. The backend writes to it: what the call holds is not derived from it.</summary>
     public TeeRequest Request { get; }

@@ -1,13 +1,14 @@
 namespace OpTeeMediator.Calls;
 
-/// <summary>A guest's sessions, by id.</summary>
+/// <summary>A guest's sessions, by id. The table grows up to a capacity.</summary>
 /// <remarks><see cref="Find"/> may run beside a change; everything else is called inside
 /// <see cref="SharedMemory.SequenceLock.Enter"/>.</remarks>
 internal sealed class SessionTable(int capacity)
 {
     private const int IndexBits = 16;
+    private const int FirstPlaces = 16;
 
-    private readonly Session?[] _sessions = new Session?[capacity];
+    private Session?[] _sessions = new Session?[Math.Min(capacity, FirstPlaces)];
     private uint _generation;
     private int _searchFrom;
     private int _removeFrom;
@@ -22,10 +23,15 @@ internal sealed class SessionTable(int capacity)
     }
 
     /// <summary>Reserves a place for a session that is being opened.</summary>
-    /// <returns><see langword="null"/> if the table is full.</returns>
+    /// <returns><see langword="null"/> if the table is full, or cannot grow.</returns>
     public Session? TryAdd(Guid application)
     {
-        if (Count == _sessions.Length)
+        if (Count == capacity)
+        {
+            return null;
+        }
+
+        if (Count == _sessions.Length && !TryGrow())
         {
             return null;
         }
@@ -66,6 +72,22 @@ internal sealed class SessionTable(int capacity)
 
         _removeFrom = 0;
         return null;
+    }
+
+    private bool TryGrow()
+    {
+        try
+        {
+            Array.Resize(ref _sessions, Math.Min(capacity, Count * 2));
+        }
+        catch (OutOfMemoryException)
+        {
+            return false;
+        }
+
+        // The new places have not been used in this turn.
+        _searchFrom = Count;
+        return true;
     }
 
     // Places are used in turn, and each turn has a generation of its own, so that an old id finds nothing.

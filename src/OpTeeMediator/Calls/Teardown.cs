@@ -8,9 +8,8 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>Ends a VM's earlier drivers: their calls, then their sessions, then their memory.</summary>
 /// <remarks>
-/// <para>Nothing is freed that a call still uses: the calls are asked to end and waited for, however long
-/// that takes, on a thread that is prepared for this. A driver whose calls have ended does not wait for one
-/// whose calls have not.</para>
+/// <para>Nothing is freed that a call still uses: the calls are asked to end and waited for, however long that takes, on
+/// a thread of its own. A driver whose calls have ended does not wait for one whose calls have not.</para>
 /// <para>A guest decides how often this happens: so the thread is one, the tables are used again, and nothing is
 /// allocated. Thread-safe.</para>
 /// </remarks>
@@ -23,13 +22,14 @@ internal sealed class Teardown
     private readonly Func<DriverInstance> _create;
     private readonly AbsentGuest _absent;
     private readonly TeeRequest _closing;
-    private readonly object _lock = new();
+    private readonly Lock _lock = new();
+    private readonly Lock _running = new();
     private readonly List<DriverInstance> _pending = [];
     private readonly Stack<DriverInstance> _free = [];
+    private readonly OnDemandThread _thread;
     private TaskCompletionSource? _allEnded;
-    private bool _isStopping;
 
-    /// <summary>Prepares the thread.</summary>
+    /// <summary>Prepares the teardown of drivers.</summary>
     /// <param name="calls">The guest's calls.</param>
     /// <param name="buffers">Where the drivers' buffers go back to.</param>
     /// <param name="create">Creates a driver instance; called as often as there are drivers at a time.</param>
@@ -45,7 +45,7 @@ internal sealed class Teardown
         _buffers = buffers;
         _create = create;
         _log = log;
-        new Thread(Run) { IsBackground = true, Name = $"optee {name}/end" }.Start();
+        _thread = new OnDemandThread(Run, $"optee {name}/end", OnDemandThread.DefaultIdleTime);
     }
 
     /// <summary>How many drivers are not torn down yet.</summary>
@@ -87,8 +87,9 @@ internal sealed class Teardown
         lock (_lock)
         {
             _pending.Add(driverInstance);
-            Monitor.PulseAll(_lock);
         }
+
+        StartThread();
 
         // The thread may be waiting for the calls of an earlier driver.
         _calls.Slots.WakeWaiters();
@@ -110,39 +111,38 @@ internal sealed class Teardown
     }
 
     /// <summary>Ends the thread, once no driver is left that has begun to end.</summary>
-    public void Stop()
+    public void Stop() => _thread.Stop();
+
+    // Without a thread of its own the teardown must go on all the same: a pool's thread waits for the calls then.
+    private void StartThread()
     {
-        lock (_lock)
+        try
         {
-            _isStopping = true;
-            Monitor.PulseAll(_lock);
+            _thread.Reserve();
         }
+        catch (OutOfMemoryException)
+        {
+            _ = ThreadPool.UnsafeQueueUserWorkItem(static self => self.Run(), this, preferLocal: false);
+            return;
+        }
+
+        _thread.Post();
     }
 
     private void Run()
     {
-        while (WaitForWork())
+        lock (_running)
         {
-            _ = _calls.Slots.WaitUntil(static (_, self) => self.FindReady() is not null, this,
-                Timeout.InfiniteTimeSpan);
-            if (FindReady() is { } driverInstance)
+            while (Count > 0)
             {
-                Clear(driverInstance);
-                End(driverInstance);
+                _ = _calls.Slots.WaitUntil(static (_, self) => self.FindReady() is not null, this,
+                    Timeout.InfiniteTimeSpan);
+                if (FindReady() is { } driverInstance)
+                {
+                    Clear(driverInstance);
+                    End(driverInstance);
+                }
             }
-        }
-    }
-
-    private bool WaitForWork()
-    {
-        lock (_lock)
-        {
-            while (_pending.Count == 0 && !_isStopping)
-            {
-                _ = Monitor.Wait(_lock);
-            }
-
-            return _pending.Count > 0;
         }
     }
 

@@ -28,9 +28,8 @@ internal sealed class YieldingCalls : ICallOwner
         Pause.Released = GoOnAfterPause;
         _buffers = environment.Buffers;
         _preparation = new CallPreparation(environment.Memory, environment.Reserved);
-        TeeExecutionPolicy execution = environment.Partition.Execution;
         Operations = new BackendOperations(environment.Partition, environment.Log);
-        _performer = new CallPerformer(environment.Partition, execution, Operations);
+        _performer = new CallPerformer(environment.Partition, Operations);
         _sessionsAndBuffers = new SessionAndBufferOperations(environment, Operations);
         RpcStateMachine rpc =
             new(environment.Memory, _buffers, Notifications, environment.SleepAfter, environment.Log);
@@ -38,23 +37,6 @@ internal sealed class YieldingCalls : ICallOwner
         Slots = new CallSlots(this, environment.Slots);
         _standby = Slots.Standby;
         _runner = new CallRunner(environment, Slots, _performer, _sessionsAndBuffers, rpc);
-        if (!execution.UsesWorkers)
-        {
-            return;
-        }
-
-        try
-        {
-            foreach (CallSlot slot in Slots.All)
-            {
-                slot.Worker = new CallWorker(() => Perform(slot), $"optee {environment.Name}/{slot.Index}");
-            }
-        }
-        catch
-        {
-            StopWorkers();
-            throw;
-        }
     }
 
     public CallSlots Slots { get; }
@@ -353,13 +335,5 @@ internal sealed class YieldingCalls : ICallOwner
         }
 
         Notifications.PulseIfOwed();
-    }
-
-    private void Perform(CallSlot slot)
-    {
-        if (_performer.TryPerform(slot, out TeeResult result))
-        {
-            slot.Complete(result);
-        }
     }
 }

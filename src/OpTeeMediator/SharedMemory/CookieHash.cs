@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 
@@ -16,24 +17,23 @@ internal readonly struct CookieHash
     private readonly ulong _mask;
     private readonly ulong _firstFactor;
     private readonly ulong _secondFactor;
-    private readonly int _shift;
 
     /// <summary>Draws keys.</summary>
-    /// <param name="bits">The binary logarithm of the number of places, 1–31.</param>
-    public CookieHash(int bits)
+    public CookieHash()
     {
         Span<ulong> keys = stackalloc ulong[3];
         RandomNumberGenerator.Fill(MemoryMarshal.AsBytes(keys));
         _mask = keys[0];
         _firstFactor = keys[1] | 1;
         _secondFactor = keys[2] | 1;
-        _shift = 64 - bits;
     }
 
     /// <summary>The place where a cookie's search begins.</summary>
-    public int PlaceOf(ulong cookie)
+    /// <param name="cookie">The cookie.</param>
+    /// <param name="places">How many places there are: a power of two, at least 2.</param>
+    public int PlaceOf(ulong cookie, int places)
     {
         ulong mixed = unchecked((cookie ^ _mask) * _firstFactor);
-        return (int)(unchecked((mixed ^ (mixed >> 32)) * _secondFactor) >> _shift);
+        return (int)(unchecked((mixed ^ (mixed >> 32)) * _secondFactor) >> (BitOperations.LeadingZeroCount((ulong)places) + 1));
     }
 }

@@ -2,17 +2,20 @@ using System.Numerics;
 
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>The registered buffers of a guest, by cookie: an open-addressing table of fixed capacity,
-/// at most half full.</summary>
+/// <summary>The registered buffers of a guest, by cookie: an open-addressing table that is at most half full, and grows
+/// up to a capacity.</summary>
 /// <remarks>
 /// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the
 /// <see cref="SequenceLock"/> tells. Everything else is called inside <see cref="SequenceLock.Enter"/>.
 /// </remarks>
 internal sealed class SharedMemoryTable
 {
-    private readonly SharedBuffer?[] _places;
-    private readonly CookieHash _hash;
+    // What a driver of Linux registers by itself fits.
+    private const int FirstPlaces = 64;
+
+    private readonly CookieHash _hash = new();
     private readonly int _capacity;
+    private SharedBuffer?[] _places;
 
     // Where RemoveAny goes on, so that emptying the table looks at each place once.
     private int _searchFrom;
@@ -20,8 +23,7 @@ internal sealed class SharedMemoryTable
     public SharedMemoryTable(int capacity)
     {
         _capacity = capacity;
-        _places = new SharedBuffer?[BitOperations.RoundUpToPowerOf2((uint)capacity * 2)];
-        _hash = new CookieHash(BitOperations.Log2((uint)_places.Length));
+        _places = new SharedBuffer?[Math.Min(FirstPlaces, BitOperations.RoundUpToPowerOf2((uint)capacity * 2))];
     }
 
     public int Count { get; private set; }
@@ -29,7 +31,7 @@ internal sealed class SharedMemoryTable
     public SharedBuffer? Find(ulong cookie)
     {
         SharedBuffer?[] places = _places;
-        int place = Home(cookie);
+        int place = _hash.PlaceOf(cookie, places.Length);
 
         // Bounded: beside a change the empty place at the end of a run could move away for
         // as long as the changes go on.
@@ -47,10 +49,15 @@ internal sealed class SharedMemoryTable
         return null;
     }
 
-    /// <summary>Enters a buffer; refuses a cookie that is there already.</summary>
+    /// <summary>Enters a buffer; refuses a cookie that is there already, and if the table cannot grow.</summary>
     public bool TryAdd(SharedBuffer buffer)
     {
         if (Count == _capacity)
+        {
+            return false;
+        }
+
+        if ((Count + 1) * 2 > _places.Length && !TryGrow())
         {
             return false;
         }
@@ -129,7 +136,38 @@ internal sealed class SharedMemoryTable
         return probes;
     }
 
-    private int Home(ulong cookie) => _hash.PlaceOf(cookie);
+    private bool TryGrow()
+    {
+        SharedBuffer?[] larger;
+        try
+        {
+            larger = new SharedBuffer?[_places.Length * 2];
+        }
+        catch (OutOfMemoryException)
+        {
+            return false;
+        }
+
+        foreach (SharedBuffer? buffer in _places)
+        {
+            if (buffer is not null)
+            {
+                int place = _hash.PlaceOf(buffer.Cookie, larger.Length);
+                while (larger[place] is not null)
+                {
+                    place = (place + 1) & (larger.Length - 1);
+                }
+
+                larger[place] = buffer;
+            }
+        }
+
+        _places = larger;
+        _searchFrom = 0;
+        return true;
+    }
+
+    private int Home(ulong cookie) => _hash.PlaceOf(cookie, _places.Length);
 
     private int Next(int place) => (place + 1) & (_places.Length - 1);
 }

@@ -35,7 +35,7 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
     private volatile bool _isGone;
 
     /// <summary>The thread that runs the operation where it may block.</summary>
-    public CallWorker? Worker { get; set; }
+    public OnDemandThread? Worker { get; set; }
 
     /// <summary>Begins an operation.</summary>
     public void Begin(uint operation, bool isOnWorker)

@@ -13,7 +13,7 @@ namespace OpTeeMediator.Remote.Server;
 internal sealed class HostedOperation
 {
     private readonly HostedEnvironment _environment;
-    private readonly CallWorker _worker;
+    private readonly OnDemandThread _worker;
     private readonly HostedGuest _guest;
     private readonly TeeRequest _request;
     private readonly FrameBuilder _answer = new();
@@ -39,7 +39,8 @@ internal sealed class HostedOperation
         _request = new TeeRequest { Guest = _guest };
         _onCompleted = CompleteFromAwaiter;
         _temporary = [.. Enumerable.Range(0, TeeRequest.ParameterCount).Select(_ => new HostedMemory(true))];
-        _worker = new CallWorker(Perform, $"tee {environment.VirtualMachine.Name}/{index}");
+        _worker = new OnDemandThread(
+            Perform, $"tee {environment.VirtualMachine.Name}/{index}", OnDemandThread.DefaultIdleTime);
         _guest.Worker = _worker;
     }
 
@@ -59,6 +60,11 @@ internal sealed class HostedOperation
         _type = header.Type;
         Decode(ref body);
         bool isOnWorker = _execution == TeeExecution.Worker;
+        if (isOnWorker)
+        {
+            _worker.Reserve();
+        }
+
         _guest.Begin(_id, isOnWorker);
         Volatile.Write(ref _isRunning, 1);
         if (isOnWorker)

@@ -12,7 +12,7 @@ public sealed class TeeExecutionPolicy
         _ofApplication = ofApplication;
     }
 
-    /// <summary>Every operation runs on a prepared thread, where it may block: the safe choice.</summary>
+    /// <summary>Every operation runs on a thread of its call, where it may block: the safe choice.</summary>
     public static TeeExecutionPolicy Worker { get; } = new(TeeExecution.Worker, null);
 
     /// <summary>Every operation runs on the vCPU's thread: all are short and never block.</summary>
@@ -21,10 +21,7 @@ public sealed class TeeExecutionPolicy
     /// <summary>Where operations on registered memory run.</summary>
     internal TeeExecution Memory { get; }
 
-    /// <summary>Whether threads are prepared.</summary>
-    internal bool UsesWorkers => this != Inline;
-
-    /// <summary>Operations run where the trusted application of their session wants it. Threads are prepared.</summary>
+    /// <summary>Operations run where the trusted application of their session wants it.</summary>
     /// <param name="ofApplication">
     /// Called with an application's UUID when a session with it is opened: where its opening, its commands and its
     /// closing run. Thread-safe, called on the vCPU's thread. An exception is a host fault, and refuses the session.

@@ -21,9 +21,9 @@ internal static partial class CallLog
         this ILogger log, TeeOperation operation, long suppressed, Exception exception);
 
     [LoggerMessage(1101, LogLevel.Error,
-        "The host cannot start a thread for a call of the TEE; the guest gets TEE_ERROR_OUT_OF_MEMORY. Look at the limits "
-            + "of threads (ulimit -u, the cgroup's pids.max) and memory. Entries like this suppressed before it: "
-            + "{Suppressed}")]
+        "The host cannot start a thread for a call of the TEE; the guest gets TEE_ERROR_OUT_OF_MEMORY. Look at the "
+            + "limits of threads (ulimit -u, the cgroup's pids.max) and memory. Entries like this suppressed before "
+            + "it: {Suppressed}")]
     public static partial void WorkerMissing(this ILogger log, long suppressed, Exception exception);
 
     [LoggerMessage(1202, LogLevel.Error,

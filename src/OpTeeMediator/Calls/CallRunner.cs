@@ -113,8 +113,7 @@ internal sealed class CallRunner(
     {
         try
         {
-            slot.Worker ??= new OnDemandThread(
-                () => Perform(slot), $"optee {environment.Name}/{slot.Index}", OnDemandThread.DefaultIdleTime);
+            slot.Worker ??= CreateWorker(slot);
             slot.Worker.Reserve();
             return true;
         }
@@ -128,6 +127,10 @@ internal sealed class CallRunner(
             return false;
         }
     }
+
+    // Not where a worker is needed: what the delegate captures would be allocated with each call.
+    private OnDemandThread CreateWorker(CallSlot slot) =>
+        new(() => Perform(slot), $"optee {environment.Name}/{slot.Index}", OnDemandThread.DefaultIdleTime);
 
     private void Perform(CallSlot slot)
     {

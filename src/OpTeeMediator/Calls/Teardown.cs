@@ -8,8 +8,8 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>Ends a VM's earlier drivers: their calls, then their sessions, then their memory.</summary>
 /// <remarks>
-/// <para>Nothing is freed that a call still uses: the calls are asked to end and waited for, however long that takes, on
-/// a thread of its own. A driver whose calls have ended does not wait for one whose calls have not.</para>
+/// <para>Nothing is freed that a call still uses: the calls are asked to end and waited for, however long that takes,
+/// on a thread of its own. A driver whose calls have ended does not wait for one whose calls have not.</para>
 /// <para>A guest decides how often this happens: so the thread is one, the tables are used again, and nothing is
 /// allocated. Thread-safe.</para>
 /// </remarks>

@@ -34,6 +34,7 @@ internal readonly struct CookieHash
     public int PlaceOf(ulong cookie, int places)
     {
         ulong mixed = unchecked((cookie ^ _mask) * _firstFactor);
-        return (int)(unchecked((mixed ^ (mixed >> 32)) * _secondFactor) >> (BitOperations.LeadingZeroCount((ulong)places) + 1));
+        ulong spread = unchecked((mixed ^ (mixed >> 32)) * _secondFactor);
+        return (int)(spread >> (BitOperations.LeadingZeroCount((ulong)places) + 1));
     }
 }

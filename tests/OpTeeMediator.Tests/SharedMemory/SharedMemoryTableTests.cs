@@ -91,12 +91,12 @@ internal sealed class SharedMemoryTableTests
     [Test]
     public void PlaceOf_TwoTables_DifferentPlaces()
     {
-        CookieHash first = new(16);
-        CookieHash second = new(16);
+        CookieHash first = new();
+        CookieHash second = new();
 
         Assert.That(
-            Enumerable.Range(0, 64).Select(cookie => first.PlaceOf((ulong)cookie)),
-            Is.Not.EqualTo(Enumerable.Range(0, 64).Select(cookie => second.PlaceOf((ulong)cookie))));
+            Enumerable.Range(0, 64).Select(cookie => first.PlaceOf((ulong)cookie, 1 << 16)),
+            Is.Not.EqualTo(Enumerable.Range(0, 64).Select(cookie => second.PlaceOf((ulong)cookie, 1 << 16))));
     }
 
     [Test]

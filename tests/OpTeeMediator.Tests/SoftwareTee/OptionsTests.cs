@@ -95,7 +95,6 @@ internal sealed class OptionsTests
             .Add(new(inline) { Execution = TeeExecution.Inline }, () => new SecondApplication()));
 
         TeeExecutionPolicy execution = partition.Execution;
-        Assert.That(execution.UsesWorkers);
         Assert.That(execution.OfApplication(Manifest.Uuid), Is.EqualTo(TeeExecution.Worker));
         Assert.That(execution.OfApplication(inline), Is.EqualTo(TeeExecution.Inline));
         Assert.That(execution.OfApplication(Guid.NewGuid()), Is.EqualTo(TeeExecution.Inline));

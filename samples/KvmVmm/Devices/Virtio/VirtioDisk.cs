@@ -53,7 +53,8 @@ internal sealed class VirtioDisk(DiskFile file, IGuestMemory memory) : IVirtioDe
         }
 
         Span<byte> header = stackalloc byte[HeaderSize];
-        if (segments[0] is not { IsWritable: false, Length: HeaderSize } first || !memory.TryRead(first.Address, header))
+        if (segments[0] is not { IsWritable: false, Length: HeaderSize } first
+            || !memory.TryRead(first.Address, header))
         {
             return Answer(end, 0, Failed);
         }

@@ -43,7 +43,7 @@ internal sealed class VirtioQueue(IGuestMemory memory)
     /// <summary>Whether the driver wants an interrupt for used chains.</summary>
     public bool WantsInterrupt => !memory.TryRead(Available, out ushort flags) || (flags & NoInterrupt) == 0;
 
-    /// <summary>Forgets what the driver has set up.</summary>
+    /// <summary>Drops what the driver has set up.</summary>
     public void Reset()
     {
         (Size, Descriptors, Available, Used) = (0, 0, 0, 0);

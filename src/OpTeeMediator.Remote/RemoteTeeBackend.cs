@@ -64,7 +64,8 @@ public sealed class RemoteTeeBackend : ITeeBackend
                 + $"{FrameFormat.Applications}: list fewer, or allow all.");
         }
 
-        ServerAddress address = new(_options.SocketPath, _options.HandshakeTimeout, _options.SendTimeout);
+        ServerAddress address = new(
+            _options.SocketPath, _options.HandshakeTimeout, _options.SendTimeout, _options.TerminationDeadline);
         Hello hello = new(
             virtualMachine.ConcurrentCalls,
             virtualMachine.Identity,

@@ -16,11 +16,19 @@ public sealed record RemoteTeeOptions
     /// <remarks>A server that works on a call reads all the same; the time of a call is not limited.</remarks>
     public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>
+    /// How long an operation may run on when its VM is reset or destroyed: 0.1 to 600 seconds. Default 10 seconds. Then
+    /// the connection is closed, as nothing of the VM is needed any more, and a server with a process for each VM ends
+    /// that process.
+    /// </summary>
+    public TimeSpan TerminationDeadline { get; init; } = TimeSpan.FromSeconds(10);
+
     internal void Validate()
     {
         const string Options = nameof(RemoteTeeOptions);
         SocketPaths.Check(SocketPath, $"{Options}.{nameof(SocketPath)}");
         Timeouts.Check(Options, nameof(HandshakeTimeout), HandshakeTimeout);
         Timeouts.Check(Options, nameof(SendTimeout), SendTimeout);
+        Timeouts.Check(Options, nameof(TerminationDeadline), TerminationDeadline);
     }
 }

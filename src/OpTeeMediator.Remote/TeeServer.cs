@@ -1,20 +1,20 @@
 using System.Net.Sockets;
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Remote.Framing;
 using OpTeeMediator.Remote.Server;
+using OpTeeMediator.Remote.Workers;
 
 namespace OpTeeMediator.Remote;
 
 /// <summary>Serves any TEE to several VMMs over a Unix socket; <see cref="RemoteTeeBackend"/> is the client.</summary>
 /// <remarks>
 /// <para>Each connection is one VM, with a partition of the TEE of its own. A VMM that sends what the protocol does not
-/// permit (docs/remote-protocol.md) loses its connection; others do not notice. VMs share this process: trusted
-/// applications that exhaust it harm all.</para>
+/// permit (docs/remote-protocol.md) loses its connection; others do not notice. VMs share this process,
+/// and applications that exhaust it harm all, unless <see cref="TeeServerOptions.Workers"/> gives each one its
+/// own.</para>
 /// <para>Thread-safe.</para>
 /// </remarks>
 public sealed class TeeServer : IAsyncDisposable
@@ -28,7 +28,7 @@ public sealed class TeeServer : IAsyncDisposable
     private readonly LogRateLimit _refusals = new();
     private readonly HashSet<uint> _users;
     private readonly CancellationTokenSource _stopping = new();
-    private readonly Dictionary<uint, (FrameChannel Channel, Thread Thread)> _connections = [];
+    private readonly Dictionary<uint, (Action Close, Thread Thread)> _connections = [];
     private readonly Lock _lock = new();
     private readonly Task _accepting;
     private uint _nextPartition = 1;
@@ -43,6 +43,25 @@ public sealed class TeeServer : IAsyncDisposable
         _listener = options.ListeningSocket ?? Listen(options.SocketPath!, _users);
         _log.ServerStarted(options.SocketPath ?? "the socket that was passed", _users.Count);
         _accepting = AcceptAsync();
+    }
+
+    private TeeAccess Access => _options.Access ?? _backend.DefaultAccess;
+
+    private ProtocolLimits Limits
+    {
+        get
+        {
+            // Four parameters, each of as many pieces as there may be.
+            const int FramePiece = 4 * FrameFormat.RangeSize;
+            const int RestOfFrame = 4096;
+            int pieces = _options.MaximumPieces;
+            return new ProtocolLimits(
+                _options.MaximumCalls,
+                _options.MaximumSessions,
+                _options.MaximumBuffers,
+                pieces,
+                (pieces * FramePiece) + RestOfFrame);
+        }
     }
 
     /// <summary>How many VMs are connected.</summary>
@@ -94,15 +113,15 @@ public sealed class TeeServer : IAsyncDisposable
             File.Delete(path);
         }
 
-        (FrameChannel Channel, Thread Thread)[] connections;
+        (Action Close, Thread Thread)[] connections;
         lock (_lock)
         {
             connections = [.. _connections.Values];
         }
 
-        foreach ((FrameChannel channel, _) in connections)
+        foreach ((Action close, _) in connections)
         {
-            channel.Close();
+            close();
         }
 
         foreach ((_, Thread thread) in connections)
@@ -205,10 +224,6 @@ public sealed class TeeServer : IAsyncDisposable
             return;
         }
 
-        FrameChannel channel = new(socket, takesDescriptors: true, _options.SendTimeout)
-        {
-            ReceiveTimeout = _options.HandshakeTimeout,
-        };
         lock (_lock)
         {
             while (_nextPartition == 0 || _connections.ContainsKey(_nextPartition))
@@ -217,30 +232,64 @@ public sealed class TeeServer : IAsyncDisposable
             }
 
             uint partition = _nextPartition++;
-            HostedVirtualMachine virtualMachine = new(channel, SettingsOf(partition));
-            Thread thread = new(() => Run(virtualMachine, partition))
-            {
-                IsBackground = true,
-                Name = $"tee VM {partition}",
-            };
-            _connections.Add(partition, (channel, thread));
+            (Action run, Action close) = _options.Workers is { } workers
+                ? InWorker(socket, workers, partition)
+                : InProcess(socket, partition);
+            Thread thread = new(() => Run(run, partition)) { IsBackground = true, Name = $"tee VM {partition}" };
+            _connections.Add(partition, (close, thread));
             thread.Start();
         }
     }
 
+    private (Action Run, Action Close) InProcess(Socket socket, uint partition)
+    {
+        FrameChannel channel = new(socket, takesDescriptors: true, _options.SendTimeout)
+        {
+            ReceiveTimeout = _options.HandshakeTimeout,
+        };
+        HostedVirtualMachine virtualMachine = new(channel, new HostingSettings(
+            _backend,
+            partition,
+            Access,
+            _options.MaximumCalls,
+            Limits,
+            PermitsHugePages: false,
+            Timeout.InfiniteTimeSpan,
+            _options.LoggerFactory,
+            _log));
+        return (() => _ = virtualMachine.Run(), channel.Close);
+    }
+
+    private (Action Run, Action Close) InWorker(Socket socket, TeeWorkerOptions workers, uint partition)
+    {
+        WorkerSettings settings = new(
+            partition,
+            _options.MaximumCalls,
+            Limits,
+            workers.MaximumFiles,
+            _options.HandshakeTimeout,
+            _options.SendTimeout,
+            Access.Applications);
+        WorkerProcess process = new(
+            socket,
+            settings,
+            new WorkerCommand(workers.FileName, workers.Arguments, workers.HeapLimit, workers.UserName),
+            _log);
+        return (process.Run, process.Close);
+    }
+
     private string? Refusal(Socket socket)
     {
-        Span<byte> bytes = stackalloc byte[Unsafe.SizeOf<PeerCredentials>()];
+        PeerCredentials peer;
         try
         {
-            _ = socket.GetRawSocketOption(LibC.SOL_SOCKET, LibC.SO_PEERCRED, bytes);
+            peer = SocketPeer.Of(socket);
         }
         catch (SocketException exception)
         {
             return $"of a process that is not known ({exception.Message})";
         }
 
-        PeerCredentials peer = MemoryMarshal.Read<PeerCredentials>(bytes);
         if (!_users.Contains(peer.UserId))
         {
             return $"of process {peer.ProcessId} of user {peer.UserId}, which AllowedUsers does not name";
@@ -251,30 +300,9 @@ public sealed class TeeServer : IAsyncDisposable
             : null;
     }
 
-    private HostingSettings SettingsOf(uint partition)
+    private void Run(Action run, uint partition)
     {
-        const int RangesPerFrame = 4 * FrameFormat.RangeSize;
-        const int RestOfFrame = 4096;
-        ProtocolLimits limits = new(
-            _options.MaximumCalls,
-            _options.MaximumSessions,
-            _options.MaximumBuffers,
-            _options.MaximumPieces,
-            (_options.MaximumPieces * RangesPerFrame) + RestOfFrame);
-        return new HostingSettings(
-            _backend,
-            partition,
-            _options.Access ?? _backend.DefaultAccess,
-            _options.MaximumCalls,
-            limits,
-            PermitsHugePages: false,
-            _options.LoggerFactory,
-            _log);
-    }
-
-    private void Run(HostedVirtualMachine virtualMachine, uint partition)
-    {
-        virtualMachine.Run();
+        run();
         lock (_lock)
         {
             _ = _connections.Remove(partition);

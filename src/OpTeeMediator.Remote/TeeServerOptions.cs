@@ -53,6 +53,12 @@ public sealed record TeeServerOptions
     /// <remarks>A piece costs some 40 bytes. A buffer of scattered pages has one for each page.</remarks>
     public int MaximumPieces { get; init; } = 65536;
 
+    /// <summary>
+    /// A process for each VM, which alone suffers from applications that loop, exhaust memory or overflow the stack.
+    /// Default <see langword="null"/>: all VMs are served by this process.
+    /// </summary>
+    public TeeWorkerOptions? Workers { get; init; }
+
     /// <summary>How long a VMM may take to say which VM it has: 0.1 to 600 seconds. Default 10 seconds.</summary>
     public TimeSpan HandshakeTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
@@ -79,6 +85,7 @@ public sealed record TeeServerOptions
         }
 
         ArgumentNullException.ThrowIfNull(LoggerFactory);
+        Workers?.Validate();
         OptionRange.Check(Options, nameof(MaximumVirtualMachines), MaximumVirtualMachines, 1, 65535);
         OptionRange.Check(Options, nameof(MaximumCalls), MaximumCalls, 1, 64);
         OptionRange.Check(Options, nameof(MaximumSessions), MaximumSessions, 1, 65535);

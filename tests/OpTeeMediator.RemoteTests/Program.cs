@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Remote;
 
 namespace OpTeeMediator.RemoteTests;
@@ -7,6 +8,11 @@ internal static class Program
 {
     private static async Task<int> Main(string[] arguments)
     {
+        if (TeeWorker.IsWorker(arguments))
+        {
+            return TeeWorker.Run(arguments, new CommandBackend(), NullLoggerFactory.Instance);
+        }
+
         switch (arguments)
         {
             case ["server", string path]:

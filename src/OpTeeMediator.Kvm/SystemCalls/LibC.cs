@@ -6,8 +6,8 @@ namespace OpTeeMediator.Kvm.SystemCalls;
 /// The functions of the C library that the product calls. <see cref="Errno.Last"/> tells why one failed.
 /// </summary>
 /// <remarks>
-/// <c>open</c>, <c>ioctl</c> and <c>fcntl</c> are variadic in C; on x86-64 and arm64 Linux a variadic integer argument
-/// is passed like any other.
+/// <c>open</c>, <c>ioctl</c>, <c>fcntl</c> and <c>prctl</c> are variadic in C; on x86-64 and arm64 Linux a variadic
+/// integer argument is passed like any other.
 /// </remarks>
 internal static unsafe partial class LibC
 {
@@ -46,6 +46,12 @@ internal static unsafe partial class LibC
     internal const int MADV_DONTNEED = 4;
     internal const int MADV_REMOVE = 9;
     internal const int MADV_DONTDUMP = 16;
+
+    internal const int PR_SET_DUMPABLE = 4;
+    internal const int PR_SET_NO_NEW_PRIVS = 38;
+
+    internal const int RLIMIT_CORE = 4;
+    internal const int RLIMIT_NOFILE = 7;
 
     internal const int SOL_SOCKET = 1;
     internal const int SCM_RIGHTS = 1;
@@ -119,6 +125,15 @@ internal static unsafe partial class LibC
 
     [LibraryImport(Library, EntryPoint = "recvmsg", SetLastError = true)]
     internal static partial nint ReceiveMessage(SafeHandle socket, SocketMessage* message, int flags);
+
+    [LibraryImport(Library, EntryPoint = "prctl", SetLastError = true)]
+    internal static partial int ControlProcess(int option, nuint second, nuint third, nuint fourth, nuint fifth);
+
+    [LibraryImport(Library, EntryPoint = "getrlimit", SetLastError = true)]
+    internal static partial int GetResourceLimit(int resource, ResourceLimit* limit);
+
+    [LibraryImport(Library, EntryPoint = "setrlimit", SetLastError = true)]
+    internal static partial int SetResourceLimit(int resource, ResourceLimit* limit);
 
     [LibraryImport(Library, EntryPoint = "geteuid")]
     internal static partial uint GetEffectiveUserId();

@@ -35,6 +35,9 @@ internal sealed class ClientOperation(FrameChannel channel, int index)
     /// <summary>The operation that is performed; <see langword="null"/> if it has no request.</summary>
     public TeeRequest? Request => _request;
 
+    /// <summary>Whether an operation with a request has begun and not ended.</summary>
+    public bool IsRunning => Volatile.Read(ref _request) is not null;
+
     /// <summary>The server's latest message.</summary>
     public FrameReader Body => new(_body.AsSpan(0, _bodyLength));
 

@@ -52,4 +52,10 @@ internal static partial class Log
             + "the guest sees {Code}.")]
     internal static partial void BufferTooScattered(
         this ILogger logger, string virtualMachine, ulong size, TeeReturnCode code);
+
+    [LoggerMessage(
+        EventId = 2608, Level = LogLevel.Warning,
+        Message = "VM {VirtualMachine} is reset or destroyed, and an operation of it has not ended within {Seconds} s "
+            + "at its TEE server: the connection is closed.")]
+    internal static partial void OperationDoesNotEnd(this ILogger logger, string virtualMachine, double seconds);
 }

@@ -72,7 +72,16 @@ internal sealed class RemotePartition : ITeePartition
         return default;
     }
 
-    public void Cancel(TeeRequest request) => _connection.Cancel(request);
+    public void Cancel(TeeRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ServerConnection connection = _connection;
+        if (connection.Cancel(request) is { } operation && request.IsTerminationRequested)
+        {
+            // By the VMM, which resets or destroys the VM: a guest cannot cause it.
+            _ = CloseUnlessEndedAsync(connection, operation, operation.Id);
+        }
+    }
 
     /// <inheritdoc/>
     /// <remarks>A server that is gone has nothing left of the VM.</remarks>
@@ -100,6 +109,16 @@ internal sealed class RemotePartition : ITeePartition
         }
 
         connection.Close();
+    }
+
+    private async Task CloseUnlessEndedAsync(ServerConnection connection, ClientOperation operation, uint id)
+    {
+        await Task.Delay(_address.TerminationDeadline);
+        if (operation.Id == id && operation.IsRunning && !connection.IsLost)
+        {
+            _log.OperationDoesNotEnd(_hello.Name, _address.TerminationDeadline.TotalSeconds);
+            connection.Close();
+        }
     }
 
     /// <returns>The present connection, or a new one; <see langword="null"/> if the server is not there.</returns>

@@ -9,7 +9,9 @@ namespace OpTeeMediator.Remote.Client;
 /// <param name="Path">The path of its Unix socket.</param>
 /// <param name="HandshakeTimeout">How long its answer may take.</param>
 /// <param name="SendTimeout">How long it may leave frames unread.</param>
-internal sealed record ServerAddress(string Path, TimeSpan HandshakeTimeout, TimeSpan SendTimeout)
+/// <param name="TerminationDeadline">How long an operation may run on when its VM is reset or destroyed.</param>
+internal sealed record ServerAddress(
+    string Path, TimeSpan HandshakeTimeout, TimeSpan SendTimeout, TimeSpan TerminationDeadline)
 {
     /// <summary>Connects and greets the server.</summary>
     /// <returns>The connection, whose owner is the caller, and what the server permits.</returns>

@@ -104,15 +104,19 @@ internal sealed class ServerConnection
     }
 
     /// <summary>Asks the server to end an operation early.</summary>
-    public void Cancel(TeeRequest request)
+    /// <returns>The operation; <see langword="null"/> if the server does not have it.</returns>
+    public ClientOperation? Cancel(TeeRequest request)
     {
         foreach (ClientOperation operation in _operations)
         {
             if (operation.Request == request)
             {
                 operation.Cancel(request);
+                return operation;
             }
         }
+
+        return null;
     }
 
     /// <summary>Describes a buffer in a frame.</summary>

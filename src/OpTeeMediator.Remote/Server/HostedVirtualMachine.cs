@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Remote.Framing;
@@ -16,13 +17,17 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
     private string _name = "?";
 
     /// <summary>Serves the VM until its connection ends. Never throws.</summary>
-    public void Run()
+    /// <returns>
+    /// <see langword="false"/> if operations have not ended within the deadline: what they use is not freed.
+    /// </returns>
+    public bool Run()
     {
+        bool isFreed = true;
         try
         {
             if (Greet() is { } environment)
             {
-                Serve(environment);
+                isFreed = Serve(environment);
             }
         }
         catch (ProtocolException violation)
@@ -37,6 +42,8 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         {
             channel.Dispose();
         }
+
+        return isFreed;
     }
 
     /// <returns><see langword="null"/> if the VM is refused, or gone.</returns>
@@ -108,8 +115,9 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
             new BackendFailures(_name, _log));
     }
 
-    private void Serve(HostedEnvironment environment)
+    private bool Serve(HostedEnvironment environment)
     {
+        bool isFreed;
         HostedOperation[] operations =
             [.. Enumerable.Range(0, environment.Limits.Operations).Select(i => new HostedOperation(environment, i))];
         uint destruction = 0;
@@ -133,7 +141,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         }
         finally
         {
-            TearDown(environment, operations);
+            isFreed = TearDown(environment, operations);
             if (destruction != 0)
             {
                 _frame.Begin(FrameType.Result, channel.Partition, destruction);
@@ -142,6 +150,8 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
 
             _log.Gone(_name);
         }
+
+        return isFreed;
     }
 
     /// <returns>The operation by which the client ends the VM; 0 if the connection has ended.</returns>
@@ -196,14 +206,18 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         return 0;
     }
 
-    private void TearDown(HostedEnvironment environment, HostedOperation[] operations)
+    private bool TearDown(HostedEnvironment environment, HostedOperation[] operations)
     {
         foreach (HostedOperation operation in operations)
         {
             operation.LoseClient();
         }
 
-        WaitForOperations(operations);
+        if (!WaitForOperations(operations))
+        {
+            return false;
+        }
+
         try
         {
             FreeAsync(environment, operations[0]).AsTask().GetAwaiter().GetResult();
@@ -219,22 +233,32 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         }
 
         environment.Files.Dispose();
+        return true;
     }
 
-    private void WaitForOperations(HostedOperation[] operations)
+    private bool WaitForOperations(HostedOperation[] operations)
     {
         // Their end is not signalled, which would cost every call something: they end soon, or it takes long anyway.
-        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        long start = Stopwatch.GetTimestamp();
         bool isLogged = false;
         while (operations.Count(operation => operation.IsRunning) is > 0 and int running)
         {
             Thread.Sleep(isLogged ? 100 : 1);
-            if (!isLogged && System.Diagnostics.Stopwatch.GetElapsedTime(start) > WarnAfter)
+            TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
+            if (settings.OperationsDeadline != Timeout.InfiniteTimeSpan && elapsed > settings.OperationsDeadline)
+            {
+                _log.OperationsEndWithProcess(_name, running, elapsed.TotalSeconds);
+                return false;
+            }
+
+            if (!isLogged && elapsed > WarnAfter)
             {
                 isLogged = true;
                 _log.OperationsOutliveClient(_name, running, WarnAfter.TotalSeconds);
             }
         }
+
+        return true;
     }
 
     private async ValueTask FreeAsync(HostedEnvironment environment, HostedOperation operation)

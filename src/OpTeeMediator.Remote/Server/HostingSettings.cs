@@ -11,6 +11,9 @@ namespace OpTeeMediator.Remote.Server;
 /// <param name="MaximumCalls">How many calls at a time a VM may ask for.</param>
 /// <param name="Limits">What else it may use.</param>
 /// <param name="PermitsHugePages">See <see cref="HostedFile.Map"/>.</param>
+/// <param name="OperationsDeadline">
+/// How long the operations of a VM that is gone are waited for; <see cref="Timeout.InfiniteTimeSpan"/> without end.
+/// </param>
 /// <param name="LoggerFactory">For the VM's partition.</param>
 /// <param name="Logger">For its connection.</param>
 internal sealed record HostingSettings(
@@ -20,6 +23,7 @@ internal sealed record HostingSettings(
     int MaximumCalls,
     ProtocolLimits Limits,
     bool PermitsHugePages,
+    TimeSpan OperationsDeadline,
     ILoggerFactory LoggerFactory,
     ILogger Logger)
 {

@@ -48,4 +48,11 @@ internal static partial class Log
         EventId = 2627, Level = LogLevel.Error,
         Message = "The TEE failed to create the partition of VM {VirtualMachine}.")]
     internal static partial void PartitionFailed(this ILogger logger, string virtualMachine, Exception exception);
+
+    [LoggerMessage(
+        EventId = 2628, Level = LogLevel.Error,
+        Message = "VM {VirtualMachine} is gone, but {Operations} of its operations still run after {Seconds:0} s: they "
+            + "end with this process.")]
+    internal static partial void OperationsEndWithProcess(
+        this ILogger logger, string virtualMachine, int operations, double seconds);
 }

@@ -1,0 +1,67 @@
+using OpTeeMediator.Guests;
+using OpTeeMediator.Linux.Memory;
+using OpTeeMediator.Memory;
+using OpTeeMediator.Protocol;
+using OpTeeMediator.Remote;
+using OpTeeMediator.Smccc;
+using OpTeeMediator.Testing;
+
+namespace OpTeeMediator.RemoteTests;
+
+/// <summary>A VM that is the client of a server.</summary>
+internal sealed class RemoteVm : IAsyncDisposable
+{
+    private const ulong RamStart = 0x4000_0000;
+    private const ulong RamLength = 16 << 20;
+
+    private readonly MemfdGuestMemory _memory =
+        MemfdGuestMemory.Create(new GuestRange(new GuestAddress(RamStart), RamLength));
+
+    public RemoteVm(RemoteTeeOptions options, string name)
+    {
+        Guest = new OpTeeGuest(
+            _memory, new RemoteTeeBackend(options), new OpTeeGuestOptions { LoggerFactory = Log, Name = name });
+        GuestRange half = new(new GuestAddress(RamStart), RamLength / 2);
+        Driver = new FakeDriver(Guest, _memory, half);
+        OtherDriver = new FakeDriver(Guest, _memory, new GuestRange(half.End, half.Length));
+        Driver.OnRpc = new RpcServices(Driver).Serve;
+        OtherDriver.OnRpc = new RpcServices(OtherDriver).Serve;
+    }
+
+    public LogList Log { get; } = new();
+
+    public OpTeeGuest Guest { get; }
+
+    public FakeDriver Driver { get; }
+
+    /// <summary>The same driver on another vCPU.</summary>
+    public FakeDriver OtherDriver { get; }
+
+    /// <summary>Opens a session, as soon as the VMM has reached its server.</summary>
+    public uint Open()
+    {
+        GuestMessage? answer = null;
+        Waiting.Until(
+            () => (answer = Driver.OpenSession(RemoteBench.Application)).ReturnCode == 0, "The opening of a session");
+        return answer!.Session;
+    }
+
+    /// <summary>Invokes a command that gets 1 and 2, and has two values to return.</summary>
+    public GuestMessage Invoke(uint session, uint command) =>
+        Driver.Invoke(session, command, GuestParameter.ValueInOut(1, 2), GuestParameter.ValueOut());
+
+    /// <summary>Begins a command, and does not wait for its end.</summary>
+    public SmcRegisters Start(uint session, uint command) => Driver.Start(
+        new GuestMessage(OpTeeMessage.CommandInvoke) { Session = session, Function = command });
+
+    /// <summary>Whether the TEE answers.</summary>
+    public void AssertServed() => Assert.That(
+        Invoke(Open(), CommandBackend.Add) is { ReturnCode: 0, Parameters: [{ A: 3 }, _] }, Is.True);
+
+    public async ValueTask DisposeAsync()
+    {
+        await Guest.DisposeAsync();
+        _memory.Dispose();
+        Log.Dispose();
+    }
+}

@@ -303,8 +303,10 @@ public sealed class OpTeeCompanion : IGuestOpTee
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
     internal static OpTeeCompanion Start(
-        Func<ICompanionVm> createVm, OpTeeCompanionOptions options, params ImmutableArray<GuestRange> guestMemory) =>
-        new(_ => createVm(), options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
+        Func<IInterruptLine?, ICompanionVm> createVm,
+        OpTeeCompanionOptions options,
+        params ImmutableArray<GuestRange> guestMemory) =>
+        new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
 
     private static OpTeeCompanion StartWith(
         KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options)

@@ -19,7 +19,7 @@ internal sealed class AllocationTests
     [TestCase(OpTeeSmc.ReturnFromRpc)]
     public async Task Handle_InTheSteadyState_AllocatesNothing(uint functionId)
     {
-        await using OpTeeCompanion companion = OpTeeCompanion.Start(() => new PlainVm(), CompanionBench.Options());
+        await using OpTeeCompanion companion = OpTeeCompanion.Start(_ => new PlainVm(), CompanionBench.Options());
         Make(companion, OpTeeSmc.CallWithArgument, 1);
         Make(companion, functionId, Calls);
 

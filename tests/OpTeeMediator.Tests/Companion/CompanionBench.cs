@@ -2,6 +2,7 @@ using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Tests.Linux;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Companion;
 
@@ -23,6 +24,9 @@ internal sealed class CompanionBench : IAsyncDisposable
     }
 
     public ListLoggerFactory Log { get; } = new();
+
+    /// <summary>The guest's interrupt, as OP-TEE's machine raises it.</summary>
+    public IInterruptLine? Line { get; private set; }
 
     /// <summary>The VMs, the present one last.</summary>
     public List<FakeVm> Vms { get; } = [];
@@ -72,8 +76,9 @@ internal sealed class CompanionBench : IAsyncDisposable
 
     public ValueTask DisposeAsync() => Companion.DisposeAsync();
 
-    private FakeVm MakeVm()
+    private FakeVm MakeVm(IInterruptLine? line)
     {
+        Line = line;
         Vms.Add(_make(_made++));
         return Vms[^1];
     }

@@ -11,17 +11,14 @@ namespace OpTeeMediator.SoftwareTee.FirmwareTpm;
 /// <remarks>Thread-safe.</remarks>
 internal sealed class EngineLauncher
 {
-    /// <summary>swtpm's AES-256 key.</summary>
-    private const int KeyLength = 32;
+    /// <summary>The length of swtpm's AES-256 key.</summary>
+    public const int KeyLength = 32;
 
     // Of sockaddr_un, without the final zero.
     private const int MaximumSocketPath = 107;
 
     private const UnixFileMode OwnerOnly =
         UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
-
-    // Derivation information: a change of the key's use needs another text.
-    private static readonly byte[] KeyPurpose = "OpTeeMediator firmware TPM 1 state"u8.ToArray();
 
     private readonly FirmwareTpmOptions _options;
     private readonly bool _hasSeccomp;
@@ -62,38 +59,40 @@ internal sealed class EngineLauncher
             machine.LoggerFactory.CreateLogger<FirmwareTpmOptions>(), machine.Name));
 
     /// <summary>Starts the TPM of a VM, reset as at power on.</summary>
+    /// <param name="virtualMachine">The VM.</param>
+    /// <param name="key">Encrypts the TPM's state.</param>
     /// <exception cref="EngineException">It did not start; no process is left.</exception>
-    public async Task<TpmEngine> StartAsync(TeeVirtualMachine virtualMachine)
+    public async Task<TpmEngine> StartAsync(TeeVirtualMachine virtualMachine, ReadOnlyMemory<byte> key)
     {
-        string directory;
-        byte[] key;
+        string directory =
+            Path.Combine(Path.GetFullPath(_options.Directory), virtualMachine.Identity.ToString("D"));
+        string control = SocketName('c');
+        string data = SocketName('d');
+        await MakeDirectoryAsync(directory);
+        Process process = StartProcess(directory, control, data);
+        TpmEngine engine = new(process, _options.CommandTimeout);
+        using CancellationTokenSource deadline = new(_options.StartTimeout);
         try
         {
-            Guid id = _options.GetVirtualMachineId(virtualMachine);
-            if (id == Guid.Empty)
-            {
-                throw new EngineException(
-                    $"{nameof(FirmwareTpmOptions.GetVirtualMachineId)} has returned an all-zero UUID; give each VM one "
-                    + "of its own, the same each time it starts.");
-            }
-
-            directory = Path.Combine(Path.GetFullPath(_options.Directory), id.ToString("D"));
-            await MakeDirectoryAsync(directory);
-            key = DeriveKey(id);
+            await process.StandardInput.BaseStream.WriteAsync(key, deadline.Token);
+            process.StandardInput.Close();
+            await engine.ConnectAsync(Path.Combine(directory, control), Path.Combine(directory, data), deadline.Token);
+            await engine.InitializeAsync(deadline.Token);
+            return engine;
         }
-        catch (Exception exception) when (exception is not EngineException)
+        catch (Exception exception)
         {
-            // The file system's trouble, or whatever the VMM's own sources throw.
-            throw new EngineException($"its folder or key is not to be had: {exception.Message}", exception);
-        }
-
-        try
-        {
-            return await StartAsync(directory, key);
+            string found = exception is OperationCanceledException
+                ? $"was not ready after {_options.StartTimeout}"
+                : $"did not start: {exception.Message}";
+            await engine.AbortAsync();
+            throw new EngineException($"swtpm in {directory} {found}. Its output: {engine.Output}", exception);
         }
         finally
         {
-            CryptographicOperations.ZeroMemory(key);
+            // Connected sockets need no names.
+            TryDelete(Path.Combine(directory, control));
+            TryDelete(Path.Combine(directory, data));
         }
     }
 
@@ -126,7 +125,8 @@ internal sealed class EngineLauncher
     }
 
     // Random, so that what a killed VMM has left is in nobody's way.
-    private static string SocketName(char kind) => $"{kind}{RandomNumberGenerator.GetHexString(8, lowercase: true)}.sock";
+    private static string SocketName(char kind) =>
+        $"{kind}{RandomNumberGenerator.GetHexString(8, lowercase: true)}.sock";
 
     private static void TryDelete(string path)
     {
@@ -142,9 +142,17 @@ internal sealed class EngineLauncher
 
     private async Task MakeDirectoryAsync(string directory)
     {
-        _ = OperatingSystem.IsWindows()
-            ? Directory.CreateDirectory(directory)
-            : Directory.CreateDirectory(directory, OwnerOnly);
+        try
+        {
+            _ = OperatingSystem.IsWindows()
+                ? Directory.CreateDirectory(directory)
+                : Directory.CreateDirectory(directory, OwnerOnly);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new EngineException($"its folder cannot be made: {exception.Message}", exception);
+        }
+
         if (_options.User is not { } user)
         {
             return;
@@ -157,51 +165,6 @@ internal sealed class EngineLauncher
             throw new EngineException(
                 $"its folder {directory} cannot be given to the user {user}: the VMM must be root and the user exist, "
                 + $"or {nameof(FirmwareTpmOptions)}.{nameof(FirmwareTpmOptions.User)} be left out.");
-        }
-    }
-
-    private byte[] DeriveKey(Guid virtualMachine)
-    {
-        byte[] root = _options.KeySource.ReadKey();
-        try
-        {
-            return HKDF.DeriveKey(
-                HashAlgorithmName.SHA256, root, KeyLength, virtualMachine.ToByteArray(), KeyPurpose);
-        }
-        finally
-        {
-            CryptographicOperations.ZeroMemory(root);
-        }
-    }
-
-    private async Task<TpmEngine> StartAsync(string directory, byte[] key)
-    {
-        string control = SocketName('c');
-        string data = SocketName('d');
-        Process process = StartProcess(directory, control, data);
-        TpmEngine engine = new(process, _options.CommandTimeout);
-        using CancellationTokenSource deadline = new(_options.StartTimeout);
-        try
-        {
-            await process.StandardInput.BaseStream.WriteAsync(key, deadline.Token);
-            process.StandardInput.Close();
-            await engine.ConnectAsync(Path.Combine(directory, control), Path.Combine(directory, data), deadline.Token);
-            await engine.InitializeAsync(deadline.Token);
-            return engine;
-        }
-        catch (Exception exception)
-        {
-            string found = exception is OperationCanceledException
-                ? $"was not ready after {_options.StartTimeout}"
-                : $"did not start: {exception.Message}";
-            await engine.AbortAsync();
-            throw new EngineException($"swtpm in {directory} {found}. Its output: {engine.Output}", exception);
-        }
-        finally
-        {
-            // Connected sockets need no names.
-            TryDelete(Path.Combine(directory, control));
-            TryDelete(Path.Combine(directory, data));
         }
     }
 

@@ -37,8 +37,8 @@ internal sealed class EngineOutput
     {
         lock (_lock)
         {
-            return string.Join(
-                "; ", _tail.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+            const StringSplitOptions Trim = StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries;
+            return string.Join("; ", _tail.ToString().Split('\n', Trim));
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 
@@ -26,9 +27,6 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
     private TpmEngine? _engine;
     private bool _hasFailed;
 
-    /// <summary>swtpm's process; <see langword="null"/> if none runs.</summary>
-    internal int? ProcessId => _engine?.ProcessId;
-
     public async ValueTask DisposeAsync()
     {
         if (_engine is { } engine)
@@ -50,9 +48,16 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
             return TeeReturnCode.Success;
         }
 
+        byte[] key = new byte[EngineLauncher.KeyLength];
+        TeeReturnCode code = DeriveKey("state"u8, key);
+        if (code != TeeReturnCode.Success)
+        {
+            return code;
+        }
+
         try
         {
-            _engine = await launcher.StartAsync(virtualMachine);
+            _engine = await launcher.StartAsync(virtualMachine, key);
             return TeeReturnCode.Success;
         }
         catch (EngineException exception)
@@ -60,6 +65,10 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
             // No command was executed yet: the next session may try again.
             _troubles.Refused(exception);
             return TeeReturnCode.Generic;
+        }
+        finally
+        {
+            CryptographicOperations.ZeroMemory(key);
         }
     }
 

@@ -20,7 +20,11 @@ public static class FirmwareTpmExtensions
     /// The host's swtpm is missing or cannot do what is needed; the message says what to do. So the TPM is announced to
     /// guests only on a host that has one.
     /// </exception>
-    /// <remarks>Runs swtpm once to ask for its features.</remarks>
+    /// <remarks>
+    /// Runs swtpm once to ask for its features. The TPM is for VMs that have an
+    /// <see cref="TeeVirtualMachine.Identity"/>, in a TEE with a <see cref="SoftwareTeeOptions.KeySource"/>: its state
+    /// is encrypted under a key derived from both.
+    /// </remarks>
     public static SoftwareTeeOptions AddFirmwareTpm(this SoftwareTeeOptions options, FirmwareTpmOptions tpm)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -35,6 +39,7 @@ public static class FirmwareTpmExtensions
 
             // A driver that is loaded again must find the PCRs as they were; the reset of the VM ends the instance.
             InstanceKeepAlive = true,
+            NeedsKeys = true,
             DeviceDependency = TeeDeviceDependency.None,
         };
         return options.Add(

@@ -1,19 +1,12 @@
-using OpTeeMediator.Backends;
-using OpTeeMediator.SoftwareTee.Storage;
-
 namespace OpTeeMediator.SoftwareTee.FirmwareTpm;
 
 /// <summary>How the firmware TPMs of VMs are run and where they keep their state.</summary>
 /// <param name="Directory">
-/// A folder of the host, made if it is missing. Each VM's TPM has a folder in it, named by the VM's identity.
+/// A folder of the host, made if it is missing. Each VM's TPM has a folder in it, named by the VM's
+/// <see cref="Backends.TeeVirtualMachine.Identity"/>.
 /// </param>
-/// <param name="KeySource">The root key, from which the key of each VM's TPM state is derived.</param>
-/// <param name="GetVirtualMachineId">
-/// Supplies the durable identity of a VM: the same UUID each time this VM starts, and of no other VM.
-/// </param>
-/// <remarks>Immutable, hence thread-safe if its parts are.</remarks>
-public sealed record FirmwareTpmOptions(
-    string Directory, ITeeKeySource KeySource, Func<TeeVirtualMachine, Guid> GetVirtualMachineId)
+/// <remarks>Immutable, hence thread-safe.</remarks>
+public sealed record FirmwareTpmOptions(string Directory)
 {
     /// <summary>swtpm's program: a path, or a name that is looked up in PATH. Default <c>swtpm</c>.</summary>
     public string Executable { get; init; } = "swtpm";

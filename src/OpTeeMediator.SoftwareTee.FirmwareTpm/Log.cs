@@ -7,7 +7,8 @@ internal static partial class Log
 {
     [LoggerMessage(
         3300, LogLevel.Error,
-        "VM {VirtualMachine}: the guest gets no TPM: {Reason} Like entries in the last minute, not logged: {Suppressed}")]
+        "VM {VirtualMachine}: the guest gets no TPM: {Reason} Like entries in the last minute, not logged: "
+            + "{Suppressed}")]
     public static partial void EngineDidNotStart(
         this ILogger logger, string virtualMachine, string reason, int suppressed);
 

@@ -32,9 +32,6 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
     /// <summary>The end of what swtpm has written.</summary>
     public EngineOutput Output { get; } = Follow(process);
 
-    /// <summary>swtpm's process.</summary>
-    public int ProcessId { get; } = process.Id;
-
     /// <summary>Connects both channels as soon as swtpm listens.</summary>
     public async Task ConnectAsync(string control, string data, CancellationToken deadline)
     {

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Hosting;
+using OpTeeMediator.SoftwareTee.KernelKeys;
 using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee;
@@ -29,6 +30,9 @@ public sealed class SoftwareTeeBackend : ITeeBackend
 
     /// <summary>The random number generator's UUID, for <see cref="TeeAccess.Only"/> (OP-TEE's PTA_RNG_UUID).</summary>
     public static Guid RandomNumberGeneratorUuid => RandomNumberGenerator.Uuid;
+
+    /// <summary>The UUID of trusted keys, for <see cref="TeeAccess.Only"/> (TA_TRUSTED_KEYS_UUID).</summary>
+    public static Guid TrustedKeysUuid => TrustedKeys.Uuid;
 
     /// <inheritdoc/>
     /// <remarks>Everything: nobody but this VMM's guests uses this TEE.</remarks>

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Hosting;
+using OpTeeMediator.SoftwareTee.KernelKeys;
 using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee;
@@ -79,6 +80,20 @@ public sealed record SoftwareTeeOptions
         ApplicationRegistration registration = new(manifest, typeof(T), create);
         return this with { Registrations = Registrations.Add(manifest.Uuid, registration) };
     }
+
+    /// <summary>
+    /// Adds what makes the guest's kernel have trusted keys (<c>keyctl add trusted</c>): it seals keys so that only
+    /// this VM can load them again.
+    /// </summary>
+    /// <returns>Options with trusted keys; these are unchanged.</returns>
+    /// <exception cref="ArgumentException">
+    /// The UUID <see cref="SoftwareTeeBackend.TrustedKeysUuid"/> is taken.
+    /// </exception>
+    /// <remarks>
+    /// For VMs that have an <see cref="Guests.OpTeeGuestOptions.Identity"/>, with a <see cref="KeySource"/>; to others
+    /// it is not announced. Only the guest's kernel may open sessions (TEE_LOGIN_REE_KERNEL).
+    /// </remarks>
+    public SoftwareTeeOptions AddTrustedKeys() => Add(TrustedKeys.Manifest, () => new TrustedKeys());
 
     internal void Validate()
     {

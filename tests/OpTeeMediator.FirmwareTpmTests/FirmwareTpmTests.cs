@@ -2,7 +2,6 @@ using System.Diagnostics;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.FirmwareTpm;
-using OpTeeMediator.StorageTests;
 
 namespace OpTeeMediator.FirmwareTpmTests;
 
@@ -28,7 +27,7 @@ internal sealed class FirmwareTpmTests
     [Test]
     public void AddFirmwareTpm_SwtpmIsMissing_ThrowsWithWhatToDo()
     {
-        FirmwareTpmOptions tpm = new("/tmp", new FixedKey(1), _ => TpmBench.Machine) { Executable = "/no/swtpm" };
+        FirmwareTpmOptions tpm = new("/tmp") { Executable = "/no/swtpm" };
 
         Assert.That(() => new SoftwareTeeOptions().AddFirmwareTpm(tpm), Throws.InvalidOperationException
             .With.Message.Contains("/no/swtpm").And.Message.Contains("apt-get install swtpm"));
@@ -37,7 +36,7 @@ internal sealed class FirmwareTpmTests
     [Test]
     public void AddFirmwareTpm_FolderTooLongForSockets_ThrowsWithTheLimit()
     {
-        FirmwareTpmOptions tpm = new("/" + new string('x', 100), new FixedKey(1), _ => TpmBench.Machine);
+        FirmwareTpmOptions tpm = new("/" + new string('x', 100));
 
         Assert.That(() => new SoftwareTeeOptions().AddFirmwareTpm(tpm), Throws.ArgumentException
             .With.Message.Contains("107"));

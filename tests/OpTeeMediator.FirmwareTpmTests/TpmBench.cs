@@ -24,10 +24,11 @@ internal sealed class TpmBench : IAsyncDisposable
         _ownsFolder = folder is null;
         Folder = folder ?? Directory.CreateTempSubdirectory("tpm").FullName;
         _shared = new ArraySharedMemory(_memory);
-        FirmwareTpmOptions tpm = new(Folder, new FixedKey(key), _ => Machine);
-        SoftwareTeeOptions options = new SoftwareTeeOptions().AddFirmwareTpm(change is null ? tpm : change(tpm));
-        Partition = new SoftwareTeeBackend(options)
-            .CreatePartition(new TeeVirtualMachine("vm", TeeAccess.All, 4, Loggers));
+        FirmwareTpmOptions tpm = new(Folder);
+        SoftwareTeeOptions options = new() { KeySource = new FixedKey(key) };
+        SoftwareTeeBackend tee = new(options.AddFirmwareTpm(change is null ? tpm : change(tpm)));
+        TeeVirtualMachine machine = new("vm", TeeAccess.All, 4, Loggers) { Identity = Machine };
+        Partition = tee.CreatePartition(machine);
     }
 
     public string Folder { get; }

@@ -43,6 +43,12 @@ public sealed record TrustedApplicationManifest(Guid Uuid)
     /// </summary>
     public bool NeedsStorage { get; init; }
 
+    /// <summary>
+    /// Whether the application is of no use without <see cref="TrustedApplication.DeriveKey"/>: it is not announced to
+    /// a VM for which no keys can be derived, and its sessions are refused with TEE_ERROR_ITEM_NOT_FOUND.
+    /// </summary>
+    public bool NeedsKeys { get; init; }
+
     /// <summary>Where the entry points run; by default on the mediator's threads.</summary>
     /// <remarks>
     /// <para><see cref="TeeExecution.Worker"/>: they may block, call the guest (<see cref="ApplicationCall.Guest"/>)

@@ -37,7 +37,7 @@ internal sealed class SoftwarePartition : ITeePartition
         foreach (ApplicationRegistration registration in registrations)
         {
             TrustedApplicationManifest manifest = registration.Manifest;
-            if (manifest.NeedsStorage && secrets.Storage is null)
+            if ((manifest.NeedsStorage && secrets.Storage is null) || (manifest.NeedsKeys && secrets.Keys is null))
             {
                 continue;
             }

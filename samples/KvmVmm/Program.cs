@@ -24,7 +24,8 @@ internal static class Program
     {
         if (arguments is ["--help" or "-h"] or ["--list"])
         {
-            string applications = $"{SumApplication.Description}\n{GuestApplication.Description}";
+            string applications = $"{SumApplication.Description}\n{GuestApplication.Description}\n"
+                + ObjectApplication.Description;
             Console.WriteLine(arguments[0] == "--list" ? applications : CommandLineParser.Usage);
             return Success;
         }

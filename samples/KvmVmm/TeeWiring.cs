@@ -23,6 +23,7 @@ internal sealed class TeeWiring : IAsyncDisposable
 {
     private readonly KvmInterruptLine? _notifications;
     private readonly LinuxTeeBackend? _hostTee;
+    private readonly GuestStorage? _storage;
     private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
 
@@ -35,10 +36,11 @@ internal sealed class TeeWiring : IAsyncDisposable
         {
             Access = options.Access, NotificationInterrupt = _notifications, LoggerFactory = loggers,
         };
+        _storage = GuestStorage.Open(options);
         _hostTee = options.Tee == TeeKind.Linux ? OpenHostTee(options.TeeDevice) : null;
         _optee = options.Tee switch
         {
-            TeeKind.Software => new OpTeeGuest(memory, CreateSoftwareTee(), mediated),
+            TeeKind.Software => new OpTeeGuest(memory, CreateSoftwareTee(_storage), mediated),
             TeeKind.Companion =>
                 OpTeeCompanion.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers)),
             _ => new OpTeeGuest(memory, _hostTee!, mediated),
@@ -78,12 +80,15 @@ internal sealed class TeeWiring : IAsyncDisposable
     {
         await _optee.DisposeAsync();
         _hostTee?.Dispose();
+        _storage?.Dispose();
     }
 
     private static LinuxTeeBackend OpenHostTee(string? device) =>
         new(device is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = device });
 
-    private static SoftwareTeeBackend CreateSoftwareTee() => new(new SoftwareTeeOptions()
+    private static SoftwareTeeBackend CreateSoftwareTee(GuestStorage? storage) => new(
+        new SoftwareTeeOptions { Storage = storage?.Options }
         .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
-        .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication()));
+        .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())
+        .Add(ObjectApplication.Manifest, () => new ObjectApplication()));
 }

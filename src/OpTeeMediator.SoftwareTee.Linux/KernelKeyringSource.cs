@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
-using System.Runtime.Versioning;
 using System.Security.Cryptography;
 using System.Text;
 using OpTeeMediator.SoftwareTee.Storage;
@@ -13,7 +12,6 @@ namespace OpTeeMediator.SoftwareTee.Linux;
 /// the VMM's user or to root, and group and others may at most see that it exists. It is read and checked on each use.
 /// Thread-safe.
 /// </remarks>
-[SupportedOSPlatform("linux")]
 public sealed class KernelKeyringSource : ITeeKeySource
 {
     /// <summary>The shortest key, in bytes.</summary>

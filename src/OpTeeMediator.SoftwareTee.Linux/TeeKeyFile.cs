@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Runtime.Versioning;
 using System.Security.Cryptography;
 using OpTeeMediator.SoftwareTee.Storage;
 
@@ -10,7 +9,6 @@ namespace OpTeeMediator.SoftwareTee.Linux;
 /// <remarks>
 /// The file's mode, and that its owner is the VMM's user or root, are checked on each use. Thread-safe.
 /// </remarks>
-[SupportedOSPlatform("linux")]
 public sealed class TeeKeyFile(string path) : ITeeKeySource
 {
     /// <summary>The shortest key, in bytes.</summary>

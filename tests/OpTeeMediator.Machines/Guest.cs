@@ -75,7 +75,7 @@ public sealed class Guest : IAsyncDisposable
           --cmdline "console=ttyAMA0 quiet guest_mode=agent" \
           --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} \
           {(options.Disk.Length > 0 ? $"--disk {options.Disk}" : "")} \
-          --notify {(options.Notifications ? "on" : "off")} --log {options.Log}'
+          --notify {(options.Notifications ? "on" : "off")} --log {options.Log} {options.More}'
         """;
 
     /// <summary>How many interrupts the guest's driver has had from its TEE since it was bound.</summary>

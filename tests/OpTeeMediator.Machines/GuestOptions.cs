@@ -29,6 +29,9 @@ public sealed record GuestOptions
     /// <summary>What the VMM logs.</summary>
     public string Log { get; init; } = "warning";
 
+    /// <summary>Further options of the VMM.</summary>
+    public string More { get; init; } = "";
+
     /// <summary>A command that runs the VMM, such as one that takes rights from it.</summary>
     public string Wrapper { get; init; } = "";
 }

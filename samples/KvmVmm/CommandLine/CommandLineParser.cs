@@ -1,5 +1,6 @@
 using System.Globalization;
 using KvmVmm.Machine;
+using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 
@@ -20,9 +21,19 @@ internal static class CommandLineParser
           --memory MIB        its memory                                      default: 256
           --cpus N            its CPUs                                        default: 1
           --tee linux[:PATH]  its TEE is the host's, at PATH                  default: linux:/dev/tee0
-          --tee software      its TEE is in this process: random numbers and two applications (see --list)
+          --tee software      its TEE is in this process: random numbers and applications (see --list)
           --tee companion[:IMAGE]
                               its TEE is an OP-TEE of its own, in a VM        default: the image of Debian's optee-os
+          --storage FILE      where the applications of --tee software keep their objects: an SQLite database, made
+                              if there is none                                default: they cannot keep any
+          --storage postgres:CONNECTION
+                              the same in a PostgreSQL database, by a connection string of Npgsql
+          --storage-key FILE  its root key, 32 to 64 bytes, mode 0600         default: FILE.key beside FILE, made
+                                                                              with a new database
+          --storage-key keyring:NAME
+                              the same, a key of type user in the kernel's keyrings
+          --vm-id UUID        the VM's identity there: the same at each start, and no other VM's
+                                                             default: a constant, for a file with one VM
           --allow UUID,…      the trusted applications it may reach, or all
                                                              default: none with linux, otherwise all
           --notify on|off     whether an interrupt wakes threads of the guest, which then sleep during long
@@ -67,6 +78,9 @@ internal static class CommandLineParser
                 "--memory" => options with { MemoryMebibytes = NumberOf(arguments, LeastMebibytes, MostMebibytes) },
                 "--cpus" => options with { Cpus = NumberOf(arguments, 1, MemoryMap.MaximumCpus) },
                 "--tee" => WithTee(options, ValueOf(arguments)),
+                "--storage" => options with { Storage = ValueOf(arguments) },
+                "--storage-key" => options with { StorageKey = ValueOf(arguments) },
+                "--vm-id" => options with { VmId = UuidOf(arguments[0], ValueOf(arguments)) },
                 "--allow" => options with { Access = AccessOf(ValueOf(arguments)) },
                 "--notify" => options with { HasNotifications = SwitchOf(arguments) },
                 "--log" => options with { LogLevel = LevelOf(ValueOf(arguments)) },
@@ -75,9 +89,34 @@ internal static class CommandLineParser
             arguments = arguments[2..];
         }
 
+        CheckStorage(options);
         return options.Kernel.Length > 0
             ? options
             : throw new UsageException("--kernel is missing: name an arm64 kernel Image");
+    }
+
+    private static void CheckStorage(VmmOptions options)
+    {
+        if (options.Storage is null)
+        {
+            if (options.StorageKey is not null || options.VmId is not null)
+            {
+                throw new UsageException("--storage-key and --vm-id are for --storage, which is missing");
+            }
+
+            return;
+        }
+
+        if (options.Tee != TeeKind.Software)
+        {
+            throw new UsageException("--storage is for --tee software; another TEE has storage of its own");
+        }
+
+        if (options.Storage.StartsWith(GuestStorage.PostgreSql, StringComparison.Ordinal)
+            && (options.StorageKey is null || options.VmId is null))
+        {
+            throw new UsageException("--storage postgres: needs --storage-key and --vm-id too");
+        }
     }
 
     private static string ValueOf(ReadOnlySpan<string> arguments) =>
@@ -123,13 +162,15 @@ internal static class CommandLineParser
     {
         "all" => TeeAccess.All,
         "none" => TeeAccess.None,
-        _ => TeeAccess.Only(text.Split(',').Select(UuidOf)),
+        _ => TeeAccess.Only(text.Split(',').Select(name => UuidOf("--allow", name))),
     };
 
-    private static Guid UuidOf(string text) => Guid.TryParseExact(text, "D", out Guid uuid)
-        ? uuid
-        : throw new UsageException(
-            $"--allow: expected all, none, or UUIDs with commas between them, found '{text}'");
+    private static Guid UuidOf(string option, string text) =>
+        Guid.TryParseExact(text, "D", out Guid uuid) && uuid != Guid.Empty
+            ? uuid
+            : throw new UsageException(option == "--allow"
+                ? $"--allow: expected all, none, or UUIDs with commas between them, found '{text}'"
+                : $"{option}: expected a UUID that is not zero, found '{text}'");
 
     // Numbers, which Enum.TryParse takes too, are not meant.
     private static LogLevel LevelOf(string text) =>

@@ -37,6 +37,21 @@ internal sealed record VmmOptions
     public bool LogsTee { get; init; }
 
     /// <summary>
+    /// The database in which the software TEE's applications keep their objects: an SQLite file, or "postgres:" and a
+    /// connection string; <see langword="null"/> for none.
+    /// </summary>
+    public string? Storage { get; init; }
+
+    /// <summary>
+    /// The root key of that database: a file, or "keyring:" and a name; <see langword="null"/> for the file beside an
+    /// SQLite file.
+    /// </summary>
+    public string? StorageKey { get; init; }
+
+    /// <summary>The VM's durable identity in that database; <see langword="null"/> if it has no other VM.</summary>
+    public Guid? VmId { get; init; }
+
+    /// <summary>
     /// Which trusted applications the guest may reach; <see langword="null"/> for what the TEE grants by itself.
     /// </summary>
     public TeeAccess? Access { get; init; }

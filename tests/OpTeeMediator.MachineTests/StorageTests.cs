@@ -1,0 +1,111 @@
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>Trusted storage of guests without TrustZone: the software TEE's, in an SQLite database of the host.</summary>
+[TestFixture]
+internal sealed class StorageTests : MachineFixture
+{
+    private const string ItemNotFound = "ffff0008";
+    private const string CorruptObject = "f0100001";
+    private const string Folder = "/tmp/storage";
+    private const string Database = Folder + "/tee.db";
+
+    private static readonly string Client = MachineFiles.Program("objects");
+
+    private static readonly GuestOptions WithStorage = new()
+    {
+        Tee = "software",
+        Cpus = 1,
+        More = $"--storage {Database} --vm-id 7b7f0d1c-6a0c-4d4b-8a8e-1d0c5f4f0a09",
+    };
+
+    [SetUp]
+    public async Task MakeTheFolder() => (await Machine.RunAsync($"rm -rf {Folder} && mkdir {Folder}")).Succeeded();
+
+    [Test]
+    public async Task Objects_GuestAndVmmStartAgain_AreThere()
+    {
+        string text = new('x', 40_000);
+        await using (Guest guest = await Guest.StartAsync(Machine, 1, WithStorage))
+        {
+            await WriteAsync(guest, "kept", "first");
+            await WriteAsync(guest, "kept", "second");
+            await WriteAsync(guest, "long", text);
+            await WriteAsync(guest, "deleted", "text");
+            (await guest.RunAsync($"{Client} delete deleted")).Succeeded();
+            await guest.RestartAsync("reboot -f");
+            Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo("second"), "after the guest's reboot");
+            (await guest.PowerOffAsync()).Succeeded();
+        }
+
+        await using (Guest again = await Guest.StartAsync(Machine, 1, WithStorage))
+        {
+            Assert.That(await ReadAsync(again, "kept"), Is.EqualTo("second"), "after the VMM's end");
+            Assert.That(await ReadAsync(again, "long"), Is.EqualTo(text));
+            Assert.That(await ReadAsync(again, "deleted"), Is.EqualTo(ItemNotFound));
+            await WriteAsync(again, "kept", "third");
+            await again.KillAsync();
+        }
+
+        await using Guest last = await Guest.StartAsync(Machine, 1, WithStorage);
+        Assert.That(await ReadAsync(last, "kept"), Is.EqualTo("third"), "after kill -9 of the VMM");
+    }
+
+    // The root record begins with its stamp, in clear; the flip is in what is encrypted after it.
+    [Test]
+    public async Task Database_OneByteChanged_CorruptObject()
+    {
+        await using (Guest guest = await Guest.StartAsync(Machine, 1, WithStorage))
+        {
+            await WriteAsync(guest, "kept", "text");
+            (await guest.PowerOffAsync()).Succeeded();
+        }
+
+        // The last page of the file has records; the first byte of its content area is in the newest one.
+        (await Machine.RunAsync(
+            $"[ ! -s {Database}-wal ] && size=$(stat -c %s {Database}) && "
+            + $"printf '\\377' | dd of={Database} bs=1 seek=$((size - 100)) conv=notrunc 2> /dev/null")).Succeeded();
+        await using Guest again = await Guest.StartAsync(Machine, 1, WithStorage);
+        Assert.That(await ReadAsync(again, "kept"), Is.EqualTo(CorruptObject));
+    }
+
+    [Test]
+    public async Task Vmm_KeyFileMissingOrOpenToOthers_EndsWithAMessage()
+    {
+        await using (Guest guest = await Guest.StartAsync(Machine, 1, WithStorage))
+        {
+            await WriteAsync(guest, "kept", "text");
+        }
+
+        string command = Guest.CommandOf(1, WithStorage);
+        (await Machine.RunAsync($"chmod 644 {Database}.key")).Succeeded();
+        CommandResult open = await Machine.RunAsync($"{{ {command}; }} 2>&1");
+        (await Machine.RunAsync($"mv {Database}.key {Folder}/moved")).Succeeded();
+        CommandResult missing = await Machine.RunAsync($"{{ {command}; }} 2>&1");
+        (await Machine.RunAsync($"chmod 600 {Folder}/moved && mv {Folder}/moved {Database}.key")).Succeeded();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(open.ToString(), Does.Contain("expected mode 0600"));
+            Assert.That(missing.ToString(), Does.Contain("tee.db.key cannot be read"));
+        }
+
+        await using Guest again = await Guest.StartAsync(Machine, 1, WithStorage);
+        Assert.That(await ReadAsync(again, "kept"), Is.EqualTo("text"), "nothing is lost");
+    }
+
+    [Test]
+    public async Task Application_NoStorage_IsNotThere()
+    {
+        await using Guest guest =
+            await Guest.StartAsync(Machine, 1, new GuestOptions { Tee = "software", Cpus = 1 });
+        Assert.That(await ReadAsync(guest, "any"), Is.EqualTo(ItemNotFound));
+    }
+
+    private static async Task WriteAsync(Guest guest, string name, string text) =>
+        (await guest.RunAsync($"{Client} write {name} {text}")).Succeeded();
+
+    private static async Task<string> ReadAsync(Guest guest, string name) =>
+        (await guest.RunAsync($"{Client} read {name}")).Output.Trim();
+}

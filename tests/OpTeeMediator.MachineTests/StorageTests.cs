@@ -3,7 +3,7 @@ using OpTeeMediator.Machines.Agents;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>Trusted storage of guests without TrustZone: the software TEE's, in an SQLite database of the host.</summary>
+/// <summary>Trusted storage of guests without TrustZone: the software TEE's, in an SQLite database.</summary>
 [TestFixture]
 internal sealed class StorageTests : MachineFixture
 {

@@ -56,6 +56,22 @@ internal sealed class PostgreSqlServer : IDisposable
     /// <summary>Stops the server at once, as kill -9 of all its processes would.</summary>
     public void Crash() => RunAsUser("pg_ctl", "-D", Data, "-m", "immediate", "-w", "stop");
 
+    /// <summary>Puts the records into a folder of their own, which may be on another disk.</summary>
+    public void MoveRecordsTo(string folder)
+    {
+        if (Environment.IsPrivilegedProcess)
+        {
+            Run("chown", User, folder);
+        }
+
+        foreach (string command in (string[])[
+            $"CREATE TABLESPACE small LOCATION '{folder}'",
+            "ALTER TABLE opteemediator.record SET TABLESPACE small"])
+        {
+            RunAsUser("psql", "-h", _folder, "-q", "-d", "postgres", "-c", command);
+        }
+    }
+
     public void Dispose()
     {
         try

@@ -63,21 +63,6 @@ internal sealed class PostgreSqlTests
     }
 
     [Test]
-    public void Row_ChangedInTheDatabase_CorruptObject()
-    {
-        using PostgreSqlTeeStore store = new(_server.ConnectionString);
-        Guid machine = Guid.NewGuid();
-        using StorageBench bench = new(store, machine: machine);
-        Assert.That(bench.Put("a", 1, 2, 3), Is.EqualTo(TeeReturnCode.Success));
-
-        Execute(
-            "UPDATE opteemediator.record SET data = set_byte(data, 0, 255 - get_byte(data, 0)) "
-                + $"WHERE vm = '{machine}' AND part = 1");
-
-        Assert.That(bench.Get("a", out _), Is.EqualTo(TeeReturnCode.CorruptObject));
-    }
-
-    [Test]
     public void Constructor_NewerSchemaOrNoServer_ThrowsWithTheReason()
     {
         using (PostgreSqlTeeStore store = new(_server.ConnectionString))

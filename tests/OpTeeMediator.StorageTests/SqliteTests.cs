@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Microsoft.Data.Sqlite;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Sqlite;
@@ -69,6 +68,38 @@ internal sealed class SqliteTests
         }
 
         Assert.That(flips, Is.GreaterThan(100));
+        Assert.That(Read(out _), Is.EqualTo(TeeReturnCode.Success));
+    }
+
+    [TestCase("fence = fence + 1")]
+    [TestCase("vm = zeroblob(16)")]
+    public void Lease_Changed_TheHolderWritesNothingAndNothingIsLost(string change)
+    {
+        using (StorageBench holder = Bench())
+        {
+            Assert.That(holder.Put("a", 1), Is.EqualTo(TeeReturnCode.Success));
+            Assert.That(Execute($"UPDATE lease SET {change}", null), Is.EqualTo(1));
+            Assert.That(holder.Put("a", 2), Is.EqualTo(TeeReturnCode.StorageNotAvailable));
+            Assert.That(holder.Get("a", out _), Is.EqualTo(TeeReturnCode.StorageNotAvailable));
+        }
+
+        Assert.That(Read(out byte[] data), Is.EqualTo(TeeReturnCode.Success));
+        Assert.That(data, Is.EqualTo([1]));
+    }
+
+    [Test]
+    public void Header_OneBitFlipped_TheVmmDoesNotStart([Values("application_id", "user_version")] string field)
+    {
+        Write([1]);
+        long value = Query<long>($"PRAGMA {field}").Single();
+        for (int bit = 0; bit < 31; bit++)
+        {
+            _ = Execute($"PRAGMA {field} = {value ^ (1L << bit)}", null);
+            Assert.That(() => new SqliteTeeStore(Database), Throws.TypeOf<TeeStoreException>()
+                .With.Property(nameof(TeeStoreException.Failure)).EqualTo(TeeStoreFailure.ForeignSchema));
+        }
+
+        _ = Execute($"PRAGMA {field} = {value}", null);
         Assert.That(Read(out _), Is.EqualTo(TeeReturnCode.Success));
     }
 
@@ -163,39 +194,6 @@ internal sealed class SqliteTests
         Assert.That(first.Logger.Messages.Single(), Does.Contain("opened for this VM by another process"));
         Assert.That(Read(out byte[] data), Is.EqualTo(TeeReturnCode.Success));
         Assert.That(data, Is.EqualTo([2]));
-    }
-
-    [Test]
-    public void Objects_WriterKilledAtRandomMoments_AreTheOldOrTheNewVersion()
-    {
-        bool isFull = Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL") is { Length: > 0 };
-        Random random = new(1);
-        int found = 0;
-        for (int kills = isFull ? 1000 : 8; kills > 0; kills--)
-        {
-            ProcessStartInfo start = new(Environment.ProcessPath!.EndsWith("dotnet", StringComparison.Ordinal)
-                ? Environment.ProcessPath
-                : "dotnet");
-            start.ArgumentList.Add("exec");
-            start.ArgumentList.Add(typeof(Program).Assembly.Location);
-            start.ArgumentList.Add(Database);
-            using Process writer = Process.Start(start)!;
-            Thread.Sleep(300 + random.Next(500));
-            Assert.That(writer.HasExited, Is.False);
-            writer.Kill();
-            writer.WaitForExit();
-
-            using StorageBench bench = Bench();
-            for (int index = 0; index < 3; index++)
-            {
-                TeeReturnCode code = bench.Get($"object {index}", out byte[] data);
-                Assert.That(code, Is.AnyOf(TeeReturnCode.Success, TeeReturnCode.ItemNotFound));
-                Assert.That(data.Distinct().Count(), Is.LessThanOrEqualTo(1), "neither the old nor the new version");
-                found += data.Length > 0 ? 1 : 0;
-            }
-        }
-
-        Assert.That(found, Is.Positive);
     }
 
     private const int SqliteApplicationId = 0x4f54_4d53;

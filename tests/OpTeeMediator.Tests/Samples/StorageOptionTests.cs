@@ -1,0 +1,89 @@
+using KvmVmm.CommandLine;
+using KvmVmm.Machine;
+using KvmVmm.Tee;
+
+namespace OpTeeMediator.Tests.Samples;
+
+/// <summary>KvmVmm's options for trusted storage.</summary>
+[FixtureLifeCycle(LifeCycle.InstancePerTestCase)]
+internal sealed class StorageOptionTests
+{
+    private const string Id = "7b7f0d1c-6a0c-4d4b-8a8e-1d0c5f4f0a09";
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("storage-tests.").FullName;
+
+    private string Database => Path.Combine(_folder, "tee.db");
+
+    [TearDown]
+    public void TearDown() => Directory.Delete(_folder, recursive: true);
+
+    [TestCase("--storage tee.db", "--tee software")]
+    [TestCase("--tee companion --storage tee.db", "--tee software")]
+    [TestCase("--tee software --storage-key key", "--storage")]
+    [TestCase("--tee software --vm-id " + Id, "--storage")]
+    [TestCase("--tee software --storage postgres:Host=/run --vm-id " + Id, "--storage-key")]
+    [TestCase("--tee software --storage postgres:Host=/run --storage-key key", "--vm-id")]
+    [TestCase("--tee software --storage tee.db --vm-id 1", "--vm-id: expected a UUID")]
+    [TestCase("--tee software --storage tee.db --vm-id 00000000-0000-0000-0000-000000000000", "--vm-id: expected")]
+    [TestCase("--tee software --storage", "--storage needs a value")]
+    public void Parse_WrongCombination_SaysWhatIsExpected(string arguments, string text) => Assert.That(
+        () => Parse(arguments), Throws.TypeOf<UsageException>().With.Message.Contains(text));
+
+    [Test]
+    public void Parse_AllOptions_AreTaken()
+    {
+        VmmOptions options = Parse($"--tee software --storage postgres:Host=/run --storage-key keyring:a --vm-id {Id}");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(options.Storage, Is.EqualTo("postgres:Host=/run"));
+            Assert.That(options.StorageKey, Is.EqualTo("keyring:a"));
+            Assert.That(options.VmId, Is.EqualTo(new Guid(Id)));
+        }
+    }
+
+    [Test]
+    public void Open_NewFile_MakesDatabaseAndKeyThatTheNextStartUses()
+    {
+        VmmOptions options = Parse($"--tee software --storage {Database}");
+        GuestStorage.Open(options)!.Dispose();
+        byte[] key = File.ReadAllBytes(Database + ".key");
+        GuestStorage.Open(options)!.Dispose();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(File.Exists(Database), Is.True);
+            Assert.That(File.ReadAllBytes(Database + ".key"), Is.EqualTo(key));
+        }
+    }
+
+    [Test]
+    public void Open_KeyOfAnExistingDatabaseIsGone_RefusesAndMakesNone()
+    {
+        VmmOptions options = Parse($"--tee software --storage {Database}");
+        GuestStorage.Open(options)!.Dispose();
+        File.Delete(Database + ".key");
+        Assert.That(
+            () => GuestStorage.Open(options),
+            Throws.TypeOf<BootException>().With.Message.Contains(".key cannot be read"));
+        Assert.That(File.Exists(Database + ".key"), Is.False);
+    }
+
+    [TestCase("--storage-key keyring:opteemediator-no-such-key", "opteemediator-no-such-key")]
+    [TestCase("--storage-key /nonexistent/key", "/nonexistent/key")]
+    public void Open_NoKey_SaysWhichIsMissing(string key, string text) => Assert.That(
+        () => GuestStorage.Open(Parse($"--tee software --storage {Database} {key}")),
+        Throws.TypeOf<BootException>().With.Message.Contains(text));
+
+    [Test]
+    public void Open_NoServer_SaysThatItCannotBeReached()
+    {
+        GuestStorage.Open(Parse($"--tee software --storage {Database}"))!.Dispose();
+        string options =
+            $"--tee software --storage postgres:Host=/nonexistent --storage-key {Database}.key --vm-id {Id}";
+        Assert.That(
+            () => GuestStorage.Open(Parse(options)),
+            Throws.TypeOf<BootException>().With.Message.Contains("cannot be reached"));
+    }
+
+    private static VmmOptions Parse(string arguments) =>
+        CommandLineParser.Parse(["--kernel", "Image", .. arguments.Split(' ')]);
+}

@@ -32,11 +32,14 @@ internal sealed class TeeWiring : IAsyncDisposable
         _notifications = options.HasNotifications
             ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
             : null;
+        _storage = GuestStorage.Open(options);
         OpTeeGuestOptions mediated = new()
         {
-            Access = options.Access, NotificationInterrupt = _notifications, LoggerFactory = loggers,
+            Access = options.Access,
+            Identity = _storage?.Identity ?? Guid.Empty,
+            NotificationInterrupt = _notifications,
+            LoggerFactory = loggers,
         };
-        _storage = GuestStorage.Open(options);
         _hostTee = options.Tee == TeeKind.Linux ? OpenHostTee(options.TeeDevice) : null;
         _optee = options.Tee switch
         {
@@ -87,7 +90,7 @@ internal sealed class TeeWiring : IAsyncDisposable
         new(device is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = device });
 
     private static SoftwareTeeBackend CreateSoftwareTee(GuestStorage? storage) => new(
-        new SoftwareTeeOptions { Storage = storage?.Options }
+        (storage?.Options ?? new SoftwareTeeOptions())
         .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
         .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())
         .Add(ObjectApplication.Manifest, () => new ObjectApplication()));

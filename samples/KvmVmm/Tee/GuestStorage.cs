@@ -1,5 +1,6 @@
 using KvmVmm.CommandLine;
 using KvmVmm.Machine;
+using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.Linux;
 using OpTeeMediator.SoftwareTee.PostgreSql;
 using OpTeeMediator.SoftwareTee.Sqlite;
@@ -21,14 +22,18 @@ internal sealed class GuestStorage : IDisposable
 
     private readonly ITeeStore _store;
 
-    private GuestStorage(ITeeStore store, ITeeKeySource key, Guid id)
+    private GuestStorage(ITeeStore store, ITeeKeySource key, Guid identity)
     {
         _store = store;
-        Options = new TrustedStorageOptions(store, key, _ => id);
+        Options = new SoftwareTeeOptions { KeySource = key, Storage = new TrustedStorageOptions(store) };
+        Identity = identity;
     }
 
     /// <summary>What the TEE gets.</summary>
-    public TrustedStorageOptions Options { get; }
+    public SoftwareTeeOptions Options { get; }
+
+    /// <summary>The VM's durable identity.</summary>
+    public Guid Identity { get; }
 
     /// <summary>Opens the database and the root key.</summary>
     /// <param name="options">Name them.</param>

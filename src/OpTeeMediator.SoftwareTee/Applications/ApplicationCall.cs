@@ -17,10 +17,11 @@ public sealed class ApplicationCall
     private ApplicationGuest? _guest;
     private int _kinds;
 
-    internal ApplicationCall(ClientIdentity client, RunningOperation operation)
+    internal ApplicationCall(ClientIdentity client, RunningOperation operation, OpenedSessions opened)
     {
         Client = client;
         _operation = operation;
+        Opened = opened;
         _parameters = new ApplicationParameter[TeeRequest.ParameterCount];
         for (int index = 0; index < _parameters.Length; index++)
         {
@@ -30,7 +31,8 @@ public sealed class ApplicationCall
 
     /// <summary>
     /// Who has opened the session. It is the guest's claim: its kernel has computed it, and nobody outside the guest
-    /// vouches for it.
+    /// vouches for it. The exception is <see cref="TeeLogin.TrustedApplication"/>: another application of the TEE, with
+    /// its UUID.
     /// </summary>
     public ClientIdentity Client { get; }
 
@@ -82,6 +84,12 @@ public sealed class ApplicationCall
 
     /// <summary>The objects of the application: the same as <see cref="TrustedApplication.Storage"/>.</summary>
     public TrustedStorage Storage { get; internal init; } = TrustedStorage.None;
+
+    /// <summary>The sessions that the application's instance has opened with others.</summary>
+    internal OpenedSessions Opened { get; }
+
+    /// <summary>The operation that the session runs.</summary>
+    internal RunningOperation Operation => _operation;
 
     /// <summary>Whether the application has left files of the guest open.</summary>
     internal bool HasOpenFiles => _guest is { Files.HasOpen: true };
@@ -160,13 +168,53 @@ public sealed class ApplicationCall
         return either.IsCancellationRequested ? TeeReturnCode.Cancel : TeeReturnCode.Success;
     }
 
+    /// <inheritdoc cref="OpenSessionWith(Guid, Span{TeeParameter}, TimeSpan, out ClientSession?)"/>
+    public TeeResult OpenSessionWith(Guid application, Span<TeeParameter> parameters, out ClientSession? session) =>
+        OpenSessionWith(application, parameters, Timeout.InfiniteTimeSpan, out session);
+
+    /// <summary>
+    /// Opens a session with another application of this TEE (TEE_OpenTASession), which sees
+    /// <see cref="TeeLogin.TrustedApplication"/> and the caller's UUID as its client. It runs on this thread, and has
+    /// the same instances that the guest sees.
+    /// </summary>
+    /// <param name="application">Its UUID; the guest's <see cref="TeeAccess"/> does not matter.</param>
+    /// <param name="parameters">
+    /// Up to four parameters, made with <see cref="TeeParameter.Value(TeeParameterKind, ulong, ulong)"/>,
+    /// <see cref="ApplicationMemory"/> and <see cref="ApplicationParameter.AsParameter"/>; they receive the outputs.
+    /// </param>
+    /// <param name="timeout">After this time the operation is cancelled, as the client would: 0 to 49 days.</param>
+    /// <param name="session">The session, which ends with the caller's instance at the latest.</param>
+    /// <returns>
+    /// The other application's answer, or that of the TEE: TEE_ERROR_ITEM_NOT_FOUND; TEE_ERROR_BUSY if it has a single
+    /// session that is in use, or waits itself for this operation; TEE_ERROR_TARGET_DEAD if it has panicked;
+    /// TEE_ERROR_CANCEL; TEE_ERROR_OUT_OF_MEMORY if applications open each other without end.
+    /// </returns>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// There are more than four parameters, or <paramref name="timeout"/> is none.
+    /// </exception>
+    /// <exception cref="InvalidOperationException">As <see cref="Wait(TimeSpan)"/>.</exception>
+    /// <remarks>
+    /// A cancellation of this operation reaches the other one if this one has not masked it; the other one masks it
+    /// again until it unmasks it. Allocates some small objects.
+    /// </remarks>
+    public TeeResult OpenSessionWith(
+        Guid application, Span<TeeParameter> parameters, TimeSpan timeout, out ClientSession? session)
+    {
+        ITeeSession? opened = null;
+        TeeResult result =
+            _operation.CallApplication(TeeOperation.OpenSession, application, ref opened, 0, parameters, timeout);
+        session = opened is null ? null : Opened.Add(opened);
+        return result;
+    }
+
     /// <summary>Makes an operation the current one.</summary>
     /// <param name="request">The operation.</param>
+    /// <param name="root">The guest's operation for which it is made, or itself.</param>
     /// <returns>
     /// <see langword="false"/>, with nothing begun, if a memory reference is longer than the applications'
     /// <see langword="int"/> sizes reach.
     /// </returns>
-    internal bool TryBegin(TeeRequest request)
+    internal bool TryBegin(TeeRequest request, TeeRequest root)
     {
         int kinds = 0;
         ReadOnlySpan<TeeParameter> parameters = request.Parameters;
@@ -188,7 +236,7 @@ public sealed class ApplicationCall
         }
 
         _kinds = kinds;
-        _operation.Begin(request);
+        _operation.Begin(request, root);
         return true;
     }
 

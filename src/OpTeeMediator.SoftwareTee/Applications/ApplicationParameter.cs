@@ -133,6 +133,28 @@ public sealed class ApplicationParameter
         return content.IsEmpty || TryWrite(0, content) ? TeeReturnCode.Success : TeeReturnCode.ShortBuffer;
     }
 
+    /// <summary>Passes a piece of the client's memory on to another application, which sees the memory itself.</summary>
+    /// <param name="kind">What the other application may do: no more than this one.</param>
+    /// <param name="offset">Where the piece begins in the reference, in bytes.</param>
+    /// <param name="size">Its size in bytes.</param>
+    /// <returns>The parameter; NULL if the client's is.</returns>
+    /// <exception cref="InvalidOperationException">
+    /// The parameter is no memory reference, or does not permit <paramref name="kind"/>.
+    /// </exception>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// <paramref name="kind"/> is no memory reference, or the piece leaves the memory.
+    /// </exception>
+    public TeeParameter AsParameter(TeeParameterKind kind, int offset, int size)
+    {
+        ref readonly TeeParameter reference = ref Reference;
+        ArgumentOutOfRangeException.ThrowIfNegative(offset);
+        ArgumentOutOfRangeException.ThrowIfNegative(size);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((ulong)offset + (ulong)size, reference.Capacity, nameof(size));
+        return (kind & ~reference.Kind) == 0
+            ? TeeParameter.Reference(kind, reference.Memory, reference.Offset + (ulong)offset, (ulong)size)
+            : throw IsNo($"reference that permits {kind}");
+    }
+
     /// <summary>Tells the client the size of the output, which lies within its memory, or the size it needs.</summary>
     /// <param name="size">The size in bytes, 0 or more.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="size"/> is negative.</exception>

@@ -10,10 +10,24 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// <param name="Logger">Where the VM's applications are logged.</param>
 /// <param name="Queue">Where operations wait for a lock or for time.</param>
 /// <param name="Cancellations">The tokens of running operations.</param>
+/// <param name="Directory">The applications, as they see each other.</param>
+/// <param name="Deferred">Sessions that are to be closed after an operation of the guest.</param>
 /// <param name="Secrets">The VM's trusted storage and keys.</param>
 internal sealed record ApplicationEnvironment(
     TeeVirtualMachine VirtualMachine,
     ILogger Logger,
     EntryLockQueue Queue,
     RunningCancellations Cancellations,
-    VirtualMachineSecrets Secrets);
+    IApplicationDirectory Directory,
+    DeferredClosings Deferred,
+    VirtualMachineSecrets Secrets)
+{
+    /// <summary>Ends an operation of the guest: it is inside no application any more.</summary>
+    public void RunDeferred(TeeRequest request, TeeRequest root)
+    {
+        if (request == root)
+        {
+            Deferred.Run(root);
+        }
+    }
+}

@@ -33,36 +33,44 @@ internal sealed class ApplicationHost
     private bool IsTaken => !Manifest.MultiSession && _single is { IsDead: false, Sessions: > 0 };
 
     /// <summary>Opens a session, with an instance of its own or the single one.</summary>
-    public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
+    /// <param name="request">The operation.</param>
+    /// <param name="root">The guest's operation for which it is made, or itself.</param>
+    public TeeResult OpenSession(TeeRequest request, TeeRequest root)
     {
         // Asked before waiting, too: a single-session application may be inside a long command.
         if (IsTaken)
         {
-            return new(TeeResult.FromTee(TeeReturnCode.Busy));
+            return TeeResult.FromTee(TeeReturnCode.Busy);
         }
 
         EntryLock entryLock = Manifest.SingleInstance ? _entryLock : new EntryLock(_environment.Queue);
-        if (!entryLock.TryEnter(Manifest.Execution, request, out TeeReturnCode refusal))
+        TeeReturnCode code = entryLock.Enter(Manifest.Execution, request, root);
+        if (code != TeeReturnCode.Success)
         {
-            return new(TeeResult.FromTee(refusal));
+            return TeeResult.FromTee(code);
         }
 
         if (!TryGetInstance(entryLock, out ApplicationInstance? instance, out TeeResult result))
         {
             entryLock.Exit();
-            return new(result);
+            return result;
         }
 
-        return new(new ApplicationSession(this, instance, request.Client, _environment).Open(request));
+        result = new ApplicationSession(this, instance, request.Client, _environment).Open(request, root);
+        _environment.RunDeferred(request, root);
+        return result;
     }
 
     /// <summary>Ends a session's use of its instance. The caller is inside the instance's lock.</summary>
+    /// <param name="instance">The instance.</param>
+    /// <param name="session">The session.</param>
+    /// <param name="root">The guest's operation that is inside.</param>
     /// <returns>A task that ends when the instance is destroyed, if it is.</returns>
-    public ValueTask ReleaseAsync(ApplicationInstance instance, ApplicationSession session)
+    public ValueTask ReleaseAsync(ApplicationInstance instance, ApplicationSession session, TeeRequest root)
     {
         instance.Remove(session);
         return instance.Sessions == 0 && (!Manifest.InstanceKeepAlive || instance.EndsWithLastSession)
-            ? DestroyAsync(instance)
+            ? DestroyAsync(instance, root)
             : default;
     }
 
@@ -75,18 +83,20 @@ internal sealed class ApplicationHost
         }
 
         instance.EndsWithLastSession = true;
+        TeeRequest root = new() { Guest = new NoGuest() };
         SpinWait spin = default;
         while (instance.Sessions == 0)
         {
             // Without a session the lock is taken for a moment only.
-            if (_entryLock.TryTake())
+            if (_entryLock.TryTake(root))
             {
                 if (instance.Sessions == 0)
                 {
-                    await DestroyAsync(instance);
+                    await DestroyAsync(instance, root);
                 }
 
                 _entryLock.Exit();
+                _environment.Deferred.Run(root);
                 return;
             }
 
@@ -95,7 +105,15 @@ internal sealed class ApplicationHost
     }
 
     /// <summary>Ends the instance that was kept alive, with its VM. No session is open any more.</summary>
-    public ValueTask DestroyAsync() => _single is { } instance ? DestroyAsync(instance) : default;
+    public async ValueTask DestroyAsync()
+    {
+        if (_single is { } instance)
+        {
+            TeeRequest root = new() { Guest = new NoGuest() };
+            await DestroyAsync(instance, root);
+            _environment.Deferred.Run(root);
+        }
+    }
 
     /// <summary>Ends an instance whose entry point has failed.</summary>
     public void Panic(ApplicationInstance instance, Exception exception, string entryPoint)
@@ -136,7 +154,7 @@ internal sealed class ApplicationHost
         }
     }
 
-    private ValueTask DestroyAsync(ApplicationInstance instance)
+    private ValueTask DestroyAsync(ApplicationInstance instance, TeeRequest root)
     {
         if (_single == instance)
         {
@@ -158,7 +176,7 @@ internal sealed class ApplicationHost
             Panic(instance, exception, nameof(TrustedApplication.Destroy));
         }
 
-        return instance.ReleaseAsync();
+        return instance.ReleaseAsync(root);
     }
 
     private bool TryGetInstance(
@@ -199,7 +217,7 @@ internal sealed class ApplicationHost
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {
-                instance = new ApplicationInstance(application, entryLock, this);
+                instance = new ApplicationInstance(application, entryLock, this, new OpenedSessions(_environment.Directory));
             }
 
             return new TeeResult(code, TeeOrigin.TrustedApplication);

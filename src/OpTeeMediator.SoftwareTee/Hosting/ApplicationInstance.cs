@@ -1,3 +1,4 @@
+using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Operations;
 
@@ -11,7 +12,9 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// <param name="application">The application's object.</param>
 /// <param name="entryLock">Guards its entry points or, if it is concurrent, its beginning and end.</param>
 /// <param name="host">Disposes of what the application held, and logs.</param>
-internal sealed class ApplicationInstance(TrustedApplication application, EntryLock entryLock, ApplicationHost host)
+/// <param name="opened">The sessions that the application has opened with others.</param>
+internal sealed class ApplicationInstance(
+    TrustedApplication application, EntryLock entryLock, ApplicationHost host, OpenedSessions opened)
 {
     private readonly Lock _lock = new();
     private readonly List<ApplicationSession> _open = [];
@@ -24,6 +27,9 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
 
     /// <summary>The application's object.</summary>
     public TrustedApplication Application => application;
+
+    /// <summary>The sessions that the application has opened with others.</summary>
+    public OpenedSessions Opened => opened;
 
     /// <summary>Guards the instance: its entry points or, if it is concurrent, its beginning and end.</summary>
     public EntryLock EntryLock => entryLock;
@@ -76,7 +82,8 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     }
 
     /// <summary>Ends an entry point; of a dead instance the last one disposes of what it held.</summary>
-    public ValueTask ExitAsync() => Interlocked.Decrement(ref _inside) == 0 && IsDead ? ReleaseAsync() : default;
+    public ValueTask ExitAsync(TeeRequest root) =>
+        Interlocked.Decrement(ref _inside) == 0 && IsDead ? ReleaseAsync(root) : default;
 
     /// <summary>Notes an entry point that should have ended; what the instance holds is kept until it does.</summary>
     public void AddOverrun(Task entry)
@@ -88,9 +95,11 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
     }
 
     /// <summary>Disposes of the contexts of the sessions and of the application, once.</summary>
-    public ValueTask ReleaseAsync() => Interlocked.Exchange(ref _isReleased, 1) == 0 ? ReleaseOnceAsync() : default;
+    /// <param name="root">The guest's operation that is inside.</param>
+    public ValueTask ReleaseAsync(TeeRequest root) =>
+        Interlocked.Exchange(ref _isReleased, 1) == 0 ? ReleaseOnceAsync(root) : default;
 
-    private async ValueTask ReleaseOnceAsync()
+    private async ValueTask ReleaseOnceAsync(TeeRequest root)
     {
         ApplicationSession[] sessions;
         Task[] overruns;
@@ -111,5 +120,8 @@ internal sealed class ApplicationInstance(TrustedApplication application, EntryL
         }
 
         await host.DisposeApplicationAsync(application).ConfigureAwait(false);
+
+        // Still on the operation's thread unless something asynchronous was waited for.
+        opened.CloseAll(overruns.Length == 0 ? root.Guest : null, root);
     }
 }

@@ -13,6 +13,7 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 internal sealed class ApplicationSession : ITeeSession
 {
     private readonly ApplicationHost _host;
+    private readonly ApplicationEnvironment _environment;
     private readonly ApplicationInstance _instance;
     private readonly OperationContext? _context;
     private readonly ApplicationCall _call;
@@ -25,24 +26,33 @@ internal sealed class ApplicationSession : ITeeSession
         _instance = instance;
         _context = host.Manifest.Execution == TeeExecution.Worker ? new OperationContext() : null;
         _call =
-            new ApplicationCall(client, new RunningOperation(_context, environment.Queue, environment.Cancellations))
+            new ApplicationCall(
+                client,
+                new RunningOperation(
+                    _context,
+                    environment.Queue,
+                    environment.Cancellations,
+                    host.Manifest.Uuid,
+                    environment.Directory),
+                instance.Opened)
             {
                 Storage = instance.Application.Storage,
             };
+        _environment = environment;
         _entryLock = host.Manifest.Concurrent ? new EntryLock(environment.Queue) : instance.EntryLock;
     }
 
     /// <summary>Runs the entry point for opening. The caller is inside the lock, which this leaves.</summary>
-    public TeeResult Open(TeeRequest request)
+    public TeeResult Open(TeeRequest request, TeeRequest root)
     {
         _instance.Add(this);
         if (_entryLock != _instance.EntryLock)
         {
             _instance.EntryLock.Exit();
-            _ = _entryLock.TryTake();
+            _ = _entryLock.TryTake(root);
         }
 
-        TeeResult result = Perform(TeeOperation.OpenSession, request);
+        TeeResult result = Perform(TeeOperation.OpenSession, request, root);
         if (result.IsSuccess)
         {
             request.Session = this;
@@ -50,7 +60,7 @@ internal sealed class ApplicationSession : ITeeSession
         }
         else
         {
-            Leave(request);
+            Leave(request, root);
         }
 
         return result;
@@ -58,22 +68,45 @@ internal sealed class ApplicationSession : ITeeSession
 
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
-        if (!_entryLock.TryEnter(_host.Manifest.Execution, request, out TeeReturnCode refusal))
-        {
-            return new(TeeResult.FromTee(refusal));
-        }
-
-        TeeResult result = Perform(TeeOperation.InvokeCommand, request);
-        _entryLock.Exit();
+        TeeResult result = Invoke(request, request);
+        _environment.Deferred.Run(request);
         return new(result);
     }
 
     public ValueTask CloseAsync(TeeRequest request)
     {
-        _entryLock.Enter(GuestThatWaits(request));
-        _ = Perform(TeeOperation.CloseSession, request);
-        Leave(request);
+        Close(request, request);
+        _environment.Deferred.Run(request);
         return default;
+    }
+
+    /// <summary>Invokes a command for an operation of the guest.</summary>
+    public TeeResult Invoke(TeeRequest request, TeeRequest root)
+    {
+        TeeReturnCode code = _entryLock.Enter(_host.Manifest.Execution, request, root);
+        if (code != TeeReturnCode.Success)
+        {
+            return TeeResult.FromTee(code);
+        }
+
+        TeeResult result = Perform(TeeOperation.InvokeCommand, request, root);
+        _entryLock.Exit();
+        return result;
+    }
+
+    /// <summary>Closes the session for an operation of the guest, perhaps after that.</summary>
+    public void Close(TeeRequest request, TeeRequest root)
+    {
+        if (!_entryLock.TryEnter(root, GuestThatWaits(request)))
+        {
+            GuestServices? guest = request.Guest;
+            _environment.Deferred.Add(
+                root, () => Close(new TeeRequest { Operation = TeeOperation.CloseSession, Guest = guest }, root));
+            return;
+        }
+
+        _ = Perform(TeeOperation.CloseSession, request, root);
+        Leave(request, root);
     }
 
     /// <summary>Disposes of the session's context. No entry point of the session runs any more.</summary>
@@ -85,15 +118,17 @@ internal sealed class ApplicationSession : ITeeSession
     }
 
     /// <summary>Runs an entry point, with what belongs to it. The caller is inside the lock.</summary>
-    private TeeResult Perform(TeeOperation operation, TeeRequest request)
+    private TeeResult Perform(TeeOperation operation, TeeRequest request, TeeRequest root)
     {
         TeeResult result = TeeResult.FromTee(TeeReturnCode.TargetDead);
         if (_instance.Enter())
         {
-            result = _call.TryBegin(request) ? Run(operation, request) : TeeResult.FromTee(TeeReturnCode.OutOfMemory);
+            result = _call.TryBegin(request, root)
+                ? Run(operation, request)
+                : TeeResult.FromTee(TeeReturnCode.OutOfMemory);
         }
 
-        WaitFor(_instance.ExitAsync(), request);
+        WaitFor(_instance.ExitAsync(root), request);
         return result;
     }
 
@@ -177,7 +212,7 @@ internal sealed class ApplicationSession : ITeeSession
     }
 
     /// <summary>Ends the session, perhaps its instance. The caller is inside the lock, which this leaves.</summary>
-    private void Leave(TeeRequest request)
+    private void Leave(TeeRequest request, TeeRequest root)
     {
         // With a dead instance, what the session holds is disposed of when the instance's last entry point has
         // returned.
@@ -186,13 +221,32 @@ internal sealed class ApplicationSession : ITeeSession
             WaitFor(ReleaseContextAsync(), request);
         }
 
-        if (_entryLock != _instance.EntryLock)
+        if (_entryLock == _instance.EntryLock)
+        {
+            LeaveInstance(request, root);
+        }
+        else
         {
             _entryLock.Exit();
-            _instance.EntryLock.Enter(GuestThatWaits(request));
+            EnterAndLeaveInstance(request, root);
+        }
+    }
+
+    private void EnterAndLeaveInstance(TeeRequest request, TeeRequest root)
+    {
+        if (_instance.EntryLock.TryEnter(root, GuestThatWaits(request)))
+        {
+            LeaveInstance(request, root);
+            return;
         }
 
-        WaitFor(_host.ReleaseAsync(_instance, this), request);
+        GuestServices? guest = request.Guest;
+        _environment.Deferred.Add(root, () => EnterAndLeaveInstance(new TeeRequest { Guest = guest }, root));
+    }
+
+    private void LeaveInstance(TeeRequest request, TeeRequest root)
+    {
+        WaitFor(_host.ReleaseAsync(_instance, this, root), request);
         _instance.EntryLock.Exit();
     }
 

@@ -8,7 +8,7 @@ using OpTeeMediator.SoftwareTee.Storage;
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>The trusted applications as one VM sees them.</summary>
-internal sealed class SoftwarePartition : ITeePartition
+internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
 {
     private readonly FrozenDictionary<Guid, ApplicationHost> _hosts;
     private readonly ApplicationEnvironment _environment;
@@ -31,7 +31,13 @@ internal sealed class SoftwarePartition : ITeePartition
         _randomNumbers = randomNumbers;
         _environment =
             new ApplicationEnvironment(
-                virtualMachine, logger, new EntryLockQueue(), new RunningCancellations(), secrets);
+                virtualMachine,
+                logger,
+                new EntryLockQueue(),
+                new RunningCancellations(),
+                this,
+                new DeferredClosings(),
+                secrets);
         Dictionary<Guid, ApplicationHost> hosts = [];
         List<TeeDevice> devices = [];
         foreach (ApplicationRegistration registration in registrations)
@@ -69,6 +75,12 @@ internal sealed class SoftwarePartition : ITeePartition
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return OpenSessionAsync(request, request);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request, TeeRequest root)
+    {
         if (_randomNumbers is not null && request.Application == RandomNumberGenerator.Uuid)
         {
             request.Session = _randomNumbers;
@@ -76,14 +88,32 @@ internal sealed class SoftwarePartition : ITeePartition
         }
 
         return _hosts.TryGetValue(request.Application, out ApplicationHost? host)
-            ? host.OpenSessionAsync(request)
+            ? new(host.OpenSession(request, root))
             : new(TeeResult.FromTee(TeeReturnCode.ItemNotFound));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<TeeResult> InvokeCommandAsync(ITeeSession session, TeeRequest request, TeeRequest root) =>
+        session is ApplicationSession application
+            ? new(application.Invoke(request, root))
+            : session.InvokeCommandAsync(request);
+
+    /// <inheritdoc/>
+    public ValueTask CloseAsync(ITeeSession session, TeeRequest request, TeeRequest root)
+    {
+        if (session is not ApplicationSession application)
+        {
+            return session.CloseAsync(request);
+        }
+
+        application.Close(request, root);
+        return default;
     }
 
     public void Cancel(TeeRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
-        _environment.Cancellations.Cancel(request);
+        _environment.Cancellations.CancelRequested();
         _environment.Queue.Wake();
     }
 

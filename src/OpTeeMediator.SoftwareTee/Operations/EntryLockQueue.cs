@@ -11,18 +11,21 @@ namespace OpTeeMediator.SoftwareTee.Operations;
 internal sealed class EntryLockQueue
 {
     private readonly object _monitor = new();
+    private readonly Dictionary<TeeRequest, EntryLock> _waiting = [];
     private int _count;
 
     /// <summary>Blocks the thread until it is inside a lock.</summary>
     /// <param name="entryLock">The lock.</param>
     /// <param name="request">Its cancellation ends the waiting; <see langword="null"/> if nothing does.</param>
+    /// <param name="root">The guest's operation that waits.</param>
     /// <param name="guest">Is told of the wait, so that the VM can be paused; or <see langword="null"/>.</param>
-    public bool Wait(EntryLock entryLock, TeeRequest? request, GuestServices? guest)
+    /// <returns>Success; TEE_ERROR_CANCEL; TEE_ERROR_BUSY if it would wait for itself.</returns>
+    public TeeReturnCode Wait(EntryLock entryLock, TeeRequest? request, TeeRequest root, GuestServices? guest)
     {
         guest?.BeginWait();
-        bool isInside = Wait(entryLock, request);
+        TeeReturnCode code = Wait(entryLock, request, root);
         guest?.EndWait();
-        return isInside;
+        return code;
     }
 
     /// <summary>Blocks the thread for a time.</summary>
@@ -57,20 +60,45 @@ internal sealed class EntryLockQueue
         }
     }
 
-    private bool Wait(EntryLock entryLock, TeeRequest? request)
+    private TeeReturnCode Wait(EntryLock entryLock, TeeRequest? request, TeeRequest root)
     {
         lock (_monitor)
         {
+            // An operation takes locks before it waits for one: the last of a circle sees all others.
+            if (IsOwned(entryLock, root))
+            {
+                return TeeReturnCode.Busy;
+            }
+
             _ = Interlocked.Increment(ref _count);
+            _waiting[root] = entryLock;
             bool isInside;
-            while (!(isInside = entryLock.TryTake()) && request is not { IsCancellationRequested: true })
+            while (!(isInside = entryLock.TryTake(root)) && request is not { IsCancellationRequested: true })
             {
                 _ = Monitor.Wait(_monitor);
             }
 
+            _ = _waiting.Remove(root);
             _ = Interlocked.Decrement(ref _count);
-            return isInside;
+            return isInside ? TeeReturnCode.Success : TeeReturnCode.Cancel;
         }
+    }
+
+    // Whether an operation is inside a lock, or inside what the one inside waits for, and so on.
+    private bool IsOwned(EntryLock entryLock, TeeRequest root)
+    {
+        EntryLock? next = entryLock;
+        while (next?.Owner is { } owner)
+        {
+            if (owner == root)
+            {
+                return true;
+            }
+
+            next = _waiting.GetValueOrDefault(owner);
+        }
+
+        return false;
     }
 
     private bool Sleep(TimeSpan time, OperationCancellation cancellation, CancellationToken cancellationToken)

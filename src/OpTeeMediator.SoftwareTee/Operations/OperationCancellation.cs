@@ -4,7 +4,7 @@ namespace OpTeeMediator.SoftwareTee.Operations;
 
 /// <summary>Whether the operation that a session runs is to end early.</summary>
 /// <remarks>Set by the operation's thread, read by any.</remarks>
-internal sealed class OperationCancellation
+internal sealed class OperationCancellation : IOuterOperation
 {
     private volatile TeeRequest? _request;
     private volatile bool _isUnmasked;
@@ -26,4 +26,11 @@ internal sealed class OperationCancellation
     /// <summary>Whether a cancellation is requested that takes effect. The end of the VM cannot be masked.</summary>
     public bool IsRequested =>
         _request is { IsCancellationRequested: true } request && (_isUnmasked || request.IsTerminationRequested);
+
+    /// <inheritdoc/>
+    /// <remarks>A cancellation that the application masks does not reach what it calls.</remarks>
+    bool IOuterOperation.IsCancellationRequested => IsRequested;
+
+    /// <inheritdoc/>
+    bool IOuterOperation.IsTerminationRequested => _request is { IsTerminationRequested: true };
 }

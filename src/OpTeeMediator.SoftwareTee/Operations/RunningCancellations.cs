@@ -32,16 +32,19 @@ internal sealed class RunningCancellations
     }
 
     /// <summary>
-    /// Cancels an operation's token, if it has one and does not mask cancellations. Called when one of the two has
-    /// changed. The token's callbacks run on the thread pool, never on this vCPU's thread.
+    /// Cancels the tokens of operations that are to end early and do not mask it, with those that they have made.
+    /// Called when either has changed. The tokens' callbacks run on the thread pool, never on this vCPU's thread.
     /// </summary>
-    public void Cancel(TeeRequest request)
+    public void CancelRequested()
     {
         lock (_lock)
         {
-            if (_running.TryGetValue(request, out RunningToken? running) && running.Cancellation.IsRequested)
+            foreach (RunningToken running in _running.Values)
             {
-                _ = running.Source.CancelAsync();
+                if (running.Cancellation.IsRequested)
+                {
+                    _ = running.Source.CancelAsync();
+                }
             }
         }
     }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
@@ -6,10 +7,17 @@ namespace OpTeeMediator.SoftwareTee.Operations;
 /// <param name="context">The operation's thread; <see langword="null"/> for inline operations.</param>
 /// <param name="queue">Where the operation waits for time.</param>
 /// <param name="cancellations">The tokens of the partition's operations.</param>
+/// <param name="application">The application that runs it.</param>
+/// <param name="directory">The other applications.</param>
 internal sealed class RunningOperation(
-    OperationContext? context, EntryLockQueue queue, RunningCancellations cancellations)
+    OperationContext? context,
+    EntryLockQueue queue,
+    RunningCancellations cancellations,
+    Guid application,
+    IApplicationDirectory directory)
 {
     private readonly OperationCancellation _cancellation = new();
+    private TeeRequest? _root;
     private bool _hasToken;
 
     /// <summary>The request; <see langword="null"/> if no operation runs.</summary>
@@ -49,8 +57,11 @@ internal sealed class RunningOperation(
     }
 
     /// <summary>Begins an operation; cancellations are masked.</summary>
-    public void Begin(TeeRequest request)
+    /// <param name="request">The operation.</param>
+    /// <param name="root">The guest's operation for which it is made, or itself.</param>
+    public void Begin(TeeRequest request, TeeRequest root)
     {
+        _root = root;
         _cancellation.IsUnmasked = false;
         _cancellation.Request = request;
     }
@@ -73,9 +84,9 @@ internal sealed class RunningOperation(
     {
         bool wasMasked = !_cancellation.IsUnmasked;
         _cancellation.IsUnmasked = !isMasked;
-        if (!isMasked && _hasToken && Request is { } request)
+        if (!isMasked && _hasToken)
         {
-            cancellations.Cancel(request);
+            cancellations.CancelRequested();
         }
 
         return wasMasked;
@@ -88,6 +99,65 @@ internal sealed class RunningOperation(
         using CancellationTokenRegistration wakes =
             cancellationToken.UnsafeRegister(static queue => ((EntryLockQueue)queue!).Wake(), queue);
         return queue.Sleep(time, _cancellation, Request?.Guest, cancellationToken);
+    }
+
+    /// <summary>Makes an operation of another application, on this thread.</summary>
+    /// <param name="operation">Which one.</param>
+    /// <param name="target">The other application, if a session is to be opened.</param>
+    /// <param name="session">The session; receives the one that was opened.</param>
+    /// <param name="command">The command, if one is to be invoked.</param>
+    /// <param name="parameters">Up to four parameters, which receive the outputs.</param>
+    /// <param name="timeout">After this time it is cancelled.</param>
+    public TeeResult CallApplication(
+        TeeOperation operation,
+        Guid target,
+        ref ITeeSession? session,
+        uint command,
+        Span<TeeParameter> parameters,
+        TimeSpan timeout)
+    {
+        ThrowUnlessOnWorker();
+        TeeRequest outer = Request
+            ?? throw new InvalidOperationException(
+                "Other applications can be called only while an entry point of the session runs.");
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            // Applications that open each other in a circle, with an instance for each session.
+            return TeeResult.FromTee(TeeReturnCode.OutOfMemory);
+        }
+
+        TeeRequest inner = new(parameters)
+        {
+            Operation = operation,
+            Application = target,
+            Client = new ClientIdentity(TeeLogin.TrustedApplication, application),
+            CommandId = command,
+            Guest = outer.Guest,
+            Outer = _cancellation,
+        };
+        using Timer? deadline = timeout == Timeout.InfiniteTimeSpan
+            ? null
+            : new Timer(CancelLate, inner, timeout, Timeout.InfiniteTimeSpan);
+        TeeResult result = TeeResult.Success;
+        switch (operation)
+        {
+            case TeeOperation.OpenSession:
+                result = Wait(directory.OpenSessionAsync(inner, _root!));
+                session = result.IsSuccess ? inner.Session : null;
+                break;
+
+            case TeeOperation.InvokeCommand:
+                result = Wait(directory.InvokeCommandAsync(session!, inner, _root!));
+                break;
+
+            default:
+                ValueTask closing = directory.CloseAsync(session!, inner, _root!);
+                closing.AsTask().GetAwaiter().GetResult();
+                break;
+        }
+
+        inner.Parameters[..parameters.Length].CopyTo(parameters);
+        return result;
     }
 
     /// <summary>Makes a call to the guest with parameters that receive its outputs, and checks their sizes.</summary>
@@ -125,12 +195,23 @@ internal sealed class RunningOperation(
         return false;
     }
 
+    // Only the built-in generator may still be running then, on the thread pool.
+    private static TeeResult Wait(ValueTask<TeeResult> running) =>
+        running.IsCompleted ? running.GetAwaiter().GetResult() : running.AsTask().GetAwaiter().GetResult();
+
+    private void CancelLate(object? request)
+    {
+        _ = ((TeeRequest)request!).RequestCancellation();
+        cancellations.CancelRequested();
+        queue.Wake();
+    }
+
     private void ThrowUnlessOnWorker()
     {
         if (context is null)
         {
             throw new InvalidOperationException(
-                "An inline application may not wait, for its guest or for time; declare Execution = "
+                "An inline application may not wait, for its guest, other applications or time; declare Execution = "
                 + $"{nameof(TeeExecution.Worker)}.");
         }
 

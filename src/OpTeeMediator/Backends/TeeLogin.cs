@@ -1,7 +1,7 @@
 namespace OpTeeMediator.Backends;
 
 /// <summary>How the client says it was identified.</summary>
-/// <remarks>Source: GlobalPlatform TEE Client API (TEEC_LOGIN_*), OP-TEE (TEE_LOGIN_REE_KERNEL).</remarks>
+/// <remarks>Source: GlobalPlatform TEE Client API (TEEC_LOGIN_*) and TEE Internal Core API, OP-TEE (TEE_LOGIN_REE_KERNEL).</remarks>
 public enum TeeLogin : uint
 {
     /// <summary>TEEC_LOGIN_PUBLIC: no identity.</summary>
@@ -24,4 +24,7 @@ public enum TeeLogin : uint
 
     /// <summary>TEE_LOGIN_REE_KERNEL: the guest's kernel.</summary>
     Kernel = 0x8000_0000,
+
+    /// <summary>TEE_LOGIN_TRUSTED_APP: a trusted application of the same TEE. No guest can claim it.</summary>
+    TrustedApplication = 0xf000_0000,
 }

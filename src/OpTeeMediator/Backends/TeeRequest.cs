@@ -51,18 +51,23 @@ public sealed class TeeRequest
     /// <summary>The calls to the guest while the operation runs; <see langword="null"/> for none.</summary>
     public GuestServices? Guest { get; internal init; }
 
+    /// <summary>The operation of the application that makes this one; none if the guest makes it.</summary>
+    internal IOuterOperation? Outer { get; init; }
+
     /// <summary>
     /// Whether the client or the VMM wants the operation to end early. It may be true when the operation begins;
     /// <see cref="ITeePartition.Cancel"/> tells when it becomes true while the operation runs.
     /// </summary>
-    public bool IsCancellationRequested => Volatile.Read(ref _isCancellationRequested) != 0;
+    public bool IsCancellationRequested =>
+        Volatile.Read(ref _isCancellationRequested) != 0 || Outer is { IsCancellationRequested: true };
 
     /// <summary>
     /// Whether the VM is being reset or disposed of, so that nothing may delay the operation's end: neither an
     /// application that masks cancellations, nor a wait. It implies <see cref="IsCancellationRequested"/>, and is told
     /// like that.
     /// </summary>
-    public bool IsTerminationRequested => Volatile.Read(ref _isTerminationRequested) != 0;
+    public bool IsTerminationRequested =>
+        Volatile.Read(ref _isTerminationRequested) != 0 || Outer is { IsTerminationRequested: true };
 
     /// <summary>Sets the two numbers of a value. The guest receives them if the value is an output.</summary>
     /// <param name="index">Which parameter: 0 to 3.</param>

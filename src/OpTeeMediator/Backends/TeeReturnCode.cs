@@ -82,6 +82,9 @@ public enum TeeReturnCode : uint
     /// <summary>TEEC_ERROR_EXTERNAL_CANCEL.</summary>
     ExternalCancel = 0xffff_0011,
 
+    /// <summary>TEE_ERROR_TIMEOUT, of the Sockets API.</summary>
+    Timeout = 0xffff_3001,
+
     /// <summary>TEE_ERROR_OVERFLOW.</summary>
     Overflow = 0xffff_300f,
 

@@ -59,6 +59,7 @@ internal sealed class ConstantTests
     [TestCase(TeeReturnCode.Security, 0xffff_000fu)]
     [TestCase(TeeReturnCode.ShortBuffer, 0xffff_0010u)]
     [TestCase(TeeReturnCode.ExternalCancel, 0xffff_0011u)]
+    [TestCase(TeeReturnCode.Timeout, 0xffff_3001u)]
     [TestCase(TeeReturnCode.Overflow, 0xffff_300fu)]
     [TestCase(TeeReturnCode.TargetDead, 0xffff_3024u)]
     [TestCase(TeeReturnCode.StorageNoSpace, 0xffff_3041u)]
@@ -76,12 +77,17 @@ internal sealed class ConstantTests
     [TestCase(TeeOrigin.TrustedApplication, 4)]
     public void Origins_Documented_AreEqual(TeeOrigin origin, int value) => Assert.That((int)origin, Is.EqualTo(value));
 
+    // GlobalPlatform TEE Internal Core API 1.3, table 4-2; not of the Client API, whose logins are compiled above.
+    [Test]
+    public void TrustedApplicationLogin_Documented_IsEqual() =>
+        Assert.That((uint)TeeLogin.TrustedApplication, Is.EqualTo(0xf000_0000u));
+
     [Test]
     public void Enums_EveryNamedValue_IsInATableHere()
     {
-        Assert.That(Enum.GetValues<TeeReturnCode>(), Has.Length.EqualTo(32));
+        Assert.That(Enum.GetValues<TeeReturnCode>(), Has.Length.EqualTo(33));
         Assert.That(Enum.GetValues<TeeOrigin>(), Has.Length.EqualTo(4));
-        Assert.That(Enum.GetValues<TeeLogin>(), Has.Length.EqualTo(7));
+        Assert.That(Enum.GetValues<TeeLogin>(), Has.Length.EqualTo(8));
         Assert.That(Enum.GetValues<TeeParameterKind>(), Has.Length.EqualTo(7));
     }
 

@@ -115,7 +115,12 @@ public sealed class PartitionedMachine : IAsyncDisposable
     /// <returns>The machine.</returns>
     public static async Task<PartitionedMachine> CreateAsync(PartitionedMachineOptions options)
     {
-        string guest = options.Guest == PartitionedGuest.UBoot ? "u-boot" : "guest";
+        string guest = options.Guest switch
+        {
+            PartitionedGuest.UBoot => "u-boot",
+            PartitionedGuest.LinuxWithTools => "guest-tools",
+            _ => "guest",
+        };
         string[] built = await MachineScripts.BuildAsync(options.HasSecureWorld
             ? ["el2-stub", guest, "firmware-virtualized"] : ["el2-stub", guest]);
         string folder = Directory.CreateDirectory(Path.Combine("/dev/shm", $"optee-{Guid.NewGuid():n}"[..14])).FullName;
@@ -280,7 +285,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
         }
 
         Put(Kernel, File.ReadAllBytes(Path.Combine(guest, "Image")));
-        byte[] initramfs = File.ReadAllBytes(Path.Combine(guest, "initramfs.cpio"));
+        byte[] initramfs =
+            [.. File.ReadAllBytes(Path.Combine(guest, "initramfs.cpio")), .. CpioArchive.Write(_options.Files)];
         Put(Initramfs, initramfs);
         GuestRange initrd = new(Initramfs, (ulong)initramfs.Length);
         Put(DeviceTree, GuestDeviceTree.Write(Memory.Range, _options.Cpus,

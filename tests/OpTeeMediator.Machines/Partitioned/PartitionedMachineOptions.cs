@@ -6,6 +6,9 @@ public sealed record PartitionedMachineOptions
     /// <summary>What the guest runs.</summary>
     public PartitionedGuest Guest { get; init; }
 
+    /// <summary>Further files of the guest, which is Linux, by absolute path; their folders exist.</summary>
+    public IReadOnlyDictionary<string, byte[]> Files { get; init; } = new Dictionary<string, byte[]>();
+
     /// <summary>CPUs of the guest, 1 or 2.</summary>
     public int Cpus { get; init; } = 1;
 

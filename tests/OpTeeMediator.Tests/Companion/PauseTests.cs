@@ -63,7 +63,8 @@ internal sealed class PauseTests
         _bench.OpTee.Resume();
         ulong first = _bench.Bench.Call(OpTeeSmc.CallsUid).X0;
 
-        Assert.That((isPaused, refused, startsWhilePaused), Is.EqualTo((true, unchecked((uint)SmcccReturn.NotSupported), 1)));
+        Assert.That(
+            (isPaused, refused, startsWhilePaused), Is.EqualTo((true, unchecked((uint)SmcccReturn.NotSupported), 1)));
         Assert.That(first, Is.Zero, "A driver that begins waits for the start.");
         Assert.That(_bench.Bench.Companion.CompanionStatus.Starts, Is.EqualTo(2));
     }

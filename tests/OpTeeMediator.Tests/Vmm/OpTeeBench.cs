@@ -5,7 +5,8 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Vmm;
 
-/// <summary>An <see cref="IGuestOpTee"/> over a fake TEE, and a guest that makes calls as a stock driver does.</summary>
+/// <summary>An <see cref="IGuestOpTee"/> over a fake TEE, and a guest that makes calls as a stock driver
+/// does.</summary>
 internal abstract class OpTeeBench : IAsyncDisposable
 {
     /// <summary>How long an implementation may wait for its TEE: longer than any test takes.</summary>

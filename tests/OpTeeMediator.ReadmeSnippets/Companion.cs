@@ -2,6 +2,7 @@ using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.ReadmeSnippets;
 
@@ -14,7 +15,7 @@ internal static class Companion
         #pragma warning disable OPTEE001    // experimental: the companion may still change
         using var memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, 256 << 20));
         var options = new OpTeeCompanionOptions { Image = OpTeeImage.Load(OpTeeImage.DebianPath) };
-        await using var optee = OpTeeCompanion.Start(memory, options);
+        await using IGuestOpTee optee = OpTeeCompanion.Start(memory, options);
 
         // The rest as above. The guest's device tree reserves optee.ReservedMemory.
         var smc = new SmcRouter(optee);

@@ -1,5 +1,6 @@
 using OpTeeMediator.Forwarding;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.ReadmeSnippets;
 
@@ -12,7 +13,7 @@ internal static class Forwarding
         // <README>
         // Once for the computer; then a handler for each VM.
         var opTee = new HostOpTee(monitor);
-        await using var forwarder = new OpTeeForwarder(opTee, memory, physical);
+        await using IGuestOpTee optee = new OpTeeForwarder(opTee, memory, physical);
         // </README>
     }
 }

@@ -6,6 +6,7 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.ReadmeSnippets;
 
@@ -28,7 +29,7 @@ internal static class Wiring
         var tee = new SoftwareTeeBackend(applications);
 
         var access = TeeAccess.Only(MyApplication.Manifest.Uuid, SoftwareTeeBackend.RandomNumberGeneratorUuid);
-        await using var optee = new OpTeeGuest(memory, tee, new OpTeeGuestOptions { Access = access });
+        await using IGuestOpTee optee = new OpTeeGuest(memory, tee, new OpTeeGuestOptions { Access = access });
 
         // Other services may sit beside it. The filter is set once, before the first KVM_RUN.
         var smc = new SmcRouter(optee);

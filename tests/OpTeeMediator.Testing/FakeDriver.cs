@@ -70,7 +70,11 @@ public sealed class FakeDriver
         SmcRegisters registers = default;
         registers.X0 = functionId;
         arguments.CopyTo(registers[1..]);
-        _ = _handler.Handle(ref registers);
+        while (_handler.Handle(ref registers).Kind == SmcOutcomeKind.Retry)
+        {
+            // Made again by the guest after its interrupts.
+        }
+
         return registers;
     }
 

@@ -91,6 +91,41 @@ internal sealed class HammerTests
     }
 
     [Test]
+    public async Task ManyCpus_WhileTheVmIsPausedAgainAndAgain_AreNotInOpTeeThenAndLoseNothing()
+    {
+        int smcs = 0;
+        ForwarderBench bench = new(threads: Cpus);
+        bench.OpTee.Records = false;
+        bench.OpTee.InterruptsCalls = true;
+        ForwardedVm vm =
+            bench.Create(options: new OpTeeForwarderOptions { ShutdownDeadline = TimeSpan.FromMinutes(1) });
+        uint session = vm.Open();
+        bench.OpTee.OnCall = _ => Interlocked.Increment(ref smcs);
+
+        Task cpus = Task.WhenAll(Enumerable.Range(0, Cpus)
+            .Select(cpu => Task.Factory.StartNew(() => Run(vm, cpu, session), TaskCreationOptions.LongRunning)));
+        List<(bool IsPaused, int Entered)> pauses = [];
+        while (!cpus.IsCompleted && pauses.Count < 100)
+        {
+            bool isPaused = await vm.Forwarder.PauseAsync();
+            int before = Volatile.Read(ref smcs);
+            await Task.Delay(1);
+            pauses.Add((isPaused, Volatile.Read(ref smcs) - before));
+            vm.Forwarder.Resume();
+            await Task.Delay(1);
+        }
+
+        await cpus;
+
+        Assert.That(pauses, Is.Not.Empty.And.All.EqualTo((true, 0)));
+        Assert.That(vm.Status.CallsInFlight, Is.Zero);
+        Assert.That(vm.Partition.Memory, Has.Count.EqualTo(vm.Status.Buffers), "OP-TEE has what the forwarder has.");
+        await vm.Forwarder.DisposeAsync();
+        Assert.That(vm.Memory.Pins, Is.Zero);
+        Assert.That(vm.Status, Is.EqualTo(OpTeeGuestStatus.Nothing));
+    }
+
+    [Test]
     public async Task ManyCpus_WhileADriverStartsAgainAndAgain_LeaveNothing()
     {
         ForwarderBench bench = new(threads: Cpus);

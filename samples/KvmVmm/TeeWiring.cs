@@ -11,6 +11,7 @@ using OpTeeMediator.Linux.Guests;
 using OpTeeMediator.Linux.LinuxTee;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Remote;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.Applications;
@@ -36,7 +37,7 @@ internal sealed class TeeWiring : IAsyncDisposable
         OpTeeGuestOptions mediated = new()
         {
             Access = options.Access,
-            Identity = _storage?.Identity ?? Guid.Empty,
+            Identity = _storage?.Identity ?? options.VmId ?? Guid.Empty,
             NotificationInterrupt = _notifications,
             LoggerFactory = loggers,
         };
@@ -44,6 +45,7 @@ internal sealed class TeeWiring : IAsyncDisposable
         _optee = options.Tee switch
         {
             TeeKind.Software => new OpTeeGuest(memory, CreateSoftwareTee(_storage), mediated),
+            TeeKind.Remote => new OpTeeGuest(memory, new RemoteTeeBackend(options.TeeSocket!), mediated),
             TeeKind.Companion =>
                 OpTeeCompanion.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers)),
             _ => new OpTeeGuest(memory, _hostTee!, mediated),

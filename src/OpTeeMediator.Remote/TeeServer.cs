@@ -41,6 +41,9 @@ public sealed class TeeServer : IAsyncDisposable
         _log = NonThrowingLogger.Create<TeeServer>(options.LoggerFactory);
         _users = [.. options.AllowedUsers ?? [LibC.GetEffectiveUserId()]];
         _listener = options.ListeningSocket ?? Listen(options.SocketPath!, _users);
+
+        // A socket that was passed has no such flag; worker processes must not have it.
+        _ = LibC.Control(_listener.SafeHandle, LibC.F_SETFD, LibC.FD_CLOEXEC);
         _log.ServerStarted(options.SocketPath ?? "the socket that was passed", _users.Count);
         _accepting = AcceptAsync();
     }

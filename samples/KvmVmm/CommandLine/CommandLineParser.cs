@@ -24,6 +24,7 @@ internal static class CommandLineParser
           --tee software      its TEE is in this process: random numbers and applications (see --list)
           --tee companion[:IMAGE]
                               its TEE is an OP-TEE of its own, in a VM        default: the image of Debian's optee-os
+          --tee remote:PATH   its TEE is in another process, which listens at PATH (samples/TeeDaemon)
           --storage FILE      where the applications of --tee software keep their objects: an SQLite database, made
                               if there is none                                default: they cannot keep any
           --storage postgres:CONNECTION
@@ -32,7 +33,7 @@ internal static class CommandLineParser
                                                                               with a new database
           --storage-key keyring:NAME
                               the same, a key of type user in the kernel's keyrings
-          --vm-id UUID        the VM's identity there: the same at each start, and no other VM's
+          --vm-id UUID        the VM's identity there, or at the TEE of remote: the same at each start, and no other VM's
                                                              default: a constant, for a file with one VM
           --allow UUID,…      the trusted applications it may reach, or all
                                                              default: none with linux, otherwise all
@@ -99,7 +100,7 @@ internal static class CommandLineParser
     {
         if (options.Storage is null)
         {
-            if (options.StorageKey is not null || options.VmId is not null)
+            if (options.StorageKey is not null || (options.VmId is not null && options.Tee != TeeKind.Remote))
             {
                 throw new UsageException("--storage-key and --vm-id are for --storage, which is missing");
             }
@@ -143,18 +144,22 @@ internal static class CommandLineParser
     {
         const string LinuxWithPath = "linux:";
         const string CompanionWithImage = "companion:";
+        const string RemoteWithPath = "remote:";
         return text switch
         {
             "software" => options with { Tee = TeeKind.Software, TeeDevice = null },
             "linux" => options with { Tee = TeeKind.Linux, TeeDevice = null },
             _ when text.StartsWith(LinuxWithPath, StringComparison.Ordinal) && text.Length > LinuxWithPath.Length =>
                 options with { Tee = TeeKind.Linux, TeeDevice = text[LinuxWithPath.Length..] },
+            _ when text.StartsWith(RemoteWithPath, StringComparison.Ordinal) && text.Length > RemoteWithPath.Length =>
+                options with { Tee = TeeKind.Remote, TeeSocket = text[RemoteWithPath.Length..] },
             "companion" => options with { Tee = TeeKind.Companion, TeeImage = null },
             _ when text.StartsWith(CompanionWithImage, StringComparison.Ordinal)
                 && text.Length > CompanionWithImage.Length =>
                 options with { Tee = TeeKind.Companion, TeeImage = text[CompanionWithImage.Length..] },
             _ => throw new UsageException(
-                $"--tee: expected linux, linux:PATH, software, companion or companion:IMAGE, found '{text}'"),
+                "--tee: expected linux, linux:PATH, software, remote:PATH, companion or companion:IMAGE, found "
+                    + $"'{text}'"),
         };
     }
 

@@ -9,6 +9,9 @@ internal enum TeeKind
     /// <summary>In this process.</summary>
     Software,
 
+    /// <summary>In another process of this machine.</summary>
+    Remote,
+
     /// <summary>In a real OP-TEE of the guest's own, in a VM beside it.</summary>
     Companion,
 }

@@ -30,6 +30,9 @@ internal sealed record VmmOptions
     /// <summary>The host's TEE device; <see langword="null"/> for the usual one.</summary>
     public string? TeeDevice { get; init; }
 
+    /// <summary>The socket of the TEE in another process; <see langword="null"/> with other TEEs.</summary>
+    public string? TeeSocket { get; init; }
+
     /// <summary>The companion's OP-TEE; <see langword="null"/> for Debian's.</summary>
     public string? TeeImage { get; init; }
 

@@ -114,7 +114,7 @@ internal sealed class RemotePartition : ITeePartition
     private async Task CloseUnlessEndedAsync(ServerConnection connection, ClientOperation operation, uint id)
     {
         await Task.Delay(_address.TerminationDeadline);
-        if (operation.Id == id && operation.IsRunning && !connection.IsLost)
+        if (operation.Id == id && operation.IsRunning && connection.TryAbandon())
         {
             _log.OperationDoesNotEnd(_hello.Name, _address.TerminationDeadline.TotalSeconds);
             connection.Close();

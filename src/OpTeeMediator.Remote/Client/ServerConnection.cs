@@ -21,6 +21,7 @@ internal sealed class ServerConnection
     private uint _nextBuffer;
     private volatile bool _isLost;
     private volatile bool _isClosing;
+    private int _isAbandoned;
 
     /// <summary>Begins to receive.</summary>
     /// <param name="channel">The connection, which this object disposes of.</param>
@@ -155,6 +156,10 @@ internal sealed class ServerConnection
         frame.Overwrite(countPosition, count);
         return frame.Length <= Limits.Frame;
     }
+
+    /// <summary>Begins to end a connection whose server does not end an operation.</summary>
+    /// <returns>Whether this is the first time, and the server is not gone.</returns>
+    public bool TryAbandon() => !_isLost && Interlocked.Exchange(ref _isAbandoned, 1) == 0;
 
     /// <summary>The connection ends now because this side wants it: no log entry.</summary>
     public void ExpectEnd() => _isClosing = true;

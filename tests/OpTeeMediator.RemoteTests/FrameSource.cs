@@ -59,7 +59,7 @@ internal sealed class FrameSource(Random random, RawClient client, SafeHandle fi
         };
     }
 
-    /// <summary>What was sent is not permitted, in most cases: a server that still waits gets zeroes, then the end.</summary>
+    /// <summary>Ends the connection, in most cases, after a frame that is hardly permitted.</summary>
     private bool Break()
     {
         if (random.Next(4) == 0)

@@ -33,7 +33,7 @@ internal static class CommandLineParser
                                                                               with a new database
           --storage-key keyring:NAME
                               the same, a key of type user in the kernel's keyrings
-          --vm-id UUID        the VM's identity there, or at the TEE of remote: the same at each start, and no other VM's
+          --vm-id UUID        the VM's identity there, and with --tee remote: the same at each start, and no other VM's
                                                              default: a constant, for a file with one VM
           --allow UUID,…      the trusted applications it may reach, or all
                                                              default: none with linux, otherwise all

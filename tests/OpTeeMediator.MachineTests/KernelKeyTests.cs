@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Guests;
@@ -14,6 +15,13 @@ namespace OpTeeMediator.MachineTests;
 internal sealed class KernelKeyTests
 {
     private const string LoadDrivers = "modprobe trusted source=tee && modprobe tpm_ftpm_tee && test -c /dev/tpmrm0";
+
+    // What a boot loader does with what it loads.
+    private const string Measure = "tpm2_pcrextend 7:sha256=$(printf %064d 1)";
+
+    // Without udev nothing makes the links that device mapper would wait for.
+    private const string OpenVolume =
+        "export DM_DISABLE_UDEV=1 && modprobe dm_crypt && modprobe loop && cryptsetup open --token-only volume open";
 
     private static readonly Guid Machine = new("0d4cfe60-95b0-4b57-a0f6-29b1bd1f6f31");
     private static readonly Guid OtherMachine = new("0d4cfe60-95b0-4b57-a0f6-29b1bd1f6f32");
@@ -117,6 +125,76 @@ internal sealed class KernelKeyTests
                 """)).Succeeded(),
             Is.EqualTo("secret")));
     }
+
+    [Test]
+    public async Task LuksVolume_VmRestarted_IsUnlockedByTheTpm()
+    {
+        Dictionary<string, byte[]> files = [];
+        await WithGuestAsync(Machine, [], async guest =>
+        {
+            // A small volume, as its content goes through the console.
+            _ = (await guest.RunAsync(
+                $"""
+                set -e
+                {LoadDrivers}
+                {Measure}
+                cd /root
+                umask 077
+                printf password > password
+                truncate -s 2M volume
+                cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 \
+                  --luks2-metadata-size 16k --luks2-keyslots-size 512k -c aes-xts-plain64 -s 256 volume password
+                systemd-cryptenroll --unlock-key-file=password --tpm2-device=/dev/tpmrm0 --tpm2-pcrs=7 \
+                  --wipe-slot=password volume
+                {OpenVolume}
+                echo content > /dev/mapper/open
+                cryptsetup close open
+                gzip volume
+                """,
+                seconds: 120)).Succeeded();
+            files["/root/volume.gz"] = await ReadAsync(guest, "/root/volume.gz");
+        });
+
+        await WithGuestAsync(Machine, files, async guest =>
+        {
+            string content = (await guest.RunAsync(
+                $"{LoadDrivers} && {Measure} && cd /root && gunzip volume.gz && {OpenVolume} "
+                + "&& head -n 1 /dev/mapper/open")).Succeeded();
+            Assert.That(content, Is.EqualTo("content"));
+
+            CommandResult changed = await guest.RunAsync(
+                $"cd /root; cryptsetup close open; {Measure} || exit 7; {OpenVolume}");
+            Assert.That(changed.Status, Is.Not.Zero.And.Not.EqualTo(7), changed.ToString());
+        });
+    }
+
+    [Test]
+    public Task Pkcs11_KeyOfTheTpm_Signs() => WithGuestAsync(Machine, [], async guest =>
+    {
+        byte[] hash = SHA256.HashData("text"u8);
+        _ = (await guest.RunAsync(
+            $"""
+            set -e
+            {LoadDrivers}
+            cd /root
+            mkdir store
+            export TPM2_PKCS11_STORE=/root/store TPM2_PKCS11_TCTI=device:/dev/tpmrm0
+            tool() {"{"}
+              pkcs11-tool --module /usr/lib/aarch64-linux-gnu/pkcs11/libtpm2_pkcs11.so.1 "$@"
+            {"}"}
+            tool --slot-index 0 --init-token --label token --so-pin 12345678
+            tool --token-label token --login --login-type so --so-pin 12345678 --init-pin --new-pin 87654321
+            tool --token-label token --login --pin 87654321 --keypairgen --key-type EC:prime256v1 --id 01
+            echo {Convert.ToBase64String(hash)} | base64 -d > hash
+            tool --token-label token --login --pin 87654321 --sign -m ECDSA --id 01 -i hash -o signature
+            tool --token-label token --read-object --type pubkey --id 01 -o key
+            """,
+            seconds: 120)).Succeeded();
+
+        using ECDsa key = ECDsa.Create();
+        key.ImportSubjectPublicKeyInfo(await ReadAsync(guest, "/root/key"), out _);
+        Assert.That(key.VerifyHash(hash, await ReadAsync(guest, "/root/signature")), Is.True);
+    });
 
     private static async Task<byte[]> ReadAsync(PartitionedMachine guest, string path) => Convert.FromBase64String(
         (await guest.RunAsync($"base64 {path}")).Succeeded().Replace("\n", "", StringComparison.Ordinal));

@@ -7,5 +7,17 @@ if (args is ["--check"])
     return BudgetCheck.Run(Console.Out) == 0 ? 0 : 1;
 }
 
+if (args is ["--remote"])
+{
+    RemoteReport.Run(Console.Out);
+    return 0;
+}
+
+if (args is [RemoteReport.ServerArgument, _, _])
+{
+    await RemoteReport.ServeAsync(args[1], args[2]);
+    return 0;
+}
+
 _ = BenchmarkSwitcher.FromAssembly(typeof(MediatorBenchmarks).Assembly).Run(args);
 return 0;

@@ -210,7 +210,16 @@ public sealed class TeeServer : IAsyncDisposable
                 continue;
             }
 
-            Begin(socket);
+            try
+            {
+                Begin(socket);
+            }
+            catch (Exception exception)
+            {
+                // No thread left, for example: this VM is not served, the server goes on.
+                _log.AcceptFailed(exception.Message, 0);
+                socket.Dispose();
+            }
         }
     }
 
@@ -239,8 +248,8 @@ public sealed class TeeServer : IAsyncDisposable
                 ? InWorker(socket, workers, partition)
                 : InProcess(socket, partition);
             Thread thread = new(() => Run(run, partition)) { IsBackground = true, Name = $"tee VM {partition}" };
-            _connections.Add(partition, (close, thread));
             thread.Start();
+            _connections.Add(partition, (close, thread));
         }
     }
 

@@ -13,6 +13,12 @@ internal sealed class DaemonTests
     // KvmVmm's application that adds.
     private static readonly Guid Sum = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
 
+    // KvmVmm's application that keeps objects.
+    private static readonly Guid Objects = new("b2a7e5d4-6c1f-4e83-9a70-51d3c8f2e6b9");
+
+    private const uint Write = 0;
+    private const uint Read = 1;
+
     private string _folder = "";
     private Process? _daemon;
 
@@ -83,6 +89,60 @@ internal sealed class DaemonTests
         await AssertEndsAsync();
     }
 
+    [Test]
+    public async Task Main_WithStorageAndKilledAtRandomMoments_ObjectsAreTheOldOrTheNewVersionAndOfTheirVmAlone()
+    {
+        bool isFull = Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL") is { Length: > 0 };
+        int kills = isFull ? 50 : 3;
+        string[] arguments = Arguments("--socket", SocketPath, "--storage", Path.Combine(_folder, "db"));
+        Start(Program, arguments);
+        await using RemoteVm vm = Connect("vm1", Guid.NewGuid());
+        await using RemoteVm other = Connect("vm2", Guid.NewGuid());
+        ulong page = vm.Driver.AllocatePage();
+        _ = vm.Driver.Register([page], 0, 4096, 0x55);
+        ulong otherPage = other.Driver.AllocatePage();
+        _ = other.Driver.Register([otherPage], 0, 4096, 0x55);
+        Random random = new(3);
+        byte version = 0;
+        byte stored = 0;
+        for (; kills > 0; kills--)
+        {
+            uint session = Open(vm, Objects);
+            Task killing = Task.Run(async () =>
+            {
+                await Task.Delay(random.Next(50, 400));
+                _daemon!.Kill(entireProcessTree: true);
+                await _daemon.WaitForExitAsync();
+            });
+            uint code = 0;
+            while (code == 0)
+            {
+                version++;
+                vm.Driver.Write<byte>(page, [(byte)'o', version]);
+                code = Invoke(vm, session, Write).ReturnCode;
+                stored = code == 0 ? version : stored;
+            }
+
+            Assert.That((TeeReturnCode)code, Is.EqualTo(TeeReturnCode.TargetDead));
+            await killing;
+            _daemon!.Dispose();
+            Start(Program, arguments);
+            session = Open(vm, Objects);
+            code = Invoke(vm, session, Read).ReturnCode;
+            byte[] read = new byte[2];
+            vm.Driver.Read<byte>(page, read);
+            Assert.That(code, Is.Zero);
+            Assert.That(read[1], Is.EqualTo(stored).Or.EqualTo(version));
+            (stored, version) = (read[1], read[1]);
+        }
+
+        // The other VM has no such object.
+        other.Driver.Write<byte>(otherPage, [(byte)'o']);
+        Assert.That(
+            (TeeReturnCode)Invoke(other, Open(other, Objects), Read).ReturnCode,
+            Is.EqualTo(TeeReturnCode.ItemNotFound));
+    }
+
     [TestCase("--socket is missing")]
     [TestCase("unknown option '--sockets'", "--sockets", "x")]
     [TestCase("--heap: expected a number from 16", "--heap", "15")]
@@ -108,7 +168,24 @@ internal sealed class DaemonTests
         _daemon = Process.Start(start)!;
     }
 
-    private RemoteVm Connect(string name)
+    private static uint Open(RemoteVm vm, Guid application)
+    {
+        GuestMessage? answer = null;
+        Waiting.Until(
+            () => (answer = vm.Driver.OpenSession(application)).ReturnCode == 0, "The opening of a session");
+        return answer!.Session;
+    }
+
+    // The first byte of the registered buffer is the object's name, the second its content.
+    private static GuestMessage Invoke(RemoteVm vm, uint session, uint command) => vm.Driver.Invoke(
+        session,
+        command,
+        GuestParameter.RegisteredIn(0, 1, 0x55),
+        command == Write ? GuestParameter.RegisteredIn(1, 1, 0x55) : GuestParameter.RegisteredOut(1, 1, 0x55));
+
+    private RemoteVm Connect(string name) => Connect(name, Guid.Empty);
+
+    private RemoteVm Connect(string name, Guid identity)
     {
         RemoteTeeOptions options = new() { SocketPath = SocketPath, HandshakeTimeout = TimeSpan.FromMinutes(1) };
         RemoteVm? vm = null;
@@ -120,7 +197,7 @@ internal sealed class DaemonTests
         {
             try
             {
-                vm = new RemoteVm(options, name);
+                vm = new RemoteVm(options, name, identity);
                 return true;
             }
             catch (TeeUnavailableException) when (_daemon is { HasExited: false })

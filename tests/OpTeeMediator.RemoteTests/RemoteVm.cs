@@ -18,9 +18,16 @@ internal sealed class RemoteVm : IAsyncDisposable
         MemfdGuestMemory.Create(new GuestRange(new GuestAddress(RamStart), RamLength));
 
     public RemoteVm(RemoteTeeOptions options, string name)
+        : this(options, name, Guid.Empty)
+    {
+    }
+
+    public RemoteVm(RemoteTeeOptions options, string name, Guid identity)
     {
         Guest = new OpTeeGuest(
-            _memory, new RemoteTeeBackend(options), new OpTeeGuestOptions { LoggerFactory = Log, Name = name });
+            _memory,
+            new RemoteTeeBackend(options),
+            new OpTeeGuestOptions { LoggerFactory = Log, Name = name, Identity = identity });
         GuestRange half = new(new GuestAddress(RamStart), RamLength / 2);
         Driver = new FakeDriver(Guest, _memory, half);
         OtherDriver = new FakeDriver(Guest, _memory, new GuestRange(half.End, half.Length));

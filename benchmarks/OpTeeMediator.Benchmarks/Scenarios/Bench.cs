@@ -1,3 +1,4 @@
+using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
@@ -16,7 +17,7 @@ public sealed class Bench : IDisposable
 
     private readonly MemfdGuestMemory _memory = MemfdGuestMemory.Create(new GuestRange(RamStart, RamSize));
 
-    public Bench(ScriptedBackend backend, int drivers)
+    public Bench(ITeeBackend backend, int drivers)
     {
         Guest = new OpTeeGuest(_memory, backend, new OpTeeGuestOptions());
         Drivers = new FakeDriver[drivers];

@@ -15,7 +15,7 @@ public sealed class Invoke : Scenario
     private readonly Bench _bench;
     private readonly SmcRegisters[] _calls;
 
-    private Invoke(ScriptedBackend backend, int threads, Func<FakeDriver, int, GuestParameter[]> parameters)
+    private Invoke(ITeeBackend backend, int threads, Func<FakeDriver, int, GuestParameter[]> parameters)
     {
         _bench = new Bench(backend, threads);
         _calls = new SmcRegisters[threads];
@@ -39,6 +39,9 @@ public sealed class Invoke : Scenario
     /// <summary>Four values to an application that runs on a prepared thread: the way there and back.</summary>
     public static Invoke OnWorker() =>
         new(new ScriptedBackend { Execution = TeeExecution.Worker }, 1, (_, _) => Values);
+
+    /// <summary>Four values to a TEE that answers as it likes.</summary>
+    public static Invoke WithValues(ITeeBackend backend) => new(backend, 1, (_, _) => Values);
 
     /// <summary>No parameters, and an application that calls the guest a number of times.</summary>
     public static Invoke WithRpc(int times) =>

@@ -12,6 +12,9 @@ internal sealed class ReverseApplication : TrustedApplication
     /// <summary>The application's UUID.</summary>
     public static readonly Guid Uuid = new("6d2f4f5e-3a53-4b0e-9a3c-1f0d7c9be001");
 
+    // The client decides how much it sends, but not how much the VMM allocates for it.
+    private const int MostBytes = 1 << 20;
+
     /// <inheritdoc/>
     protected override TeeReturnCode InvokeCommand(ApplicationCall call)
     {
@@ -21,10 +24,10 @@ internal sealed class ReverseApplication : TrustedApplication
             return TeeReturnCode.BadParameters;
         }
 
-        byte[] bytes = new byte[call[0].Size];
-        if (!call[0].TryRead(0, bytes))
+        TeeReturnCode code = call[0].ReadAll(MostBytes, out byte[] bytes);
+        if (code != TeeReturnCode.Success)
         {
-            return TeeReturnCode.BadParameters;
+            return code;
         }
 
         bytes.AsSpan().Reverse();

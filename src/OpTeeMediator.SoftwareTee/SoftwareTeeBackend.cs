@@ -50,6 +50,7 @@ public sealed class SoftwareTeeBackend : ITeeBackend
             logger,
             _options.Registrations.Values,
             randomNumbers,
+            _options.MemoryQuota,
             CreateSecrets(virtualMachine, logger));
     }
 

@@ -25,6 +25,12 @@ public sealed record SoftwareTeeOptions
     public bool ProvideRandomNumberGenerator { get; init; } = true;
 
     /// <summary>
+    /// How much the applications of a VM may allocate with <see cref="TrustedApplication.Allocate"/>, in bytes: 0 or
+    /// more. Default 32 MiB.
+    /// </summary>
+    public long MemoryQuota { get; init; } = 32 << 20;
+
+    /// <summary>
     /// The root key, from which <see cref="TrustedApplication.DeriveKey"/> and <see cref="Storage"/> derive the keys of
     /// each VM and application, as a TEE does from its hardware unique key; <see langword="null"/>, the default, for
     /// none.
@@ -102,6 +108,12 @@ public sealed record SoftwareTeeOptions
             throw new ArgumentException(
                 $"{nameof(SoftwareTeeOptions)}.{nameof(Storage)}.{nameof(TrustedStorageOptions.Quota)} is "
                 + $"{Storage.Quota}; expected 0 or more bytes.");
+        }
+
+        if (MemoryQuota < 0)
+        {
+            throw new ArgumentException(
+                $"{nameof(SoftwareTeeOptions)}.{nameof(MemoryQuota)} is {MemoryQuota}; expected 0 or more bytes.");
         }
 
         if (Storage is not null && KeySource is null)

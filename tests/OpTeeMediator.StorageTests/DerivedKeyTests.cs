@@ -8,6 +8,7 @@ using OpTeeMediator.SoftwareTee.Storage;
 namespace OpTeeMediator.StorageTests;
 
 /// <summary>Keys of a VM's application: on what they depend, and what is answered without a root key.</summary>
+[FixtureLifeCycle(LifeCycle.InstancePerTestCase)]
 internal sealed class DerivedKeyTests
 {
     private static readonly Guid OtherMachine = new("7b7f0d1c-6a0c-4d4b-8a8e-1d0c5f4f0b01");

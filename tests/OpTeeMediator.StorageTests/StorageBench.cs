@@ -19,9 +19,15 @@ internal sealed class StorageBench : IDisposable
         ITeeKeySource? key = null,
         IRollbackAnchor? anchor = null,
         long quota = 16 << 20,
-        Guid? machine = null)
+        Guid? machine = null,
+        TimeProvider? time = null)
     {
-        TrustedStorageOptions options = new(store) { Anchor = anchor, Quota = quota };
+        TrustedStorageOptions options = new(store)
+        {
+            Anchor = anchor,
+            Quota = quota,
+            TimeProvider = time ?? TimeProvider.System,
+        };
         _machine = new VirtualMachineStorage(options, key ?? new FixedKey(1), machine ?? Machine, "vm", Logger);
         Storage = Of(Application);
     }

@@ -20,6 +20,9 @@ internal sealed class SumApplication : TrustedApplication
     /// <summary>The application's UUID.</summary>
     public static readonly Guid Uuid = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
 
+    // The client decides how much it sends, but not how much the VMM allocates for it.
+    private const int MostBytes = 4 << 20;
+
     /// <summary>The text of --list.</summary>
     public static string Description { get; } =
         Uuid + "  command 0 adds (a value), command 1 echoes (memory to memory)";
@@ -46,7 +49,7 @@ internal sealed class SumApplication : TrustedApplication
 
     private static TeeReturnCode EchoMemory(ApplicationParameter source, ApplicationParameter target)
     {
-        byte[] bytes = new byte[source.Size];
-        return source.TryRead(0, bytes) ? target.Write(bytes) : TeeReturnCode.BadParameters;
+        TeeReturnCode code = source.ReadAll(MostBytes, out byte[] bytes);
+        return code == TeeReturnCode.Success ? target.Write(bytes) : code;
     }
 }

@@ -115,6 +115,40 @@ public sealed class ApplicationParameter
         return true;
     }
 
+    /// <summary>Copies all of the client's memory into a new array, of a limited size.</summary>
+    /// <param name="maximum">The most that is read, in bytes: the client decides the size, and not the host's.</param>
+    /// <param name="content">The copy; empty on failure.</param>
+    /// <returns>
+    /// Success; TEE_ERROR_EXCESS_DATA if the client's memory is larger; TEE_ERROR_BAD_PARAMETERS if the reference is
+    /// NULL and not empty.
+    /// </returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="maximum"/> is negative.</exception>
+    /// <exception cref="InvalidOperationException">The parameter is no memory reference.</exception>
+    public TeeReturnCode ReadAll(int maximum, out byte[] content)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(maximum);
+        content = [];
+        int size = Size;
+        if (size > maximum)
+        {
+            return TeeReturnCode.ExcessData;
+        }
+
+        if (IsNull && size > 0)
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        byte[] copy = new byte[size];
+        if (size > 0 && !TryRead(0, copy))
+        {
+            return TeeReturnCode.BadParameters;
+        }
+
+        content = copy;
+        return TeeReturnCode.Success;
+    }
+
     /// <summary>Copies a piece of output into the client's memory; <see cref="SetSize"/> sets the whole size.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="source">The bytes to write.</param>

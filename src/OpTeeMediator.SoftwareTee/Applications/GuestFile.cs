@@ -63,6 +63,52 @@ public sealed class GuestFile : IDisposable, IAsyncDisposable
         static state =>
             new GuestAnswer<int>(state.File.Read(state.Offset, state.Destination.Span, out int length), length));
 
+    /// <summary>Reads the whole file into a new array, of a limited size.</summary>
+    /// <param name="maximum">The most that is read, in bytes: the guest decides the size, and not the host's.</param>
+    /// <param name="content">The content; empty on failure.</param>
+    /// <returns>
+    /// The supplicant's answer; TEE_ERROR_EXCESS_DATA if the file is longer; TEE_ERROR_SECURITY if the supplicant
+    /// claims to have read more than fits.
+    /// </returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="maximum"/> is negative.</exception>
+    /// <exception cref="ObjectDisposedException">The file was closed.</exception>
+    public TeeReturnCode ReadAll(int maximum, out byte[] content)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(maximum);
+        maximum = Math.Min(maximum, Array.MaxLength - 1);
+        content = [];
+        byte[] buffer = [];
+        int length = 0;
+        while (true)
+        {
+            // Grows with what there is. One byte more than the maximum tells whether the file is longer.
+            long larger = Math.Min((long)maximum + 1, Math.Max(2L * length, GuestFileSystem.PieceSize));
+            Array.Resize(ref buffer, (int)larger);
+            TeeReturnCode code = Read(length, buffer.AsSpan(length), out int read);
+            length += read;
+            if (code != TeeReturnCode.Success)
+            {
+                return code;
+            }
+
+            if (length > maximum)
+            {
+                return TeeReturnCode.ExcessData;
+            }
+
+            if (length < buffer.Length)
+            {
+                content = buffer[..length];
+                return TeeReturnCode.Success;
+            }
+        }
+    }
+
+    /// <inheritdoc cref="ReadAll"/>
+    public ValueTask<GuestAnswer<byte[]>> ReadAllAsync(int maximum) => _files.Operation.RunAsync(
+        (File: this, Maximum: maximum),
+        static state => new GuestAnswer<byte[]>(state.File.ReadAll(state.Maximum, out byte[] content), content));
+
     /// <summary>Writes to the file, which grows as needed.</summary>
     /// <param name="offset">Where in the file, in bytes from its start.</param>
     /// <param name="source">The bytes to write.</param>

@@ -1,4 +1,5 @@
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Operations;
 using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
@@ -35,6 +36,7 @@ public abstract class TrustedApplication
     public const int LongestDerivedKey = 255 * 32;
 
     private DerivedKeys? _keys;
+    private ApplicationBuffers? _buffers;
     private int _isClaimed;
 
     /// <summary>
@@ -70,6 +72,46 @@ public abstract class TrustedApplication
         key.Clear();
         return _keys?.Derive(Storage.Application, label, key) ?? TeeReturnCode.NotSupported;
     }
+
+    /// <summary>
+    /// The system time (TEE_GetSystemTime): monotonic, the same clock for all applications of the host, from an
+    /// arbitrary origin. It continues while the VM is paused. The guest's time is
+    /// <see cref="ApplicationGuest.GetTime"/>, the application's own <see cref="TrustedStorage.GetPersistentTime"/>.
+    /// </summary>
+    protected internal static TimeSpan SystemTime => TimeProvider.System.GetElapsedTime(0);
+
+    /// <summary>
+    /// Allocates memory that counts for the VM's <see cref="SoftwareTeeOptions.MemoryQuota"/> (TEE_Malloc): for
+    /// everything whose size or number the client decides.
+    /// </summary>
+    /// <param name="size">The size in bytes, 0 or more. A buffer counts 128 bytes more than its size.</param>
+    /// <param name="buffer">
+    /// The memory, all zero, until it is disposed of or the instance ends; <see langword="null"/> on failure.
+    /// </param>
+    /// <returns>Success; TEE_ERROR_OUT_OF_MEMORY beyond the quota, and in the constructor.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="size"/> is negative.</exception>
+    /// <remarks>Thread-safe.</remarks>
+    protected internal TeeReturnCode Allocate(int size, out ApplicationBuffer? buffer)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(size);
+        buffer = null;
+        return _buffers?.Allocate(size, out buffer) ?? TeeReturnCode.OutOfMemory;
+    }
+
+    /// <summary>
+    /// The VM is reset (<see cref="Guests.OpTeeGuest.ResetAsync"/>), and this instance has outlived its sessions
+    /// (<see cref="TrustedApplicationManifest.InstanceKeepAlive"/>).
+    /// </summary>
+    /// <returns>
+    /// Whether the instance stays, for an application that is a device with a reset of its own. The default is
+    /// <see langword="false"/>: the instance is destroyed, as at the reset of a machine, and the next session has a new
+    /// one.
+    /// </returns>
+    /// <remarks>
+    /// Not called while a session is open: a driver after the reset has opened one already. The instance then ends with
+    /// its last session.
+    /// </remarks>
+    protected internal virtual bool VirtualMachineReset() => false;
 
     /// <summary>TA_CreateEntryPoint: called once, before the instance's first session.</summary>
     /// <returns>A code other than success refuses the session, origin TRUSTED_APP, and ends the instance.</returns>
@@ -121,10 +163,18 @@ public abstract class TrustedApplication
     }
 
     /// <summary>Gives the application what belongs to it in its VM.</summary>
-    internal void SetSecrets(Guid application, VirtualMachineSecrets secrets)
+    internal void Attach(Guid application, VirtualMachineSecrets secrets, MemoryQuota memory)
     {
+        _buffers = new ApplicationBuffers(memory);
         Storage = new TrustedStorage(application, secrets.Storage);
         _keys = secrets.Keys;
+    }
+
+    /// <summary>The instance has ended: releases what it has left.</summary>
+    internal void ReleaseResources()
+    {
+        Storage.ReleaseHandles();
+        _buffers?.ReleaseAll();
     }
 
     /// <summary>Takes the instance for one owner: the factory may return it twice by mistake.</summary>

@@ -12,6 +12,7 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// <param name="Cancellations">The tokens of running operations.</param>
 /// <param name="Directory">The applications, as they see each other.</param>
 /// <param name="Deferred">Sessions that are to be closed after an operation of the guest.</param>
+/// <param name="Memory">What the VM's applications may allocate.</param>
 /// <param name="Secrets">The VM's trusted storage and keys.</param>
 internal sealed record ApplicationEnvironment(
     TeeVirtualMachine VirtualMachine,
@@ -20,6 +21,7 @@ internal sealed record ApplicationEnvironment(
     RunningCancellations Cancellations,
     IApplicationDirectory Directory,
     DeferredClosings Deferred,
+    MemoryQuota Memory,
     VirtualMachineSecrets Secrets)
 {
     /// <summary>Ends an operation of the guest: it is inside no application any more.</summary>

@@ -92,7 +92,7 @@ internal sealed class ApplicationHost
             {
                 if (instance.Sessions == 0)
                 {
-                    await DestroyAsync(instance, root);
+                    await ResetAsync(instance, root);
                 }
 
                 _entryLock.Exit();
@@ -124,13 +124,13 @@ internal sealed class ApplicationHost
         }
     }
 
-    /// <summary>Disposes of an application and of the objects that it has left open.</summary>
+    /// <summary>Disposes of an application and of the objects and memory that it has left.</summary>
     /// <param name="application">The application.</param>
     /// <returns>A task that ends when that is done; nothing is thrown.</returns>
     public async ValueTask DisposeApplicationAsync(TrustedApplication application)
     {
         await DisposeHeldAsync(application).ConfigureAwait(false);
-        application.Storage.ReleaseHandles();
+        application.ReleaseResources();
     }
 
     /// <summary>Disposes of something that the application held. Whatever that throws becomes a log entry.</summary>
@@ -151,6 +151,30 @@ internal sealed class ApplicationHost
         catch (Exception exception)
         {
             LogFailedDisposal(exception);
+        }
+    }
+
+    // The caller is inside the lock, and no session is open.
+    private async ValueTask ResetAsync(ApplicationInstance instance, TeeRequest root)
+    {
+        bool stays = false;
+        try
+        {
+            stays = instance.Enter() && instance.Application.VirtualMachineReset();
+        }
+        catch (Exception exception)
+        {
+            Panic(instance, exception, nameof(TrustedApplication.VirtualMachineReset));
+        }
+
+        await instance.ExitAsync(root);
+        if (stays)
+        {
+            instance.EndsWithLastSession = false;
+        }
+        else
+        {
+            await DestroyAsync(instance, root);
         }
     }
 
@@ -213,7 +237,7 @@ internal sealed class ApplicationHost
             }
 
             claimed = application;
-            application.SetSecrets(Manifest.Uuid, _environment.Secrets);
+            application.Attach(Manifest.Uuid, _environment.Secrets, _environment.Memory);
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {

@@ -20,12 +20,14 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
     /// <param name="logger">Where the VM's applications are logged.</param>
     /// <param name="registrations">The trusted applications.</param>
     /// <param name="randomNumbers">The session of the built-in random number generator, if there is one.</param>
+    /// <param name="memoryQuota">What the VM's applications may allocate, in bytes.</param>
     /// <param name="secrets">The VM's trusted storage and keys; the partition owns the storage.</param>
     public SoftwarePartition(
         TeeVirtualMachine virtualMachine,
         ILogger logger,
         IEnumerable<ApplicationRegistration> registrations,
         ITeeSession? randomNumbers,
+        long memoryQuota,
         VirtualMachineSecrets secrets)
     {
         _randomNumbers = randomNumbers;
@@ -37,6 +39,7 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
                 new RunningCancellations(),
                 this,
                 new DeferredClosings(),
+                new MemoryQuota(memoryQuota),
                 secrets);
         Dictionary<Guid, ApplicationHost> hosts = [];
         List<TeeDevice> devices = [];

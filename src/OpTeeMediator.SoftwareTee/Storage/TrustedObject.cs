@@ -63,6 +63,33 @@ public sealed class TrustedObject : IDisposable
         return code;
     }
 
+    /// <summary>Reads all of the object into a new array, of a limited size. The position stays.</summary>
+    /// <param name="maximum">The most that is read, in bytes.</param>
+    /// <param name="content">The data; empty on failure.</param>
+    /// <returns>
+    /// Success; TEE_ERROR_EXCESS_DATA if the object is larger; TEE_ERROR_ACCESS_CONFLICT without
+    /// <see cref="TrustedObjectFlags.AccessRead"/>.
+    /// </returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="maximum"/> is negative.</exception>
+    public TeeReturnCode ReadAll(int maximum, out byte[] content)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(maximum);
+        byte[] data = [];
+        TeeReturnCode code = Run(TrustedObjectFlags.AccessRead, writes: false, (tree, _, entry) =>
+        {
+            if (entry.Size > maximum)
+            {
+                return TeeReturnCode.ExcessData;
+            }
+
+            data = new byte[(int)entry.Size];
+            tree.ReadData(Owner.Application, entry, 0, data);
+            return TeeReturnCode.Success;
+        });
+        content = code == TeeReturnCode.Success ? data : [];
+        return code;
+    }
+
     /// <summary>Writes at the position, which moves on (TEE_WriteObjectData): all of it or nothing.</summary>
     /// <param name="data">The data. What lies between the end of the object and the position becomes zeros.</param>
     /// <returns>

@@ -145,11 +145,65 @@ public sealed class TrustedStorage
         TeeReturnCode code = Run(writes: false, tree =>
         {
             found.AddRange(
-                tree.ReadDirectory(Application).Select(entry => new TrustedObjectInfo(entry.Id, entry.Size)));
+                tree.ReadDirectory(Application)
+                    .Where(entry => entry.Id.Length <= MaximumIdLength)
+                    .Select(entry => new TrustedObjectInfo(entry.Id, entry.Size)));
             return TeeReturnCode.Success;
         });
         objects = found;
         return code;
+    }
+
+    /// <summary>Sets the application's persistent time (TEE_SetTAPersistentTime), which goes on from then.</summary>
+    /// <param name="time">
+    /// The time since an origin that the application chooses: 0 or more, and less than 2³² seconds.
+    /// </param>
+    /// <returns>Success or a failure of the storage.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
+    /// <remarks>It is kept like an object, without being one, and follows the host's clock while the VM is off.</remarks>
+    public TeeReturnCode SetPersistentTime(TimeSpan time)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(time, PersistentTime.Maximum);
+        return Run(writes: true, tree =>
+        {
+            List<DirectoryEntry> directory = tree.ReadDirectory(Application);
+            int index = directory.FindIndex(PersistentTime.IsEntry);
+            if (index >= 0)
+            {
+                tree.DeleteObject(Application, directory[index]);
+                directory.RemoveAt(index);
+            }
+
+            byte[] content = new PersistentTime(time, Machine!.Now).ToBytes();
+            directory.Add(tree.CreateObject(Application, PersistentTime.Id, content));
+            tree.WriteDirectory(Application, directory);
+            return TeeReturnCode.Success;
+        });
+    }
+
+    /// <summary>Asks for the application's persistent time (TEE_GetTAPersistentTime).</summary>
+    /// <param name="time">The time; with TEE_ERROR_OVERFLOW its seconds modulo 2³², with other codes 0.</param>
+    /// <returns>
+    /// Success; TEE_ERROR_TIME_NOT_SET; TEE_ERROR_TIME_NEEDS_RESET if the host's clock is before the moment when the
+    /// time was set, or what was kept is corrupt; TEE_ERROR_OVERFLOW after 2³² seconds.
+    /// </returns>
+    public TeeReturnCode GetPersistentTime(out TimeSpan time)
+    {
+        TimeSpan found = default;
+        TeeReturnCode code = Run(writes: false, tree =>
+        {
+            if (tree.ReadDirectory(Application).Find(PersistentTime.IsEntry) is not { } entry)
+            {
+                return TeeReturnCode.TimeNotSet;
+            }
+
+            byte[] content = new byte[PersistentTime.Length];
+            tree.ReadData(Application, entry, 0, content);
+            return PersistentTime.Parse(content).Read(Machine!.Now, out found);
+        });
+        time = found;
+        return code == TeeReturnCode.CorruptObject ? TeeReturnCode.TimeNeedsReset : code;
     }
 
     /// <summary>Runs an operation of the application.</summary>

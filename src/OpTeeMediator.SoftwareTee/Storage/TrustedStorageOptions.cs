@@ -14,6 +14,12 @@ public sealed record TrustedStorageOptions(ITeeStore Store)
     public IRollbackAnchor? Anchor { get; init; }
 
     /// <summary>
+    /// The clock by which applications' persistent times go on (<see cref="TrustedStorage.SetPersistentTime"/>), while
+    /// the VM is off too. Default the host's.
+    /// </summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>
     /// How much a VM may store, in bytes: the sizes of its objects and 256 bytes for each. Default 16 MiB.
     /// </summary>
     public long Quota { get; init; } = 16 << 20;

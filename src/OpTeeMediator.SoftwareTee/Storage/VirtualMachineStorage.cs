@@ -33,6 +33,9 @@ internal sealed class VirtualMachineStorage(
     /// <summary>The most that the VM may store, in bytes.</summary>
     public long Quota => options.Quota;
 
+    /// <summary>The time, by the host's clock.</summary>
+    public DateTimeOffset Now => options.TimeProvider.GetUtcNow();
+
     /// <summary>The handles of all instances; used only within <see cref="Run"/>.</summary>
     public IReadOnlyList<TrustedObject> OpenObjects => _open;
 

@@ -60,6 +60,28 @@ internal sealed class GuestFileTests
         Assert.That(bench.Supplicant.Files["name"], Is.EqualTo([0, 0, 1, 2, 3, 4]));
     }
 
+    [TestCase(0, 0, TeeReturnCode.Success)]
+    [TestCase(1, 0, TeeReturnCode.ExcessData)]
+    [TestCase(100_000, 100_000, TeeReturnCode.Success)]
+    [TestCase(100_000, int.MaxValue, TeeReturnCode.Success)]
+    [TestCase(100_000, 99_999, TeeReturnCode.ExcessData)]
+    [TestCase(16 << 10, 16 << 10, TeeReturnCode.Success)]
+    public async Task ReadAll_AnySize_IsLimited(int size, int maximum, TeeReturnCode expected)
+    {
+        byte[] written = new byte[size];
+        new Random(7).NextBytes(written);
+        byte[] content = [];
+        await using GuestCallBench bench = Create(files =>
+        {
+            using GuestFile file = files.Create("name", out _)!;
+            _ = file.Write(0, written);
+            return file.ReadAll(maximum, out content);
+        });
+
+        Assert.That(bench.Invoke(), Is.EqualTo(expected));
+        Assert.That(content, Is.EqualTo(expected == TeeReturnCode.Success ? written : []));
+    }
+
     [Test]
     public async Task OpenRemoveRename_Codes_AreTheSupplicants()
     {

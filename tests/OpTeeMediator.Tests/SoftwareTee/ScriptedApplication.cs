@@ -16,6 +16,8 @@ internal sealed class ScriptedApplication : TrustedApplication
 
     public Action<ApplicationCall> WhenClosed { get; set; } = _ => { };
 
+    public Func<bool> WhenReset { get; set; } = () => false;
+
     public Action WhenDestroyed { get; set; } = () => { };
 
     protected internal override TeeReturnCode Create()
@@ -44,6 +46,17 @@ internal sealed class ScriptedApplication : TrustedApplication
     {
         Journal.Add("CloseSession");
         WhenClosed(call);
+    }
+
+    protected internal override bool VirtualMachineReset()
+    {
+        bool stays = WhenReset();
+        if (stays)
+        {
+            Journal.Add("VirtualMachineReset");
+        }
+
+        return stays;
     }
 
     protected internal override void Destroy()

@@ -30,6 +30,36 @@ internal sealed class VmResetTests
     }
 
     [Test]
+    public async Task ResetAsync_InstanceHandlesItItself_Stays()
+    {
+        await using SoftwareTeeBench bench = new(
+            SoftwareTeeBench.KeepAlive, application => application.WhenReset = () => true);
+        await (await bench.OpenAsync()).CloseAsync();
+
+        await bench.Partition.ResetAsync();
+        await (await bench.OpenAsync()).CloseAsync();
+
+        Assert.That(bench.Instances.Single().Journal, Is.EqualTo(
+            ["Create", "OpenSession", "CloseSession", "VirtualMachineReset", "OpenSession", "CloseSession"]));
+    }
+
+    [Test]
+    public async Task ResetAsync_InstanceThrows_IsAPanicAndANewOneIsCreated()
+    {
+        await using SoftwareTeeBench bench = new(
+            SoftwareTeeBench.KeepAlive,
+            application => application.WhenReset = () => throw new InvalidOperationException());
+        await (await bench.OpenAsync()).CloseAsync();
+
+        await bench.Partition.ResetAsync();
+        _ = await bench.OpenAsync();
+
+        Assert.That(bench.Instances, Has.Count.EqualTo(2));
+        Assert.That(bench.Instances[0].Journal, Does.Not.Contain("Destroy"));
+        Assert.That(bench.Loggers.Entries.Single().Message, Does.Contain("VirtualMachineReset"));
+    }
+
+    [Test]
     public async Task ExchangeCapabilities_InstanceKeptAlive_IsKept()
     {
         await using GuestCallBench bench = Create(out List<ScriptedApplication> instances);

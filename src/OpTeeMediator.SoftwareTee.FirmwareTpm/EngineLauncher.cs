@@ -56,7 +56,7 @@ internal sealed class EngineLauncher
     public TpmTroubles TroublesOf(TeeVirtualMachine virtualMachine) => _troubles.GetValue(
         virtualMachine,
         static machine => new TpmTroubles(
-            machine.LoggerFactory.CreateLogger<FirmwareTpmOptions>(), machine.Name));
+            machine.LoggerFactory.CreateLogger<EngineLauncher>(), machine.Name));
 
     /// <summary>Starts the TPM of a VM, reset as at power on.</summary>
     /// <param name="virtualMachine">The VM.</param>

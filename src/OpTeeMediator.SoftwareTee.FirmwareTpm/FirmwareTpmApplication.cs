@@ -121,8 +121,9 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
             await FailAsync(engine);
             return TeeReturnCode.Cancel;
         }
-        catch (EngineException exception)
+        catch (Exception exception)
         {
+            // Nothing may leave: after a panic the next session would have a new TPM, with PCRs of zero.
             await FailAsync(engine);
             _troubles.Failed(new EngineException($"{exception.Message} Its output: {engine.Output}", exception));
             return call[1].Write(Failure);

@@ -14,7 +14,7 @@ public static class FirmwareTpmExtensions
     /// <param name="tpm">How the TPMs are run.</param>
     /// <returns>Options with the firmware TPM; <paramref name="options"/> is unchanged.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentOutOfRangeException">A time of <paramref name="tpm"/> is not more than 0.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A time of <paramref name="tpm"/> is out of its range.</exception>
     /// <exception cref="ArgumentException">The folder's path is too long, or the UUID is taken.</exception>
     /// <exception cref="InvalidOperationException">
     /// The host's swtpm is missing or cannot do what is needed; the message says what to do. So the TPM is announced to
@@ -29,8 +29,12 @@ public static class FirmwareTpmExtensions
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(tpm);
-        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(tpm.CommandTimeout, TimeSpan.Zero, nameof(tpm));
-        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(tpm.StartTimeout, TimeSpan.Zero, nameof(tpm));
+        foreach (TimeSpan time in (TimeSpan[])[tpm.CommandTimeout, tpm.StartTimeout])
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(time, TimeSpan.Zero, nameof(tpm));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(time, TimeSpan.FromDays(1), nameof(tpm));
+        }
+
         EngineLauncher launcher = new(tpm);
         TrustedApplicationManifest manifest = new(FirmwareTpmUuid)
         {

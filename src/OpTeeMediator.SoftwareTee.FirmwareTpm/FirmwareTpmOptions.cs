@@ -18,11 +18,11 @@ public sealed record FirmwareTpmOptions(string Directory)
     public string? User { get; init; }
 
     /// <summary>
-    /// How long swtpm may take for a command, more than 0; then it is ended, and the TPM fails until the VM is reset.
-    /// Default 2 minutes: the longest commands, which make RSA keys, take seconds.
+    /// How long swtpm may take for a command, more than 0 and at most a day; then it is ended, and the TPM fails until
+    /// the VM is reset. Default 2 minutes: the longest commands, which make RSA keys, take seconds.
     /// </summary>
     public TimeSpan CommandTimeout { get; init; } = TimeSpan.FromMinutes(2);
 
-    /// <summary>How long swtpm may take to start, more than 0. Default 10 seconds.</summary>
+    /// <summary>How long swtpm may take to start, more than 0 and at most a day. Default 10 seconds.</summary>
     public TimeSpan StartTimeout { get; init; } = TimeSpan.FromSeconds(10);
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.FirmwareTpm;
+using OpTeeMediator.Tests.SoftwareTee;
 
 namespace OpTeeMediator.FirmwareTpmTests;
 
@@ -40,6 +41,17 @@ internal sealed class FirmwareTpmTests
 
         Assert.That(() => new SoftwareTeeOptions().AddFirmwareTpm(tpm), Throws.ArgumentException
             .With.Message.Contains("107"));
+    }
+
+    [Test]
+    public void AddFirmwareTpm_TimeOutOfRange_Throws()
+    {
+        FirmwareTpmOptions tpm = new("/tmp");
+
+        Assert.That(() => new SoftwareTeeOptions().AddFirmwareTpm(tpm with { CommandTimeout = TimeSpan.Zero }),
+            Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(() => new SoftwareTeeOptions().AddFirmwareTpm(tpm with { StartTimeout = TimeSpan.MaxValue }),
+            Throws.InstanceOf<ArgumentOutOfRangeException>());
     }
 
     [Test]
@@ -246,6 +258,47 @@ internal sealed class FirmwareTpmTests
         Assert.That(status.Single(line => line.StartsWith("Uid:", StringComparison.Ordinal)), Does.Not.Contain("\t0"));
         Assert.That(status.Single(line => line.StartsWith("Seccomp:", StringComparison.Ordinal)), Does.EndWith("2"));
         Assert.That(await bench.CodeOfAsync(TpmCommands.CreateKey), Is.EqualTo(Success));
+    }
+
+    [Test]
+    public async Task Reset_WhileSwtpmDoesNotAnswer_EndsTheCommandAndSwtpm()
+    {
+        await using TpmBench bench = await StartedAsync();
+        await SignalAsync("STOP", bench.ProcessIds.Single());
+        TeeRequest request = bench.Request(TpmCommands.GetRandom);
+        ThreadRunner<TeeResult> command = new(() => bench.Session!.InvokeCommandAsync(request));
+        command.WaitUntilBlocked();
+
+        _ = request.RequestTermination();
+        bench.Partition.Cancel(request);
+
+        Assert.That((await command.Result).Code, Is.EqualTo(TeeReturnCode.Cancel));
+        Assert.That(bench.ProcessIds, Is.Empty);
+        Assert.That(bench.Loggers.Entries, Is.Empty, "the VM's reset is no trouble");
+        await bench.ResetAsync();
+        _ = await bench.OpenAsync();
+        Assert.That(await bench.CodeOfAsync(TpmCommands.Startup), Is.EqualTo(Success));
+    }
+
+    // swtpm reads the cancellation after the command: its answer must not be taken for another's.
+    [Test]
+    public async Task Cancel_DuringACommand_LaterCommandsAreExecuted()
+    {
+        await using TpmBench bench = await StartedAsync();
+        int id = bench.ProcessIds.Single();
+        for (int round = 0; round < 3; round++)
+        {
+            await SignalAsync("STOP", id);
+            TeeRequest request = bench.Request(TpmCommands.CreateKey);
+            ThreadRunner<TeeResult> command = new(() => bench.Session!.InvokeCommandAsync(request));
+            command.WaitUntilBlocked();
+            _ = request.RequestCancellation();
+            bench.Partition.Cancel(request);
+            await SignalAsync("CONT", id);
+
+            Assert.That((await command.Result).Code, Is.EqualTo(TeeReturnCode.Success));
+            Assert.That((await bench.SendAsync(TpmCommands.GetRandom)).Length, Is.EqualTo(28));
+        }
     }
 
     [Test]

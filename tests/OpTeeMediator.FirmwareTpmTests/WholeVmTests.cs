@@ -88,7 +88,8 @@ internal sealed class WholeVmTests(bool isRemote)
     [Test]
     public void TrustedKey_SealedAndUnsealed_IsTheKey()
     {
-        GuestMessage opened = _driver.Send(FakeDriver.Opening(SoftwareTeeBackend.TrustedKeysUuid, default, KernelLogin));
+        GuestMessage opened =
+            _driver.Send(FakeDriver.Opening(SoftwareTeeBackend.TrustedKeysUuid, default, KernelLogin));
         Assert.That(opened.ReturnCode, Is.Zero);
         byte[] key = [.. Enumerable.Range(1, 32).Select(value => (byte)value)];
 

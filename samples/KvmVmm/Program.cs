@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using ExampleApplications;
 using KvmVmm.CommandLine;
 using KvmVmm.Cpus;
 using KvmVmm.Machine;
@@ -25,7 +26,7 @@ internal static class Program
         if (arguments is ["--help" or "-h"] or ["--list"])
         {
             string applications = $"{SumApplication.Description}\n{GuestApplication.Description}\n"
-                + ObjectApplication.Description;
+                + $"{ObjectApplication.Description}\n{ExampleApplicationOptions.Description}";
             Console.WriteLine(arguments[0] == "--list" ? applications : CommandLineParser.Usage);
             return Success;
         }

@@ -1,3 +1,4 @@
+using ExampleApplications;
 using KvmVmm.CommandLine;
 using KvmVmm.DeviceTree;
 using KvmVmm.Machine;
@@ -95,5 +96,6 @@ internal sealed class TeeWiring : IAsyncDisposable
         (storage?.Options ?? new SoftwareTeeOptions())
         .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
         .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())
-        .Add(ObjectApplication.Manifest, () => new ObjectApplication()));
+        .Add(ObjectApplication.Manifest, () => new ObjectApplication())
+        .AddExampleApplications());
 }

@@ -103,8 +103,10 @@ internal sealed class DaemonTests
         ulong otherPage = other.Driver.AllocatePage();
         _ = other.Driver.Register([otherPage], 0, 4096, 0x55);
         Random random = new(3);
-        byte version = 0;
-        byte stored = 0;
+        byte version = 1;
+        byte stored = 1;
+        vm.Driver.Write<byte>(page, [(byte)'o', version]);
+        Assert.That(Invoke(vm, Open(vm, Objects), Write).ReturnCode, Is.Zero);
         for (; kills > 0; kills--)
         {
             uint session = Open(vm, Objects);

@@ -2,6 +2,7 @@ using System.Runtime.Versioning;
 using KvmVmm.Tee;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.FirmwareTpm;
 using OpTeeMediator.SoftwareTee.Linux;
 using OpTeeMediator.SoftwareTee.Sqlite;
 using OpTeeMediator.SoftwareTee.Storage;
@@ -14,17 +15,23 @@ namespace TeeDaemon;
 internal static class DaemonTee
 {
     /// <summary>Makes the TEE, and opens its database.</summary>
+    /// <exception cref="OpTeeMediator.Backends.TeeUnavailableException">The host has no usable swtpm.</exception>
     /// <exception cref="TeeStoreException">Database or key cannot be used; the message says why.</exception>
     public static SoftwareTeeBackend Create(DaemonOptions options)
     {
         SoftwareTeeOptions tee = new();
         if (options.Storage is { } file)
         {
-            tee = tee with
+            tee = (tee with
             {
                 KeySource = KeyOf(options, file),
                 Storage = new TrustedStorageOptions(new SqliteTeeStore(file)),
-            };
+            }).AddTrustedKeys();
+        }
+
+        if (options.Tpm is { } folder)
+        {
+            tee = tee.AddFirmwareTpm(new FirmwareTpmOptions(folder));
         }
 
         return new SoftwareTeeBackend(tee

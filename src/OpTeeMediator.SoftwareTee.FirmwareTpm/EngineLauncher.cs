@@ -43,7 +43,7 @@ internal sealed class EngineLauncher
         {
             if (!features.Contains($"\"{needed}\"", StringComparison.Ordinal))
             {
-                throw new InvalidOperationException(
+                throw new TeeUnavailableException(
                     $"{options.Executable} lacks the feature {needed}; install swtpm 0.7 or newer. It has said: "
                     + features);
             }
@@ -111,13 +111,13 @@ internal sealed class EngineLauncher
             process.WaitForExit();
             return process.ExitCode == 0
                 ? features.Trim()
-                : throw new InvalidOperationException(
+                : throw new TeeUnavailableException(
                     $"{executable} has ended with status {process.ExitCode} when asked for its features: "
                     + errors.GetAwaiter().GetResult().Trim());
         }
         catch (Win32Exception exception)
         {
-            throw new InvalidOperationException(
+            throw new TeeUnavailableException(
                 $"{executable} cannot be run ({exception.Message}); the firmware TPM needs swtpm 0.7 or newer on the "
                 + $"host (Debian: apt-get install swtpm), or its path as {nameof(FirmwareTpmOptions.Executable)}.",
                 exception);

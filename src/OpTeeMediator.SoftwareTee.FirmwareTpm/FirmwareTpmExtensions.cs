@@ -16,7 +16,7 @@ public static class FirmwareTpmExtensions
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A time of <paramref name="tpm"/> is out of its range.</exception>
     /// <exception cref="ArgumentException">The folder's path is too long, or the UUID is taken.</exception>
-    /// <exception cref="InvalidOperationException">
+    /// <exception cref="TeeUnavailableException">
     /// The host's swtpm is missing or cannot do what is needed; the message says what to do. So the TPM is announced to
     /// guests only on a host that has one.
     /// </exception>

@@ -30,7 +30,7 @@ internal sealed class FirmwareTpmTests
     {
         FirmwareTpmOptions tpm = new("/tmp") { Executable = "/no/swtpm" };
 
-        Assert.That(() => new SoftwareTeeOptions().AddFirmwareTpm(tpm), Throws.InvalidOperationException
+        Assert.That(() => new SoftwareTeeOptions().AddFirmwareTpm(tpm), Throws.TypeOf<TeeUnavailableException>()
             .With.Message.Contains("/no/swtpm").And.Message.Contains("apt-get install swtpm"));
     }
 

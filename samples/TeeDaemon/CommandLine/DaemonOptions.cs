@@ -17,6 +17,7 @@ internal sealed record DaemonOptions
                                                                               default: they cannot keep any
           --storage-key FILE  the root key, 32 to 64 bytes, mode 0600         default: FILE.key beside FILE, made
                                                                               with a new database
+          --tpm FOLDER        gives each VM a TPM, whose state is in FOLDER; needs --storage, for the root key
           --heap MIB          the limit of each VM's managed heap             default: 256
           --user NAME         as whom VMs' processes run if it runs as root   default: nobody
           --in-process        all VMs in this process, which then harm each other
@@ -41,6 +42,9 @@ internal sealed record DaemonOptions
 
     /// <summary>The file of the root key; <see langword="null"/> for the one beside the database.</summary>
     public string? StorageKey { get; init; }
+
+    /// <summary>The folder of the VMs' TPMs; <see langword="null"/> for none.</summary>
+    public string? Tpm { get; init; }
 
     /// <summary>The limit of each VM's managed heap.</summary>
     public int HeapMebibytes { get; init; } = 256;
@@ -76,6 +80,7 @@ internal sealed record DaemonOptions
                 "--allow-users" => options with { AllowedUsers = [.. value.Split(',').Select(UserOf)] },
                 "--storage" => options with { Storage = value },
                 "--storage-key" => options with { StorageKey = value },
+                "--tpm" => options with { Tpm = value },
                 "--heap" => options with { HeapMebibytes = HeapOf(value) },
                 "--user" => options with { WorkerUser = value },
                 "--log" => options with { LogLevel = LevelOf(value) },
@@ -84,9 +89,9 @@ internal sealed record DaemonOptions
             arguments = arguments[2..];
         }
 
-        return options.StorageKey is null || options.Storage is not null
+        return (options.StorageKey is null && options.Tpm is null) || options.Storage is not null
             ? options
-            : throw new UsageException("--storage-key is for --storage, which is missing");
+            : throw new UsageException("--storage-key and --tpm are for --storage, which is missing");
     }
 
     private static uint UserOf(string text) =>

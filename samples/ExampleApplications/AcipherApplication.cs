@@ -12,8 +12,8 @@ public sealed class AcipherApplication : TrustedApplication, IDisposable
     public const uint GenerateKey = 0;
 
     /// <summary>
-    /// Command: parameter 1 (memory, output) gets what parameter 0 (memory, input) is encrypted to, or decrypted to if a
-    /// is 0 (parameter 2, value, input), with the algorithm a (parameter 3, value, input).
+    /// Command: parameter 1 (memory, output) gets what parameter 0 (memory, input) is encrypted to, or decrypted to if
+    /// a is 0 (parameter 2, value, input), with the algorithm a (parameter 3, value, input).
     /// </summary>
     public const uint EncryptOrDecrypt = 1;
 

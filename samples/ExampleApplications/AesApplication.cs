@@ -5,13 +5,13 @@ using static OpTeeMediator.Backends.TeeParameterKind;
 
 namespace ExampleApplications;
 
-/// <summary>OP-TEE's example aes: encrypts and decrypts with a key of the session, in pieces or authenticated.</summary>
+/// <summary>OP-TEE's example aes: encrypts and decrypts with a key of the session.</summary>
 public sealed class AesApplication : TrustedApplication, IDisposable
 {
     /// <summary>
     /// Command: begins with an algorithm (parameter 0, value, input: a is 0 ECB, 1 CBC, 2 CTR, 3 CCM, 4 GCM), a size of
-    /// the key in bytes (parameter 1, value, input: a is 16 or 32) and a direction (parameter 2, value, input: a is 1 to
-    /// encrypt, 0 to decrypt).
+    /// the key in bytes (parameter 1, value, input: a is 16 or 32) and a direction (parameter 2, value, input: a is 1
+    /// to encrypt, 0 to decrypt).
     /// </summary>
     public const uint Prepare = 0;
 
@@ -30,8 +30,8 @@ public sealed class AesApplication : TrustedApplication, IDisposable
     public const uint Cipher = 3;
 
     /// <summary>
-    /// Command: parameter 1 (memory, output) gets what parameter 0 (memory, input) is encrypted or decrypted to with CCM
-    /// or GCM (parameter 2, value, input: a is not 0 to encrypt); parameter 3 (memory, inout) gets or has the tag.
+    /// Command: parameter 1 (memory, output) gets what parameter 0 (memory, input) is encrypted or decrypted to with
+    /// CCM or GCM (parameter 2, value, input: a is not 0 to encrypt); parameter 3 (memory, inout) gets or has the tag.
     /// </summary>
     public const uint Authenticate = 4;
 

@@ -167,7 +167,9 @@ public sealed class ApplicationParameter
         return content.IsEmpty || TryWrite(0, content) ? TeeReturnCode.Success : TeeReturnCode.ShortBuffer;
     }
 
-    /// <summary>Passes a piece of the client's memory on to another application, which sees the memory itself.</summary>
+    /// <summary>
+    /// Passes a piece of the client's memory on to another application, which sees the memory itself.
+    /// </summary>
     /// <param name="kind">What the other application may do: no more than this one.</param>
     /// <param name="offset">Where the piece begins in the reference, in bytes.</param>
     /// <param name="size">Its size in bytes.</param>

@@ -241,7 +241,8 @@ internal sealed class ApplicationHost
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {
-                instance = new ApplicationInstance(application, entryLock, this, new OpenedSessions(_environment.Directory));
+                OpenedSessions opened = new(_environment.Directory);
+                instance = new ApplicationInstance(application, entryLock, this, opened);
             }
 
             return new TeeResult(code, TeeOrigin.TrustedApplication);

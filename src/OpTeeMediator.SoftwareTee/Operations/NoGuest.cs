@@ -2,7 +2,9 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>The guest of an operation that none of the guest's operations carries: nothing can be asked of it.</summary>
+/// <summary>
+/// The guest of an operation that none of the guest's operations carries: nothing can be asked of it.
+/// </summary>
 internal sealed class NoGuest : GuestServices
 {
     public override TeeSharedMemory? Allocate(GuestMemoryKind kind, int size) => null;

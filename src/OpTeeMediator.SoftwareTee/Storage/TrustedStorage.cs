@@ -160,7 +160,9 @@ public sealed class TrustedStorage
     /// </param>
     /// <returns>Success or a failure of the storage.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
-    /// <remarks>It is kept like an object, without being one, and follows the host's clock while the VM is off.</remarks>
+    /// <remarks>
+    /// It is kept like an object, without being one, and follows the host's clock while the VM is off.
+    /// </remarks>
     public TeeReturnCode SetPersistentTime(TimeSpan time)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);

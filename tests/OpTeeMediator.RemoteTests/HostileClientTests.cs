@@ -65,6 +65,10 @@ internal sealed class HostileClientTests
         yield return Case("a file without its descriptor", Frame(AddFile, []));
         yield return Case("a kind of parameter that is none",
             Frame(OpenSession, [.. new byte[40], .. RawClient.Words(4), .. none[4..]]));
+        yield return Case("the login of a trusted application",
+            Frame(OpenSession, [.. RawClient.Words(0, 0xf000_0000), .. new byte[32], .. none]));
+        yield return Case("a login that is none",
+            Frame(OpenSession, [.. RawClient.Words(0, 3), .. new byte[32], .. none]));
         yield return Case("a reference to a buffer that is not registered",
             Frame(OpenSession, [.. new byte[40], .. RawClient.Words(5, 0), .. none[8..]]));
         yield return Case("a temporary reference that is not described",

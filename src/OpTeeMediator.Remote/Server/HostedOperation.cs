@@ -204,7 +204,12 @@ internal sealed class HostedOperation
     {
         TeeLogin login = (TeeLogin)body.ReadUInt32();
         _request.Application = body.ReadGuid();
-        _request.Client = new ClientIdentity(login, body.ReadGuid());
+        if (!ClientIdentity.TryClaim(login, body.ReadGuid(), out ClientIdentity client))
+        {
+            throw new ProtocolException($"login 0x{(uint)login:x}, which no guest has");
+        }
+
+        _request.Client = client;
         DecodeParameters(ref body);
         try
         {

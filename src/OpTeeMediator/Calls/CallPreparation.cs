@@ -74,16 +74,14 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
             return Refusal.MetaMissing;
         }
 
-        TeeLogin login = (TeeLogin)message.Parameters[1].C;
-        bool hasIdentity = login is TeeLogin.User or TeeLogin.Group or TeeLogin.Application or TeeLogin.UserApplication
-            or TeeLogin.GroupApplication;
-        if (!hasIdentity && login is not (TeeLogin.Public or TeeLogin.Kernel))
+        ref readonly MessageParameter client = ref message.Parameters[1];
+        if (!ClientIdentity.TryClaim((TeeLogin)client.C, client.Uuid, out ClientIdentity identity))
         {
             return Refusal.UnknownLogin;
         }
 
         slot.Request.Application = message.Parameters[0].Uuid;
-        slot.Request.Client = new ClientIdentity(login, hasIdentity ? message.Parameters[1].Uuid : Guid.Empty);
+        slot.Request.Client = identity;
         return null;
     }
 

@@ -6,7 +6,7 @@ namespace OpTeeMediator.Calls;
 /// interrupt that says so.</summary>
 /// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest
 /// number is never sent.</remarks>
-internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseControl pause)
+internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
 {
     /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux's bitmap
     /// has no room for it.</summary>
@@ -22,7 +22,6 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseCon
     private readonly Lock _lock = new();
     private readonly ulong[] _pending = new ulong[Words];
     private volatile int _state;
-    private int _owesPulse;
 
     /// <summary>Whether there is an interrupt at all.</summary>
     public bool IsAvailable => line is not null;
@@ -44,7 +43,7 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseCon
 
         if (hasPending)
         {
-            Pulse();
+            line?.Pulse();
         }
     }
 
@@ -73,7 +72,7 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseCon
             _pending[value / 64] |= 1UL << (int)(value % 64);
         }
 
-        Pulse();
+        line?.Pulse();
     }
 
     /// <summary>Takes the lowest pending number.</summary>
@@ -103,29 +102,4 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line, PauseCon
     }
 
     private bool HasPending => (_pending[0] | _pending[1] | _pending[2] | _pending[3]) != 0;
-
-    /// <summary>After a pause: the interrupt for which the VM was not ready.</summary>
-    public void PulseIfOwed()
-    {
-        if (Interlocked.Exchange(ref _owesPulse, 0) != 0)
-        {
-            Pulse();
-        }
-    }
-
-    private void Pulse()
-    {
-        // Who ends a pause looks for an interrupt that is owed afterwards: one of the two sees it.
-        while (!pause.TryEnter(null))
-        {
-            _ = Interlocked.Exchange(ref _owesPulse, 1);
-            if (pause.IsPaused || Interlocked.Exchange(ref _owesPulse, 0) == 0)
-            {
-                return;
-            }
-        }
-
-        line?.Pulse();
-        pause.Exit();
-    }
 }

@@ -333,7 +333,5 @@ internal sealed class YieldingCalls : ICallOwner
         {
             slot.GoOnAfterPause();
         }
-
-        Notifications.PulseIfOwed();
     }
 }

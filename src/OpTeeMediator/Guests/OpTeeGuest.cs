@@ -104,7 +104,7 @@ public sealed class OpTeeGuest : IGuestOpTee
                 limits.Calls,
                 options.Quantum,
                 options.SleepAfter,
-                new NotificationQueue(_line, _pause),
+                new NotificationQueue(_line),
                 _pause,
                 _log);
             _calls = new YieldingCalls(environment, NewDriverInstance());

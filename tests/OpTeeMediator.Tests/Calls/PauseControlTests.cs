@@ -70,8 +70,9 @@ internal sealed class PauseControlTests
     {
         PauseControl pause = new();
         CountingLine line = new();
-        NotificationQueue queue = new(new NonThrowingInterruptLine(line, pause, NullLogger.Instance), pause);
-        pause.Released = queue.PulseIfOwed;
+        NonThrowingInterruptLine heldLine = new(line, pause, NullLogger.Instance);
+        NotificationQueue queue = new(heldLine);
+        pause.Released = heldLine.PulseIfDue;
         _ = pause.Attempt();
 
         queue.Post(1);

@@ -359,7 +359,7 @@ internal sealed class LifeCycleTests
                 2,
                 TimeSpan.FromMilliseconds(1),
                 TimeSpan.FromMilliseconds(5),
-                new NotificationQueue(null, new PauseControl()),
+                new NotificationQueue(null),
                 new PauseControl(),
                 bench.Loggers),
             driverInstance);

@@ -125,6 +125,10 @@ internal sealed class CallSlot
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryTake() => _ownership.TryTake();
 
+    /// <summary>Whether the call uses what another one takes away: its session, or its buffer. Thread-safe.</summary>
+    public bool Uses(CallSlot taker) => taker.Operation.Kind == TeeOperation.CloseSession
+        ? Session == taker.OwnSession : _buffers.Contains(taker.Buffer!);
+
     /// <summary>Begins an attempt to prepare the call: nothing is left of an earlier attempt, or of the
     /// slot's previous call.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

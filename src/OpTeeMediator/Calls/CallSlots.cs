@@ -1,5 +1,3 @@
-using OpTeeMediator.Backends;
-
 namespace OpTeeMediator.Calls;
 
 /// <summary>A guest's call slots: as many as the guest was told threads.</summary>
@@ -86,13 +84,13 @@ internal sealed class CallSlots
     }
 
     /// <summary>Whether another call uses what this one takes away.</summary>
+    /// <remarks>A slot that is free here is taken later, by a call that sees the taker's change of the tables: taking is
+    /// a full fence, and so is the taker's entry into <see cref="DriverInstance.TablesLock"/>.</remarks>
     public bool IsUsedByOthers(CallSlot taker)
     {
         foreach (CallSlot slot in _slots)
         {
-            bool uses = taker.Operation.Kind == TeeOperation.CloseSession ? slot.Session == taker.OwnSession
-                : slot.Buffers.Contains(taker.Buffer!);
-            if (slot != taker && uses)
+            if (slot.State != CallState.Free && slot != taker && slot.Uses(taker))
             {
                 return true;
             }

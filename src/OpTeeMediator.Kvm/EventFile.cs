@@ -41,10 +41,8 @@ public sealed class EventFile : IDisposable
     }
 
     /// <summary>Takes all signals since the last call.</summary>
-    /// <param name="timeout">
-    /// How long to wait for one, up to 2³¹ − 1 milliseconds; 0 not at all, <see cref="Timeout.InfiniteTimeSpan"/>
-    /// for as long as it takes.
-    /// </param>
+    /// <param name="timeout">How long to wait for one, up to 2³¹ − 1 milliseconds; 0 not at all,
+    /// <see cref="Timeout.InfiniteTimeSpan"/> for as long as it takes.</param>
     /// <param name="count">The number of signals.</param>
     /// <returns><see langword="false"/> if there was none.</returns>
     /// <exception cref="SystemCallException">The host failed.</exception>

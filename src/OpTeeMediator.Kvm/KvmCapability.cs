@@ -58,23 +58,18 @@ public enum KvmCapability
     /// <summary>KVM_CAP_ARM_VM_IPA_SIZE: the largest guest address size in bits; 0 means 40.</summary>
     ArmGuestAddressBits = 165,
 
-    /// <summary>
-    /// KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: what <see cref="KvmVm.ClearDirtyLog"/> needs; it is enabled with argument 1.
-    /// </summary>
+    /// <summary>KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: what <see cref="KvmVm.ClearDirtyLog"/> needs; it is enabled with
+    /// argument 1.</summary>
     ManualDirtyLog = 168,
 
     /// <summary>KVM_CAP_ARM_SVE.</summary>
     ArmSve = 170,
 
-    /// <summary>
-    /// KVM_CAP_ARM_NISV_TO_USER: once enabled, an access that the hardware does not describe is an exit of the kind
-    /// <see cref="KvmExitReason.ArmNoSyndrome"/>.
-    /// </summary>
+    /// <summary>KVM_CAP_ARM_NISV_TO_USER: once enabled, an access that the hardware does not describe is an exit of the
+    /// kind <see cref="KvmExitReason.ArmNoSyndrome"/>.</summary>
     ArmNoSyndromeToUser = 177,
 
-    /// <summary>
-    /// KVM_CAP_ARM_SYSTEM_SUSPEND: once enabled, PSCI SYSTEM_SUSPEND is an exit of the kind
-    /// <see cref="KvmExitReason.SystemEvent"/>.
-    /// </summary>
+    /// <summary>KVM_CAP_ARM_SYSTEM_SUSPEND: once enabled, PSCI SYSTEM_SUSPEND is an exit of the kind
+    /// <see cref="KvmExitReason.SystemEvent"/>.</summary>
     ArmSystemSuspend = 216,
 }

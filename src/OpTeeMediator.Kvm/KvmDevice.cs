@@ -51,8 +51,7 @@ public sealed class KvmDevice : IDisposable
     /// <param name="attribute">The attribute.</param>
     /// <returns>The value.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public unsafe T GetAttribute<T>(uint group, ulong attribute)
-        where T : unmanaged
+    public unsafe T GetAttribute<T>(uint group, ulong attribute) where T : unmanaged
     {
         T value = default;
         Access(_file, _name, KvmIoctl.KVM_GET_DEVICE_ATTR, group, attribute, &value);

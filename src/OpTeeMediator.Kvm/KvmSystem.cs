@@ -30,9 +30,8 @@ public sealed class KvmSystem : IDisposable
 
     /// <summary>Opens <c>/dev/kvm</c>.</summary>
     /// <returns>The host's KVM.</returns>
-    /// <exception cref="SystemCallException">
-    /// There is no KVM, it may not be used, or its version is not the one expected; the message says what to do.
-    /// </exception>
+    /// <exception cref="SystemCallException">There is no KVM, it may not be used, or its version is not the one
+    /// expected; the message says what to do.</exception>
     public static KvmSystem Open() => Open(DefaultDevicePath);
 
     /// <summary>Opens KVM at a path of its own.</summary>
@@ -40,9 +39,8 @@ public sealed class KvmSystem : IDisposable
     /// <returns>The host's KVM.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="devicePath"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException"><paramref name="devicePath"/> is empty or has a character NUL.</exception>
-    /// <exception cref="SystemCallException">
-    /// There is no KVM, it may not be used, or its version is not the one expected; the message says what to do.
-    /// </exception>
+    /// <exception cref="SystemCallException">There is no KVM, it may not be used, or its version is not the one
+    /// expected; the message says what to do.</exception>
     public static KvmSystem Open(string devicePath)
     {
         DevicePath.Check(devicePath, nameof(devicePath));
@@ -90,21 +88,18 @@ public sealed class KvmSystem : IDisposable
     /// <exception cref="SystemCallException">KVM does not answer.</exception>
     public int CheckCapability(KvmCapability capability) => CheckCapability(_file, capability);
 
-    /// <summary>
-    /// Creates a VM of the default machine type; on arm64 its guest addresses have 40 bits, or as many as the host has.
-    /// </summary>
+    /// <summary>Creates a VM of the default machine type; on arm64 its guest addresses have 40 bits, or as many as the
+    /// host has.</summary>
     /// <returns>The VM.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVm() => CreateVmFor(0);
 
     /// <summary>Creates a VM whose guest addresses are large enough.</summary>
-    /// <param name="highestAddress">
-    /// The last byte of the VM's memory and devices, as a guest address. It matters on arm64 only.
-    /// </param>
+    /// <param name="highestAddress">The last byte of the VM's memory and devices, as a guest address. It matters on
+    /// arm64 only.</param>
     /// <returns>The VM, of the default machine type but for the size of its guest addresses.</returns>
-    /// <exception cref="NotSupportedException">
-    /// The address lies beyond the guest addresses of this host; the message has it and the host's size.
-    /// </exception>
+    /// <exception cref="NotSupportedException">The address lies beyond the guest addresses of this host; the message
+    /// has it and the host's size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVmFor(ulong highestAddress) => CreateVm(
         RuntimeInformation.ProcessArchitecture == Architecture.Arm64
@@ -113,10 +108,8 @@ public sealed class KvmSystem : IDisposable
             : 0UL);
 
     /// <summary>Creates a VM.</summary>
-    /// <param name="machineType">
-    /// The machine type of KVM_CREATE_VM: 0 is the default. On arm64 bits 7:0 give the size of guest addresses in bits,
-    /// 0 for 40.
-    /// </param>
+    /// <param name="machineType">The machine type of KVM_CREATE_VM: 0 is the default. On arm64 bits 7:0 give the size
+    /// of guest addresses in bits, 0 for 40.</param>
     /// <returns>The VM.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVm(ulong machineType)

@@ -108,10 +108,8 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
-    /// <summary>
-    /// The event of <see cref="KvmExitReason.SystemEvent"/>. On arm64 all vCPUs are stopped then: the next run sleeps
-    /// until they are initialised again.
-    /// </summary>
+    /// <summary>The event of <see cref="KvmExitReason.SystemEvent"/>. On arm64 all vCPUs are stopped then: the next run
+    /// sleeps until they are initialised again.</summary>
     /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
     public KvmSystemEventExit SystemEvent
@@ -182,10 +180,8 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Runs the guest until it needs its VMM (KVM_RUN).</summary>
-    /// <returns>
-    /// Why it came back. <see cref="KvmExitReason.Interrupted"/> after <see cref="Kick"/> or a signal, or when a vCPU
-    /// that waits to be started was disturbed: run again if there is nothing else to do.
-    /// </returns>
+    /// <returns>Why it came back. <see cref="KvmExitReason.Interrupted"/> after <see cref="Kick"/> or a signal, or when
+    /// a vCPU that waits to be started was disturbed: run again if there is nothing else to do.</returns>
     /// <exception cref="SystemCallException">KVM refuses: the vCPU is not initialised, say.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
     public KvmExitReason Run()
@@ -213,15 +209,12 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
-    /// <summary>
-    /// Ends the instruction of an <see cref="KvmExitReason.Io"/> or <see cref="KvmExitReason.Mmio"/> exit without
-    /// running on.
-    /// </summary>
+    /// <summary>Ends the instruction of an <see cref="KvmExitReason.Io"/> or <see cref="KvmExitReason.Mmio"/> exit
+    /// without running on.</summary>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
-    /// <remarks>
-    /// Needed before registers are read or written after such an exit; <see cref="Run"/> does it by itself.
-    /// </remarks>
+    /// <remarks>Needed before registers are read or written after such an exit; <see cref="Run"/> does it by
+    /// itself.</remarks>
     public void CompleteExit()
     {
         byte* page = Page;
@@ -244,10 +237,8 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
-    /// <summary>
-    /// Makes <see cref="Run"/> return <see cref="KvmExitReason.Interrupted"/>: the one that is running, or else the
-    /// next. Any thread may call.
-    /// </summary>
+    /// <summary>Makes <see cref="Run"/> return <see cref="KvmExitReason.Interrupted"/>: the one that is running, or
+    /// else the next. Any thread may call.</summary>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
     /// <exception cref="SystemCallException">No real-time signal is free (see <see cref="KickSignal"/>).</exception>
     public void Kick()
@@ -283,15 +274,13 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
-    /// <typeparam name="T">
-    /// A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>, and so on.
-    /// </typeparam>
+    /// <typeparam name="T"> A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>,
+    /// <see cref="UInt128"/>, and so on. </typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <returns>Its value.</returns>
     /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    public T GetRegister<T>(ulong id)
-        where T : unmanaged
+    public T GetRegister<T>(ulong id) where T : unmanaged
     {
         T value = default;
         Access(KvmIoctl.KVM_GET_ONE_REG, "KVM_GET_ONE_REG", id, ref value);
@@ -299,9 +288,8 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Writes a register (KVM_SET_ONE_REG).</summary>
-    /// <typeparam name="T">
-    /// A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>, and so on.
-    /// </typeparam>
+    /// <typeparam name="T"> A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>,
+    /// <see cref="UInt128"/>, and so on. </typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <param name="value">Its value.</param>
     /// <exception cref="ArgumentException">The register has another size.</exception>
@@ -389,8 +377,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Calls an ioctl of the vCPU with a structure as argument.</summary>
-    internal void Control<T>(uint request, string name, ref T argument, string advice)
-        where T : unmanaged
+    internal void Control<T>(uint request, string name, ref T argument, string advice) where T : unmanaged
     {
         fixed (T* address = &argument)
         {
@@ -404,14 +391,12 @@ public sealed unsafe class KvmVcpu : IDisposable
 
     private static int Thread => ThreadId.Current;
 
-    private static T ReadAt<T>(byte* page, int offset)
-        where T : unmanaged => Unsafe.ReadUnaligned<T>(page + offset);
+    private static T ReadAt<T>(byte* page, int offset) where T : unmanaged => Unsafe.ReadUnaligned<T>(page + offset);
 
     private static ReadOnlySpan<ulong> DataAt(byte* page, int countOffset, int dataOffset) =>
         new(page + dataOffset, (int)uint.Min(ReadAt<uint>(page, countOffset), KvmRunLayout.MaximumDataCount));
 
-    private void Access<T>(uint request, string name, ulong id, ref T value)
-        where T : unmanaged
+    private void Access<T>(uint request, string name, ulong id, ref T value) where T : unmanaged
     {
         // Bits 55:52 are the logarithm of the size: the kernel copies as many bytes.
         if (1 << (int)(id >> 52 & 0xf) != sizeof(T))

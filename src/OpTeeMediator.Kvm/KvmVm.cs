@@ -7,9 +7,8 @@ using OpTeeMediator.Kvm.SystemCalls;
 namespace OpTeeMediator.Kvm;
 
 /// <summary>A VM of KVM.</summary>
-/// <remarks>
-/// Thread-safe. The kernel keeps the VM until this object, its vCPUs and its devices are all disposed of.
-/// </remarks>
+/// <remarks>Thread-safe. The kernel keeps the VM until this object, its vCPUs and its devices are all disposed
+/// of.</remarks>
 [Experimental("OPTEE001")]
 public sealed class KvmVm : IDisposable
 {
@@ -37,13 +36,11 @@ public sealed class KvmVm : IDisposable
     /// <param name="slot">The memory slot; what was in it is replaced.</param>
     /// <param name="guestAddress">The first guest address, a multiple of the host's page size.</param>
     /// <param name="length">The length in bytes, a multiple of the host's page size; 0 empties the slot.</param>
-    /// <param name="hostAddress">
-    /// Where the memory lies in this process; it must stay mapped as long as the slot has it.
-    /// </param>
+    /// <param name="hostAddress">Where the memory lies in this process; it must stay mapped as long as the slot has
+    /// it.</param>
     /// <param name="flags">Whether the guest may write, and whether KVM logs the pages that are written.</param>
-    /// <exception cref="SystemCallException">
-    /// KVM refuses: misaligned, overlapping another slot, or a slot number that is too high.
-    /// </exception>
+    /// <exception cref="SystemCallException">KVM refuses: misaligned, overlapping another slot, or a slot number that
+    /// is too high.</exception>
     public unsafe void SetMemoryRegion(
         int slot, ulong guestAddress, ulong length, nint hostAddress, KvmMemoryFlags flags)
     {
@@ -95,9 +92,8 @@ public sealed class KvmVm : IDisposable
 
     /// <summary>Reads which pages of a slot were written (KVM_GET_DIRTY_LOG).</summary>
     /// <param name="slot">A memory slot with <see cref="KvmMemoryFlags.LogDirtyPages"/>.</param>
-    /// <param name="bitmap">
-    /// Receives bit n of word m for page 64m + n of the slot; at least <see cref="GetDirtyLogLength"/> words.
-    /// </param>
+    /// <param name="bitmap">Receives bit n of word m for page 64m + n of the slot; at least
+    /// <see cref="GetDirtyLogLength"/> words.</param>
     /// <exception cref="ArgumentException">The bitmap is too short, or the slot is empty.</exception>
     /// <exception cref="SystemCallException">KVM refuses: the slot does not log.</exception>
     /// <remarks>
@@ -131,20 +127,15 @@ public sealed class KvmVm : IDisposable
         }
     }
 
-    /// <summary>
-    /// Takes pages out of a slot's dirty log and has KVM log their next write (KVM_CLEAR_DIRTY_LOG).
-    /// </summary>
+    /// <summary>Takes pages out of a slot's dirty log and has KVM log their next write (KVM_CLEAR_DIRTY_LOG).</summary>
     /// <param name="slot">A memory slot with <see cref="KvmMemoryFlags.LogDirtyPages"/>.</param>
     /// <param name="firstPage">The first page of the slot, a multiple of 64.</param>
     /// <param name="pageCount">The number of pages, a multiple of 64 unless the slot ends with them.</param>
-    /// <param name="bitmap">
-    /// Bit n of word m for page <paramref name="firstPage"/> + 64m + n; those set are taken.
-    /// </param>
+    /// <param name="bitmap">Bit n of word m for page <paramref name="firstPage"/> + 64m + n; those set are
+    /// taken.</param>
     /// <exception cref="ArgumentException">The bitmap has fewer bits than pages.</exception>
-    /// <exception cref="SystemCallException">
-    /// KVM refuses: <see cref="KvmCapability.ManualDirtyLog"/> is not enabled, the slot does not log, or the pages are
-    /// not the slot's.
-    /// </exception>
+    /// <exception cref="SystemCallException">KVM refuses: <see cref="KvmCapability.ManualDirtyLog"/> is not enabled,
+    /// the slot does not log, or the pages are not the slot's.</exception>
     public unsafe void ClearDirtyLog(int slot, ulong firstPage, uint pageCount, ReadOnlySpan<ulong> bitmap)
     {
         if ((ulong)bitmap.Length * 64 < pageCount)
@@ -180,23 +171,19 @@ public sealed class KvmVm : IDisposable
 
     /// <summary>Makes KVM raise an interrupt whenever an event file is signalled (KVM_IRQFD).</summary>
     /// <param name="eventFile">The eventfd, such as an <see cref="EventFile"/>'s handle; KVM keeps it open.</param>
-    /// <param name="interrupt">
-    /// The GSI; on arm64 the number of a shared interrupt as device trees have it, 32 less than the GIC's.
-    /// </param>
+    /// <param name="interrupt">The GSI; on arm64 the number of a shared interrupt as device trees have it, 32 less than
+    /// the GIC's.</param>
     /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
-    /// <exception cref="SystemCallException">
-    /// KVM refuses: there is no interrupt controller in the kernel, or the file is no eventfd or in use.
-    /// </exception>
+    /// <exception cref="SystemCallException">KVM refuses: there is no interrupt controller in the kernel, or the file
+    /// is no eventfd or in use.</exception>
     /// <remarks>Each signal is an edge.</remarks>
     public void AddInterruptFile(SafeHandle eventFile, uint interrupt) =>
         SetInterruptFile(eventFile, null, interrupt, 0);
 
     /// <summary>Makes KVM raise an interrupt level by an event file (KVM_IRQFD with a resampler).</summary>
     /// <param name="eventFile">The eventfd that raises the line.</param>
-    /// <param name="resampleFile">
-    /// The eventfd that KVM signals when the guest has finished the interrupt and the line is low: the device raises it
-    /// again if it still needs service.
-    /// </param>
+    /// <param name="resampleFile">The eventfd that KVM signals when the guest has finished the interrupt and the line
+    /// is low: the device raises it again if it still needs service.</param>
     /// <param name="interrupt">The GSI.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
@@ -214,9 +201,8 @@ public sealed class KvmVm : IDisposable
     public void RemoveInterruptFile(SafeHandle eventFile, uint interrupt) =>
         SetInterruptFile(eventFile, null, interrupt, KvmIrqFile.Deassign);
 
-    /// <summary>
-    /// Makes KVM signal an event file when the guest writes to an address, instead of an MMIO exit (KVM_IOEVENTFD).
-    /// </summary>
+    /// <summary>Makes KVM signal an event file when the guest writes to an address, instead of an MMIO exit
+    /// (KVM_IOEVENTFD).</summary>
     /// <param name="eventFile">The eventfd, such as an <see cref="EventFile"/>'s handle; KVM keeps it open.</param>
     /// <param name="address">The guest address.</param>
     /// <param name="length">The length of the write in bytes, 1, 2, 4 or 8; 0 for any.</param>
@@ -225,9 +211,8 @@ public sealed class KvmVm : IDisposable
     public void AddIoEventFile(SafeHandle eventFile, ulong address, int length) =>
         SetIoEventFile(eventFile, address, length, 0, 0);
 
-    /// <summary>
-    /// Makes KVM signal an event file when the guest writes one value to an address (KVM_IOEVENTFD with datamatch).
-    /// </summary>
+    /// <summary>Makes KVM signal an event file when the guest writes one value to an address (KVM_IOEVENTFD with
+    /// datamatch).</summary>
     /// <param name="eventFile">The eventfd.</param>
     /// <param name="address">The guest address.</param>
     /// <param name="length">The length of the write in bytes, 1, 2, 4 or 8.</param>
@@ -308,9 +293,8 @@ public sealed class KvmVm : IDisposable
     }
 
     /// <summary>Raises or lowers an input of the interrupt controller in the kernel (KVM_IRQ_LINE).</summary>
-    /// <param name="interrupt">
-    /// The input; its encoding is the architecture's (arm64: <see cref="Arm64.Arm64Interrupt"/>; x86: the GSI).
-    /// </param>
+    /// <param name="interrupt">The input; its encoding is the architecture's (arm64:
+    /// <see cref="Arm64.Arm64Interrupt"/>; x86: the GSI).</param>
     /// <param name="isActive">Whether to raise it. An edge interrupt is raised and lowered again.</param>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetInterruptLine(uint interrupt, bool isActive) => SetInterruptLine(_file, interrupt, isActive);

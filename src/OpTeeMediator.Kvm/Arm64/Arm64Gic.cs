@@ -5,10 +5,8 @@ using OpTeeMediator.Kvm.SystemCalls;
 namespace OpTeeMediator.Kvm.Arm64;
 
 /// <summary>A GICv3 in the kernel: the interrupt controller of an arm64 VM.</summary>
-/// <remarks>
-/// Made after the vCPUs: create, then run. Its registers answer EBUSY while a vCPU runs. Thread-safe.
-/// Source: Documentation/virt/kvm/devices/arm-vgic-v3.rst.
-/// </remarks>
+/// <remarks>Made after the vCPUs: create, then run. Its registers answer EBUSY while a vCPU runs. Thread-safe. Source:
+/// Documentation/virt/kvm/devices/arm-vgic-v3.rst.</remarks>
 [Experimental("OPTEE001")]
 public sealed class Arm64Gic : IDisposable
 {
@@ -42,9 +40,8 @@ public sealed class Arm64Gic : IDisposable
     /// <param name="vm">The VM.</param>
     /// <param name="distributor">Where the distributor lies, 64 KiB; a multiple of 64 KiB.</param>
     /// <param name="redistributors">Where the redistributors lie, 128 KiB for each vCPU; a multiple of 64 KiB.</param>
-    /// <param name="interruptCount">
-    /// The number of interrupts, 64 to 1024 in steps of 32; the 32 private ones count.
-    /// </param>
+    /// <param name="interruptCount">The number of interrupts, 64 to 1024 in steps of 32; the 32 private ones
+    /// count.</param>
     /// <returns>The GIC.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
@@ -125,9 +122,8 @@ public sealed class Arm64Gic : IDisposable
     /// <returns>The state: attributes and their values, in the order in which they are restored.</returns>
     /// <exception cref="ArgumentNullException">A vCPU is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses: a vCPU runs.</exception>
-    /// <remarks>
-    /// LPIs have their state in the guest's memory; KVM_DEV_ARM_VGIC_SAVE_PENDING_TABLES puts it there.
-    /// </remarks>
+    /// <remarks>LPIs have their state in the guest's memory; KVM_DEV_ARM_VGIC_SAVE_PENDING_TABLES puts it
+    /// there.</remarks>
     public ImmutableArray<Arm64GicEntry> SaveState(params ReadOnlySpan<KvmVcpu> vcpus)
     {
         uint[] affinities = new uint[vcpus.Length];

@@ -75,29 +75,24 @@ public readonly record struct Arm64Register(ulong Id)
     public static Arm64Register VirtualTimerControl => OfSystem(3, 3, 14, 3, 1);
 
     /// <summary>CNTV_CVAL_EL0, when the virtual timer fires (KVM_REG_ARM_TIMER_CVAL).</summary>
-    /// <remarks>
-    /// KVM's numbers of this register and <see cref="VirtualCounter"/> are exchanged; they are not what MRS and MSR
-    /// say.
-    /// </remarks>
+    /// <remarks>KVM's numbers of this register and <see cref="VirtualCounter"/> are exchanged; they are not what MRS
+    /// and MSR say.</remarks>
     public static Arm64Register VirtualTimerCompare => OfSystem(3, 3, 14, 0, 2);
 
     /// <summary>CNTVCT_EL0, the virtual counter (KVM_REG_ARM_TIMER_CNT).</summary>
     /// <remarks>Writing it moves the counter of the whole VM.</remarks>
     public static Arm64Register VirtualCounter => OfSystem(3, 3, 14, 3, 2);
 
-    /// <summary>
-    /// ICC_PMR_EL1: interrupts of this priority and below (higher numbers) are masked. For <see cref="Arm64Gic"/>.
-    /// </summary>
+    /// <summary>ICC_PMR_EL1: interrupts of this priority and below (higher numbers) are masked. For
+    /// <see cref="Arm64Gic"/>.</summary>
     public static Arm64Register InterruptPriorityMask => OfSystem(3, 0, 4, 6, 0);
 
-    /// <summary>
-    /// ICC_IGRPEN0_EL1: bit 0 lets interrupts of group 0 through, as FIQ. For <see cref="Arm64Gic"/>.
-    /// </summary>
+    /// <summary>ICC_IGRPEN0_EL1: bit 0 lets interrupts of group 0 through, as FIQ. For
+    /// <see cref="Arm64Gic"/>.</summary>
     public static Arm64Register InterruptGroup0Enable => OfSystem(3, 0, 12, 12, 6);
 
-    /// <summary>
-    /// ICC_IGRPEN1_EL1: bit 0 lets interrupts of group 1 through, as IRQ. For <see cref="Arm64Gic"/>.
-    /// </summary>
+    /// <summary>ICC_IGRPEN1_EL1: bit 0 lets interrupts of group 1 through, as IRQ. For
+    /// <see cref="Arm64Gic"/>.</summary>
     public static Arm64Register InterruptGroup1Enable => OfSystem(3, 0, 12, 12, 7);
 
     /// <summary>A general register.</summary>
@@ -121,9 +116,8 @@ public readonly record struct Arm64Register(ulong Id)
         return OfCore(Size128, VectorOffset + (index * 16));
     }
 
-    /// <summary>
-    /// A register of KVM's firmware interface (KVM_REG_ARM_FW_REG): PSCI's version, states of mitigations.
-    /// </summary>
+    /// <summary>A register of KVM's firmware interface (KVM_REG_ARM_FW_REG): PSCI's version, states of
+    /// mitigations.</summary>
     /// <param name="index">Its number, 0–65535.</param>
     /// <returns>The register; 64 bits.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The number has more than 16 bits.</exception>
@@ -159,6 +153,5 @@ public readonly record struct Arm64Register(ulong Id)
     }
 
     // A byte offset in struct kvm_regs; KVM counts words of 32 bits.
-    private static Arm64Register OfCore(ulong size, int offset) =>
-        new(size | Core | ((ulong)offset / sizeof(uint)));
+    private static Arm64Register OfCore(ulong size, int offset) => new(size | Core | ((ulong)offset / sizeof(uint)));
 }

@@ -11,10 +11,8 @@ public static unsafe class KvmArm64
 {
     private const uint KVM_ARM_VCPU_TIMER_CTRL = 1;
 
-    /// <summary>
-    /// Initialises a vCPU as the host's own kind of CPU (KVM_ARM_PREFERRED_TARGET, KVM_ARM_VCPU_INIT). Again: resets
-    /// it.
-    /// </summary>
+    /// <summary>Initialises a vCPU as the host's own kind of CPU (KVM_ARM_PREFERRED_TARGET, KVM_ARM_VCPU_INIT). Again:
+    /// resets it.</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="features">What it is to have.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
@@ -39,9 +37,8 @@ public static unsafe class KvmArm64
                 + " first.");
     }
 
-    /// <summary>
-    /// Completes a feature whose registers' size was chosen after <see cref="Initialize"/> (KVM_ARM_VCPU_FINALIZE).
-    /// </summary>
+    /// <summary>Completes a feature whose registers' size was chosen after <see cref="Initialize"/>
+    /// (KVM_ARM_VCPU_FINALIZE).</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="feature">One feature, such as <see cref="Arm64VcpuFeatures.Sve"/>.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
@@ -85,10 +82,8 @@ public static unsafe class KvmArm64
         vcpu.SetRegister(register.Id, value);
     }
 
-    /// <summary>
-    /// Sets which private interrupt the vCPU's virtual timer raises (KVM_ARM_VCPU_TIMER_IRQ_VTIMER). After the GIC is
-    /// made, before the first run.
-    /// </summary>
+    /// <summary>Sets which private interrupt the vCPU's virtual timer raises (KVM_ARM_VCPU_TIMER_IRQ_VTIMER). After the
+    /// GIC is made, before the first run.</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 27. The same for all vCPUs of a VM.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
@@ -100,10 +95,8 @@ public static unsafe class KvmArm64
         vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_VTIMER, in interrupt);
     }
 
-    /// <summary>
-    /// Sets which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). After the GIC is
-    /// made, before the first run.
-    /// </summary>
+    /// <summary>Sets which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). After
+    /// the GIC is made, before the first run.</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 30. The same for all vCPUs of a VM.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
@@ -115,20 +108,17 @@ public static unsafe class KvmArm64
         vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_PTIMER, in interrupt);
     }
 
-    /// <summary>
-    /// Sets what KVM does with a range of SMCCC calls (KVM_ARM_VM_SMCCC_FILTER). Before the first run.
-    /// </summary>
+    /// <summary>Sets what KVM does with a range of SMCCC calls (KVM_ARM_VM_SMCCC_FILTER). Before the first
+    /// run.</summary>
     /// <param name="vm">The VM.</param>
     /// <param name="first">The first function identifier.</param>
     /// <param name="count">How many identifiers follow each other.</param>
     /// <param name="action">What KVM does with them.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
-    /// <exception cref="NotSupportedException">
-    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later).
-    /// </exception>
-    /// <exception cref="SystemCallException">
-    /// KVM refuses the range, as one that is filtered already, or any after a vCPU has run.
-    /// </exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and
+    /// later).</exception>
+    /// <exception cref="SystemCallException">KVM refuses the range, as one that is filtered already, or any after a
+    /// vCPU has run.</exception>
     public static void FilterCalls(this KvmVm vm, uint first, uint count, Arm64SmcccAction action)
     {
         ArgumentNullException.ThrowIfNull(vm);

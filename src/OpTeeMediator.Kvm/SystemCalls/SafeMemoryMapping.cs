@@ -5,8 +5,7 @@ namespace OpTeeMediator.Kvm.SystemCalls;
 /// <summary>A mapping of this process that is unmapped when its last user has released it.</summary>
 internal sealed class SafeMemoryMapping : SafeHandle
 {
-    private SafeMemoryMapping(nint address, nuint length)
-        : base(LibC.MapFailed, ownsHandle: true)
+    private SafeMemoryMapping(nint address, nuint length) : base(LibC.MapFailed, ownsHandle: true)
     {
         SetHandle(address);
         Length = length;
@@ -28,9 +27,8 @@ internal sealed class SafeMemoryMapping : SafeHandle
             : new SafeMemoryMapping(address, length);
     }
 
-    /// <summary>
-    /// Maps memory of this process that is all zero, shared with its children rather than copied for them.
-    /// </summary>
+    /// <summary>Maps memory of this process that is all zero, shared with its children rather than copied for
+    /// them.</summary>
     /// <returns><see langword="null"/> if there is none; <see cref="Errno.Last"/> tells why.</returns>
     internal static SafeMemoryMapping? TryCreateShared(nuint length)
     {

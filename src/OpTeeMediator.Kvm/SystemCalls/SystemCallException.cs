@@ -1,30 +1,25 @@
 namespace OpTeeMediator.Kvm.SystemCalls;
 
 /// <summary>A system call of the host has failed.</summary>
-/// <remarks>
-/// The message says which operation failed, with which error, what was found and what to do. Immutable, hence
-/// thread-safe.
-/// </remarks>
+/// <remarks>The message says which operation failed, with which error, what was found and what to do. Immutable, hence
+/// thread-safe.</remarks>
 public sealed class SystemCallException : IOException
 {
     /// <summary>Creates the exception.</summary>
-    public SystemCallException()
-        : base("A system call has failed.")
+    public SystemCallException() : base("A system call has failed.")
     {
     }
 
     /// <summary>Creates the exception.</summary>
     /// <param name="message">Which operation failed, and what to do.</param>
-    public SystemCallException(string message)
-        : base(message)
+    public SystemCallException(string message) : base(message)
     {
     }
 
     /// <summary>Creates the exception.</summary>
     /// <param name="message">Which operation failed, and what to do.</param>
     /// <param name="innerException">The cause.</param>
-    public SystemCallException(string message, Exception innerException)
-        : base(message, innerException)
+    public SystemCallException(string message, Exception innerException) : base(message, innerException)
     {
     }
 

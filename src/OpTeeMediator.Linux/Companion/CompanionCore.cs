@@ -53,24 +53,19 @@ internal sealed class CompanionCore
 
     internal int Index { get; }
 
-    /// <summary>
-    /// The kernel's number of the thread that has taken it last, for which it is the best choice: KVM makes moves of a
-    /// vCPU expensive. Any thread may read it.
-    /// </summary>
+    /// <summary>The kernel's number of the thread that has taken it last, for which it is the best choice: KVM makes
+    /// moves of a vCPU expensive. Any thread may read it.</summary>
     internal int Thread { get; private set; }
 
     /// <summary>Whether OP-TEE runs on it.</summary>
     internal bool IsOn { get; set; }
 
-    /// <summary>
-    /// Odd while it runs, and a new number each time: how the watchdog sees that it comes back. Any thread may read it.
-    /// </summary>
+    /// <summary>Odd while it runs, and a new number each time: how the watchdog sees that it comes back. Any thread may
+    /// read it.</summary>
     internal long Runs => Volatile.Read(ref _runs);
 
-    /// <summary>
-    /// When OP-TEE's timer on it is due, as <see cref="Stopwatch"/> counts; <see cref="long.MaxValue"/> for never. Any
-    /// thread may read it.
-    /// </summary>
+    /// <summary>When OP-TEE's timer on it is due, as <see cref="Stopwatch"/> counts; <see cref="long.MaxValue"/> for
+    /// never. Any thread may read it.</summary>
     internal long TimerDue => Volatile.Read(ref _timerDue);
 
     /// <summary>What it has done. Any thread may read it.</summary>
@@ -108,10 +103,8 @@ internal sealed class CompanionCore
         return isAnswered;
     }
 
-    /// <summary>
-    /// Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE does not
-    /// use.
-    /// </summary>
+    /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE
+    /// does not use.</summary>
     /// <param name="frequency">The frequency of its counter in Hz.</param>
     internal void Prepare(ulong frequency)
     {

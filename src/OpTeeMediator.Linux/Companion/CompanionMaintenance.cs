@@ -4,14 +4,10 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>
-/// Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place when it has
-/// failed.
-/// </summary>
-/// <remarks>
-/// A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. While the VM is paused it
-/// does neither. Thread-safe.
-/// </remarks>
+/// <summary>Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place
+/// when it has failed.</summary>
+/// <remarks>A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. While the VM is
+/// paused it does neither. Thread-safe.</remarks>
 internal sealed class CompanionMaintenance : CompanionThread
 {
     private static readonly TimeSpan LongestWait = TimeSpan.FromHours(1);
@@ -25,8 +21,7 @@ internal sealed class CompanionMaintenance : CompanionThread
     /// <param name="pause">Whether the VM is paused.</param>
     /// <param name="name">The VM's name.</param>
     /// <param name="log">Where to log.</param>
-    internal CompanionMaintenance(Action replace, VmPause pause, string name, ILogger log)
-        : base(name, "timers", log)
+    internal CompanionMaintenance(Action replace, VmPause pause, string name, ILogger log) : base(name, "timers", log)
     {
         _replace = replace;
         _pause = pause;

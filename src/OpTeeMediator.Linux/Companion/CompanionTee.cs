@@ -63,10 +63,8 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Whether it has failed, or was ended.</summary>
     internal bool HasEnded => Volatile.Read(ref _hasEnded) != 0;
 
-    /// <summary>
-    /// Whether it has replaced one that failed and waits for a driver to begin again: what an old driver still knows
-    /// (calls, sessions, buffers) means nothing to it.
-    /// </summary>
+    /// <summary>Whether it has replaced one that failed and waits for a driver to begin again: what an old driver still
+    /// knows (calls, sessions, buffers) means nothing to it.</summary>
     internal bool AwaitsDriver
     {
         get => Volatile.Read(ref _awaitsDriver);
@@ -91,9 +89,8 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>
-    /// How long a vCPU's thread waits, in milliseconds: the quantum, rounded up to what the system can wait.
-    /// </summary>
+    /// <summary>How long a vCPU's thread waits, in milliseconds: the quantum, rounded up to what the system can
+    /// wait.</summary>
     internal static int WholeMilliseconds(TimeSpan quantum) => (int)double.Ceiling(quantum.TotalMilliseconds);
 
     /// <summary>Starts it.</summary>

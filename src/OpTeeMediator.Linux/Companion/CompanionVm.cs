@@ -26,10 +26,8 @@ namespace OpTeeMediator.Linux.Companion;
 /// </remarks>
 internal sealed class CompanionVm : ICompanionVm
 {
-    /// <summary>
-    /// The private interrupt of the monitor, from a core's virtual timer: OP-TEE takes it for one of the normal world,
-    /// and gives the core back.
-    /// </summary>
+    /// <summary>The private interrupt of the monitor, from a core's virtual timer: OP-TEE takes it for one of the
+    /// normal world, and gives the core back.</summary>
     internal const int MonitorInterrupt = 20;
 
     /// <summary>The private interrupt of OP-TEE's own timer, that of the secure physical one.</summary>
@@ -77,9 +75,8 @@ internal sealed class CompanionVm : ICompanionVm
 
     /// <summary>Makes the VM and loads the image.</summary>
     /// <exception cref="SystemCallException">KVM refuses; the message says what.</exception>
-    /// <exception cref="NotSupportedException">
-    /// This kernel has no SMCCC filter, or guest RAM lies beyond the host's guest addresses.
-    /// </exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter, or guest RAM lies beyond the host's
+    /// guest addresses.</exception>
     /// <exception cref="ArgumentException">Guest and OP-TEE want the same addresses.</exception>
     internal static CompanionVm Create(
         KvmSystem kvm, MappedGuestMemory guestMemory, OpTeeCompanionOptions options, IInterruptLine? line, ILogger log)
@@ -141,9 +138,8 @@ internal sealed class CompanionVm : ICompanionVm
         }
     }
 
-    /// <summary>
-    /// Checks that guest and OP-TEE do not want the same addresses, nor two parts of OP-TEE's machine.
-    /// </summary>
+    /// <summary>Checks that guest and OP-TEE do not want the same addresses, nor two parts of OP-TEE's
+    /// machine.</summary>
     /// <exception cref="ArgumentException">They do.</exception>
     internal static void CheckLayout(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
@@ -271,9 +267,8 @@ internal sealed class CompanionVm : ICompanionVm
         Cpus = [.. _vcpus.Select(vcpu => new KvmCompanionCpu(vcpu))];
     }
 
-    /// <summary>
-    /// The monitor's interrupt is a fast one (group 0), which OP-TEE takes for the normal world's; its own are not.
-    /// </summary>
+    /// <summary>The monitor's interrupt is a fast one (group 0), which OP-TEE takes for the normal world's; its own are
+    /// not.</summary>
     private static void Prepare(KvmVcpu vcpu, Arm64Gic gic)
     {
         uint core = (uint)vcpu.Id;

@@ -87,9 +87,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
     }
 
-    /// <summary>
-    /// The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast), SMC32.
-    /// </summary>
+    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast),
+    /// SMC32.</summary>
     public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
 
     /// <summary>The device-tree node by which the guest finds its OP-TEE.</summary>
@@ -123,39 +122,29 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <param name="options">The image, and how the companion behaves.</param>
     /// <returns>The companion, whose OP-TEE has started.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">
-    /// An option is outside its range, or guest and OP-TEE need the same addresses; the message names them.
-    /// </exception>
-    /// <exception cref="TeeUnavailableException">
-    /// OP-TEE does not start; the message says what it did instead.
-    /// </exception>
+    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses;
+    /// the message names them.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did
+    /// instead.</exception>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
-    /// <exception cref="NotSupportedException">
-    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that
-    /// the host has.
-    /// </exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
+    /// RAM lies beyond the guest addresses that the host has.</exception>
     public static OpTeeCompanion Start(MappedGuestMemory memory, OpTeeCompanionOptions options) =>
         StartWith(given: null, memory, options);
 
     /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
-    /// <param name="memory">
-    /// Where the VM's memory lies, all of it; it must stay mapped until the companion is disposed of.
-    /// </param>
+    /// <param name="memory">Where the VM's memory lies, all of it; it must stay mapped until the companion is disposed
+    /// of.</param>
     /// <param name="options">The image, and how the companion behaves.</param>
     /// <returns>The companion, whose OP-TEE has started.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">
-    /// An option is outside its range, or guest and OP-TEE need the same addresses, or a region is none; the message
-    /// names them.
-    /// </exception>
-    /// <exception cref="TeeUnavailableException">
-    /// OP-TEE does not start; the message says what it did instead.
-    /// </exception>
+    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses,
+    /// or a region is none; the message names them.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did
+    /// instead.</exception>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
-    /// <exception cref="NotSupportedException">
-    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that
-    /// the host has.
-    /// </exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
+    /// RAM lies beyond the guest addresses that the host has.</exception>
     public static OpTeeCompanion Start(IReadOnlyList<MappedMemoryRegion> memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(memory);
@@ -168,17 +157,13 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <param name="options">The image, and how the companion behaves.</param>
     /// <returns>The companion, whose OP-TEE has started.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">
-    /// An option is outside its range, or guest and OP-TEE need the same addresses; the message names them.
-    /// </exception>
-    /// <exception cref="TeeUnavailableException">
-    /// OP-TEE does not start; the message says what it did instead.
-    /// </exception>
+    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses;
+    /// the message names them.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did
+    /// instead.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
-    /// <exception cref="NotSupportedException">
-    /// This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest RAM lies beyond the guest addresses that
-    /// the host has.
-    /// </exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
+    /// RAM lies beyond the guest addresses that the host has.</exception>
     public static OpTeeCompanion Start(KvmSystem kvm, MappedGuestMemory memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(kvm);
@@ -253,11 +238,10 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <summary>The VM is paused: waits until no core of its OP-TEE runs, and lets none run until
     /// <see cref="Resume"/>.</summary>
     /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
-    /// <returns>
-    /// A task that says whether all cores have come back within <see cref="OpTeeCompanionOptions.AnswerDeadline"/>; if
-    /// not, this call has no effect. It also says <see langword="false"/> if <see cref="Resume"/> was called meanwhile.
-    /// Calls that were in flight stay suspended in the guest.
-    /// </returns>
+    /// <returns>A task that says whether all cores have come back within
+    /// <see cref="OpTeeCompanionOptions.AnswerDeadline"/>; if not, this call has no effect. It also says
+    /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
+    /// in the guest.</returns>
     /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
     /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
     /// <remarks>
@@ -308,8 +292,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         params ImmutableArray<GuestRange> guestMemory) =>
         new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
 
-    private static OpTeeCompanion StartWith(
-        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options)
+    private static OpTeeCompanion StartWith(KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);

@@ -26,42 +26,28 @@ public sealed record OpTeeCompanionOptions
     /// </summary>
     public int Cores { get; init; }
 
-    /// <summary>
-    /// How long a yielding call may keep a vCPU before the guest takes its interrupts: 100 µs to 1 s. Default 4 ms.
-    /// </summary>
-    /// <remarks>
-    /// Longer is fewer switches, and later interrupts. The default is one timer tick of a Linux with 250 of them in a
-    /// second.
-    /// </remarks>
+    /// <summary>How long a yielding call may keep a vCPU before the guest takes its interrupts: 100 µs to 1 s. Default
+    /// 4 ms.</summary>
+    /// <remarks>Longer is fewer switches, and later interrupts. The default is one timer tick of a Linux with 250 of
+    /// them in a second.</remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(4);
 
-    /// <summary>
-    /// An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for none: the
-    /// guest is then not offered any.
-    /// </summary>
-    /// <remarks>
-    /// The VMM's device tree must name it (<see cref="OpTeeCompanion.DeviceTreeNode"/>), otherwise Linux's driver does
-    /// not start.
-    /// </remarks>
+    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications; <see langword="null"/> for
+    /// none: the guest is then not offered any.</summary>
+    /// <remarks>The VMM's device tree must name it (<see cref="OpTeeCompanion.DeviceTreeNode"/>), otherwise Linux's
+    /// driver does not start.</remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
-    /// <summary>
-    /// Whether what OP-TEE writes to its UART is logged, at the level that each line begins with. Default
-    /// <see langword="false"/>.
-    /// </summary>
-    /// <remarks>
-    /// For finding faults: each character is an exit of the VM, so that the start takes several times as long, and
-    /// OP-TEE then lies at the same virtual addresses each time.
-    /// </remarks>
+    /// <summary>Whether what OP-TEE writes to its UART is logged, at the level that each line begins with. Default
+    /// <see langword="false"/>.</summary>
+    /// <remarks>For finding faults: each character is an exit of the VM, so that the start takes several times as long,
+    /// and OP-TEE then lies at the same virtual addresses each time.</remarks>
     public bool LogsConsole { get; init; }
 
-    /// <summary>
-    /// How long OP-TEE may keep a core without answering before it counts as failed: 500 ms to 10 minutes, and at least
-    /// two quanta. Default 5 s.
-    /// </summary>
-    /// <remarks>
-    /// A healthy one answers after a quantum, or when a fast call is done. One that has panicked never does.
-    /// </remarks>
+    /// <summary>How long OP-TEE may keep a core without answering before it counts as failed: 500 ms to 10 minutes, and
+    /// at least two quanta. Default 5 s.</summary>
+    /// <remarks>A healthy one answers after a quantum, or when a fast call is done. One that has panicked never
+    /// does.</remarks>
     public TimeSpan AnswerDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>How long OP-TEE may take to start: 1 s to 10 minutes. Default 30 s.</summary>

@@ -18,9 +18,8 @@ namespace OpTeeMediator.Linux.Companion;
 [Experimental("OPTEE001")]
 public sealed class OpTeeImage
 {
-    /// <summary>
-    /// Where Debian's package <c>optee-os</c> has its image for <see cref="OpTeePlatform.QemuArmV8"/>.
-    /// </summary>
+    /// <summary>Where Debian's package <c>optee-os</c> has its image for
+    /// <see cref="OpTeePlatform.QemuArmV8"/>.</summary>
     public const string DebianPath = "/usr/lib/optee/vexpress-qemu_armv8a/tee-pager_v2.bin";
 
     private const int LargestFile = 64 << 20;
@@ -39,10 +38,8 @@ public sealed class OpTeeImage
         Content = content;
     }
 
-    /// <summary>
-    /// Where the image belongs and begins to run; <see langword="null"/> if it does not say: at the beginning of the
-    /// secure memory.
-    /// </summary>
+    /// <summary>Where the image belongs and begins to run; <see langword="null"/> if it does not say: at the beginning
+    /// of the secure memory.</summary>
     public GuestAddress? Address { get; }
 
     /// <summary>The image's size in bytes.</summary>
@@ -54,9 +51,8 @@ public sealed class OpTeeImage
     /// <param name="path">Its file.</param>
     /// <returns>The image.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="path"/> is <see langword="null"/>.</exception>
-    /// <exception cref="InvalidDataException">
-    /// The file is not an image that can be used; the message says what it is.
-    /// </exception>
+    /// <exception cref="InvalidDataException">The file is not an image that can be used; the message says what it
+    /// is.</exception>
     /// <exception cref="IOException">It cannot be read.</exception>
     /// <exception cref="UnauthorizedAccessException">It may not be read.</exception>
     public static OpTeeImage Load(string path)

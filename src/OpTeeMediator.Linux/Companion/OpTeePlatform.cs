@@ -4,19 +4,16 @@ using OpTeeMediator.Memory;
 namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>The platform that an OP-TEE image was built for: where its memory and its devices lie.</summary>
-/// <remarks>
-/// Without other values it is that of OP-TEE's <c>PLATFORM=vexpress-qemu_armv8a</c>, which is also Debian's. Guest RAM
-/// may not overlap any of these. Immutable after construction, hence thread-safe.
-/// </remarks>
+/// <remarks>Without other values it is that of OP-TEE's <c>PLATFORM=vexpress-qemu_armv8a</c>, which is also Debian's.
+/// Guest RAM may not overlap any of these. Immutable after construction, hence thread-safe.</remarks>
 [Experimental("OPTEE001")]
 public sealed record OpTeePlatform
 {
     /// <summary>The platform <c>vexpress-qemu_armv8a</c>.</summary>
     public static OpTeePlatform QemuArmV8 { get; } = new();
 
-    /// <summary>
-    /// OP-TEE's own memory (CFG_TZDRAM_START, CFG_TZDRAM_SIZE), whole pages. No more of it is used than OP-TEE touches.
-    /// </summary>
+    /// <summary>OP-TEE's own memory (CFG_TZDRAM_START, CFG_TZDRAM_SIZE), whole pages. No more of it is used than OP-TEE
+    /// touches.</summary>
     public GuestRange SecureMemory { get; init; } = new(0x0e10_0000, 0x00f0_0000);
 
     /// <summary>Where OP-TEE expects the GICv3's distributor (GICD_BASE).</summary>

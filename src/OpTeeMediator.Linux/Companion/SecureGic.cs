@@ -56,9 +56,8 @@ internal sealed class SecureGic
 
     /// <summary>A GIC as the monitor hands it over.</summary>
     /// <param name="cores">The number of cores.</param>
-    /// <param name="notify">
-    /// Told of each interrupt of the normal world that OP-TEE raises, by its number in the GIC.
-    /// </param>
+    /// <param name="notify">Told of each interrupt of the normal world that OP-TEE raises, by its number in the
+    /// GIC.</param>
     internal SecureGic(int cores, Action<int> notify)
     {
         _notify = notify;

@@ -32,10 +32,8 @@ internal static class SmcFilter
         _ => X0ToX6,
     };
 
-    /// <summary>
-    /// The registers of an answer. A yielding call's answer is X0 alone unless it asks something of the guest: what
-    /// lies in the others would tell the guest of OP-TEE's insides.
-    /// </summary>
+    /// <summary>The registers of an answer. A yielding call's answer is X0 alone unless it asks something of the guest:
+    /// what lies in the others would tell the guest of OP-TEE's insides.</summary>
     internal static SmcRegisterSet Outputs(bool isFast, uint answer) => answer switch
     {
         _ when isFast => FastOutputs,

@@ -3,10 +3,8 @@ using System.Collections.Immutable;
 namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>Finds a core that runs and does not come back, by looking at all of them now and then.</summary>
-/// <remarks>
-/// Looks are counted rather than time measured: a VMM that was stopped for an hour, or got no processor, has missed its
-/// looks as well. Not thread-safe.
-/// </remarks>
+/// <remarks>Looks are counted rather than time measured: a VMM that was stopped for an hour, or got no processor, has
+/// missed its looks as well. Not thread-safe.</remarks>
 internal sealed class StallDetector
 {
     private long[] _runs = [];

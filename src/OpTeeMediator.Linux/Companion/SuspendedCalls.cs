@@ -40,9 +40,8 @@ internal sealed class SuspendedCalls
         }
     }
 
-    /// <summary>
-    /// Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the resume information.
-    /// </summary>
+    /// <summary>Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the resume
+    /// information.</summary>
     internal bool TakesArguments(ulong resumeInformation) =>
         (uint)resumeInformation >= MaximumThreads || Volatile.Read(
             ref _states[(uint)resumeInformation]) == WithArguments;

@@ -4,10 +4,8 @@ using Microsoft.Extensions.Logging;
 namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>Makes messages of what OP-TEE writes to its UART, line by line.</summary>
-/// <remarks>
-/// What trusted applications print may be a guest's choice: only printable ASCII goes through, and a line that does not
-/// end is cut. Thread-safe.
-/// </remarks>
+/// <remarks>What trusted applications print may be a guest's choice: only printable ASCII goes through, and a line that
+/// does not end is cut. Thread-safe.</remarks>
 internal sealed class TeeConsole(string name, ILogger logger)
 {
     private const int LongestLine = 400;

@@ -36,9 +36,8 @@ public sealed class KvmInterruptLine : IInterruptLine
     private volatile SafeHandle? _vm;
 
     /// <summary>An interrupt that leads to no VM yet.</summary>
-    /// <param name="spi">
-    /// Its number in the device tree, 0–987: 0 is interrupt 32 of the GIC, which must have as many.
-    /// </param>
+    /// <param name="spi">Its number in the device tree, 0–987: 0 is interrupt 32 of the GIC, which must have as
+    /// many.</param>
     /// <exception cref="ArgumentOutOfRangeException">The number is no SPI's.</exception>
     public KvmInterruptLine(int spi)
     {
@@ -52,10 +51,9 @@ public sealed class KvmInterruptLine : IInterruptLine
     public int Spi { get; }
 
     /// <summary>Lets the interrupt lead to a VM, and to no other any more.</summary>
-    /// <param name="vm">
-    /// The VM's file, which stays the caller's. For a bare descriptor, a
-    /// <see cref="Microsoft.Win32.SafeHandles.SafeFileHandle"/> that is disposed of before the descriptor is closed.
-    /// </param>
+    /// <param name="vm">The VM's file, which stays the caller's. For a bare descriptor, a
+    /// <see cref="Microsoft.Win32.SafeHandles.SafeFileHandle"/> that is disposed of before the descriptor is
+    /// closed.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     public void Connect(SafeHandle vm)
     {
@@ -65,9 +63,8 @@ public sealed class KvmInterruptLine : IInterruptLine
 
     /// <inheritdoc/>
     /// <exception cref="InvalidOperationException">The interrupt was never connected.</exception>
-    /// <exception cref="SystemCallException">
-    /// KVM refuses: the VM has no initialised GIC in the kernel, or none with that many interrupts.
-    /// </exception>
+    /// <exception cref="SystemCallException">KVM refuses: the VM has no initialised GIC in the kernel, or none with
+    /// that many interrupts.</exception>
     public void Pulse()
     {
         SafeHandle vm = _vm ?? throw new InvalidOperationException(

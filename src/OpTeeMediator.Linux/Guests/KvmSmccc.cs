@@ -26,15 +26,12 @@ public static unsafe class KvmSmccc
 {
     /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
     /// <param name="vm">The VM's file.</param>
-    /// <param name="handler">
-    /// The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC
-    /// filter.
-    /// </param>
+    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/>
+    /// become KVM's SMCCC filter.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
-    /// <exception cref="SystemCallException">
-    /// KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.
-    /// </exception>
+    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU
+    /// has run. Earlier ranges stay in force.</exception>
     public static void ForwardToUser(SafeHandle vm, ISmcHandler handler)
     {
         ArgumentNullException.ThrowIfNull(vm);
@@ -55,15 +52,12 @@ public static unsafe class KvmSmccc
 
     /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
     /// <param name="vmFd">The VM's file descriptor.</param>
-    /// <param name="handler">
-    /// The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/> become KVM's SMCCC
-    /// filter.
-    /// </param>
+    /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/>
+    /// become KVM's SMCCC filter.</param>
     /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>.</exception>
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
-    /// <exception cref="SystemCallException">
-    /// KVM refuses a range, as one that is filtered already, or any once a vCPU has run. Earlier ranges stay in force.
-    /// </exception>
+    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU
+    /// has run. Earlier ranges stay in force.</exception>
     public static void ForwardToUser(int vmFd, ISmcHandler handler)
     {
         ArgumentNullException.ThrowIfNull(handler);
@@ -80,8 +74,7 @@ public static unsafe class KvmSmccc
     /// <param name="handler">The handler.</param>
     /// <returns>What the call has cost.</returns>
     /// <exception cref="ArgumentNullException">
-    /// <paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.
-    /// </exception>
+    /// <paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
     /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
     /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
     /// <remarks>
@@ -100,8 +93,7 @@ public static unsafe class KvmSmccc
     /// <param name="conduit">The instruction that the guest was told to use; the other one gets NOT_SUPPORTED.</param>
     /// <returns>What the call has cost.</returns>
     /// <exception cref="ArgumentNullException">
-    /// <paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.
-    /// </exception>
+    /// <paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
     /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
     /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
     /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
@@ -133,9 +125,8 @@ public static unsafe class KvmSmccc
     /// <param name="handler">The handler.</param>
     /// <param name="conduit">The instruction that the guest was told to use; the other one gets NOT_SUPPORTED.</param>
     /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException">
-    /// An argument is <see langword="null"/>, or <paramref name="run"/> is 0.
-    /// </exception>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>, or <paramref name="run"/> is
+    /// 0.</exception>
     /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
     /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
     /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>

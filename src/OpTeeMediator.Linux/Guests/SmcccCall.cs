@@ -7,9 +7,8 @@ namespace OpTeeMediator.Linux.Guests;
 internal static class SmcccCall
 {
     /// <summary>Answers a call with the registers of <paramref name="file"/>.</summary>
-    /// <exception cref="InvalidOperationException">
-    /// The handler breaks its contract: it asks again for registers that it has been given.
-    /// </exception>
+    /// <exception cref="InvalidOperationException">The handler breaks its contract: it asks again for registers that it
+    /// has been given.</exception>
     internal static SmcccCallReport Handle<TFile>(
         ref TFile file, KvmHypercallExit exit, ISmcHandler handler, SmcccConduit conduit)
         where TFile : struct, IRegisterFile
@@ -66,8 +65,7 @@ internal static class SmcccCall
         return new SmcccCallReport(true, reads, outcome.Registers.Count);
     }
 
-    private static SmcccCallReport Refuse<TFile>(ref TFile file, int reads)
-        where TFile : struct, IRegisterFile
+    private static SmcccCallReport Refuse<TFile>(ref TFile file, int reads) where TFile : struct, IRegisterFile
     {
         file.Write(0, SmcccReturn.NotSupported);
         return new SmcccCallReport(false, reads, 1);

@@ -31,10 +31,8 @@ internal sealed class ContiguousMapping : IDisposable
     public void Dispose() => _ = LibC.Unmap(_reserved, _reservedLength);
 
     /// <summary>Maps a buffer.</summary>
-    /// <returns>
-    /// <see langword="null"/> if it has no file, its pieces do not fit together, or the kernel refuses: the buffer must
-    /// be copied then.
-    /// </returns>
+    /// <returns><see langword="null"/> if it has no file, its pieces do not fit together, or the kernel refuses: the
+    /// buffer must be copied then.</returns>
     internal static ContiguousMapping? TryCreate(TeeSharedMemory memory)
     {
         int granuleSize = memory.MappingGranule;

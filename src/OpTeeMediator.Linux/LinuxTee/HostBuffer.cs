@@ -5,10 +5,8 @@ using OpTeeMediator.Linux.Diagnostics;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>
-/// Memory that is registered with the host's TEE: a guest's buffer itself, or, where that cannot be, memory of the VMM
-/// to copy through.
-/// </summary>
+/// <summary>Memory that is registered with the host's TEE: a guest's buffer itself, or, where that cannot be, memory of
+/// the VMM to copy through.</summary>
 /// <remarks>Thread-safe as memory is: calls that use the same bytes at the same time see what they see.</remarks>
 internal sealed unsafe class HostBuffer : IDisposable
 {

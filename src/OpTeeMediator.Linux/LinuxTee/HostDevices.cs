@@ -4,10 +4,8 @@ using OpTeeMediator.Linux.Diagnostics;
 namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The devices that the host's OP-TEE announces to kernels.</summary>
-/// <remarks>
-/// Source: OP-TEE's <c>pta_device.h</c>. Asked as the host's kernel does: a size query with a NULL reference, then a
-/// buffer of that size, which comes back full of UUIDs of 16 octets.
-/// </remarks>
+/// <remarks>Source: OP-TEE's <c>pta_device.h</c>. Asked as the host's kernel does: a size query with a NULL reference,
+/// then a buffer of that size, which comes back full of UUIDs of 16 octets.</remarks>
 internal static unsafe class HostDevices
 {
     private static readonly Guid EnumerationApplication = new("7011a688-ddde-4053-a5a9-7b3c4ddf13b8");

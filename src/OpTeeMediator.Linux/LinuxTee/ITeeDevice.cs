@@ -3,14 +3,10 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>
-/// One open file of the host's TEE driver: a context, whose sessions and memory are nobody else's. Tests put their own
-/// in its place.
-/// </summary>
-/// <remarks>
-/// Thread-safe. Each method answers 0 or an error number (<see cref="Errno"/>), and takes as long as the TEE takes.
-/// What is registered and not released lives as long as its handle, even longer than the context.
-/// </remarks>
+/// <summary>One open file of the host's TEE driver: a context, whose sessions and memory are nobody else's. Tests put
+/// their own in its place.</summary>
+/// <remarks>Thread-safe. Each method answers 0 or an error number (<see cref="Errno"/>), and takes as long as the TEE
+/// takes. What is registered and not released lives as long as its handle, even longer than the context.</remarks>
 internal interface ITeeDevice : IDisposable
 {
     /// <summary>TEE_IOC_VERSION.</summary>

@@ -22,8 +22,7 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     private volatile bool _isDisposed;
 
     /// <summary>Creates a backend on <c>/dev/tee0</c>. The device is opened when a VM is created.</summary>
-    public LinuxTeeBackend()
-        : this(new LinuxTeeOptions())
+    public LinuxTeeBackend() : this(new LinuxTeeOptions())
     {
     }
 
@@ -31,8 +30,7 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     /// <param name="options">Which device, and what a VM may use of it.</param>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">An option is out of its range.</exception>
-    public LinuxTeeBackend(LinuxTeeOptions options)
-        : this(options, TeeDeviceFile.Open)
+    public LinuxTeeBackend(LinuxTeeOptions options) : this(options, TeeDeviceFile.Open)
     {
     }
 
@@ -58,10 +56,8 @@ public sealed class LinuxTeeBackend : ITeeBackend, IDisposable
     /// <inheritdoc/>
     /// <exception cref="ArgumentNullException"><paramref name="virtualMachine"/> is <see langword="null"/>.</exception>
     /// <exception cref="ObjectDisposedException">The backend is disposed of.</exception>
-    /// <exception cref="TeeUnavailableException">
-    /// There is no such device, it may not be used, it is not OP-TEE's, or that OP-TEE lacks something; the message
-    /// says what to do.
-    /// </exception>
+    /// <exception cref="TeeUnavailableException">There is no such device, it may not be used, it is not OP-TEE's, or
+    /// that OP-TEE lacks something; the message says what to do.</exception>
     public ITeePartition CreatePartition(TeeVirtualMachine virtualMachine)
     {
         ArgumentNullException.ThrowIfNull(virtualMachine);

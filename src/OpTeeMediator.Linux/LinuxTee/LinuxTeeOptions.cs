@@ -4,10 +4,8 @@ using SystemCalls = OpTeeMediator.Kvm.SystemCalls;
 namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>How <see cref="LinuxTeeBackend"/> uses the host's TEE. Every property has a default.</summary>
-/// <remarks>
-/// Immutable after construction, hence thread-safe. The backend logs to the logger factory of each VM's
-/// <see cref="OpTeeMediator.Guests.OpTeeGuestOptions"/>.
-/// </remarks>
+/// <remarks>Immutable after construction, hence thread-safe. The backend logs to the logger factory of each VM's
+/// <see cref="OpTeeMediator.Guests.OpTeeGuestOptions"/>.</remarks>
 public sealed record LinuxTeeOptions
 {
     /// <summary>Where the host's TEE usually is.</summary>
@@ -19,10 +17,8 @@ public sealed record LinuxTeeOptions
     /// <summary>As whom the TEE sees the clients in a guest. Default <see cref="LinuxTeeLogin.Public"/>.</summary>
     public LinuxTeeLogin Login { get; init; }
 
-    /// <summary>
-    /// How many bytes of memory one VM may share with the TEE at a time, counted in whole pages of the host: 0 or more.
-    /// Default 16 MiB.
-    /// </summary>
+    /// <summary>How many bytes of memory one VM may share with the TEE at a time, counted in whole pages of the host: 0
+    /// or more. Default 16 MiB.</summary>
     /// <remarks>
     /// The host's kernel pins these pages and charges them to no limit, and OP-TEE has room for some 42 MiB of all its
     /// clients: two VMs at their limit leave the host its share. On a host with pages of 64 KiB a buffer of 4 KiB
@@ -31,10 +27,8 @@ public sealed record LinuxTeeOptions
     /// </remarks>
     public long MaximumSharedBytes { get; init; } = 16 << 20;
 
-    /// <summary>
-    /// How many buffers one VM may share with the TEE at a time, buffers of running calls among them: 0 or more.
-    /// Default 256.
-    /// </summary>
+    /// <summary>How many buffers one VM may share with the TEE at a time, buffers of running calls among them: 0 or
+    /// more. Default 256.</summary>
     /// <remarks>
     /// Each is a file descriptor of this process (RLIMIT_NOFILE, often 1024), and OP-TEE has room for some 1,300 of all
     /// its clients. A Linux guest needs a few for its driver and about four for each client at work.

@@ -93,8 +93,7 @@ internal sealed unsafe class TeeDeviceFile : ITeeDevice
     // The kernel reads and writes the argument during the call only.
     private int Control(uint request, void* argument) => LibC.Ioctl(_file, request, argument) < 0 ? Errno.Last : 0;
 
-    private int ControlBuffer<T>(uint request, ref T argument)
-        where T : unmanaged
+    private int ControlBuffer<T>(uint request, ref T argument) where T : unmanaged
     {
         fixed (T* address = &argument)
         {

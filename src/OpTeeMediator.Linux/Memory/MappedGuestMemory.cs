@@ -71,30 +71,24 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     private protected bool IsDisposed { get; private set; }
 
     /// <summary>Describes guest RAM of ordinary pages.</summary>
-    /// <param name="regions">
-    /// The regions, at most <see cref="MaximumRegions"/>, which overlap neither in guest nor in host addresses; guest
-    /// address, length, host address and file offset are multiples of the host's page size.
-    /// </param>
+    /// <param name="regions">The regions, at most <see cref="MaximumRegions"/>, which overlap neither in guest nor in
+    /// host addresses; guest address, length, host address and file offset are multiples of the host's page
+    /// size.</param>
     /// <returns>The memory.</returns>
-    /// <exception cref="ArgumentException">
-    /// A region is empty, misaligned, too large, not mapped at a possible address, or overlaps another; or there are
-    /// too many.
-    /// </exception>
+    /// <exception cref="ArgumentException">A region is empty, misaligned, too large, not mapped at a possible address,
+    /// or overlaps another; or there are too many.</exception>
     public static MappedGuestMemory Create(params ReadOnlySpan<MappedMemoryRegion> regions) =>
         Create(new MappedGuestMemoryOptions(), regions);
 
     /// <summary>Describes guest RAM.</summary>
     /// <param name="options">What kind of pages, and where to log.</param>
-    /// <param name="regions">
-    /// The regions, at most <see cref="MaximumRegions"/>, which overlap neither in guest nor in host addresses; guest
-    /// address, length, host address and file offset are multiples of <see cref="MappingGranule"/>.
-    /// </param>
+    /// <param name="regions">The regions, at most <see cref="MaximumRegions"/>, which overlap neither in guest nor in
+    /// host addresses; guest address, length, host address and file offset are multiples of
+    /// <see cref="MappingGranule"/>.</param>
     /// <returns>The memory.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">
-    /// A region is empty, misaligned, too large, not mapped at a possible address, or overlaps another; or there are
-    /// too many; or an option is wrong.
-    /// </exception>
+    /// <exception cref="ArgumentException">A region is empty, misaligned, too large, not mapped at a possible address,
+    /// or overlaps another; or there are too many; or an option is wrong.</exception>
     public static MappedGuestMemory Create(
         MappedGuestMemoryOptions options, params ReadOnlySpan<MappedMemoryRegion> regions)
     {
@@ -109,16 +103,13 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         return memory;
     }
 
-    /// <summary>
-    /// Adds guest RAM at run time (memory hotplug). KVM learns of it by <c>KvmVm.SetMemoryRegion</c>.
-    /// </summary>
-    /// <param name="region">
-    /// The region; guest address, length, host address and file offset are multiples of <see cref="MappingGranule"/>.
-    /// </param>
-    /// <exception cref="ArgumentException">
-    /// The region is empty, misaligned, too large or not mapped at a possible address; or overlaps another one, or one
-    /// that was removed and is still pinned; or there are too many regions.
-    /// </exception>
+    /// <summary>Adds guest RAM at run time (memory hotplug). KVM learns of it by
+    /// <c>KvmVm.SetMemoryRegion</c>.</summary>
+    /// <param name="region">The region; guest address, length, host address and file offset are multiples of
+    /// <see cref="MappingGranule"/>.</param>
+    /// <exception cref="ArgumentException">The region is empty, misaligned, too large or not mapped at a possible
+    /// address; or overlaps another one, or one that was removed and is still pinned; or there are too many
+    /// regions.</exception>
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
     public void AddRegion(MappedMemoryRegion region)
     {
@@ -145,14 +136,11 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
 
     /// <summary>Takes guest RAM away at run time. Take it away from KVM and the guest first.</summary>
     /// <param name="start">The first address of the region.</param>
-    /// <returns>
-    /// <see langword="true"/> if its memory is free now; <see langword="false"/> if a page of it is pinned: it is freed
-    /// with its last pin.
-    /// </returns>
+    /// <returns><see langword="true"/> if its memory is free now; <see langword="false"/> if a page of it is pinned: it
+    /// is freed with its last pin.</returns>
     /// <exception cref="ArgumentException">No region begins there.</exception>
-    /// <exception cref="InvalidOperationException">
-    /// An <c>OpTeeCompanion</c> has mapped it into its VM: dispose of that first.
-    /// </exception>
+    /// <exception cref="InvalidOperationException">An <c>OpTeeCompanion</c> has mapped it into its VM: dispose of that
+    /// first.</exception>
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
     /// <remarks>
     /// In both cases its addresses are no guest RAM any more when the method returns. The host addresses must stay
@@ -193,18 +181,13 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         }
     }
 
-    /// <summary>
-    /// Gives host memory back that the guest does not need (balloon, free page reporting); the range reads as zero
-    /// then.
-    /// </summary>
+    /// <summary>Gives host memory back that the guest does not need (balloon, free page reporting); the range reads as
+    /// zero then.</summary>
     /// <param name="range">The guest addresses.</param>
-    /// <returns>
-    /// <see langword="false"/>, with nothing done, if the range is empty, not all guest RAM, not aligned to
-    /// <see cref="MappingGranule"/>, or a page of it is pinned because it is shared with a TEE.
-    /// </returns>
-    /// <exception cref="SystemCallException">
-    /// The host failed, as for memory without a file that is a private mapping of one.
-    /// </exception>
+    /// <returns><see langword="false"/>, with nothing done, if the range is empty, not all guest RAM, not aligned to
+    /// <see cref="MappingGranule"/>, or a page of it is pinned because it is shared with a TEE.</returns>
+    /// <exception cref="SystemCallException">The host failed, as for memory without a file that is a private mapping of
+    /// one.</exception>
     public bool TryDiscard(GuestRange range)
     {
         ulong granule = (ulong)MappingGranule;

@@ -11,16 +11,12 @@ public sealed record MappedGuestMemoryOptions
     /// <summary>The memory's name in log entries. Default "guest-ram".</summary>
     public string Name { get; init; } = "guest-ram";
 
-    /// <summary>
-    /// The smallest piece of a file that can be mapped by itself, in bytes, a power of two: the size of huge pages if
-    /// the files are in a hugetlbfs; 0 for the host's page size. Default 0.
-    /// </summary>
+    /// <summary>The smallest piece of a file that can be mapped by itself, in bytes, a power of two: the size of huge
+    /// pages if the files are in a hugetlbfs; 0 for the host's page size. Default 0.</summary>
     public int MappingGranule { get; init; }
 
-    /// <summary>
-    /// Called when a region that was removed, or that was there when the memory was disposed of, is not pinned any
-    /// more; not if that was so at once. <see langword="null"/>, the default, for nothing.
-    /// </summary>
+    /// <summary>Called when a region that was removed, or that was there when the memory was disposed of, is not pinned
+    /// any more; not if that was so at once. <see langword="null"/>, the default, for nothing.</summary>
     /// <remarks>It is called on a thread of the pool. An exception is logged.</remarks>
     public Action<MappedMemoryRegion>? RegionReleased { get; init; }
 

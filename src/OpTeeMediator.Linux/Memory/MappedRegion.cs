@@ -29,9 +29,8 @@ internal sealed unsafe class MappedRegion(GuestRange range, nint address, SafeHa
     /// <summary>How many other VMs map the region. Guarded by the lock of <see cref="MappedGuestMemory"/>.</summary>
     internal int Holds { get; set; }
 
-    /// <summary>
-    /// Whether pins have outlived the region. Guarded by the lock of <see cref="MappedGuestMemory"/>.
-    /// </summary>
+    /// <summary>Whether pins have outlived the region. Guarded by the lock of
+    /// <see cref="MappedGuestMemory"/>.</summary>
     internal bool IsDeferred { get; set; }
 
     /// <summary>Where a guest address of the region lies in the file.</summary>

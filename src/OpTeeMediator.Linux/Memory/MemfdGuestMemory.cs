@@ -31,29 +31,23 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
             regionReleased: null) => _hugePageSize = options.HugePageSize;
 
     /// <summary>Creates guest RAM of ordinary pages.</summary>
-    /// <param name="regions">
-    /// The guest addresses, at most <see cref="MappedGuestMemory.MaximumRegions"/> ranges that do not overlap; start
-    /// and length are multiples of the host's page size.
-    /// </param>
+    /// <param name="regions">The guest addresses, at most <see cref="MappedGuestMemory.MaximumRegions"/> ranges that do
+    /// not overlap; start and length are multiples of the host's page size.</param>
     /// <returns>The memory, all zero.</returns>
-    /// <exception cref="ArgumentException">
-    /// A region is empty, misaligned, too large, or overlaps another; or there are too many.
-    /// </exception>
+    /// <exception cref="ArgumentException">A region is empty, misaligned, too large, or overlaps another; or there are
+    /// too many.</exception>
     /// <exception cref="SystemCallException">The host has no such memory; the message says what to do.</exception>
     public static MemfdGuestMemory Create(params ReadOnlySpan<GuestRange> regions) =>
         Create(new MemfdGuestMemoryOptions(), regions);
 
     /// <summary>Creates guest RAM.</summary>
     /// <param name="options">What kind of pages, and where to log.</param>
-    /// <param name="regions">
-    /// The guest addresses, at most <see cref="MappedGuestMemory.MaximumRegions"/> ranges that do not overlap; start
-    /// and length are multiples of the page size.
-    /// </param>
+    /// <param name="regions">The guest addresses, at most <see cref="MappedGuestMemory.MaximumRegions"/> ranges that do
+    /// not overlap; start and length are multiples of the page size.</param>
     /// <returns>The memory, all zero.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">
-    /// A region is empty, misaligned, too large, or overlaps another; or there are too many; or an option is wrong.
-    /// </exception>
+    /// <exception cref="ArgumentException">A region is empty, misaligned, too large, or overlaps another; or there are
+    /// too many; or an option is wrong.</exception>
     /// <exception cref="SystemCallException">The host has no such memory; the message says what to do.</exception>
     public static MemfdGuestMemory Create(MemfdGuestMemoryOptions options, params ReadOnlySpan<GuestRange> regions)
     {
@@ -88,17 +82,13 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
         }
     }
 
-    /// <summary>
-    /// Adds guest RAM at run time (memory hotplug). KVM learns of it by <c>KvmVm.SetMemoryRegion</c>.
-    /// </summary>
-    /// <param name="range">
-    /// The guest addresses; start and length are multiples of <see cref="MappedGuestMemory.MappingGranule"/>.
-    /// </param>
+    /// <summary>Adds guest RAM at run time (memory hotplug). KVM learns of it by
+    /// <c>KvmVm.SetMemoryRegion</c>.</summary>
+    /// <param name="range">The guest addresses; start and length are multiples of
+    /// <see cref="MappedGuestMemory.MappingGranule"/>.</param>
     /// <returns>The region, all zero.</returns>
-    /// <exception cref="ArgumentException">
-    /// The range is empty, misaligned or too large, overlaps another region, or one that was removed and is still
-    /// pinned; or there are too many regions.
-    /// </exception>
+    /// <exception cref="ArgumentException">The range is empty, misaligned or too large, overlaps another region, or one
+    /// that was removed and is still pinned; or there are too many regions.</exception>
     /// <exception cref="SystemCallException">The host has no such memory.</exception>
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
     public MappedMemoryRegion AddRegion(GuestRange range)

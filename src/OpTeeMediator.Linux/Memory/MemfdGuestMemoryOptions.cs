@@ -7,9 +7,8 @@ namespace OpTeeMediator.Linux.Memory;
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>
 public sealed record MemfdGuestMemoryOptions
 {
-    /// <summary>
-    /// The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0 for ordinary pages. Default 0.
-    /// </summary>
+    /// <summary>The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0 for ordinary pages. Default
+    /// 0.</summary>
     /// <remarks>
     /// Huge pages are reserved at creation (<c>/proc/sys/vm/nr_hugepages</c>) and become
     /// <see cref="MappedGuestMemory.MappingGranule"/>, so that buffers of scattered small pages cannot be shared with
@@ -17,10 +16,8 @@ public sealed record MemfdGuestMemoryOptions
     /// </remarks>
     public int HugePageSize { get; init; }
 
-    /// <summary>
-    /// The name that <c>/proc/PID/maps</c> and log entries show: at most 249 bytes as UTF-8, none of them NUL. Default
-    /// "guest-ram".
-    /// </summary>
+    /// <summary>The name that <c>/proc/PID/maps</c> and log entries show: at most 249 bytes as UTF-8, none of them NUL.
+    /// Default "guest-ram".</summary>
     public string Name { get; init; } = "guest-ram";
 
     /// <summary>Where to log. Default nowhere.</summary>

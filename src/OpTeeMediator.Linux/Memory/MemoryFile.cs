@@ -12,9 +12,8 @@ internal static class MemoryFile
     /// <param name="range">The guest addresses.</param>
     /// <param name="name">The file's name.</param>
     /// <param name="hugePageSize">The size of huge pages in bytes, or 0.</param>
-    /// <param name="reserved">
-    /// Reserved addresses to be used, or 0 for any that are free. On failure they may be reserved no more.
-    /// </param>
+    /// <param name="reserved">Reserved addresses to be used, or 0 for any that are free. On failure they may be
+    /// reserved no more.</param>
     /// <exception cref="SystemCallException">The host has no such memory.</exception>
     internal static MappedRegion Create(GuestRange range, string name, int hugePageSize, nint reserved)
     {
@@ -68,9 +67,8 @@ internal static class MemoryFile
     }
 
     /// <summary>Frees the memory but keeps its addresses: a window on it reads zeroes and writes nowhere.</summary>
-    /// <returns>
-    /// <see langword="false"/> if the kernel refused, with nothing changed; the error is <see cref="Errno.Last"/>.
-    /// </returns>
+    /// <returns><see langword="false"/> if the kernel refused, with nothing changed; the error is
+    /// <see cref="Errno.Last"/>.</returns>
     internal static bool TryReplaceByNothing(MappedRegion region)
     {
         const int Flags = LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS | LibC.MAP_NORESERVE | LibC.MAP_FIXED;

@@ -2,14 +2,10 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.Memory;
 
-/// <summary>
-/// Addresses of this process that removed regions have left behind: they hold no guest memory, and the next regions get
-/// them.
-/// </summary>
-/// <remarks>
-/// Neighbours become one range, so that regions of growing size, each added after the last was removed, need no more
-/// addresses than two of them. Not thread-safe.
-/// </remarks>
+/// <summary>Addresses of this process that removed regions have left behind: they hold no guest memory, and the next
+/// regions get them.</summary>
+/// <remarks>Neighbours become one range, so that regions of growing size, each added after the last was removed, need
+/// no more addresses than two of them. Not thread-safe.</remarks>
 internal sealed class ReservedAddresses
 {
     // In the order of their addresses; no two touch each other.

@@ -53,16 +53,13 @@ public abstract class GuestServices
 
     /// <summary>Makes a call and blocks until the guest has answered.</summary>
     /// <param name="command">The command, see <see cref="OpTeeRpc"/>.</param>
-    /// <param name="parameters">
-    /// Up to four parameters, made with <see cref="TeeParameter.Value(TeeParameterKind, ulong, ulong, ulong)"/> and
-    /// <see cref="TeeParameter.Reference"/> to memory from <see cref="Allocate"/>. The outputs are in
-    /// <see cref="Parameters"/> afterwards.
-    /// </param>
+    /// <param name="parameters">Up to four parameters, made with
+    /// <see cref="TeeParameter.Value(TeeParameterKind, ulong, ulong, ulong)"/> and <see cref="TeeParameter.Reference"/>
+    /// to memory from <see cref="Allocate"/>. The outputs are in <see cref="Parameters"/> afterwards.</param>
     /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There are more than four parameters.</exception>
-    /// <exception cref="InvalidOperationException">
-    /// This is not the operation's prepared thread, a call is being made already, or no operation runs.
-    /// </exception>
+    /// <exception cref="InvalidOperationException">This is not the operation's prepared thread, a call is being made
+    /// already, or no operation runs.</exception>
     public TeeReturnCode Call(uint command, params ReadOnlySpan<TeeParameter> parameters)
     {
         SetParameters(parameters);
@@ -90,10 +87,8 @@ public abstract class GuestServices
     /// <summary>Asks for memory that the guest shares.</summary>
     public abstract ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size);
 
-    /// <summary>
-    /// Gives memory back to the guest, and blocks until it has answered. The mediator gives back what is left when the
-    /// operation ends.
-    /// </summary>
+    /// <summary>Gives memory back to the guest, and blocks until it has answered. The mediator gives back what is left
+    /// when the operation ends.</summary>
     /// <param name="memory">Memory that this operation allocated.</param>
     /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentException">It is no memory of this operation, or given back.</exception>
@@ -105,10 +100,8 @@ public abstract class GuestServices
     public abstract ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory);
 
     /// <summary>Asks for the guest's time, and blocks until it has answered.</summary>
-    /// <returns>
-    /// The time since 1970-01-01, UTC, in the guest's words: it may go backwards and be any. TEE_ERROR_BAD_FORMAT if it
-    /// is no time.
-    /// </returns>
+    /// <returns>The time since 1970-01-01, UTC, in the guest's words: it may go backwards and be any.
+    /// TEE_ERROR_BAD_FORMAT if it is no time.</returns>
     public GuestAnswer<TimeSpan> GetTime() => ToTime(Call(OpTeeRpc.GetTime, NoTime));
 
     /// <inheritdoc cref="GetTime"/>
@@ -138,10 +131,8 @@ public abstract class GuestServices
     public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification) =>
         CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
 
-    /// <summary>
-    /// Wakes the thread that waits for a notification, and blocks until the guest has answered. If none waits, the next
-    /// to wait does not sleep.
-    /// </summary>
+    /// <summary>Wakes the thread that waits for a notification, and blocks until the guest has answered. If none waits,
+    /// the next to wait does not sleep.</summary>
     /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
     /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>

@@ -23,10 +23,8 @@ public interface ITeePartition : IAsyncDisposable
     /// </summary>
     IReadOnlyList<TeeDevice>? Devices => null;
 
-    /// <summary>
-    /// The revision of the TEE, which the guest's driver prints; <see langword="null"/>, the default, if it is not
-    /// known. Never changes.
-    /// </summary>
+    /// <summary>The revision of the TEE, which the guest's driver prints; <see langword="null"/>, the default, if it is
+    /// not known. Never changes.</summary>
     OpTeeRevision? Revision => null;
 
     /// <summary>Opens a session with <see cref="TeeRequest.Application"/>.</summary>
@@ -44,15 +42,11 @@ public interface ITeePartition : IAsyncDisposable
     /// <returns>A task that ends when the TEE no longer uses the buffer.</returns>
     ValueTask UnregisterMemoryAsync(TeeSharedMemory memory) => default;
 
-    /// <summary>
-    /// Asks a running operation to end early. Returns at once; never blocks. By default nothing is done, and the
-    /// operation ends by itself.
-    /// </summary>
-    /// <param name="request">
-    /// The operation, which was with the backend when <see cref="TeeRequest.IsCancellationRequested"/> or
-    /// <see cref="TeeRequest.IsTerminationRequested"/> became true. It is the same operation until this method returns,
-    /// though it may have ended.
-    /// </param>
+    /// <summary>Asks a running operation to end early. Returns at once; never blocks. By default nothing is done, and
+    /// the operation ends by itself.</summary>
+    /// <param name="request">The operation, which was with the backend when
+    /// <see cref="TeeRequest.IsCancellationRequested"/> or <see cref="TeeRequest.IsTerminationRequested"/> became true.
+    /// It is the same operation until this method returns, though it may have ended.</param>
     /// <remarks>
     /// Called once at most for each of the two. Clients cancel only commands and the opening of a session. Not called
     /// for a request that came before the operation began: that operation finds the property true. Not called while the
@@ -62,10 +56,8 @@ public interface ITeePartition : IAsyncDisposable
     {
     }
 
-    /// <summary>
-    /// The VM is reset: the TEE starts again for it, as a machine's TEE does when the machine is reset. By default
-    /// nothing is done, which is right for a TEE that keeps nothing without a session.
-    /// </summary>
+    /// <summary>The VM is reset: the TEE starts again for it, as a machine's TEE does when the machine is reset. By
+    /// default nothing is done, which is right for a TEE that keeps nothing without a session.</summary>
     /// <returns>A task that ends when the VM's trusted applications have nothing left in memory.</returns>
     /// <remarks>
     /// <para>Called after all sessions of the drivers before the reset are closed and all their memory is unregistered.

@@ -15,11 +15,9 @@ public interface ITeeSession
     ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request);
 
     /// <summary>Closes the session and frees what it holds. By default it holds nothing.</summary>
-    /// <param name="request">
-    /// The operation: without parameters, but with <see cref="TeeRequest.Guest"/>. When the mediator closes the session
-    /// because the guest's driver or the VM is gone, calls to the guest return
-    /// <see cref="TeeReturnCode.Communication"/>. Not to be kept.
-    /// </param>
+    /// <param name="request">The operation: without parameters, but with <see cref="TeeRequest.Guest"/>. When the
+    /// mediator closes the session because the guest's driver or the VM is gone, calls to the guest return
+    /// <see cref="TeeReturnCode.Communication"/>. Not to be kept.</param>
     /// <returns>A task that ends when that is done.</returns>
     ValueTask CloseAsync(TeeRequest request) => default;
 }

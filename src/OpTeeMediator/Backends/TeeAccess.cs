@@ -3,10 +3,8 @@ using System.Collections.Frozen;
 namespace OpTeeMediator.Backends;
 
 /// <summary>Which trusted applications a VM may reach.</summary>
-/// <remarks>
-/// An application outside the list does not exist for the guest: OPEN_SESSION answers TEE_ERROR_ITEM_NOT_FOUND, and the
-/// device enumeration leaves it out. Immutable, hence thread-safe.
-/// </remarks>
+/// <remarks>An application outside the list does not exist for the guest: OPEN_SESSION answers
+/// TEE_ERROR_ITEM_NOT_FOUND, and the device enumeration leaves it out. Immutable, hence thread-safe.</remarks>
 public sealed class TeeAccess
 {
     private readonly FrozenSet<Guid>? _applications;

@@ -1,9 +1,7 @@
 namespace OpTeeMediator.Backends;
 
-/// <summary>
-/// What must run in the guest before a <see cref="TeeDevice"/> works; the value is the command by which the guest asks
-/// for such devices.
-/// </summary>
+/// <summary>What must run in the guest before a <see cref="TeeDevice"/> works; the value is the command by which the
+/// guest asks for such devices.</summary>
 /// <remarks>Source: OP-TEE's <c>pta_device.h</c> (PTA_CMD_GET_DEVICES*).</remarks>
 public enum TeeDeviceDependency
 {

@@ -22,10 +22,9 @@ public sealed class TeeExecutionPolicy
     internal TeeExecution Memory { get; }
 
     /// <summary>Operations run where the trusted application of their session wants it.</summary>
-    /// <param name="ofApplication">
-    /// Called with an application's UUID when a session with it is opened: where its opening, its commands and its
-    /// closing run. Thread-safe, called on the vCPU's thread. An exception is a host fault, and refuses the session.
-    /// </param>
+    /// <param name="ofApplication">Called with an application's UUID when a session with it is opened: where its
+    /// opening, its commands and its closing run. Thread-safe, called on the vCPU's thread. An exception is a host
+    /// fault, and refuses the session.</param>
     /// <param name="memory">Where memory is registered and unregistered.</param>
     /// <returns>The policy.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="ofApplication"/> is <see langword="null"/>.</exception>

@@ -21,10 +21,8 @@ public struct TeeParameter
     /// <summary>The second number of a value. OP-TEE's trusted applications see the low 32 bits.</summary>
     public ulong B { readonly get => _second; internal set => _second = value; }
 
-    /// <summary>
-    /// The size of the referenced memory in bytes: as it was offered or, of an output, as
-    /// <see cref="TeeRequest.SetSize"/> or the guest has set it.
-    /// </summary>
+    /// <summary>The size of the referenced memory in bytes: as it was offered or, of an output, as
+    /// <see cref="TeeRequest.SetSize"/> or the guest has set it.</summary>
     public ulong Size { readonly get => _second; internal set => _second = value; }
 
     /// <summary>Where the reference begins in <see cref="Memory"/>, in bytes.</summary>
@@ -78,8 +76,7 @@ public struct TeeParameter
     /// <param name="size">Its size in bytes.</param>
     /// <returns>The parameter.</returns>
     /// <exception cref="ArgumentOutOfRangeException">
-    /// <paramref name="kind"/> is no memory reference, or the reference leaves its buffer.
-    /// </exception>
+    /// <paramref name="kind"/> is no memory reference, or the reference leaves its buffer.</exception>
     public static TeeParameter Reference(TeeParameterKind kind, TeeSharedMemory? memory, ulong offset, ulong size)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan((int)kind, (int)TeeParameterKind.MemoryInput, nameof(kind));
@@ -98,10 +95,8 @@ public struct TeeParameter
     /// <summary>Copies referenced memory into private memory.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="destination">Receives the bytes.</param>
-    /// <returns>
-    /// <see langword="false"/> if the reference is NULL, or <paramref name="destination"/> would reach beyond
-    /// <see cref="Capacity"/>.
-    /// </returns>
+    /// <returns><see langword="false"/> if the reference is NULL, or <paramref name="destination"/> would reach beyond
+    /// <see cref="Capacity"/>.</returns>
     /// <remarks>The guest may change the memory at any time: read once, check and use the copy.</remarks>
     public readonly bool TryRead(ulong offset, Span<byte> destination) =>
         Memory is { } memory && IsWithin(offset, destination.Length) && memory.TryRead(_first + offset, destination);
@@ -109,10 +104,8 @@ public struct TeeParameter
     /// <summary>Copies into referenced memory.</summary>
     /// <param name="offset">Where to begin in the reference, in bytes.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns>
-    /// <see langword="false"/> if the reference is NULL or no output, or <paramref name="source"/> would reach beyond
-    /// <see cref="Capacity"/>.
-    /// </returns>
+    /// <returns><see langword="false"/> if the reference is NULL or no output, or <paramref name="source"/> would reach
+    /// beyond <see cref="Capacity"/>.</returns>
     public readonly bool TryWrite(ulong offset, ReadOnlySpan<byte> source) =>
         Memory is { } memory && IsOutput && IsWithin(offset, source.Length) && memory.TryWrite(_first + offset, source);
 

@@ -54,10 +54,8 @@ public sealed class TeeRequest
     /// <summary>The operation of the application that makes this one; none if the guest makes it.</summary>
     internal IOuterOperation? Outer { get; init; }
 
-    /// <summary>
-    /// Whether the client or the VMM wants the operation to end early. It may be true when the operation begins;
-    /// <see cref="ITeePartition.Cancel"/> tells when it becomes true while the operation runs.
-    /// </summary>
+    /// <summary>Whether the client or the VMM wants the operation to end early. It may be true when the operation
+    /// begins; <see cref="ITeePartition.Cancel"/> tells when it becomes true while the operation runs.</summary>
     public bool IsCancellationRequested =>
         Volatile.Read(ref _isCancellationRequested) != 0 || Outer is { IsCancellationRequested: true };
 

@@ -1,10 +1,8 @@
 namespace OpTeeMediator.Backends;
 
 /// <summary>A return code of the TEE.</summary>
-/// <remarks>
-/// The named values are GlobalPlatform's (TEE Client API and TEE Internal Core API, TEE_ERROR_*); trusted applications
-/// may return others, which are passed on as they are.
-/// </remarks>
+/// <remarks>The named values are GlobalPlatform's (TEE Client API and TEE Internal Core API, TEE_ERROR_*); trusted
+/// applications may return others, which are passed on as they are.</remarks>
 public enum TeeReturnCode : uint
 {
     /// <summary>TEE_SUCCESS.</summary>

@@ -4,10 +4,8 @@ using OpTeeMediator.Memory;
 namespace OpTeeMediator.Backends;
 
 /// <summary>A buffer of guest memory that is shared with the TEE, pinned as long as a backend can see it.</summary>
-/// <remarks>
-/// Seen as one range of bytes from 0 to <see cref="Size"/>, whatever its pages are. The guest changes the content
-/// at any time. Thread-safe.
-/// </remarks>
+/// <remarks>Seen as one range of bytes from 0 to <see cref="Size"/>, whatever its pages are. The guest changes the
+/// content at any time. Thread-safe.</remarks>
 public abstract class TeeSharedMemory
 {
     private protected TeeSharedMemory()
@@ -17,16 +15,12 @@ public abstract class TeeSharedMemory
     /// <summary>The size in bytes.</summary>
     public abstract ulong Size { get; }
 
-    /// <summary>
-    /// Whether the buffer exists for one operation only. A backend is told of the others by
-    /// <see cref="ITeePartition.RegisterMemoryAsync"/>.
-    /// </summary>
+    /// <summary>Whether the buffer exists for one operation only. A backend is told of the others by
+    /// <see cref="ITeePartition.RegisterMemoryAsync"/>.</summary>
     public abstract bool IsTemporary { get; }
 
-    /// <summary>
-    /// The backend's own record of the buffer, such as its registration with another TEE. The mediator clears it when
-    /// the buffer goes.
-    /// </summary>
+    /// <summary>The backend's own record of the buffer, such as its registration with another TEE. The mediator clears
+    /// it when the buffer goes.</summary>
     public object? BackendState { get; set; }
 
     /// <summary>Copies out of the buffer.</summary>

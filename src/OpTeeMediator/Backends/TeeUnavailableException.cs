@@ -5,23 +5,20 @@ namespace OpTeeMediator.Backends;
 public sealed class TeeUnavailableException : Exception
 {
     /// <summary>Creates the exception.</summary>
-    public TeeUnavailableException()
-        : base("The TEE is not available.")
+    public TeeUnavailableException() : base("The TEE is not available.")
     {
     }
 
     /// <summary>Creates the exception.</summary>
     /// <param name="message">What was found and what to do.</param>
-    public TeeUnavailableException(string message)
-        : base(message)
+    public TeeUnavailableException(string message) : base(message)
     {
     }
 
     /// <summary>Creates the exception.</summary>
     /// <param name="message">What was found and what to do.</param>
     /// <param name="innerException">The cause.</param>
-    public TeeUnavailableException(string message, Exception innerException)
-        : base(message, innerException)
+    public TeeUnavailableException(string message, Exception innerException) : base(message, innerException)
     {
     }
 }

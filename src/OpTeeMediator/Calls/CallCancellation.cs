@@ -4,10 +4,8 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>The cancellation of a call's operation: asked for by the client, by the end of its driver or of the VM, and
 /// told to the backend once.</summary>
-/// <remarks>
-/// An operation that has not begun sees the request when it begins; one that has ended is left alone; only one that
-/// runs is told. While the VM is paused, the backend is told afterwards.
-/// </remarks>
+/// <remarks>An operation that has not begun sees the request when it begins; one that has ended is left alone; only one
+/// that runs is told. While the VM is paused, the backend is told afterwards.</remarks>
 /// <param name="request">The call's request.</param>
 /// <param name="operation">The call's operation.</param>
 /// <param name="pause">Whether the VM is paused.</param>
@@ -75,10 +73,8 @@ internal sealed class CallCancellation(
         pause.Exit();
     }
 
-    /// <summary>
-    /// Tells the backend of a cancellation, or of the VM's end, that came while it began an operation on a vCPU's
-    /// thread, which goes on elsewhere.
-    /// </summary>
+    /// <summary>Tells the backend of a cancellation, or of the VM's end, that came while it began an operation on a
+    /// vCPU's thread, which goes on elsewhere.</summary>
     /// <remarks>
     /// The parameters say what the operation was told as it began. A worker's operation needs no such look: between
     /// <see cref="CallOperation.Begin"/> and its first instruction is a full fence (<see cref="OnDemandThread.Post"/>),

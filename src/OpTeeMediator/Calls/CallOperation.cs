@@ -55,10 +55,8 @@ internal sealed class CallOperation
         _phase is OperationPhase.Working or OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept;
 
     /// <summary>Whether the backend is neither at work nor about to be, unless it finds the VM not paused.</summary>
-    /// <remarks>
-    /// What ends each of these is followed by a full fence and a look at <see cref="PauseControl"/>. A call that is
-    /// being prepared is not quiet until it is held or has ended.
-    /// </remarks>
+    /// <remarks>What ends each of these is followed by a full fence and a look at <see cref="PauseControl"/>. A call
+    /// that is being prepared is not quiet until it is held or has ended.</remarks>
     public bool IsQuiet =>
         _waitsOutside || _phase is not (OperationPhase.Preparing or OperationPhase.Working or OperationPhase.Orphaned);
 

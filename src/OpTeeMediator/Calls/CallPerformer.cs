@@ -33,10 +33,8 @@ internal sealed class CallPerformer(ITeePartition partition, BackendOperations b
 
     /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
     /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
-    /// <remarks>
-    /// Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way to an
-    /// inline backend, because the processor cannot forward its small fields to one wide copy.
-    /// </remarks>
+    /// <remarks>Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way
+    /// to an inline backend, because the processor cannot forward its small fields to one wide copy.</remarks>
     public bool TryPerform(CallSlot slot, out TeeResult result)
     {
         TeeRequest request = slot.Request;

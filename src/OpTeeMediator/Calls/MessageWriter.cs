@@ -6,10 +6,8 @@ using OpTeeMediator.Protocol;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Writes the results of a call into its message, through a window where the memory has one.</summary>
-/// <remarks>
-/// Only outputs are written: the guest may have put something new beside them. A write that fails is lost, as the guest
-/// has taken away the memory of its own message.
-/// </remarks>
+/// <remarks>Only outputs are written: the guest may have put something new beside them. A write that fails is lost, as
+/// the guest has taken away the memory of its own message.</remarks>
 internal readonly ref struct MessageWriter
 {
     private const int FirstWordOffset = 8;

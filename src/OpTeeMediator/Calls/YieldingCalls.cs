@@ -31,8 +31,7 @@ internal sealed class YieldingCalls : ICallOwner
         Operations = new BackendOperations(environment.Partition, environment.Log);
         _performer = new CallPerformer(environment.Partition, Operations);
         _sessionsAndBuffers = new SessionAndBufferOperations(environment, Operations);
-        RpcStateMachine rpc =
-            new(environment.Memory, _buffers, Notifications, environment.SleepAfter, environment.Log);
+        RpcStateMachine rpc = new(environment.Memory, _buffers, Notifications, environment.SleepAfter, environment.Log);
         _driverInstance = driverInstance;
         Slots = new CallSlots(this, environment.Slots);
         _standby = Slots.Standby;
@@ -151,10 +150,8 @@ internal sealed class YieldingCalls : ICallOwner
 
     /// <summary>Prepares a call once more, with others kept out: something has changed meanwhile, or the driver
     /// instance has ended.</summary>
-    /// <remarks>
-    /// A call that meets a life which has ended belongs to the next one, as if it had come a moment later.
-    /// After disposal there is none.
-    /// </remarks>
+    /// <remarks>A call that meets a life which has ended belongs to the next one, as if it had come a moment later.
+    /// After disposal there is none.</remarks>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private Refusal? PrepareAgain(CallSlot slot, in SmcRegisters registers, ref DriverInstance driverInstance)
     {

@@ -12,8 +12,7 @@ internal sealed class LogRateLimit(TimeProvider time)
     private long _nextEntry = long.MinValue;
     private long _suppressed;
 
-    public LogRateLimit()
-        : this(TimeProvider.System)
+    public LogRateLimit() : this(TimeProvider.System)
     {
     }
 

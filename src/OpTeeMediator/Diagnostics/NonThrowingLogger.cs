@@ -26,8 +26,7 @@ internal sealed class NonThrowingLogger(ILogger logger) : ILogger
         }
     }
 
-    public IDisposable? BeginScope<TState>(TState state)
-        where TState : notnull
+    public IDisposable? BeginScope<TState>(TState state) where TState : notnull
     {
         try
         {

@@ -4,8 +4,7 @@ namespace OpTeeMediator.Diagnostics;
 internal static class OptionRange
 {
     /// <summary>Throws unless the option is within its range; the message names the option and the range.</summary>
-    internal static void Check<T>(string options, string property, T value, T least, T most)
-        where T : IComparable<T>
+    internal static void Check<T>(string options, string property, T value, T least, T most) where T : IComparable<T>
     {
         if (value.CompareTo(least) < 0 || value.CompareTo(most) > 0)
         {

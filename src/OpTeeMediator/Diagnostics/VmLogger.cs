@@ -6,8 +6,7 @@ namespace OpTeeMediator.Diagnostics;
 /// <remarks>Allocates only for entries that are logged. Thread-safe if the other logger is.</remarks>
 internal sealed class VmLogger(ILogger logger, string vm) : ILogger
 {
-    public IDisposable? BeginScope<TState>(TState state)
-        where TState : notnull => logger.BeginScope(state);
+    public IDisposable? BeginScope<TState>(TState state) where TState : notnull => logger.BeginScope(state);
 
     public bool IsEnabled(LogLevel logLevel) => logger.IsEnabled(logLevel);
 

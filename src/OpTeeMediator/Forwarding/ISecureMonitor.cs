@@ -3,10 +3,8 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>Makes SMCs to the secure world, as a hypervisor can.</summary>
-/// <remarks>
-/// Thread-safe: vCPU threads call it at the same time from within <see cref="OpTeeForwarder.Handle"/>, and so do
-/// the threads that create, reset or dispose of a forwarder. No lock of the library is held meanwhile.
-/// </remarks>
+/// <remarks>Thread-safe: vCPU threads call it at the same time from within <see cref="OpTeeForwarder.Handle"/>, and so
+/// do the threads that create, reset or dispose of a forwarder. No lock of the library is held meanwhile.</remarks>
 public interface ISecureMonitor
 {
     /// <summary>Makes one SMC on a physical CPU, preferably the one that runs the calling vCPU.</summary>

@@ -78,8 +78,7 @@ internal sealed class MessageTranslator(
 
         message.Parameters[0].C = 0;
         Refusal? refusal = TranslateParameters(call, Message.MetaParameters);
-        return refusal is null && !vm.Sessions.TryBeginOpening() ? Refusal.BeyondLimits
-            : refusal;
+        return refusal is null && !vm.Sessions.TryBeginOpening() ? Refusal.BeyondLimits : refusal;
     }
 
     /// <summary>Checks and translates an application's parameters.</summary>

@@ -60,10 +60,8 @@ public sealed class OpTeeForwarder : IGuestOpTee
     /// <param name="physical">The physical addresses of that memory; it must outlive this object.</param>
     /// <param name="options">How its calls are forwarded.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">
-    /// An option is outside its range, its number belongs to another VM, or <paramref name="physical"/> has too few
-    /// shadow pages; the message says which.
-    /// </exception>
+    /// <exception cref="ArgumentException">An option is outside its range, its number belongs to another VM, or
+    /// <paramref name="physical"/> has too few shadow pages; the message says which.</exception>
     /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
     public OpTeeForwarder(HostOpTee opTee, IGuestMemory memory, IPhysicalMemory physical, OpTeeForwarderOptions options)
     {
@@ -183,10 +181,8 @@ public sealed class OpTeeForwarder : IGuestOpTee
     }
 
     /// <summary>OP-TEE has raised its notification interrupt: raises the guest's, if it takes notifications.</summary>
-    /// <remarks>
-    /// Thread-safe. The VMM calls it on the forwarders of all VMs; each guest asks for its values. The interrupt of a
-    /// paused VM is raised after the pause.
-    /// </remarks>
+    /// <remarks>Thread-safe. The VMM calls it on the forwarders of all VMs; each guest asks for its values. The
+    /// interrupt of a paused VM is raised after the pause.</remarks>
     public void OnNotificationInterrupt()
     {
         if (_vm.TakesNotifications)
@@ -198,11 +194,10 @@ public sealed class OpTeeForwarder : IGuestOpTee
     /// <summary>The VM is reset: OP-TEE releases all that it has of the VM, and the handler stays usable.</summary>
     /// <returns>A task that ends when all is freed.</returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
-    /// <exception cref="TeeUnavailableException">
-    /// OP-TEE did not release what the VM has, or did not create the VM again, or a call did not return within
-    /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message says which. The guest has no TEE then until it
-    /// starts its driver or <see cref="ResetAsync"/> is called again.
-    /// </exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE did not release what the VM has, or did not create the VM
+    /// again, or a call did not return within <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message says
+    /// which. The guest has no TEE then until it starts its driver or <see cref="ResetAsync"/> is called
+    /// again.</exception>
     /// <remarks>
     /// No vCPU of the guest runs meanwhile. OP-TEE is told that the VM is destroyed and created, so that also what its
     /// applications keep beyond their sessions ends; after <see cref="OpTeeForwarderOptions.RecreationLimit"/> of these
@@ -242,8 +237,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
 
             if (former != VmPhase.NotCreated && !_registration.TryDestroyToRecreate())
             {
-                throw new TeeUnavailableException(
-                    $"OP-TEE did not destroy VM {VirtualMachineId}; the log says why.");
+                throw new TeeUnavailableException($"OP-TEE did not destroy VM {VirtualMachineId}; the log says why.");
             }
 
             next = _registration.CreateAgain();
@@ -262,12 +256,10 @@ public sealed class OpTeeForwarder : IGuestOpTee
     /// <summary>The VM is paused: waits until no vCPU of it is in OP-TEE, and lets none enter until
     /// <see cref="Resume"/>.</summary>
     /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
-    /// <returns>
-    /// A task that says whether all vCPUs have left OP-TEE within
+    /// <returns>A task that says whether all vCPUs have left OP-TEE within
     /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; if not, this call has no effect. It also says
     /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
-    /// in the guest.
-    /// </returns>
+    /// in the guest.</returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
     /// <remarks>
@@ -297,10 +289,8 @@ public sealed class OpTeeForwarder : IGuestOpTee
     }
 
     /// <summary>The VM is destroyed: OP-TEE releases all that it has of the VM, and all pins end.</summary>
-    /// <returns>
-    /// A task that ends when all is freed, or after <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; what is not
-    /// freed by then is freed when OP-TEE returns from the calls that it is at work on.
-    /// </returns>
+    /// <returns>A task that ends when all is freed, or after <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; what
+    /// is not freed by then is freed when OP-TEE returns from the calls that it is at work on.</returns>
     /// <remarks>May be called at any time, from any thread, and more than once.</remarks>
     public async ValueTask DisposeAsync()
     {
@@ -368,8 +358,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
             return SmcOutcome.Handled(SmcRegisterSet.X0);
         }
 
-        if (phase == VmPhase.Restarting
-            || (phase == VmPhase.NotCreated && functionId != OpTeeSmc.ExchangeCapabilities))
+        if (phase == VmPhase.Restarting || (phase == VmPhase.NotCreated && functionId != OpTeeSmc.ExchangeCapabilities))
         {
             return registers.Answer(OpTeeSmc.ReturnNotAvailable);
         }

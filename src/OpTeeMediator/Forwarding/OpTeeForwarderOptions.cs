@@ -38,16 +38,12 @@ public sealed record OpTeeForwarderOptions
     /// </remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
-    /// <summary>
-    /// How long disposing, resetting and a driver that starts wait for calls that OP-TEE is at work on: 0 to 10
-    /// minutes. Default 5 s. After disposal all is freed when they return.
-    /// </summary>
+    /// <summary>How long disposing, resetting and a driver that starts wait for calls that OP-TEE is at work on: 0 to
+    /// 10 minutes. Default 5 s. After disposal all is freed when they return.</summary>
     public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>
-    /// Whether EXCHANGE_CAPABILITIES ends what an earlier driver left: calls, sessions, registered memory. Default
-    /// <see langword="true"/>.
-    /// </summary>
+    /// <summary>Whether EXCHANGE_CAPABILITIES ends what an earlier driver left: calls, sessions, registered memory.
+    /// Default <see langword="true"/>.</summary>
     /// <remarks>
     /// The forwarder ends the calls, answering what OP-TEE asks for with errors, closes the sessions and unregisters
     /// the memory. Calls of the new driver wait for it, interruptible, for at most <see cref="ShutdownDeadline"/>. If
@@ -55,9 +51,8 @@ public sealed record OpTeeForwarderOptions
     /// </remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
-    /// <summary>
-    /// How many times at most the VM is destroyed and created again in OP-TEE: 0 to 1,000,000. Default 8.
-    /// </summary>
+    /// <summary>How many times at most the VM is destroyed and created again in OP-TEE: 0 to 1,000,000. Default
+    /// 8.</summary>
     /// <remarks>
     /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts if OP-TEE does not release what an
     /// earlier one left. A guest can cause both at will, and some OP-TEEs lose memory each time and stop serving all

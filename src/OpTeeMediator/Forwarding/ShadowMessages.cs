@@ -7,10 +7,8 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>Writes the message that OP-TEE reads instead of the guest's, and copies the results back.</summary>
-/// <remarks>
-/// Only outputs are written to the guest's message, field by field; what the guest may have put beside them stays. A
-/// write that fails is the guest's loss. Thread-safe: a call belongs to the vCPU that has it.
-/// </remarks>
+/// <remarks>Only outputs are written to the guest's message, field by field; what the guest may have put beside them
+/// stays. A write that fails is the guest's loss. Thread-safe: a call belongs to the vCPU that has it.</remarks>
 internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool shadows)
 {
     /// <summary>The parameters of a message that lies in a shadow page.</summary>

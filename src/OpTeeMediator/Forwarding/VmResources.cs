@@ -54,8 +54,7 @@ internal sealed class VmResources
     public bool HasFailedCall => Array.Exists(_calls, call => call.State == ForwardedCallState.Failed);
 
     /// <summary>How many calls OP-TEE and the guest have, without those that failed.</summary>
-    public int InFlight =>
-        _calls.Count(call => call.State is ForwardedCallState.Busy or ForwardedCallState.Suspended);
+    public int InFlight => _calls.Count(call => call.State is ForwardedCallState.Busy or ForwardedCallState.Suspended);
 
     /// <summary>Whether OP-TEE may have something of the VM's driver.</summary>
     public bool HasLeftovers =>
@@ -68,12 +67,7 @@ internal sealed class VmResources
     /// <summary>Shared buffers.</summary>
     public int Buffers => _budget.Buffers;
 
-    public OpTeeGuestStatus Status =>
-        new(
-            CallsInFlight,
-            Sessions.Count,
-            Buffers,
-            _budget.Pages);
+    public OpTeeGuestStatus Status => new(CallsInFlight, Sessions.Count, Buffers, _budget.Pages);
 
     public ForwardedCall? TryTakeCall()
     {

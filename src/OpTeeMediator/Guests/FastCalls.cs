@@ -41,8 +41,7 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
                 return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
 
             case OpTeeSmc.GetShmConfig when options.ReservedSharedMemory is { } reserved:
-                return registers.Answer(OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length,
-                    SharedMemoryCached);
+                return registers.Answer(OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length, SharedMemoryCached);
 
             case OpTeeSmc.GetShmConfig:
             case OpTeeSmc.GetProtectedMemoryConfig:

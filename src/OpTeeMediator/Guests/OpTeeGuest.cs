@@ -48,8 +48,7 @@ public sealed class OpTeeGuest : IGuestOpTee
     /// <param name="backend">The TEE; it must outlive this object.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message says why.</exception>
-    public OpTeeGuest(IGuestMemory memory, ITeeBackend backend)
-        : this(memory, backend, new OpTeeGuestOptions())
+    public OpTeeGuest(IGuestMemory memory, ITeeBackend backend) : this(memory, backend, new OpTeeGuestOptions())
     {
     }
 
@@ -186,14 +185,10 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
     }
 
-    /// <summary>
-    /// The VM is reset: drops its calls, sessions and shared memory, resets the TEE
-    /// (<see cref="ITeePartition.ResetAsync"/>), and leaves a usable handler.
-    /// </summary>
-    /// <returns>
-    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed
-    /// by then is freed when the calls that hold it end.
-    /// </returns>
+    /// <summary>The VM is reset: drops its calls, sessions and shared memory, resets the TEE
+    /// (<see cref="ITeePartition.ResetAsync"/>), and leaves a usable handler.</summary>
+    /// <returns>A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is
+    /// not freed by then is freed when the calls that hold it end.</returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <remarks>No vCPU of the guest runs meanwhile. Thread-safe.</remarks>
     public async Task ResetAsync()
@@ -216,12 +211,10 @@ public sealed class OpTeeGuest : IGuestOpTee
     /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin or go on until
     /// <see cref="Resume"/>.</summary>
     /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
-    /// <returns>
-    /// A task that says whether all operations have come to a halt within
+    /// <returns>A task that says whether all operations have come to a halt within
     /// <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, this call has no effect. It also says
     /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
-    /// in the guest, their results, and what the guest has answered to them, with the mediator.
-    /// </returns>
+    /// in the guest, their results, and what the guest has answered to them, with the mediator.</returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
     /// <remarks>
@@ -250,12 +243,10 @@ public sealed class OpTeeGuest : IGuestOpTee
         _pause.Resume();
     }
 
-    /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory
-    /// and notifies the TEE.</summary>
-    /// <returns>
-    /// A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is not freed
-    /// by then is freed when the calls that hold it end.
-    /// </returns>
+    /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory and notifies the
+    /// TEE.</summary>
+    /// <returns>A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is
+    /// not freed by then is freed when the calls that hold it end.</returns>
     /// <remarks>May be called at any time, from any thread, and more than once.</remarks>
     public async ValueTask DisposeAsync()
     {

@@ -15,14 +15,10 @@ public sealed record OpTeeGuestOptions
     /// <summary>The VM's name in logs.</summary>
     public string Name { get; init; } = "guest";
 
-    /// <summary>
-    /// The VM's durable identity: the same UUID each time this VM starts, on any host, and of no other VM. All zero,
-    /// the default, for none.
-    /// </summary>
-    /// <remarks>
-    /// What a TEE keeps for the VM belongs to it. A VM without one has no trusted storage and no derived keys in the
-    /// software TEE. A copy of a VM needs an identity of its own.
-    /// </remarks>
+    /// <summary>The VM's durable identity: the same UUID each time this VM starts, on any host, and of no other VM. All
+    /// zero, the default, for none.</summary>
+    /// <remarks>What a TEE keeps for the VM belongs to it. A VM without one has no trusted storage and no derived keys
+    /// in the software TEE. A copy of a VM needs an identity of its own.</remarks>
     public Guid Identity { get; init; }
 
     /// <summary>Which trusted applications the VM may reach; <see langword="null"/> for the backend's
@@ -43,30 +39,22 @@ public sealed record OpTeeGuestOptions
     /// <summary>What the VM may hold.</summary>
     public OpTeeLimits Limits { get; init; } = new();
 
-    /// <summary>
-    /// The revision that the guest's driver prints. Default <see langword="null"/>: that of the TEE
-    /// (<see cref="ITeePartition.Revision"/>), or 4.5 if the TEE says none.
-    /// </summary>
+    /// <summary>The revision that the guest's driver prints. Default <see langword="null"/>: that of the TEE
+    /// (<see cref="ITeePartition.Revision"/>), or 4.5 if the TEE says none.</summary>
     public OpTeeRevision? Revision { get; init; }
 
-    /// <summary>
-    /// A region of guest RAM for old drivers that cannot register memory, page-aligned; the VMM's device tree
-    /// must reserve it. Default none.
-    /// </summary>
+    /// <summary>A region of guest RAM for old drivers that cannot register memory, page-aligned; the VMM's device tree
+    /// must reserve it. Default none.</summary>
     public GuestRange? ReservedSharedMemory { get; init; }
 
-    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to
-    /// 1 s. Default 1 ms.</summary>
-    /// <remarks>
-    /// Longer is fewer exits, and later interrupts. A fraction of a millisecond is rounded up. 0 gives the vCPU back at
-    /// once if the backend is not done.
-    /// </remarks>
+    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to 1 s. Default 1
+    /// ms.</summary>
+    /// <remarks>Longer is fewer exits, and later interrupts. A fraction of a millisecond is rounded up. 0 gives the
+    /// vCPU back at once if the backend is not done.</remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(1);
 
-    /// <summary>
-    /// How long an operation runs before the guest's thread is put to sleep until it ends, where
-    /// <see cref="NotificationInterrupt"/> is given: 1 ms to 1 minute. Default 5 ms.
-    /// </summary>
+    /// <summary>How long an operation runs before the guest's thread is put to sleep until it ends, where
+    /// <see cref="NotificationInterrupt"/> is given: 1 ms to 1 minute. Default 5 ms.</summary>
     /// <remarks>Shorter frees the vCPU earlier; each sleep costs the guest two exits and an interrupt.</remarks>
     public TimeSpan SleepAfter { get; init; } = TimeSpan.FromMilliseconds(5);
 
@@ -76,16 +64,12 @@ public sealed record OpTeeGuestOptions
     /// driver does not start.</remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
-    /// <summary>
-    /// How long disposing waits for calls that the backend does not end: 0 to 10 minutes. Default 5 s. After that what
-    /// they hold is freed when they end.
-    /// </summary>
+    /// <summary>How long disposing waits for calls that the backend does not end: 0 to 10 minutes. Default 5 s. After
+    /// that what they hold is freed when they end.</summary>
     public TimeSpan ShutdownDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>
-    /// Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory.
-    /// Default <see langword="true"/>.
-    /// </summary>
+    /// <summary>Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory.
+    /// Default <see langword="true"/>.</summary>
     /// <remarks>A kexec'ed or crash kernel never hears of its predecessor's registrations, and Linux unregisters
     /// nothing at shutdown.</remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;

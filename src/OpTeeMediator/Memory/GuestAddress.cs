@@ -3,10 +3,8 @@ using System.Globalization;
 namespace OpTeeMediator.Memory;
 
 /// <summary>An address of the guest (an intermediate physical address, IPA).</summary>
-/// <remarks>
-/// A type of its own so that it is never mixed up with a host address or a number. There is no operator that can wrap
-/// silently. Immutable, hence thread-safe.
-/// </remarks>
+/// <remarks>A type of its own so that it is never mixed up with a host address or a number. There is no operator that
+/// can wrap silently. Immutable, hence thread-safe.</remarks>
 /// <param name="Value">The address in bytes.</param>
 public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddress>
 {

@@ -13,8 +13,7 @@ public static class GuestMemoryExtensions
     /// <param name="value">The private copy.</param>
     /// <returns><see langword="false"/> if a byte of it is not guest RAM.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="memory"/> is <see langword="null"/>.</exception>
-    public static bool TryRead<T>(this IGuestMemory memory, GuestAddress address, out T value)
-        where T : unmanaged
+    public static bool TryRead<T>(this IGuestMemory memory, GuestAddress address, out T value) where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(memory);
         value = default;
@@ -28,8 +27,7 @@ public static class GuestMemoryExtensions
     /// <param name="value">The value.</param>
     /// <returns><see langword="false"/>, with nothing written, if a byte of it is not guest RAM.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="memory"/> is <see langword="null"/>.</exception>
-    public static bool TryWrite<T>(this IGuestMemory memory, GuestAddress address, in T value)
-        where T : unmanaged
+    public static bool TryWrite<T>(this IGuestMemory memory, GuestAddress address, in T value) where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(memory);
         return memory.TryWrite(address, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));

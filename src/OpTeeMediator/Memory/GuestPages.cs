@@ -5,10 +5,8 @@ using System.Runtime.Intrinsics;
 namespace OpTeeMediator.Memory;
 
 /// <summary>The 4 KiB guest pages of one buffer, in the buffer's order: contiguous or scattered.</summary>
-/// <remarks>
-/// What is pinned as one. The content does not change between <see cref="IGuestMemory.TryPin"/> and
-/// <see cref="IGuestMemory.Unpin"/>, and may be read by any thread in between.
-/// </remarks>
+/// <remarks>What is pinned as one. The content does not change between <see cref="IGuestMemory.TryPin"/> and
+/// <see cref="IGuestMemory.Unpin"/>, and may be read by any thread in between.</remarks>
 public sealed class GuestPages
 {
     /// <summary>The size of a page of this list in bytes, whatever the page sizes of guest and host: 4096
@@ -28,12 +26,10 @@ public sealed class GuestPages
     }
 
     /// <summary>Creates a list of pages.</summary>
-    /// <param name="addresses">
-    /// The pages' addresses, each a multiple of 4096 and at most 2⁶⁴ − 8192, so that the page's end fits 64 bits;
-    /// at least one; they are copied.
-    /// </param>
-    /// <exception cref="ArgumentException">There is no page, one is not aligned, or one is the
-    /// last page of all.</exception>
+    /// <param name="addresses">The pages' addresses, each a multiple of 4096 and at most 2⁶⁴ − 8192, so that the page's
+    /// end fits 64 bits; at least one; they are copied.</param>
+    /// <exception cref="ArgumentException">There is no page, one is not aligned, or one is the last page of
+    /// all.</exception>
     public GuestPages(ReadOnlySpan<ulong> addresses)
     {
         if (addresses.IsEmpty)

@@ -26,10 +26,8 @@ public interface IGuestMemory
     /// <summary>Keeps pages from being unmapped or discarded (balloon, hole punch) until <see cref="Unpin"/>.</summary>
     /// <param name="pages">The pages. Their number is bounded by the caller's own limits.</param>
     /// <returns><see langword="false"/>, with nothing pinned, if any page is not entirely guest RAM.</returns>
-    /// <remarks>
-    /// A VMM whose guest memory stays as it is for the life of the VM only checks the addresses:
-    /// <c>return pages.IsWithin(regions);</c>. Others keep a <see cref="PinSet"/>.
-    /// </remarks>
+    /// <remarks>A VMM whose guest memory stays as it is for the life of the VM only checks the addresses: <c>return
+    /// pages.IsWithin(regions);</c>. Others keep a <see cref="PinSet"/>.</remarks>
     bool TryPin(GuestPages pages);
 
     /// <summary>Ends a pin. Called once for each successful <see cref="TryPin"/>, perhaps

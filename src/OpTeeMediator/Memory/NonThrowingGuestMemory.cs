@@ -83,10 +83,8 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
 
     /// <summary>Pins pages.</summary>
     /// <param name="pages">The pages.</param>
-    /// <param name="isUnknown">
-    /// Whether the VMM's memory threw, so that it may keep a reference to <paramref name="pages"/>: they must
-    /// not be used for anything else.
-    /// </param>
+    /// <param name="isUnknown">Whether the VMM's memory threw, so that it may keep a reference to
+    /// <paramref name="pages"/>: they must not be used for anything else.</param>
     public bool TryPin(GuestPages pages, out bool isUnknown)
     {
         isUnknown = false;
@@ -105,10 +103,8 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
     public void Unpin(GuestPages pages) => _ = TryUnpin(pages);
 
     /// <summary>Unpins pages.</summary>
-    /// <returns>
-    /// <see langword="false"/> if the VMM's memory threw, so that it may keep a reference to <paramref name="pages"/>:
-    /// they must not be used for anything else.
-    /// </returns>
+    /// <returns><see langword="false"/> if the VMM's memory threw, so that it may keep a reference to
+    /// <paramref name="pages"/>: they must not be used for anything else.</returns>
     public bool TryUnpin(GuestPages pages)
     {
         try

@@ -14,8 +14,7 @@ internal sealed class Refusal
     public static readonly Refusal UnknownCommand = OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCommand);
     public static readonly Refusal UnknownResumeInformation =
         OfCall(OpTeeSmc.ReturnResume, RefusalReason.UnknownResumeInformation);
-    public static readonly Refusal DriverEnded =
-        OfCall(OpTeeSmc.ReturnUnknownFunction, RefusalReason.DriverEnded);
+    public static readonly Refusal DriverEnded = OfCall(OpTeeSmc.ReturnUnknownFunction, RefusalReason.DriverEnded);
     public static readonly Refusal NotAgreed = OfCall(OpTeeSmc.ReturnBadCommand, RefusalReason.NotAgreed);
 
     /// <summary>The driver comes again when one of its calls ends.</summary>

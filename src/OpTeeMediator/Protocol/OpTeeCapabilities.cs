@@ -38,10 +38,8 @@ public enum OpTeeCapabilities
     /// </summary>
     RpmbProbe = 1 << 7,
 
-    /// <summary>
-    /// OPTEE_SMC_SEC_CAP_PROTMEM: the TEE has protected memory. Never offered: it is physical memory that hardware
-    /// keeps from the normal world.
-    /// </summary>
+    /// <summary>OPTEE_SMC_SEC_CAP_PROTMEM: the TEE has protected memory. Never offered: it is physical memory that
+    /// hardware keeps from the normal world.</summary>
     ProtectedMemory = 1 << 8,
 
     /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_PROTMEM: the TEE protects memory that it is lent. Never offered, as

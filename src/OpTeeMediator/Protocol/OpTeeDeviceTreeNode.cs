@@ -26,9 +26,7 @@ public sealed record OpTeeDeviceTreeNode
     /// <summary>The property <c>method</c>: the instruction by which the guest calls.</summary>
     public static string Method => "smc";
 
-    /// <summary>
-    /// The SPI of the property <c>interrupts</c>, cells &lt;0 n 1&gt; (shared, number, rising edge);
-    /// <see langword="null"/> if the property is to be left out.
-    /// </summary>
+    /// <summary>The SPI of the property <c>interrupts</c>, cells &lt;0 n 1&gt; (shared, number, rising edge);
+    /// <see langword="null"/> if the property is to be left out.</summary>
     public int? Spi { get; init; }
 }

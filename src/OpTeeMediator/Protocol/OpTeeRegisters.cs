@@ -19,9 +19,8 @@ internal static class OpTeeRegisters
     /// <summary>RETURN_FROM_RPC after an ALLOC: the address and the cookie of the memory, too.</summary>
     public static SmcRegisterSet AllocationAnswer { get; } = SmcRegisterSet.Range(0, 5);
 
-    /// <summary>
-    /// The registers that a call needs; of RETURN_FROM_RPC those that tell which call it resumes, which may need more.
-    /// </summary>
+    /// <summary>The registers that a call needs; of RETURN_FROM_RPC those that tell which call it resumes, which may
+    /// need more.</summary>
     public static SmcRegisterSet NeededBy(uint functionId) => functionId switch
     {
         OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
@@ -31,10 +30,8 @@ internal static class OpTeeRegisters
         _ => SmcRegisterSet.X0,
     };
 
-    /// <summary>
-    /// Whether the answer to a yielding call means that it has not ended: OP-TEE asks for something first
-    /// (OPTEE_SMC_RETURN_IS_RPC).
-    /// </summary>
+    /// <summary>Whether the answer to a yielding call means that it has not ended: OP-TEE asks for something first
+    /// (OPTEE_SMC_RETURN_IS_RPC).</summary>
     public static bool IsRpc(uint answer) =>
         (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
 

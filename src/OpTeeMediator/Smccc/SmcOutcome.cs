@@ -15,10 +15,8 @@ public readonly record struct SmcOutcome
     /// <summary>Which of the outcomes it is.</summary>
     public SmcOutcomeKind Kind => (SmcOutcomeKind)(_bits >> KindShift);
 
-    /// <summary>
-    /// The registers whose values changed (<see cref="SmcOutcomeKind.Handled"/>) or that the handler must see too
-    /// (<see cref="SmcOutcomeKind.NeedsRegisters"/>); empty otherwise.
-    /// </summary>
+    /// <summary>The registers whose values changed (<see cref="SmcOutcomeKind.Handled"/>) or that the handler must see
+    /// too (<see cref="SmcOutcomeKind.NeedsRegisters"/>); empty otherwise.</summary>
     public SmcRegisterSet Registers => new(_bits & ((1u << KindShift) - 1));
 
     /// <summary>The call is not one of the handler's; no register was touched.</summary>

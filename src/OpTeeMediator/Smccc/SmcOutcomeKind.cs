@@ -12,9 +12,7 @@ public enum SmcOutcomeKind
     /// <summary>Nothing was done yet: load the named registers and call again.</summary>
     NeedsRegisters,
 
-    /// <summary>
-    /// Nothing was done yet: let the guest take its interrupts, then have the vCPU execute the instruction again (its
-    /// program counter back by the 4 bytes of the instruction, its registers as they were).
-    /// </summary>
+    /// <summary>Nothing was done yet: let the guest take its interrupts, then have the vCPU execute the instruction
+    /// again (its program counter back by the 4 bytes of the instruction, its registers as they were).</summary>
     Retry,
 }

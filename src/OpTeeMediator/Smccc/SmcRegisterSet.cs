@@ -4,10 +4,8 @@ using System.Text;
 namespace OpTeeMediator.Smccc;
 
 /// <summary>A set of the registers X0–X17.</summary>
-/// <remarks>
-/// Tells which registers a call needs or has changed, because on arm64 KVM each register that is read or written is a
-/// system call. Bit n of <paramref name="Bits"/> stands for Xn. Immutable, hence thread-safe.
-/// </remarks>
+/// <remarks>Tells which registers a call needs or has changed, because on arm64 KVM each register that is read or
+/// written is a system call. Bit n of <paramref name="Bits"/> stands for Xn. Immutable, hence thread-safe.</remarks>
 /// <param name="Bits">Bit n set: Xn is in the set. Bits 18 and up are zero.</param>
 public readonly record struct SmcRegisterSet(uint Bits)
 {

@@ -3,10 +3,8 @@ using System.Collections.Immutable;
 namespace OpTeeMediator.Smccc;
 
 /// <summary>Hands each call to the handler whose ranges contain its function identifier.</summary>
-/// <remarks>
-/// OP-TEE can so sit beside other services: another trusted OS, a TRNG, a VMM's own calls. A call that nobody answers
-/// gets <see cref="SmcccReturn.NotSupported"/> in X0. Immutable after construction and thread-safe.
-/// </remarks>
+/// <remarks>OP-TEE can so sit beside other services: another trusted OS, a TRNG, a VMM's own calls. A call that nobody
+/// answers gets <see cref="SmcccReturn.NotSupported"/> in X0. Immutable after construction and thread-safe.</remarks>
 public sealed class SmcRouter : ISmcHandler
 {
     private readonly Route[] _routes;

@@ -25,10 +25,8 @@ public interface IGuestOpTee : ISmcHandler, IAsyncDisposable
     OpTeeDeviceTreeNode DeviceTreeNode { get; }
 
     /// <summary>Guest RAM that is kept for buffers shared with OP-TEE; it never changes.</summary>
-    /// <remarks>
-    /// The VMM puts nothing there, and its device tree reserves it: a child of <c>/reserved-memory</c> with <c>reg</c>
-    /// and <c>no-map</c> for each range.
-    /// </remarks>
+    /// <remarks>The VMM puts nothing there, and its device tree reserves it: a child of <c>/reserved-memory</c> with
+    /// <c>reg</c> and <c>no-map</c> for each range.</remarks>
     ImmutableArray<GuestRange> ReservedMemory { get; }
 
     /// <summary>What the guest holds now.</summary>
@@ -44,10 +42,8 @@ public interface IGuestOpTee : ISmcHandler, IAsyncDisposable
     /// <summary>The VM is paused: waits until nothing of it is at work in the TEE, and lets nothing begin or go on
     /// there until <see cref="Resume"/>.</summary>
     /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
-    /// <returns>
-    /// A task that says whether the VM is paused. If not, this call has no effect: something has not come to a halt in
-    /// the time that the implementation names, or <see cref="Resume"/> was called meanwhile.
-    /// </returns>
+    /// <returns>A task that says whether the VM is paused. If not, this call has no effect: something has not come to a
+    /// halt in the time that the implementation names, or <see cref="Resume"/> was called meanwhile.</returns>
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
     /// <remarks>

@@ -3,12 +3,10 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Vmm;
 
-/// <summary>The VMM's interrupt line, which may throw, as one that does not: a pulse that throws is repeated
-/// until one succeeds. A pulse of a paused VM is kept until the pause ends.</summary>
-/// <remarks>
-/// Without the repetition a call of the guest that sleeps would sleep for ever. A pulse too many does no harm: the
-/// guest asks what it is for. Thread-safe.
-/// </remarks>
+/// <summary>The VMM's interrupt line, which may throw, as one that does not: a pulse that throws is repeated until one
+/// succeeds. A pulse of a paused VM is kept until the pause ends.</summary>
+/// <remarks>Without the repetition a call of the guest that sleeps would sleep for ever. A pulse too many does no harm:
+/// the guest asks what it is for. Thread-safe.</remarks>
 internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
 {
     /// <summary>The time between a pulse that has failed and the next one.</summary>

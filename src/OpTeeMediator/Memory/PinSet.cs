@@ -7,11 +7,14 @@ namespace OpTeeMediator.Memory;
 /// by the rare <see cref="Overlaps"/>, which looks at every pinned page. Thread-safe.</para>
 /// <para>Use: <c>TryPin</c> adds the pages first and then checks them against the current regions, removing them again
 /// if they are not within; a removal of a region publishes the new regions first and then asks <see cref="Overlaps"/>.
-/// One of the two always sees the other.</para>
+/// One of the two always sees the other: who comes second reads the word below with acquire, after the first has
+/// written it with release, and so sees what the first did before (the pin, or the new regions).</para>
 /// </remarks>
 public sealed class PinSet
 {
-    private readonly Lock _lock = new();
+    // Whether a thread is inside: taken by a compare-and-swap (acquire), given back by a write with release. Two locked
+    // instructions fewer for a buffer than with a lock of .NET.
+    private int _isHeld;
     private GuestPages? _first;
     private int _count;
 
@@ -25,14 +28,10 @@ public sealed class PinSet
     public void Add(GuestPages pages)
     {
         ArgumentNullException.ThrowIfNull(pages);
-        lock (_lock)
+        Enter();
+        bool isFree = pages.Holder is null;
+        if (isFree)
         {
-            if (pages.Holder is not null)
-            {
-                throw new InvalidOperationException(
-                    "These pages are pinned already; each pin needs a page list of its own.");
-            }
-
             pages.Holder = this;
             pages.Next = _first;
             if (_first is not null)
@@ -42,6 +41,13 @@ public sealed class PinSet
 
             _first = pages;
             Volatile.Write(ref _count, _count + 1);
+        }
+
+        Exit();
+        if (!isFree)
+        {
+            throw new InvalidOperationException(
+                "These pages are pinned already; each pin needs a page list of its own.");
         }
     }
 
@@ -53,33 +59,16 @@ public sealed class PinSet
     public int Remove(GuestPages pages)
     {
         ArgumentNullException.ThrowIfNull(pages);
-        lock (_lock)
+        Enter();
+        bool isHeld = pages.Holder == this;
+        if (isHeld)
         {
-            if (pages.Holder != this)
-            {
-                throw new InvalidOperationException("These pages are not pinned in this set.");
-            }
-
-            if (pages.Previous is null)
-            {
-                _first = pages.Next;
-            }
-            else
-            {
-                pages.Previous.Next = pages.Next;
-            }
-
-            if (pages.Next is not null)
-            {
-                pages.Next.Previous = pages.Previous;
-            }
-
-            pages.Holder = null;
-            pages.Next = null;
-            pages.Previous = null;
-            Volatile.Write(ref _count, _count - 1);
-            return _count;
+            Unlink(pages);
         }
+
+        int left = _count;
+        Exit();
+        return isHeld ? left : throw new InvalidOperationException("These pages are not pinned in this set.");
     }
 
     /// <summary>Whether a pinned page shares a byte with <paramref name="range"/>.</summary>
@@ -87,17 +76,52 @@ public sealed class PinSet
     /// <returns><see langword="true"/> if one does; time grows with the number of pinned pages.</returns>
     public bool Overlaps(GuestRange range)
     {
-        lock (_lock)
+        Enter();
+        GuestPages? pages = _first;
+        while (pages is not null && !pages.Overlaps(range))
         {
-            for (GuestPages? pages = _first; pages is not null; pages = pages.Next)
-            {
-                if (pages.Overlaps(range))
-                {
-                    return true;
-                }
-            }
+            pages = pages.Next;
+        }
 
-            return false;
+        Exit();
+        return pages is not null;
+    }
+
+    private void Unlink(GuestPages pages)
+    {
+        if (pages.Previous is null)
+        {
+            _first = pages.Next;
+        }
+        else
+        {
+            pages.Previous.Next = pages.Next;
+        }
+
+        pages.Next?.Previous = pages.Previous;
+        pages.Holder = null;
+        pages.Next = null;
+        pages.Previous = null;
+        Volatile.Write(ref _count, _count - 1);
+    }
+
+    private void Enter()
+    {
+        if (Interlocked.CompareExchange(ref _isHeld, 1, 0) != 0)
+        {
+            WaitAndEnter();
         }
     }
+
+    private void WaitAndEnter()
+    {
+        SpinWait spin = default;
+        do
+        {
+            spin.SpinOnce();
+        }
+        while (Volatile.Read(ref _isHeld) != 0 || Interlocked.CompareExchange(ref _isHeld, 1, 0) != 0);
+    }
+
+    private void Exit() => Volatile.Write(ref _isHeld, 0);
 }

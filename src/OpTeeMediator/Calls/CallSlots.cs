@@ -84,8 +84,8 @@ internal sealed class CallSlots
     }
 
     /// <summary>Whether another call uses what this one takes away.</summary>
-    /// <remarks>A slot that is free here is taken later, by a call that sees the taker's change of the tables: taking is
-    /// a full fence, and so is the taker's entry into <see cref="DriverInstance.TablesLock"/>.</remarks>
+    /// <remarks>A slot that is free here is taken later, by a call that sees the taker's change of the tables: taking
+    /// is a full fence, and so is the taker's entry into <see cref="DriverInstance.TablesLock"/>.</remarks>
     public bool IsUsedByOthers(CallSlot taker)
     {
         foreach (CallSlot slot in _slots)

@@ -56,4 +56,35 @@ internal sealed class PinSetTests
         Assert.That(() => pins.Remove(pages), Throws.InvalidOperationException);
         Assert.That(pins.Count, Is.Zero);
     }
+
+    [Test]
+    public void Overlaps_OthersAddAndRemove_FindsWhatStaysPinned()
+    {
+        const int Rounds = 20_000;
+        PinSet pins = new();
+        GuestPages first = new([0]);
+        GuestPages last = new([0x9000]);
+        pins.Add(first);
+
+        Task<bool>[] changing = [.. Enumerable.Range(1, 3).Select(thread => Task.Run(() =>
+        {
+            GuestPages own = new([(ulong)thread * GuestPages.PageSize]);
+            GuestRange range = new((ulong)thread * GuestPages.PageSize, GuestPages.PageSize);
+            bool isSeen = true;
+            for (int round = 0; round < Rounds; round++)
+            {
+                pins.Add(own);
+                isSeen &= pins.Overlaps(range) && pins.Overlaps(new GuestRange(0, 1));
+                _ = pins.Remove(own);
+                isSeen &= !pins.Overlaps(range);
+            }
+
+            return isSeen;
+        }))];
+        bool[] seen = Task.WhenAll(changing).GetAwaiter().GetResult();
+        pins.Add(last);
+
+        Assert.That(seen, Is.All.True);
+        Assert.That((pins.Count, pins.Overlaps(new GuestRange(0x9000, 1))), Is.EqualTo((2, true)));
+    }
 }

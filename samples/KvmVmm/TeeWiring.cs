@@ -16,6 +16,7 @@ using OpTeeMediator.Remote;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.Applications;
+using OpTeeMediator.SoftwareTee.Storage;
 using OpTeeMediator.Vmm;
 
 namespace KvmVmm;
@@ -23,9 +24,12 @@ namespace KvmVmm;
 /// <summary>Everything in this VMM that concerns OP-TEE.</summary>
 internal sealed class TeeWiring : IAsyncDisposable
 {
+    // Of a VM whose TEE has no other VM.
+    private static readonly Guid OnlyVm = new("5a1c6c0e-92e5-4c0a-9d5e-3f0a4b7d2c11");
+
     private readonly KvmInterruptLine? _notifications;
     private readonly LinuxTeeBackend? _hostTee;
-    private readonly GuestStorage? _storage;
+    private readonly TeeStorage? _storage;
     private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
 
@@ -34,11 +38,11 @@ internal sealed class TeeWiring : IAsyncDisposable
         _notifications = options.HasNotifications
             ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
             : null;
-        _storage = GuestStorage.Open(options);
+        _storage = options.Storage is null ? null : OpenStorage(options.Storage, options.StorageKey);
         OpTeeGuestOptions mediated = new()
         {
             Access = options.Access,
-            Identity = _storage?.Identity ?? options.VmId ?? Guid.Empty,
+            Identity = options.VmId ?? (options.Tee == TeeKind.Software ? OnlyVm : Guid.Empty),
             NotificationInterrupt = _notifications,
             LoggerFactory = loggers,
         };
@@ -92,10 +96,21 @@ internal sealed class TeeWiring : IAsyncDisposable
     private static LinuxTeeBackend OpenHostTee(string? device) =>
         new(device is null ? new LinuxTeeOptions() : new LinuxTeeOptions { DevicePath = device });
 
-    private static SoftwareTeeBackend CreateSoftwareTee(GuestStorage? storage) => new(
+    private static TeeStorage OpenStorage(string database, string? key)
+    {
+        try
+        {
+            return TeeStorage.Open(database, key);
+        }
+        catch (TeeStoreException failure)
+        {
+            throw new BootException(failure.Message);
+        }
+    }
+
+    private static SoftwareTeeBackend CreateSoftwareTee(TeeStorage? storage) => new(
         (storage?.Options ?? new SoftwareTeeOptions())
         .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
         .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())
-        .Add(ObjectApplication.Manifest, () => new ObjectApplication())
         .AddExampleApplications());
 }

@@ -1,10 +1,9 @@
 using System.Runtime.Versioning;
+using ExampleApplications;
 using KvmVmm.Tee;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.FirmwareTpm;
-using OpTeeMediator.SoftwareTee.Linux;
-using OpTeeMediator.SoftwareTee.Sqlite;
 using OpTeeMediator.SoftwareTee.Storage;
 using TeeDaemon.CommandLine;
 
@@ -15,21 +14,23 @@ namespace TeeDaemon;
 internal static class DaemonTee
 {
     /// <summary>Makes the TEE, and opens its database.</summary>
+    /// <param name="options">What the command line says.</param>
+    /// <param name="opensStorage">
+    /// Whether this process opens the database: a daemon that runs as root leaves it to its workers, which run as
+    /// another user.
+    /// </param>
     /// <exception cref="OpTeeMediator.Backends.TeeUnavailableException">The host has no usable swtpm.</exception>
     /// <exception cref="TeeStoreException">Database or key cannot be used; the message says why.</exception>
-    public static SoftwareTeeBackend Create(DaemonOptions options)
+    public static SoftwareTeeBackend Create(DaemonOptions options, bool opensStorage)
     {
         SoftwareTeeOptions tee = new();
-        if (options.Storage is { } file)
+        if (opensStorage && options.Storage is { } database)
         {
-            tee = (tee with
-            {
-                KeySource = KeyOf(options, file),
-                Storage = new TrustedStorageOptions(new SqliteTeeStore(file)),
-            }).AddTrustedKeys();
+            // As long as the process.
+            tee = TeeStorage.Open(database, options.StorageKey).Options.AddTrustedKeys();
         }
 
-        if (options.Tpm is { } folder)
+        if (opensStorage && options.Tpm is { } folder)
         {
             tee = tee.AddFirmwareTpm(new FirmwareTpmOptions(folder));
         }
@@ -37,20 +38,6 @@ internal static class DaemonTee
         return new SoftwareTeeBackend(tee
             .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
             .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())
-            .Add(ObjectApplication.Manifest, () => new ObjectApplication()));
-    }
-
-    // A new database gets a new key beside it. Without its key, an old one is not touched.
-    private static TeeKeyFile KeyOf(DaemonOptions options, string file)
-    {
-        string path = options.StorageKey ?? $"{file}.key";
-        if (options.StorageKey is null && !File.Exists(file) && !File.Exists(path))
-        {
-            TeeKeyFile.Create(path);
-        }
-
-        TeeKeyFile key = new(path);
-        Array.Clear(key.ReadKey());
-        return key;
+            .AddExampleApplications());
     }
 }

@@ -32,7 +32,8 @@ internal static class Program
             bool isWorker = TeeWorker.IsWorker(arguments);
             DaemonOptions options = DaemonOptions.Parse(isWorker ? arguments.AsSpan()[..^2] : arguments);
             using ErrorStreamLoggerFactory log = new(options.LogLevel);
-            ITeeBackend tee = DaemonTee.Create(options);
+            ITeeBackend tee = DaemonTee.Create(
+                options, opensStorage: isWorker || options.IsInProcess || !Environment.IsPrivilegedProcess);
             if (isWorker)
             {
                 return TeeWorker.Run(arguments, tee, log);

@@ -64,6 +64,7 @@ public sealed class Machine : IAsyncDisposable
             "-c", Keeper, "bash", Path.Combine(MachineScripts.Folder, "boot"),
             "--memory", options.Memory, "--cpus", options.Cpus.ToString(CultureInfo.InvariantCulture),
             .. options.HasSecureWorld ? Array.Empty<string>() : ["--no-secure-world"],
+            .. options.HasNetwork ? ["--network"] : Array.Empty<string>(),
             .. options.Disk is null ? Array.Empty<string>() : ["--disk", options.Disk],
             folder,
         ];

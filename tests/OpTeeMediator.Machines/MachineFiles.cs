@@ -6,6 +6,9 @@ public static class MachineFiles
     /// <summary>Our VMM, in the machine.</summary>
     public const string Vmm = "/files/kvmvmm";
 
+    /// <summary>The daemon with a TEE, in the machine.</summary>
+    public const string Daemon = "/files/teedaemon";
+
     /// <summary>The checks of OpTeeMediator.Kvm, in the machine.</summary>
     public const string KvmChecks = "/files/kvm-checks";
 

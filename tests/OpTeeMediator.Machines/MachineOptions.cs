@@ -10,6 +10,9 @@ public sealed record MachineOptions
     /// <summary>Whether it has TrustZone and a real OP-TEE in it; a machine without has no EL3.</summary>
     public bool HasSecureWorld { get; init; } = true;
 
+    /// <summary>Whether it reaches 127.0.0.1 of this computer, as 10.0.2.2.</summary>
+    public bool HasNetwork { get; init; }
+
     /// <summary>Memory, in qemu's notation.</summary>
     public string Memory { get; init; } = "2G";
 

@@ -13,11 +13,11 @@ internal sealed class DaemonTests
     // KvmVmm's application that adds.
     private static readonly Guid Sum = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
 
-    // KvmVmm's application that keeps objects.
-    private static readonly Guid Objects = new("b2a7e5d4-6c1f-4e83-9a70-51d3c8f2e6b9");
+    // The example application that keeps objects: secure_storage.
+    private static readonly Guid Objects = new("f4e750bb-1437-4fbf-8785-8d3580c34994");
 
-    private const uint Write = 0;
-    private const uint Read = 1;
+    private const uint Read = 0;
+    private const uint Write = 1;
 
     private string _folder = "";
     private Process? _daemon;
@@ -106,10 +106,10 @@ internal sealed class DaemonTests
         byte version = 1;
         byte stored = 1;
         vm.Driver.Write<byte>(page, [(byte)'o', version]);
-        Assert.That(Invoke(vm, Open(vm, Objects), Write).ReturnCode, Is.Zero);
+        uint session = Open(vm, Objects);
+        Assert.That(Invoke(vm, session, Write).ReturnCode, Is.Zero);
         for (; kills > 0; kills--)
         {
-            uint session = Open(vm, Objects);
             Task killing = Task.Run(async () =>
             {
                 await Task.Delay(random.Next(50, 400));

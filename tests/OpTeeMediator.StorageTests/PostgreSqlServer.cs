@@ -1,8 +1,11 @@
 using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
 
 namespace OpTeeMediator.StorageTests;
 
-/// <summary>A PostgreSQL server of Debian's package in a temporary folder, on a Unix socket alone.</summary>
+/// <summary>A PostgreSQL server of Debian's package in a temporary folder, on a Unix socket and, if asked for, on
+/// 127.0.0.1.</summary>
 internal sealed class PostgreSqlServer : IDisposable
 {
     private const string Packages = "/usr/lib/postgresql";
@@ -12,10 +15,12 @@ internal sealed class PostgreSqlServer : IDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("pg.").FullName;
     private readonly string _programs;
+    private readonly int _port;
 
-    private PostgreSqlServer(string programs)
+    private PostgreSqlServer(string programs, bool isOnNetwork)
     {
         _programs = programs;
+        _port = isOnNetwork ? FreePort() : 0;
         if (Environment.IsPrivilegedProcess)
         {
             Run("chown", User, _folder);
@@ -29,8 +34,12 @@ internal sealed class PostgreSqlServer : IDisposable
 
     private string Data => Path.Combine(_folder, "data");
 
+    /// <summary>How one that reaches 127.0.0.1 of this computer by another address connects.</summary>
+    public string NetworkConnectionString(string address) =>
+        $"Host={address};Port={_port};Username={User};Database=postgres;Timeout=30;Command Timeout=30";
+
     /// <summary>Starts a server; where the package is missing, the test is inconclusive, or fails if CI=true.</summary>
-    public static PostgreSqlServer StartNew()
+    public static PostgreSqlServer StartNew(bool isOnNetwork = false)
     {
         string? programs = Directory.Exists(Packages)
             ? Directory.GetDirectories(Packages).Select(version => Path.Combine(version, "bin"))
@@ -47,11 +56,15 @@ internal sealed class PostgreSqlServer : IDisposable
             Assert.Inconclusive(Message);
         }
 
-        return new PostgreSqlServer(programs!);
+        return new PostgreSqlServer(programs!, isOnNetwork);
     }
 
-    public void Start() => RunAsUser(
-        "pg_ctl", "-D", Data, "-w", "-l", Path.Combine(_folder, "log"), "-o", $"-k {_folder} -h ''", "start");
+    public void Start()
+    {
+        string network = _port == 0 ? "-h ''" : $"-h 127.0.0.1 -p {_port}";
+        RunAsUser(
+            "pg_ctl", "-D", Data, "-w", "-l", Path.Combine(_folder, "log"), "-o", $"-k {_folder} {network}", "start");
+    }
 
     /// <summary>Stops the server at once, as kill -9 of all its processes would.</summary>
     public void Crash() => RunAsUser("pg_ctl", "-D", Data, "-m", "immediate", "-w", "stop");
@@ -82,6 +95,13 @@ internal sealed class PostgreSqlServer : IDisposable
         {
             Directory.Delete(_folder, recursive: true);
         }
+    }
+
+    private static int FreePort()
+    {
+        using TcpListener probe = new(IPAddress.Loopback, 0);
+        probe.Start();
+        return ((IPEndPoint)probe.LocalEndpoint).Port;
     }
 
     private static void Run(string program, params string[] arguments)

@@ -33,8 +33,9 @@ internal static class CommandLineParser
                                                                               with a new database
           --storage-key keyring:NAME
                               the same, a key of type user in the kernel's keyrings
-          --vm-id UUID        the VM's identity there, and with --tee remote: the same at each start, and no other VM's
-                                                             default: a constant, for a file with one VM
+          --vm-id UUID        the VM's identity for --tee software and --tee remote: the same at each start, and no
+                              other VM's; keys and objects belong to it
+                                                             default: a constant with software, none with remote
           --allow UUID,…      the trusted applications it may reach, or all
                                                              default: none with linux, otherwise all
           --notify on|off     whether an interrupt wakes threads of the guest, which then sleep during long
@@ -98,11 +99,16 @@ internal static class CommandLineParser
 
     private static void CheckStorage(VmmOptions options)
     {
+        if (options.VmId is not null && options.Tee is not (TeeKind.Software or TeeKind.Remote))
+        {
+            throw new UsageException("--vm-id is for --tee software and --tee remote; other TEEs know no identities");
+        }
+
         if (options.Storage is null)
         {
-            if (options.StorageKey is not null || (options.VmId is not null && options.Tee != TeeKind.Remote))
+            if (options.StorageKey is not null)
             {
-                throw new UsageException("--storage-key and --vm-id are for --storage, which is missing");
+                throw new UsageException("--storage-key is for --storage, which is missing");
             }
 
             return;
@@ -113,8 +119,7 @@ internal static class CommandLineParser
             throw new UsageException("--storage is for --tee software; another TEE has storage of its own");
         }
 
-        if (options.Storage.StartsWith(GuestStorage.PostgreSql, StringComparison.Ordinal)
-            && (options.StorageKey is null || options.VmId is null))
+        if (TeeStorage.IsShared(options.Storage) && (options.StorageKey is null || options.VmId is null))
         {
             throw new UsageException("--storage postgres: needs --storage-key and --vm-id too");
         }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 
 namespace TeeDaemon.CommandLine;
@@ -15,11 +16,16 @@ internal sealed record DaemonOptions
           --allow-users UID,… the users whose VMMs it serves                  default: its own user
           --storage FILE      where its applications keep objects: an SQLite database, made if there is none
                                                                               default: they cannot keep any
+          --storage postgres:CONNECTION
+                              the same in a PostgreSQL database, by a connection string of Npgsql
           --storage-key FILE  the root key, 32 to 64 bytes, mode 0600         default: FILE.key beside FILE, made
                                                                               with a new database
+          --storage-key keyring:NAME
+                              the same, a key of type user in the kernel's keyrings
           --tpm FOLDER        gives each VM a TPM, whose state is in FOLDER; needs --storage, for the root key
           --heap MIB          the limit of each VM's managed heap             default: 256
-          --user NAME         as whom VMs' processes run if it runs as root   default: nobody
+          --user NAME         as whom VMs' processes run if it runs as root: whose the folder and the files of
+                              --storage and --storage-key must be             default: nobody
           --in-process        all VMs in this process, which then harm each other
           --log LEVEL         messages on standard error: trace, debug, information, warning, error, none
                                                                               default: information
@@ -37,10 +43,15 @@ internal sealed record DaemonOptions
     /// <summary>Whose VMMs are served; <see langword="null"/> for the daemon's own user's.</summary>
     public IReadOnlyCollection<uint>? AllowedUsers { get; init; }
 
-    /// <summary>The database of the applications' objects; <see langword="null"/> for none.</summary>
+    /// <summary>
+    /// The database of the applications' objects: an SQLite file, or "postgres:" and a connection string;
+    /// <see langword="null"/> for none.
+    /// </summary>
     public string? Storage { get; init; }
 
-    /// <summary>The file of the root key; <see langword="null"/> for the one beside the database.</summary>
+    /// <summary>
+    /// The root key: a file, or "keyring:" and a name; <see langword="null"/> for the file beside an SQLite file.
+    /// </summary>
     public string? StorageKey { get; init; }
 
     /// <summary>The folder of the VMs' TPMs; <see langword="null"/> for none.</summary>
@@ -89,9 +100,21 @@ internal sealed record DaemonOptions
             arguments = arguments[2..];
         }
 
-        return (options.StorageKey is null && options.Tpm is null) || options.Storage is not null
-            ? options
-            : throw new UsageException("--storage-key and --tpm are for --storage, which is missing");
+        Check(options);
+        return options;
+    }
+
+    private static void Check(DaemonOptions options)
+    {
+        if (options.Storage is null && (options.StorageKey is not null || options.Tpm is not null))
+        {
+            throw new UsageException("--storage-key and --tpm are for --storage, which is missing");
+        }
+
+        if (options.Storage is { } database && TeeStorage.IsShared(database) && options.StorageKey is null)
+        {
+            throw new UsageException("--storage postgres: needs --storage-key too");
+        }
     }
 
     private static uint UserOf(string text) =>

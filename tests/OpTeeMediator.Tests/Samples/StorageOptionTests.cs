@@ -1,10 +1,10 @@
 using KvmVmm.CommandLine;
-using KvmVmm.Machine;
 using KvmVmm.Tee;
+using OpTeeMediator.SoftwareTee.Storage;
 
 namespace OpTeeMediator.Tests.Samples;
 
-/// <summary>KvmVmm's options for trusted storage.</summary>
+/// <summary>The samples' options for trusted storage.</summary>
 [FixtureLifeCycle(LifeCycle.InstancePerTestCase)]
 internal sealed class StorageOptionTests
 {
@@ -20,7 +20,7 @@ internal sealed class StorageOptionTests
     [TestCase("--storage tee.db", "--tee software")]
     [TestCase("--tee companion --storage tee.db", "--tee software")]
     [TestCase("--tee software --storage-key key", "--storage")]
-    [TestCase("--tee software --vm-id " + Id, "--storage")]
+    [TestCase("--tee companion --vm-id " + Id, "--tee software")]
     [TestCase("--tee software --storage postgres:Host=/run --vm-id " + Id, "--storage-key")]
     [TestCase("--tee software --storage postgres:Host=/run --storage-key key", "--vm-id")]
     [TestCase("--tee software --storage tee.db --vm-id 1", "--vm-id: expected a UUID")]
@@ -44,10 +44,9 @@ internal sealed class StorageOptionTests
     [Test]
     public void Open_NewFile_MakesDatabaseAndKeyThatTheNextStartUses()
     {
-        VmmOptions options = Parse($"--tee software --storage {Database}");
-        GuestStorage.Open(options)!.Dispose();
+        TeeStorage.Open(Database, null).Dispose();
         byte[] key = File.ReadAllBytes(Database + ".key");
-        GuestStorage.Open(options)!.Dispose();
+        TeeStorage.Open(Database, null).Dispose();
         using (Assert.EnterMultipleScope())
         {
             Assert.That(File.Exists(Database), Is.True);
@@ -58,30 +57,27 @@ internal sealed class StorageOptionTests
     [Test]
     public void Open_KeyOfAnExistingDatabaseIsGone_RefusesAndMakesNone()
     {
-        VmmOptions options = Parse($"--tee software --storage {Database}");
-        GuestStorage.Open(options)!.Dispose();
+        TeeStorage.Open(Database, null).Dispose();
         File.Delete(Database + ".key");
         Assert.That(
-            () => GuestStorage.Open(options),
-            Throws.TypeOf<BootException>().With.Message.Contains(".key cannot be read"));
+            () => TeeStorage.Open(Database, null),
+            Throws.TypeOf<TeeStoreException>().With.Message.Contains(".key cannot be read"));
         Assert.That(File.Exists(Database + ".key"), Is.False);
     }
 
-    [TestCase("--storage-key keyring:opteemediator-no-such-key", "opteemediator-no-such-key")]
-    [TestCase("--storage-key /nonexistent/key", "/nonexistent/key")]
+    [TestCase("keyring:opteemediator-no-such-key", "opteemediator-no-such-key")]
+    [TestCase("/nonexistent/key", "/nonexistent/key")]
     public void Open_NoKey_SaysWhichIsMissing(string key, string text) => Assert.That(
-        () => GuestStorage.Open(Parse($"--tee software --storage {Database} {key}")),
-        Throws.TypeOf<BootException>().With.Message.Contains(text));
+        () => TeeStorage.Open(Database, key),
+        Throws.TypeOf<TeeStoreException>().With.Message.Contains(text));
 
     [Test]
     public void Open_NoServer_SaysThatItCannotBeReached()
     {
-        GuestStorage.Open(Parse($"--tee software --storage {Database}"))!.Dispose();
-        string options =
-            $"--tee software --storage postgres:Host=/nonexistent --storage-key {Database}.key --vm-id {Id}";
+        TeeStorage.Open(Database, null).Dispose();
         Assert.That(
-            () => GuestStorage.Open(Parse(options)),
-            Throws.TypeOf<BootException>().With.Message.Contains("cannot be reached"));
+            () => TeeStorage.Open("postgres:Host=/nonexistent", Database + ".key"),
+            Throws.TypeOf<TeeStoreException>().With.Message.Contains("cannot be reached"));
     }
 
     private static VmmOptions Parse(string arguments) =>

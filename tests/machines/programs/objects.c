@@ -1,4 +1,4 @@
-// A client of the trusted application that keeps objects, in samples/KvmVmm with --tee software and --storage.
+// A client of the example application secure_storage, in samples/KvmVmm and samples/TeeDaemon with --storage.
 // usage: objects write NAME TEXT | read NAME | delete NAME
 // A failure is the result on standard output, in hexadecimal.
 
@@ -7,9 +7,9 @@
 #include <string.h>
 #include <tee_client_api.h>
 
-// samples/KvmVmm/Tee/ObjectApplication.cs
-static const TEEC_UUID application = {0xb2a7e5d4, 0x6c1f, 0x4e83, {0x9a, 0x70, 0x51, 0xd3, 0xc8, 0xf2, 0xe6, 0xb9}};
-enum { COMMAND_WRITE = 0, COMMAND_READ = 1, COMMAND_DELETE = 2 };
+// samples/ExampleApplications/SecureStorageApplication.cs
+static const TEEC_UUID application = {0xf4e750bb, 0x1437, 0x4fbf, {0x87, 0x85, 0x8d, 0x35, 0x80, 0xc3, 0x49, 0x94}};
+enum { COMMAND_READ = 0, COMMAND_WRITE = 1, COMMAND_DELETE = 2 };
 
 int main(int argc, char **argv)
 {

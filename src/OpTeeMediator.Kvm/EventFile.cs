@@ -18,7 +18,6 @@ public sealed class EventFile : IDisposable
     public SafeHandle Handle => _file;
 
     /// <summary>Creates an eventfd without signals, which a child process does not inherit.</summary>
-    /// <returns>The event file.</returns>
     /// <exception cref="SystemCallException">The process or the host has too many files open.</exception>
     public static EventFile Create()
     {

@@ -20,7 +20,6 @@ internal static class GuestAddressSize
     /// VM needs.</summary>
     /// <param name="hostBits">What KVM answers for <see cref="KvmCapability.ArmGuestAddressBits"/>.</param>
     /// <param name="highestAddress">The last byte of the VM's memory and devices.</param>
-    /// <returns>The machine type.</returns>
     /// <exception cref="NotSupportedException">The address lies beyond what the host has.</exception>
     internal static ulong ChooseMachineType(int hostBits, ulong highestAddress)
     {

@@ -26,7 +26,6 @@ public sealed class KvmDevice : IDisposable
     /// <summary>Whether the device has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
     /// <param name="group">The attribute's group.</param>
     /// <param name="attribute">The attribute.</param>
-    /// <returns><see langword="true"/> if it has.</returns>
     public bool HasAttribute(uint group, ulong attribute) => HasAttribute(_file, group, attribute);
 
     /// <summary>Sets an attribute (KVM_SET_DEVICE_ATTR).</summary>
@@ -49,7 +48,6 @@ public sealed class KvmDevice : IDisposable
     /// <typeparam name="T">The type of its value.</typeparam>
     /// <param name="group">The attribute's group.</param>
     /// <param name="attribute">The attribute.</param>
-    /// <returns>The value.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public unsafe T GetAttribute<T>(uint group, ulong attribute) where T : unmanaged
     {

@@ -27,7 +27,6 @@ public readonly ref struct KvmMmioExit
     public Span<byte> Data { get; }
 
     /// <summary>The bytes as one little-endian number.</summary>
-    /// <returns>The number.</returns>
     public ulong ReadValue()
     {
         Span<byte> eight = stackalloc byte[sizeof(ulong)];

@@ -29,14 +29,12 @@ public sealed class KvmSystem : IDisposable
     internal int VcpuMappingSize { get; }
 
     /// <summary>Opens <c>/dev/kvm</c>.</summary>
-    /// <returns>The host's KVM.</returns>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or its version is not the one
     /// expected; the message says what to do.</exception>
     public static KvmSystem Open() => Open(DefaultDevicePath);
 
     /// <summary>Opens KVM at a path of its own.</summary>
     /// <param name="devicePath">The path of the device.</param>
-    /// <returns>The host's KVM.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="devicePath"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException"><paramref name="devicePath"/> is empty or has a character NUL.</exception>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or its version is not the one
@@ -90,7 +88,6 @@ public sealed class KvmSystem : IDisposable
 
     /// <summary>Creates a VM of the default machine type; on arm64 its guest addresses have 40 bits, or as many as the
     /// host has.</summary>
-    /// <returns>The VM.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVm() => CreateVmFor(0);
 
@@ -110,7 +107,6 @@ public sealed class KvmSystem : IDisposable
     /// <summary>Creates a VM.</summary>
     /// <param name="machineType">The machine type of KVM_CREATE_VM: 0 is the default. On arm64 bits 7:0 give the size
     /// of guest addresses in bits, 0 for 40.</param>
-    /// <returns>The VM.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVm(ulong machineType)
     {

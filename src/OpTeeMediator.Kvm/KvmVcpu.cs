@@ -277,7 +277,6 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// <typeparam name="T"> A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>,
     /// <see cref="UInt128"/>, and so on. </typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
-    /// <returns>Its value.</returns>
     /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public T GetRegister<T>(ulong id) where T : unmanaged
@@ -357,7 +356,6 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// <summary>Whether the vCPU has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
     /// <param name="group">The attribute's group.</param>
     /// <param name="attribute">The attribute.</param>
-    /// <returns><see langword="true"/> if it has.</returns>
     public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
 
     /// <summary>Sets an attribute of the vCPU (KVM_SET_DEVICE_ATTR).</summary>

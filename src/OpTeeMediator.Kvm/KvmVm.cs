@@ -277,7 +277,6 @@ public sealed class KvmVm : IDisposable
 
     /// <summary>Creates a device that the kernel emulates (KVM_CREATE_DEVICE).</summary>
     /// <param name="type">The type of the device.</param>
-    /// <returns>The device.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public unsafe KvmDevice CreateDevice(KvmDeviceType type)
     {
@@ -302,7 +301,6 @@ public sealed class KvmVm : IDisposable
     /// <summary>Whether the VM has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
     /// <param name="group">The attribute's group.</param>
     /// <param name="attribute">The attribute.</param>
-    /// <returns><see langword="true"/> if it has.</returns>
     public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
 
     /// <summary>Sets an attribute of the VM (KVM_SET_DEVICE_ATTR).</summary>

@@ -46,7 +46,6 @@ public abstract class AeadOperation : IDisposable
 
     /// <summary>How many bytes the next <see cref="Update"/> writes.</summary>
     /// <param name="sourceLength">The length of its source in bytes, not negative.</param>
-    /// <returns>The number of bytes.</returns>
     /// <exception cref="ArgumentOutOfRangeException">
     /// <paramref name="sourceLength"/> is negative, or near <see cref="int.MaxValue"/>.
     /// </exception>

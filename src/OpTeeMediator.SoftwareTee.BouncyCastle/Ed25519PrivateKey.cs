@@ -35,7 +35,6 @@ public sealed class Ed25519PrivateKey : IDisposable
     public ReadOnlyMemory<byte> PublicKey => _publicKey;
 
     /// <summary>Generates a key from the system's random numbers.</summary>
-    /// <returns>The key.</returns>
     public static Ed25519PrivateKey Generate()
     {
         Span<byte> key = stackalloc byte[Size];

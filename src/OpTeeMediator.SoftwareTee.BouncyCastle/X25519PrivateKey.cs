@@ -32,7 +32,6 @@ public sealed class X25519PrivateKey : IDisposable
     public ReadOnlyMemory<byte> PublicKey => _publicKey;
 
     /// <summary>Generates a key from the system's random numbers.</summary>
-    /// <returns>The key.</returns>
     public static X25519PrivateKey Generate()
     {
         Span<byte> key = stackalloc byte[Size];

@@ -42,7 +42,6 @@ public sealed class Arm64Gic : IDisposable
     /// <param name="redistributors">Where the redistributors lie, 128 KiB for each vCPU; a multiple of 64 KiB.</param>
     /// <param name="interruptCount">The number of interrupts, 64 to 1024 in steps of 32; the 32 private ones
     /// count.</param>
-    /// <returns>The GIC.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public static Arm64Gic Create(KvmVm vm, ulong distributor, ulong redistributors, int interruptCount)
@@ -66,7 +65,6 @@ public sealed class Arm64Gic : IDisposable
 
     /// <summary>Reads a register of the distributor (GICD_*).</summary>
     /// <param name="offset">Its offset in bytes.</param>
-    /// <returns>Its value.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public uint GetDistributorRegister(int offset) => Device.GetAttribute<uint>(GroupDistributor, (uint)offset);
 
@@ -80,7 +78,6 @@ public sealed class Arm64Gic : IDisposable
     /// <summary>Reads a register of a vCPU's redistributor (GICR_*).</summary>
     /// <param name="affinity">The vCPU's affinity, Aff3.Aff2.Aff1.Aff0; for less than 16 vCPUs its number.</param>
     /// <param name="offset">The register's offset in bytes.</param>
-    /// <returns>Its value.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public uint GetRedistributorRegister(uint affinity, int offset) =>
         Device.GetAttribute<uint>(GroupRedistributor, (ulong)affinity << AffinityShift | (uint)offset);
@@ -96,7 +93,6 @@ public sealed class Arm64Gic : IDisposable
     /// <summary>Reads a register of a vCPU's interface (ICC_*_EL1).</summary>
     /// <param name="affinity">The vCPU's affinity, Aff3.Aff2.Aff1.Aff0; for less than 16 vCPUs its number.</param>
     /// <param name="register">The register: <see cref="Arm64Register.OfSystem"/>.</param>
-    /// <returns>Its value.</returns>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public ulong GetCpuRegister(uint affinity, Arm64Register register) =>
         Device.GetAttribute<ulong>(GroupCpuRegisters, (ulong)affinity << AffinityShift | (ushort)register.Id);

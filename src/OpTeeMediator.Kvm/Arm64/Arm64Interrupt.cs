@@ -24,7 +24,6 @@ public static class Arm64Interrupt
 
     /// <summary>A shared peripheral interrupt.</summary>
     /// <param name="interrupt">Its GIC number, 32–1019: 32 more than the number in a device tree.</param>
-    /// <returns>KVM's number.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The number is no SPI's.</exception>
     public static uint Spi(int interrupt)
     {
@@ -36,7 +35,6 @@ public static class Arm64Interrupt
     /// <summary>A private peripheral interrupt of a vCPU.</summary>
     /// <param name="vcpu">The vCPU's number, 0–4095.</param>
     /// <param name="interrupt">The GIC number, 16–31: 16 more than the number in a device tree.</param>
-    /// <returns>KVM's number.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A number is out of its range.</exception>
     public static uint Ppi(int vcpu, int interrupt)
     {

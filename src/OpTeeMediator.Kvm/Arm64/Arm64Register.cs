@@ -97,7 +97,6 @@ public readonly record struct Arm64Register(ulong Id)
 
     /// <summary>A general register.</summary>
     /// <param name="index">0–30.</param>
-    /// <returns>The register.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There is no such register.</exception>
     public static Arm64Register X(int index)
     {
@@ -107,7 +106,6 @@ public readonly record struct Arm64Register(ulong Id)
 
     /// <summary>A register of SIMD and floating point; 128 bits.</summary>
     /// <param name="index">0–31.</param>
-    /// <returns>The register.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There is no such register.</exception>
     /// <remarks>A vCPU with <see cref="Arm64VcpuFeatures.Sve"/> has larger ones in its place.</remarks>
     public static Arm64Register V(int index)
@@ -133,7 +131,6 @@ public readonly record struct Arm64Register(ulong Id)
     /// <param name="crn">0–15.</param>
     /// <param name="crm">0–15.</param>
     /// <param name="op2">0–7.</param>
-    /// <returns>The register.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A field is out of its range.</exception>
     public static Arm64Register OfSystem(int op0, int op1, int crn, int crm, int op2) =>
         new(Size64 | SystemRegister | EncodeSystem(op0, op1, crn, crm, op2));

@@ -57,7 +57,6 @@ public static unsafe class KvmArm64
     /// <summary>Reads a 64-bit register (KVM_GET_ONE_REG).</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="register">The register.</param>
-    /// <returns>Its value.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>

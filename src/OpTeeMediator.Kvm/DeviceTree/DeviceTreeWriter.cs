@@ -28,7 +28,6 @@ public sealed class DeviceTreeWriter
 
     /// <summary>Begins a node; disposing of the result ends it. Properties come before nodes within it.</summary>
     /// <param name="name">Its name in ASCII, with the unit address if it has one; empty for the root.</param>
-    /// <returns>The open node.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="name"/> is <see langword="null"/>.</exception>
     public DeviceTreeNode Node(string name)
     {

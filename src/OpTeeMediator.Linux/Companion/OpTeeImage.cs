@@ -49,7 +49,6 @@ public sealed class OpTeeImage
 
     /// <summary>Loads an image.</summary>
     /// <param name="path">Its file.</param>
-    /// <returns>The image.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="path"/> is <see langword="null"/>.</exception>
     /// <exception cref="InvalidDataException">The file is not an image that can be used; the message says what it
     /// is.</exception>

@@ -74,7 +74,6 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// <param name="regions">The regions, at most <see cref="MaximumRegions"/>, which overlap neither in guest nor in
     /// host addresses; guest address, length, host address and file offset are multiples of the host's page
     /// size.</param>
-    /// <returns>The memory.</returns>
     /// <exception cref="ArgumentException">A region is empty, misaligned, too large, not mapped at a possible address,
     /// or overlaps another; or there are too many.</exception>
     public static MappedGuestMemory Create(params ReadOnlySpan<MappedMemoryRegion> regions) =>
@@ -85,7 +84,6 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// <param name="regions">The regions, at most <see cref="MaximumRegions"/>, which overlap neither in guest nor in
     /// host addresses; guest address, length, host address and file offset are multiples of
     /// <see cref="MappingGranule"/>.</param>
-    /// <returns>The memory.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="options"/> is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">A region is empty, misaligned, too large, not mapped at a possible address,
     /// or overlaps another; or there are too many; or an option is wrong.</exception>

@@ -82,7 +82,6 @@ public sealed class ApplicationGuest
     /// <param name="notification">
     /// <see cref="GuestServices.FirstNotification"/> to <see cref="GuestServices.LastNotification"/>.
     /// </param>
-    /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
     public TeeReturnCode SendNotification(uint notification) => _operation.Guest.SendNotification(notification);
 

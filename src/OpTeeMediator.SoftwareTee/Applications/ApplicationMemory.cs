@@ -9,7 +9,6 @@ public static class ApplicationMemory
 {
     /// <summary>Memory that the other application reads.</summary>
     /// <param name="memory">The memory.</param>
-    /// <returns>The parameter.</returns>
     public static TeeParameter Input(ReadOnlyMemory<byte> memory) =>
         TeeParameter.Reference(
             TeeParameterKind.MemoryInput, PrivateMemory.OfInput(memory), 0, (ulong)memory.Length);
@@ -18,12 +17,10 @@ public static class ApplicationMemory
     /// Memory that the other application writes; the parameter's <see cref="TeeParameter.Size"/> is then how much.
     /// </summary>
     /// <param name="memory">The memory.</param>
-    /// <returns>The parameter.</returns>
     public static TeeParameter Output(Memory<byte> memory) => Create(TeeParameterKind.MemoryOutput, memory);
 
     /// <summary>Memory that the other application reads and writes, as <see cref="Output"/>.</summary>
     /// <param name="memory">The memory.</param>
-    /// <returns>The parameter.</returns>
     public static TeeParameter InOut(Memory<byte> memory) => Create(TeeParameterKind.MemoryInOut, memory);
 
     private static TeeParameter Create(TeeParameterKind kind, Memory<byte> memory) =>

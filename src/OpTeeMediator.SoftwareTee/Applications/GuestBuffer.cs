@@ -55,7 +55,6 @@ public sealed class GuestBuffer : IDisposable, IAsyncDisposable
     /// <param name="kind">One of the three memory kinds; output is what the guest writes.</param>
     /// <param name="offset">Where the reference begins, in bytes.</param>
     /// <param name="size">Its size in bytes.</param>
-    /// <returns>The parameter.</returns>
     /// <exception cref="ArgumentOutOfRangeException">
     /// <paramref name="kind"/> is no memory reference, or the reference leaves the memory.
     /// </exception>

@@ -5,6 +5,5 @@ public interface ITeeStoreSession : IDisposable
 {
     /// <summary>Begins a transaction, in which the session's fencing number is checked.</summary>
     /// <param name="writes">Whether it will write.</param>
-    /// <returns>The transaction.</returns>
     ITeeStoreTransaction Begin(bool writes);
 }

@@ -69,7 +69,6 @@ internal sealed class StorageKeys : IDisposable
     /// <param name="key">Where the record belongs.</param>
     /// <param name="reference">What its parent knows of it.</param>
     /// <param name="data">The ciphertext and its tag.</param>
-    /// <returns>Its content.</returns>
     /// <exception cref="CorruptStorageException">It is not what was written there last.</exception>
     public byte[] Decrypt(TeeStoreKey key, RecordReference reference, ReadOnlySpan<byte> data)
     {

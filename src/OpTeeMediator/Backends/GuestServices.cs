@@ -56,7 +56,6 @@ public abstract class GuestServices
     /// <param name="parameters">Up to four parameters, made with
     /// <see cref="TeeParameter.Value(TeeParameterKind, ulong, ulong, ulong)"/> and <see cref="TeeParameter.Reference"/>
     /// to memory from <see cref="Allocate"/>. The outputs are in <see cref="Parameters"/> afterwards.</param>
-    /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There are more than four parameters.</exception>
     /// <exception cref="InvalidOperationException">This is not the operation's prepared thread, a call is being made
     /// already, or no operation runs.</exception>
@@ -90,7 +89,6 @@ public abstract class GuestServices
     /// <summary>Gives memory back to the guest, and blocks until it has answered. The mediator gives back what is left
     /// when the operation ends.</summary>
     /// <param name="memory">Memory that this operation allocated.</param>
-    /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentException">It is no memory of this operation, or given back.</exception>
     /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
     public abstract TeeReturnCode Free(TeeSharedMemory memory);
@@ -111,7 +109,6 @@ public abstract class GuestServices
 
     /// <summary>Makes the guest's thread sleep, and blocks until the time is over.</summary>
     /// <param name="time">How long, in whole milliseconds: 0 to <see cref="uint.MaxValue"/>.</param>
-    /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
     public TeeReturnCode Suspend(TimeSpan time) => Call(OpTeeRpc.Suspend, Milliseconds(time));
 
@@ -134,7 +131,6 @@ public abstract class GuestServices
     /// <summary>Wakes the thread that waits for a notification, and blocks until the guest has answered. If none waits,
     /// the next to wait does not sleep.</summary>
     /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
-    /// <returns>The guest's answer.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
     public TeeReturnCode SendNotification(uint notification) =>
         Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));

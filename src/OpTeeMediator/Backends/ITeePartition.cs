@@ -29,7 +29,6 @@ public interface ITeePartition : IAsyncDisposable
 
     /// <summary>Opens a session with <see cref="TeeRequest.Application"/>.</summary>
     /// <param name="request">The operation; success sets its <see cref="TeeRequest.Session"/>. Not to be kept.</param>
-    /// <returns>The result.</returns>
     ValueTask<TeeResult> OpenSessionAsync(TeeRequest request);
 
     /// <summary>Makes a registered buffer known to the TEE. By default nothing: operations see it anyway.</summary>

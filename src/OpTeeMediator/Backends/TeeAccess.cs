@@ -19,7 +19,6 @@ public sealed class TeeAccess
 
     /// <summary>Only the named applications.</summary>
     /// <param name="applications">Their UUIDs.</param>
-    /// <returns>The access.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="applications"/> is <see langword="null"/>.</exception>
     public static TeeAccess Only(params IEnumerable<Guid> applications)
     {
@@ -32,6 +31,5 @@ public sealed class TeeAccess
 
     /// <summary>Whether the VM may reach an application.</summary>
     /// <param name="application">Its UUID.</param>
-    /// <returns><see langword="true"/> if it may.</returns>
     public bool Allows(Guid application) => _applications is null || _applications.Contains(application);
 }

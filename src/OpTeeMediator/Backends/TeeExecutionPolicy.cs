@@ -26,7 +26,6 @@ public sealed class TeeExecutionPolicy
     /// opening, its commands and its closing run. Thread-safe, called on the vCPU's thread. An exception is a host
     /// fault, and refuses the session.</param>
     /// <param name="memory">Where memory is registered and unregistered.</param>
-    /// <returns>The policy.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="ofApplication"/> is <see langword="null"/>.</exception>
     public static TeeExecutionPolicy ByApplication(Func<Guid, TeeExecution> ofApplication, TeeExecution memory)
     {

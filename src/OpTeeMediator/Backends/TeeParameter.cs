@@ -54,7 +54,6 @@ public struct TeeParameter
     /// <param name="a">The first number.</param>
     /// <param name="b">The second number.</param>
     /// <param name="c">The third number, which only calls to the guest have.</param>
-    /// <returns>The parameter.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="kind"/> is no value.</exception>
     public static TeeParameter Value(TeeParameterKind kind, ulong a, ulong b, ulong c)
     {
@@ -74,7 +73,6 @@ public struct TeeParameter
     /// <param name="memory">The buffer, or <see langword="null"/> for a NULL reference.</param>
     /// <param name="offset">Where the reference begins in the buffer, in bytes.</param>
     /// <param name="size">Its size in bytes.</param>
-    /// <returns>The parameter.</returns>
     /// <exception cref="ArgumentOutOfRangeException">
     /// <paramref name="kind"/> is no memory reference, or the reference leaves its buffer.</exception>
     public static TeeParameter Reference(TeeParameterKind kind, TeeSharedMemory? memory, ulong offset, ulong size)

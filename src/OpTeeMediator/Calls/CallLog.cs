@@ -13,8 +13,7 @@ internal static partial class CallLog
     [LoggerMessage(1004, LogLevel.Debug, "The guest's answer to RPC {Command} was refused: {Reason}")]
     public static partial void RpcAnswerRefused(this ILogger log, uint command, string reason);
 
-    [LoggerMessage(
-        1100, LogLevel.Error,
+    [LoggerMessage(1100, LogLevel.Error,
         "The TEE backend failed in {Operation}; the guest gets TEE_ERROR_COMMUNICATION. Entries like this suppressed "
             + "before it: {Suppressed}")]
     public static partial void BackendFailed(

@@ -2,8 +2,8 @@ using System.Diagnostics;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>Named points between two steps of the core, at which a test stops one thread while
-/// another one goes on.</summary>
+/// <summary>Named points between two steps of the core, at which a test stops one thread while another one goes
+/// on.</summary>
 /// <remarks>
 /// A call exists only in a compilation that defines INTERLEAVING_POINTS:
 /// tests/OpTeeMediator.InterleavingTests. The shipped core has no call, and so no cost. The name of a point is
@@ -16,7 +16,6 @@ internal static class InterleavingPoint
     public static Action<string>? Reached { get; set; }
 #endif
 
-    /// <summary>Says that the calling thread has reached a point.</summary>
     [Conditional("INTERLEAVING_POINTS")]
     public static void Reach(string name)
     {

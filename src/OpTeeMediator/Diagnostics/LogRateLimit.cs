@@ -1,9 +1,8 @@
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>Lets one log entry of a kind pass in an interval, and counts the others: for entries that a guest
-/// can cause at will.</summary>
+/// <summary>Lets one log entry of a kind pass in an interval, and counts the others: for entries that a guest can
+/// cause.</summary>
 /// <remarks>Thread-safe; allocates nothing.</remarks>
-/// <param name="time">The clock.</param>
 internal sealed class LogRateLimit(TimeProvider time)
 {
     /// <summary>The shortest time between two entries of one kind.</summary>
@@ -16,9 +15,7 @@ internal sealed class LogRateLimit(TimeProvider time)
     {
     }
 
-    /// <summary>Asks whether an entry may be written now.</summary>
-    /// <param name="suppressed">How many entries were suppressed since the last one that was written.</param>
-    /// <returns><see langword="false"/> if the entry is suppressed.</returns>
+    /// <summary>Asks whether an entry may be written now, and how many were suppressed since the last one.</summary>
     public bool TryPass(out long suppressed)
     {
         long now = time.GetTimestamp();

@@ -3,17 +3,15 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>The VMM's logger, which may throw (a full disk, a disposed factory), as one that does not: an entry
-/// that throws is lost.</summary>
+/// <summary>The VMM's logger, which may throw (a full disk, a disposed factory), as one that does not: what throws is
+/// lost.</summary>
 /// <remarks>Thread-safe if the VMM's logger is.</remarks>
 internal sealed class NonThrowingLogger(ILogger logger) : ILogger
 {
-    /// <summary>Creates the logger of a type.</summary>
-    /// <returns>A logger that logs nowhere if the factory throws or returns nothing.</returns>
     public static ILogger Create<T>(ILoggerFactory factory) => Create(factory, typeof(T).FullName!);
 
-    /// <summary>Creates the logger of a category.</summary>
-    /// <returns>A logger that logs nowhere if the factory throws or returns nothing.</returns>
+    /// <summary>Creates the logger of a category, which logs nowhere if the factory throws or returns
+    /// nothing.</summary>
     public static ILogger Create(ILoggerFactory factory, string category)
     {
         try

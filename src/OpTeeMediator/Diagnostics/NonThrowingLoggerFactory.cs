@@ -2,8 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>The VMM's logger factory for a backend: neither it nor its loggers throw. The VMM's factory stays the
-/// VMM's to dispose of.</summary>
+/// <summary>The VMM's logger factory for a backend: neither it nor its loggers throw. The VMM disposes of it.</summary>
 internal sealed class NonThrowingLoggerFactory(ILoggerFactory factory) : ILoggerFactory
 {
     public ILogger CreateLogger(string categoryName) => NonThrowingLogger.Create(factory, categoryName);

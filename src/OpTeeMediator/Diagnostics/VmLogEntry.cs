@@ -3,10 +3,6 @@ using System.Collections;
 namespace OpTeeMediator.Diagnostics;
 
 /// <summary>An entry of a VM: its text with the VM's name before it, and its values with the name among them.</summary>
-/// <remarks>Immutable, hence thread-safe.</remarks>
-/// <param name="vm">The VM's name.</param>
-/// <param name="text">The entry's text.</param>
-/// <param name="values">The entry's values, the template of its text among them.</param>
 internal sealed class VmLogEntry(string vm, string text, IReadOnlyList<KeyValuePair<string, object?>> values)
     : IReadOnlyList<KeyValuePair<string, object?>>
 {

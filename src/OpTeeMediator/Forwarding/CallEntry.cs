@@ -10,8 +10,7 @@ namespace OpTeeMediator.Forwarding;
 internal sealed class CallEntry(
     HostOpTee opTee, int id, VmResources vm, ForwardedRpc rpc, ShadowMessages messages, ILogger log)
 {
-    /// <summary>Makes the SMC of a call.</summary>
-    /// <returns><see langword="false"/> if the monitor failed, and with it the call.</returns>
+    /// <summary>Makes the SMC of a call. If the monitor fails, the call has failed with it.</summary>
     public bool TryEnter(ForwardedCall call, ref SmcRegisters forwarded)
     {
         if (opTee.TryCall(ref forwarded, id) is { } failure)
@@ -26,10 +25,8 @@ internal sealed class CallEntry(
         return true;
     }
 
-    /// <summary>The call has ended: copies its results back and releases what OP-TEE has released.</summary>
-    /// <param name="call">The call.</param>
-    /// <param name="answer">What OP-TEE answered; on return what the guest is answered.</param>
-    /// <returns>Whether OP-TEE has done what the message says.</returns>
+    /// <summary>The call has ended: copies its results back, releases what OP-TEE has released, and makes OP-TEE's
+    /// answer the guest's. Returns whether OP-TEE has done what the message says.</summary>
     public bool Finish(ForwardedCall call, ref uint answer)
     {
         TeeReturnCode code = TeeReturnCode.Generic;
@@ -105,9 +102,6 @@ internal sealed class CallEntry(
 
             case OpTeeMessage.CommandStopAsyncNotification when isDone:
                 vm.TakesNotifications = false;
-                break;
-
-            default:
                 break;
         }
     }

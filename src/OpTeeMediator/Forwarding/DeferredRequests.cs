@@ -22,7 +22,6 @@ internal sealed class DeferredRequests
     /// <summary>Whether resume information is of a deferred call.</summary>
     public static bool IsDeferredCall(uint information) => information is BeginWithArgument or BeginWithRpcArgument;
 
-    /// <summary>Defers CALL_WITH_ARG or CALL_WITH_RPC_ARG.</summary>
     public SmcOutcome Defer(ref SmcRegisters registers)
     {
         _ = Interlocked.Increment(ref _calls);
@@ -34,8 +33,7 @@ internal sealed class DeferredRequests
         return SmcOutcome.Handled(OpTeeRegisters.X0ToX3);
     }
 
-    /// <summary>Makes the deferred call out of its resume.</summary>
-    /// <returns><see langword="false"/> if these registers resume no deferred call.</returns>
+    /// <summary>Makes the deferred call out of its resume, if these registers resume one.</summary>
     public bool TryTakeCall(ref SmcRegisters registers)
     {
         uint begin = (uint)registers.X3;
@@ -68,7 +66,6 @@ internal sealed class DeferredRequests
     /// <summary>Whether ENABLE_SHM_CACHE is to be made; asked once.</summary>
     public bool TryTakeEnableShmCache() => Interlocked.Exchange(ref _enablesShmCache, 0) != 0;
 
-    /// <summary>Whether ENABLE_ASYNC_NOTIF is to be made; asked once.</summary>
     public bool TryTakeEnableNotifications() => Interlocked.Exchange(ref _enablesNotifications, 0) != 0;
 
     /// <summary>The driver that asked has ended.</summary>

@@ -30,7 +30,6 @@ internal sealed class DriverCleanup(
         }
     }
 
-    /// <summary>Makes the next SMC that is needed.</summary>
     public CleanupProgress Step()
     {
         if (vm.IsStateUnknown)

@@ -30,8 +30,8 @@ internal sealed class DriverRestart(
 
     private long _cleanupStart;
 
-    /// <summary>A driver starts: what an earlier one left is cleaned up, or begins to be.</summary>
-    /// <returns><see langword="false"/> if the driver cannot be served now.</returns>
+    /// <summary>A driver starts: cleans up what an earlier one left, or begins to. Fails if the driver cannot be served
+    /// now.</summary>
     public bool TryBeginDriver()
     {
         if (phases.Current == VmPhase.Serving && (!options.ResetOnCapabilityExchange || !vm.HasLeftovers))
@@ -71,8 +71,8 @@ internal sealed class DriverRestart(
         }
     }
 
-    /// <summary>Handles a call that depends on a cleanup that has not ended.</summary>
-    /// <returns><see langword="null"/> if the call is to be served as always.</returns>
+    /// <summary>Handles a call that depends on a cleanup that has not ended; <see langword="null"/> if it is to be
+    /// served as always.</summary>
     public SmcOutcome? HandleDuringCleanup(uint functionId, ref SmcRegisters registers)
     {
         switch (functionId)
@@ -115,8 +115,6 @@ internal sealed class DriverRestart(
     }
 
     /// <summary>Cleans up for a reset that may not have OP-TEE destroy the VM. No vCPU runs.</summary>
-    /// <returns>The phase that begins.</returns>
-    /// <exception cref="TeeUnavailableException">OP-TEE does not release what the driver has.</exception>
     public async Task<VmPhase> CleanUpAsync(VmPhase former)
     {
         registration.ReportLimit();
@@ -145,8 +143,8 @@ internal sealed class DriverRestart(
         }
     }
 
-    /// <summary>Does a piece of the cleanup, unless another vCPU does.</summary>
-    /// <returns>The phase of this call: <see cref="VmPhase.Serving"/> if the cleanup has ended.</returns>
+    /// <summary>Does a piece of the cleanup, unless another vCPU does. The phase is Serving if the cleanup has
+    /// ended.</summary>
     private VmPhase ContinueCleanup()
     {
         VmPhase phase = phases.TryBegin(VmPhase.CleanupRunning);
@@ -166,7 +164,6 @@ internal sealed class DriverRestart(
     }
 
     /// <summary>Does a piece of the cleanup; destroys and creates the VM in OP-TEE where nothing else helps.</summary>
-    /// <returns>The phase that begins.</returns>
     private VmPhase CleanUp(VmPhase former, TimeSpan atMost)
     {
         long start = Stopwatch.GetTimestamp();
@@ -197,7 +194,6 @@ internal sealed class DriverRestart(
     }
 
     /// <summary>Has OP-TEE destroy the VM and create it again, as often as that is allowed.</summary>
-    /// <returns>The phase that begins.</returns>
     private VmPhase Recreate()
     {
         if (registration.IsAtLimit)

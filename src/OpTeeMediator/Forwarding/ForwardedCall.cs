@@ -37,7 +37,6 @@ internal sealed class ForwardedCall(int index)
 
     public ForwardedCallState State => (ForwardedCallState)(Volatile.Read(ref _word) & StateMask);
 
-    /// <summary>For whom the call is made.</summary>
     public CallOwner Owner { get; set; }
 
     /// <summary>The shadow page that OP-TEE gets instead of the message; the same as long as the VM exists.</summary>
@@ -52,7 +51,6 @@ internal sealed class ForwardedCall(int index)
     /// <summary>The offset of the guest's room for RPC messages in its message; 0 if it supplied none.</summary>
     public int RpcOffset { get; set; }
 
-    /// <summary>What a resume of the call means.</summary>
     public ForwardedRpcStage Stage { get; set; }
 
     /// <summary>OP-TEE's own resume information.</summary>
@@ -88,8 +86,7 @@ internal sealed class ForwardedCall(int index)
             && Interlocked.CompareExchange(ref _word, word | (int)ForwardedCallState.Busy, word) == word;
     }
 
-    /// <summary>Gives the call to the guest.</summary>
-    /// <returns>The resume information, the only way back.</returns>
+    /// <summary>Gives the call to the guest, which can resume it only with this resume information.</summary>
     public uint Suspend()
     {
         uint generation = (((uint)_word >> StateBits) + 1) & GenerationMask;
@@ -116,14 +113,12 @@ internal sealed class ForwardedCall(int index)
         return Interlocked.CompareExchange(ref _word, busy, suspended) == suspended;
     }
 
-    /// <summary>Resumes the suspended call without its driver.</summary>
     /// <remarks>No vCPU may resume the call meanwhile.</remarks>
     public void ResumeWithoutDriver() => ChangeState(ForwardedCallState.Busy);
 
     /// <summary>The call that resume information names, if there is one.</summary>
     public static int IndexOf(uint information) => (int)(information & ((1 << IndexBits) - 1)) - 1;
 
-    /// <summary>The monitor failed in the call.</summary>
     public void MarkFailed() => ChangeState(ForwardedCallState.Failed);
 
     /// <summary>Ends the call: nothing is left of it, its page lists being dropped already.</summary>

@@ -16,7 +16,6 @@ internal sealed class ForwardedCalls(
     bool hasRpcArgument,
     ILogger log)
 {
-
     /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
     public SmcOutcome Start(ref SmcRegisters registers)
     {
@@ -51,7 +50,6 @@ internal sealed class ForwardedCalls(
         return Enter(call, ref forwarded, ref registers);
     }
 
-    /// <summary>Which registers a resume needs: more after an ALLOC.</summary>
     public SmcRegisterSet RegistersToResume(ulong information)
     {
         uint token = (uint)information;
@@ -98,7 +96,6 @@ internal sealed class ForwardedCalls(
         shadows.WriteRefusal(call, refusal.Code);
     }
 
-    /// <summary>Enters OP-TEE with a call, and gives the guest what OP-TEE returns.</summary>
     private SmcOutcome Enter(ForwardedCall call, ref SmcRegisters forwarded, ref SmcRegisters registers)
     {
         if (!entry.TryEnter(call, ref forwarded))

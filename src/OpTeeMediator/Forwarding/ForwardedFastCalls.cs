@@ -10,7 +10,6 @@ namespace OpTeeMediator.Forwarding;
 internal sealed class ForwardedFastCalls(
     HostOpTee opTee, int id, VmResources vm, OpTeeCapabilities capabilities, ILogger log)
 {
-    /// <summary>Whether the guest may take notifications.</summary>
     public bool HasNotifications => (capabilities & OpTeeCapabilities.AsynchronousNotifications) != 0;
 
     /// <summary>Answers a call that is neither a yielding call nor EXCHANGE_CAPABILITIES.</summary>

@@ -45,10 +45,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         call.Stage = ForwardedRpcStage.None;
     }
 
-    /// <summary>OP-TEE asks for something.</summary>
-    /// <param name="call">The call.</param>
-    /// <param name="returned">What OP-TEE returned.</param>
-    /// <returns>What the guest sees in X1 (bits 63 to 32) and X2.</returns>
+    /// <summary>OP-TEE asks for something. Returns what the guest sees in X1 (bits 63 to 32) and X2.</summary>
     public ulong BeginRequest(ForwardedCall call, in SmcRegisters returned)
     {
         switch ((uint)returned.X0)
@@ -96,9 +93,6 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
     }
 
     /// <summary>The guest resumes the call: copies its answer, read once, to where OP-TEE expects it.</summary>
-    /// <param name="call">The call.</param>
-    /// <param name="registers">The guest's registers.</param>
-    /// <param name="forwarded">The registers of OP-TEE's resume.</param>
     public void Answer(ForwardedCall call, in SmcRegisters registers, out SmcRegisters forwarded)
     {
         Resume(call, out forwarded);
@@ -139,10 +133,8 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         forwarded.X3 = call.OpTeeThreadId;
     }
 
-    /// <summary>RPC CMD: takes a copy of OP-TEE's message, as the guest may see it.</summary>
-    /// <param name="call">The call.</param>
-    /// <param name="cookie">OP-TEE's cookie of the message's buffer, where no room for it came with the call.</param>
-    /// <returns><see langword="false"/> if there is no such message.</returns>
+    /// <summary>RPC CMD: takes a copy of OP-TEE's message, as the guest may see it. The cookie names the message's
+    /// buffer, where no room for it came with the call.</summary>
     private bool TryTakeMessage(ForwardedCall call, ulong cookie)
     {
         ref Message message = ref call.RpcMessage;
@@ -185,7 +177,6 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         return true;
     }
 
-    /// <summary>Finds OP-TEE's message and the guest's place for it.</summary>
     private bool TryFindMessage(ForwardedCall call, ulong cookie)
     {
         // OP-TEE prefers the room that came with the call, whatever buffers it has.
@@ -216,7 +207,6 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         return isFound;
     }
 
-    /// <summary>The answer to RPC CMD.</summary>
     private void TakeAnswer(ForwardedCall call)
     {
         Message answer = default;
@@ -262,9 +252,6 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             case OpTeeMessage.TypeRegisteredOutput or OpTeeMessage.TypeRegisteredInOut
                 or OpTeeMessage.TypeTemporaryOutput or OpTeeMessage.TypeTemporaryInOut:
                 result.B = answer.B;
-                break;
-
-            default:
                 break;
         }
     }
@@ -367,8 +354,8 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         return code == TeeReturnCode.Success ? vm.TryWritePageList(ref buffer, out call.PayloadList) : code;
     }
 
-    /// <summary>SHM_FREE: OP-TEE has released memory that the guest had offered, used or refused.</summary>
-    /// <returns>The guest's cookie of the memory.</returns>
+    /// <summary>SHM_FREE: OP-TEE has released memory that the guest had offered. Returns the guest's cookie of
+    /// it.</summary>
     private ulong RemovePayload(ForwardedCall call, ulong cookie)
     {
         if (cookie == SharedMemoryRegistry.RefusedOffer)

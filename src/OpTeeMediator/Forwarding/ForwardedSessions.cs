@@ -20,8 +20,7 @@ internal sealed class ForwardedSessions(int atMost)
         }
     }
 
-    /// <summary>Counts a session that is about to be opened.</summary>
-    /// <returns><see langword="false"/> if there would be too many.</returns>
+    /// <summary>Counts a session that is about to be opened, unless there would be too many.</summary>
     public bool TryBeginOpening()
     {
         lock (_lock)
@@ -42,7 +41,6 @@ internal sealed class ForwardedSessions(int atMost)
         }
     }
 
-    /// <summary>OP-TEE has closed a session.</summary>
     public void Closed(uint id)
     {
         lock (_lock)
@@ -51,7 +49,6 @@ internal sealed class ForwardedSessions(int atMost)
         }
     }
 
-    /// <summary>Any one session.</summary>
     public bool TryGetAny(out uint id)
     {
         lock (_lock)

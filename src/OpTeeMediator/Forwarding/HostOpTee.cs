@@ -12,7 +12,7 @@ public sealed class HostOpTee
     internal const int LowestId = 1; // 0 is the hypervisor itself
     internal const int HighestId = ushort.MaxValue - 1;
 
-    private readonly NonThrowingMonitor _monitor;
+    private readonly ISecureMonitor _monitor;
     private readonly Lock _lock = new();
     private readonly HashSet<int> _ids = [];
     private int _last;
@@ -24,7 +24,7 @@ public sealed class HostOpTee
     public HostOpTee(ISecureMonitor monitor)
     {
         ArgumentNullException.ThrowIfNull(monitor);
-        _monitor = new NonThrowingMonitor(monitor);
+        _monitor = monitor;
         SmcRegisters uid = Ask(OpTeeSmc.CallsUid);
         if (uid is not { X0: OpTeeUid.First, X1: OpTeeUid.Second, X2: OpTeeUid.Third, X3: OpTeeUid.Fourth })
         {
@@ -107,7 +107,6 @@ public sealed class HostOpTee
         }
     }
 
-    /// <summary>Gives a number back.</summary>
     internal void ReturnId(int id)
     {
         lock (_lock)
@@ -147,10 +146,9 @@ public sealed class HostOpTee
     {
         registers.X6 = 0;
         registers.X7 = (ulong)id;
-        return _monitor.TryMakeCall(ref registers);
+        return TryMakeCall(ref registers);
     }
 
-    /// <exception cref="Exception">What the monitor threw.</exception>
     private SmcRegisters Ask(uint functionId)
     {
         if (TryAsk(functionId, 0, out SmcRegisters registers) is { } failure)
@@ -167,7 +165,7 @@ public sealed class HostOpTee
         registers = default;
         registers.X0 = functionId;
         registers.X1 = x1;
-        Exception? failure = _monitor.TryMakeCall(ref registers);
+        Exception? failure = TryMakeCall(ref registers);
 
         // Results of SMC32 are W registers.
         for (int index = 0; index <= 3; index++)
@@ -176,5 +174,21 @@ public sealed class HostOpTee
         }
 
         return failure;
+    }
+
+    /// <summary>Makes an SMC. After a failure a yielding call is never resumed, and a fast one is answered ENOMEM.</summary>
+    private Exception? TryMakeCall(ref SmcRegisters registers)
+    {
+        ulong functionId = registers.X0;
+        try
+        {
+            _monitor.MakeCall(ref registers);
+            return null;
+        }
+        catch (Exception exception)
+        {
+            registers.X0 = functionId;
+            return exception;
+        }
     }
 }

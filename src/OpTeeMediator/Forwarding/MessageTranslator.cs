@@ -17,9 +17,6 @@ internal sealed class MessageTranslator(
     NonThrowingGuestMemory memory, VmResources vm, MessageReader reader, ILogger log)
 {
     /// <summary>Copies, checks and translates a message, and notes what OP-TEE will have after it.</summary>
-    /// <param name="call">The call, for its copy.</param>
-    /// <param name="functionId">The SMC.</param>
-    /// <param name="registers">The SMC's registers.</param>
     public Refusal? Translate(ForwardedCall call, uint functionId, in SmcRegisters registers)
     {
         if (!vm.SharedMemory.TryFindMessage(functionId, registers, out GuestRange place))
@@ -81,7 +78,6 @@ internal sealed class MessageTranslator(
         return refusal is null && !vm.Sessions.TryBeginOpening() ? Refusal.BeyondLimits : refusal;
     }
 
-    /// <summary>Checks and translates an application's parameters.</summary>
     private Refusal? TranslateParameters(ForwardedCall call, int first)
     {
         ref Message message = ref call.Message;
@@ -102,8 +98,6 @@ internal sealed class MessageTranslator(
         return null;
     }
 
-    /// <summary>Checks and translates one parameter.</summary>
-    /// <returns>Why it is refused; <see langword="null"/> if it is not.</returns>
     private Refusal? TranslateParameter(ref MessageParameter parameter)
     {
         if ((parameter.Attributes & OpTeeMessage.AttributeMeta) != 0)

@@ -52,14 +52,12 @@ internal sealed class NonThrowingPhysicalMemory
         }
     }
 
-    /// <summary>The number of shadow pages that are used.</summary>
     public int ShadowPages => _shadowPages.Length;
 
     /// <summary>The physical address of a shadow page, as it was when the VM was created.</summary>
     public PhysicalAddress AddressOfShadowPage(int index) => _shadowPages[index];
 
-    /// <summary>The 4096 bytes of a shadow page.</summary>
-    /// <returns><see langword="false"/> if the VMM's memory threw, or gave fewer bytes.</returns>
+    /// <summary>The 4096 bytes of a shadow page, unless the VMM's memory throws or gives fewer.</summary>
     public bool TryGetShadowPage(int index, out Span<byte> page)
     {
         try

@@ -253,23 +253,11 @@ public sealed class OpTeeForwarder : IGuestOpTee
         }
     }
 
-    /// <summary>The VM is paused: waits until no vCPU of it is in OP-TEE, and lets none enter until
-    /// <see cref="Resume"/>.</summary>
-    /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
-    /// <returns>A task that says whether all vCPUs have left OP-TEE within
-    /// <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; if not, this call has no effect. It also says
-    /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
-    /// in the guest.</returns>
-    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
-    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
-    /// <remarks>
-    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses,
-    /// and a call that fails leaves those of others in force.</para>
-    /// <para>A vCPU leaves OP-TEE at the next interrupt of its physical CPU; its call is then suspended in the guest.
-    /// Every call that a vCPU makes meanwhile has the outcome <see cref="SmcOutcomeKind.Retry"/>. A reset that is under
-    /// way is waited for. <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> of a paused VM are not held; the VM
-    /// stays paused after a reset.</para>
-    /// </remarks>
+    /// <inheritdoc/>
+    /// <remarks>As <see cref="IGuestOpTee.PauseAsync"/>, within <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>. A
+    /// vCPU leaves OP-TEE at the next interrupt of its physical CPU; its call is then suspended in the guest. What a
+    /// vCPU calls meanwhile has the outcome <see cref="SmcOutcomeKind.Retry"/>. A reset that is under way is waited
+    /// for. <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> of a paused VM are not held.</remarks>
     public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposal) is not null, this);
@@ -279,9 +267,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
             cancellationToken);
     }
 
-    /// <summary>The VM goes on, whatever number of times it was paused.</summary>
-    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
-    /// <remarks>Thread-safe; without effect if the VM was not paused.</remarks>
+    /// <inheritdoc/>
     public void Resume()
     {
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposal) is not null, this);

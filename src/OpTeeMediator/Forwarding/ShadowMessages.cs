@@ -11,12 +11,10 @@ namespace OpTeeMediator.Forwarding;
 /// stays. A write that fails is the guest's loss. Thread-safe: a call belongs to the vCPU that has it.</remarks>
 internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool shadows)
 {
-    /// <summary>The parameters of a message that lies in a shadow page.</summary>
     public static Span<MessageParameter> ParametersIn(Span<byte> message) =>
         MemoryMarshal.Cast<byte, MessageParameter>(message[OpTeeMessage.HeaderSize..]);
 
     /// <summary>Writes the checked message to the call's shadow page, and the SMC that names it.</summary>
-    /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
     public bool TryWrite(ForwardedCall call, out SmcRegisters forwarded)
     {
         forwarded = default;
@@ -48,7 +46,6 @@ internal sealed class ShadowMessages(NonThrowingGuestMemory memory, ShadowPool s
     }
 
     /// <summary>Reads what OP-TEE answered, and copies the results to the driver that waits for them.</summary>
-    /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
     public bool TryReadResults(ForwardedCall call, out MessageHeader header)
     {
         bool isRead = shadows.TryGetBytes(call.ShadowPage, out Span<byte> shadow);

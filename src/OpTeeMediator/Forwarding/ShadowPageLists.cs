@@ -8,12 +8,9 @@ namespace OpTeeMediator.Forwarding;
 /// <remarks>Thread-safe.</remarks>
 internal sealed class ShadowPageLists(NonThrowingPhysicalMemory physical, ShadowPool shadows)
 {
-    /// <summary>No list.</summary>
     public const int None = -1;
 
-    /// <summary>Writes the list of a pinned buffer.</summary>
-    /// <param name="buffer">The buffer.</param>
-    /// <param name="list">The first shadow page of the list; <see cref="None"/> if the answer is not success.</param>
+    /// <summary>Writes the list of a pinned buffer to shadow pages, the first of which names it.</summary>
     public TeeReturnCode TryWrite(SharedBuffer buffer, out int list)
     {
         if (!shadows.TryTake(ShadowPool.ListPages(buffer.Pages.Count), out list))
@@ -31,7 +28,6 @@ internal sealed class ShadowPageLists(NonThrowingPhysicalMemory physical, Shadow
         return TeeReturnCode.BadParameters;
     }
 
-    /// <summary>Takes a list back that OP-TEE has read.</summary>
     public void Drop(ref int list)
     {
         if (list != None)
@@ -41,10 +37,7 @@ internal sealed class ShadowPageLists(NonThrowingPhysicalMemory physical, Shadow
         }
     }
 
-    /// <summary>Writes the physical addresses of pinned pages into a page list.</summary>
-    /// <param name="pages">The pages.</param>
-    /// <param name="list">The first shadow page of the list.</param>
-    /// <returns><see langword="false"/> if a page has no physical address.</returns>
+    /// <summary>Writes the physical addresses of pinned pages into a page list. Fails if a page has none.</summary>
     private bool TryTranslate(GuestPages pages, int list)
     {
         ulong start = 0;

@@ -34,13 +34,9 @@ internal sealed class ShadowPool
     public static int ListPages(int pages) =>
         (pages + OpTeeMessage.AddressesPerListPage - 1) / OpTeeMessage.AddressesPerListPage;
 
-    /// <summary>The number of free pages.</summary>
     public int FreePages => Volatile.Read(ref _count);
 
-    /// <summary>Takes a chain of pages, at least one.</summary>
-    /// <param name="count">How many.</param>
-    /// <param name="first">The first; <see cref="Next"/> leads on.</param>
-    /// <returns><see langword="false"/> if there are not enough.</returns>
+    /// <summary>Takes a chain of pages, if there are enough; <see cref="Next"/> leads on from the first.</summary>
     public bool TryTake(int count, out int first)
     {
         lock (_lock)
@@ -64,7 +60,6 @@ internal sealed class ShadowPool
         }
     }
 
-    /// <summary>Gives back a chain.</summary>
     public void Return(int first)
     {
         lock (_lock)
@@ -83,14 +78,10 @@ internal sealed class ShadowPool
         }
     }
 
-    /// <summary>The page that follows in a chain.</summary>
     public int Next(int page) => _next[page];
 
-    /// <summary>The bytes of a page.</summary>
-    /// <returns><see langword="false"/> if the VMM's memory failed.</returns>
     public bool TryGetBytes(int page, out Span<byte> bytes) => _memory.TryGetShadowPage(page, out bytes);
 
-    /// <inheritdoc cref="TryGetBytes"/>
     public bool TryGetWords(int page, out Span<ulong> words)
     {
         bool isFound = TryGetBytes(page, out Span<byte> bytes);

@@ -111,7 +111,6 @@ internal sealed class SharedMemoryRegistry
     }
 
     /// <summary>Keeps calls from referring to a registered buffer, which is about to be unregistered.</summary>
-    /// <returns><see langword="null"/> if there is no such buffer.</returns>
     public SharedBuffer? MakeUnusable(ulong cookie)
     {
         using SequenceLock.Scope scope = _lock.Enter();
@@ -120,7 +119,6 @@ internal sealed class SharedMemoryRegistry
         return buffer;
     }
 
-    /// <summary>Finds what OP-TEE names.</summary>
     public SharedBuffer? Find(ulong teeCookie)
     {
         using SequenceLock.Scope scope = _lock.Enter();

@@ -26,17 +26,15 @@ internal sealed class VmPhases
 
     public VmPhase Current => (VmPhase)Volatile.Read(ref _phase);
 
-    /// <summary>Whether no thread handles a call.</summary>
     public bool IsNoneInside => Volatile.Read(ref _inside) == 0;
 
     /// <summary>A thread begins to handle a call: a full fence.</summary>
     public void Enter() => _ = Interlocked.Increment(ref _inside);
 
-    /// <summary>A thread has handled a call.</summary>
     public void Leave() => _ = Interlocked.Decrement(ref _inside);
 
-    /// <summary>Begins <see cref="VmPhase.Restarting"/>, CleanupRunning or Disposed.</summary>
-    /// <returns>The phase before; nothing began if that is not one of which the transition exists.</returns>
+    /// <summary>Begins Restarting, CleanupRunning or Disposed. Returns the phase before; nothing began if none of them
+    /// may follow it.</summary>
     public VmPhase TryBegin(VmPhase phase)
     {
         while (true)
@@ -60,8 +58,7 @@ internal sealed class VmPhases
     /// <summary>Ends the phase that this thread has begun.</summary>
     public void End(VmPhase next) => _ = Interlocked.Exchange(ref _phase, (int)next);
 
-    /// <summary>Waits until no thread handles a call.</summary>
-    /// <returns><see langword="false"/> if the time was over before.</returns>
+    /// <summary>Waits until no thread handles a call; fails if the time is over before.</summary>
     public async Task<bool> WaitUntilNoneInsideAsync(TimeSpan atMost)
     {
         long start = Stopwatch.GetTimestamp();
@@ -79,7 +76,6 @@ internal sealed class VmPhases
     }
 
     /// <summary>Waits, within a call, until no other thread handles a call.</summary>
-    /// <inheritdoc cref="WaitUntilNoneInsideAsync" path="/returns"/>
     public bool WaitUntilAlone(long start, TimeSpan atMost)
     {
         while (Volatile.Read(ref _inside) != 1)

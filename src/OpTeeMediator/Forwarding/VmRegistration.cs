@@ -40,8 +40,7 @@ internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, in
         }
     }
 
-    /// <summary>VM_CREATED, after the VM was destroyed.</summary>
-    /// <returns>The phase that begins.</returns>
+    /// <summary>VM_CREATED, after the VM was destroyed. Returns the phase that begins.</summary>
     public VmPhase CreateAgain()
     {
         if (opTee.TryCreate(id, out uint answer) is { } failure)
@@ -85,7 +84,6 @@ internal sealed class VmRegistration(HostOpTee opTee, int id, VmResources vm, in
         return TryDestroy();
     }
 
-    /// <summary>Logs once that the limit is reached.</summary>
     public void ReportLimit()
     {
         if (!_hasReportedLimit)

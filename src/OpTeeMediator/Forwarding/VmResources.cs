@@ -61,7 +61,6 @@ internal sealed class VmResources
         InFlight > 0 || Sessions.Count > 0 || SharedMemory.Count > 0
         || TakesNotifications || CachesRpcMessages || _isStateUnknown;
 
-    /// <summary>All calls that have begun and not ended.</summary>
     public int CallsInFlight => _calls.Count(call => call.State != ForwardedCallState.Free);
 
     /// <summary>Shared buffers.</summary>
@@ -121,8 +120,8 @@ internal sealed class VmResources
         return code;
     }
 
-    /// <summary>OP-TEE has released a buffer for RPC messages.</summary>
-    /// <returns>The guest's cookie of the buffer; 0 if there is none.</returns>
+    /// <summary>OP-TEE has released a buffer for RPC messages. Returns the guest's cookie of it; 0 if there is
+    /// none.</summary>
     public ulong RemoveRpcMessageBuffer(ulong cookie)
     {
         if (SharedMemory.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer)

@@ -24,8 +24,7 @@ namespace OpTeeMediator.Guests;
 /// </remarks>
 public sealed class OpTeeGuest : IGuestOpTee
 {
-    // Earlier driver instances that are not torn down yet; a guest that restarts its driver
-    // faster than that has to wait.
+    // Earlier driver instances that are not torn down yet; a guest that restarts its driver faster has to wait.
     private const int MaximumTeardowns = 4;
 
     private readonly OpTeeGuestOptions _options;
@@ -76,18 +75,16 @@ public sealed class OpTeeGuest : IGuestOpTee
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
         _buffers = new SharedBufferPool(guestMemory, _budget);
-        _line = options.NotificationInterrupt is { } line
-            ? new NonThrowingInterruptLine(line, _pause, _log)
-            : null;
+        _line = options.NotificationInterrupt is { } line ? new(line, _pause, _log) : null;
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         ReservedMemory = options.ReservedSharedMemory is { } reserved ? [reserved] : [];
         TeeAccess access = options.Access ?? backend.DefaultAccess ?? TeeAccess.None;
-        TeeVirtualMachine virtualMachine =
-            new(options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory))
-            {
-                Identity = options.Identity,
-                MappingGranule = guestMemory.MappingGranule,
-            };
+        TeeVirtualMachine virtualMachine = new(
+            options.Name, access, limits.Calls, new NonThrowingLoggerFactory(options.LoggerFactory))
+        {
+            Identity = options.Identity,
+            MappingGranule = guestMemory.MappingGranule,
+        };
         _partition = backend.CreatePartition(virtualMachine)
             ?? throw new TeeUnavailableException("The backend returned no partition.");
         try
@@ -123,8 +120,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
     }
 
-    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification
-    /// (owner 63, fast), SMC32.</summary>
+    /// <summary>The trusted OS (owner 50, fast and yielding) and its identification (owner 63, fast), SMC32.</summary>
     public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
 
     /// <summary>The device-tree node by which the guest finds this OP-TEE.</summary>
@@ -173,8 +169,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
         catch (Exception exception)
         {
-            // Nothing of ours throws here by design; a VMM's IGuestMemory or its logger may. The guest
-            // gets an answer all the same.
+            // By design nothing throws here. The guest must get an answer all the same.
             if (held is not null)
             {
                 _calls.Abort(held);
@@ -208,25 +203,16 @@ public sealed class OpTeeGuest : IGuestOpTee
         _pause.EndEnding();
     }
 
-    /// <summary>The VM is paused: waits until no operation is inside the backend, and lets none begin or go on until
-    /// <see cref="Resume"/>.</summary>
-    /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
-    /// <returns>A task that says whether all operations have come to a halt within
-    /// <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; if not, this call has no effect. It also says
-    /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
-    /// in the guest, their results, and what the guest has answered to them, with the mediator.</returns>
-    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
-    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
+    /// <inheritdoc/>
     /// <remarks>
-    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses,
-    /// and a call that fails leaves those of others in force.</para>
-    /// <para>An operation has come to a halt while it is with the guest (RPC), or waits in the way of
+    /// <para>As <see cref="IGuestOpTee.PauseAsync"/>, within <see cref="OpTeeGuestOptions.ShutdownDeadline"/>. An
+    /// operation has come to a halt while it is with the guest (RPC), or waits in the way of
     /// <see cref="GuestServices.BeginWait"/>. How long others take is the backend's affair: a <c>SoftwareTeeBackend</c>
     /// halts applications wherever they wait for their guest, for time, for their turn, or for what they await; the
     /// host's TEE finishes the command that it is in.</para>
-    /// <para>What vCPUs bring that run all the same is held: calls and answers are suspended. Cancellations are handed
-    /// on, and what a restarted driver has left is freed, afterwards. No interrupt is raised meanwhile.
-    /// <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> are not held; the VM stays paused after a reset.</para>
+    /// <para>Calls in flight stay suspended in the guest, their results and the guest's answers with the mediator.
+    /// Cancellations are handed on, and what a restarted driver has left is freed, afterwards. <see cref="ResetAsync"/>
+    /// and <see cref="DisposeAsync"/> are not held.</para>
     /// </remarks>
     public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
     {
@@ -234,9 +220,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         return _pause.PauseAsync(() => _calls.AreQuiet, _options.ShutdownDeadline, cancellationToken);
     }
 
-    /// <summary>The VM goes on, whatever number of times it was paused.</summary>
-    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
-    /// <remarks>Thread-safe; without effect if the VM was not paused.</remarks>
+    /// <inheritdoc/>
     public void Resume()
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
@@ -272,7 +256,9 @@ public sealed class OpTeeGuest : IGuestOpTee
     {
         if (_isDisposed)
         {
-            return AnswerDisposed(functionId, ref registers);
+            return OpTeeFunctions.Contains(new SmcFunctionId(functionId))
+                ? registers.AnswerX0(SmcccReturn.NotSupported)
+                : SmcOutcome.NotHandled;
         }
 
         switch (functionId)
@@ -348,16 +334,6 @@ public sealed class OpTeeGuest : IGuestOpTee
             : Refuse(ref registers, OpTeeSmc.ReturnBadCommand, RefusalReason.UnknownCall);
     }
 
-    private static SmcOutcome AnswerDisposed(uint functionId, ref SmcRegisters registers)
-    {
-        if (!OpTeeFunctions.Contains(new SmcFunctionId(functionId)))
-        {
-            return SmcOutcome.NotHandled;
-        }
-
-        return registers.AnswerX0(SmcccReturn.NotSupported);
-    }
-
     private SmcOutcome ExchangeCapabilities(ref SmcRegisters registers)
     {
         const uint Uniprocessor = 1;
@@ -384,13 +360,12 @@ public sealed class OpTeeGuest : IGuestOpTee
             capabilities |= OpTeeCapabilities.ReservedSharedMemory;
         }
 
-        ulong rpcParameters = (capabilities & OpTeeCapabilities.RpcArgument) != 0
-            ? (ulong)RpcMessages.ParameterCount : 0;
+        ulong rpcParameters =
+            (capabilities & OpTeeCapabilities.RpcArgument) != 0 ? (ulong)RpcMessages.ParameterCount : 0;
         ulong highest = _calls.Notifications.IsAvailable ? NotificationQueue.HighestValue : 0;
         return registers.Answer(OpTeeSmc.ReturnOk, (ulong)capabilities, highest, rpcParameters);
     }
 
-    /// <summary>A driver starts: what an earlier one left is dropped.</summary>
     private bool TryBeginDriverInstance()
     {
         if (!_options.ResetOnCapabilityExchange)
@@ -452,7 +427,6 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
     }
 
-    /// <summary>Disposes of the partition of a VM that could not be created.</summary>
     private void DisposePartition()
     {
         try

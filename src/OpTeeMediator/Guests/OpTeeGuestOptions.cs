@@ -25,8 +25,8 @@ public sealed record OpTeeGuestOptions
     /// <see cref="ITeeBackend.DefaultAccess"/>.</summary>
     public TeeAccess? Access { get; init; }
 
-    /// <summary>The capabilities that are offered to the guest. Others are never offered,
-    /// whatever the backend can.</summary>
+    /// <summary>The capabilities that are offered to the guest. Others are never offered, whatever the backend
+    /// can.</summary>
     /// <remarks>
     /// <see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
     /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be
@@ -58,8 +58,7 @@ public sealed record OpTeeGuestOptions
     /// <remarks>Shorter frees the vCPU earlier; each sleep costs the guest two exits and an interrupt.</remarks>
     public TimeSpan SleepAfter { get; init; } = TimeSpan.FromMilliseconds(5);
 
-    /// <summary>An edge-triggered interrupt of the guest for asynchronous notifications;
-    /// <see langword="null"/> for none.</summary>
+    /// <summary>An edge-triggered interrupt of the guest for notifications; <see langword="null"/> for none.</summary>
     /// <remarks>The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's
     /// driver does not start.</remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
@@ -74,8 +73,7 @@ public sealed record OpTeeGuestOptions
     /// nothing at shutdown.</remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
-    /// <summary>Where to log. Default nowhere. What guests do wrong is logged at Debug, what hosts
-    /// do wrong at Error.</summary>
+    /// <summary>Where to log. Default nowhere. Errors of guests are logged at Debug, those of hosts at Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
     internal void Validate()

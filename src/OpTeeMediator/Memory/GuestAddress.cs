@@ -8,13 +8,10 @@ namespace OpTeeMediator.Memory;
 /// <param name="Value">The address in bytes.</param>
 public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddress>
 {
-    /// <summary>Names a number as a guest address.</summary>
-    /// <param name="value">The address in bytes.</param>
+    /// <summary>Names a number, in bytes, as a guest address.</summary>
     public static implicit operator GuestAddress(ulong value) => new(value);
 
-    /// <summary>Names a number as a guest address.</summary>
-    /// <param name="value">The address in bytes.</param>
-    /// <returns>The address.</returns>
+    /// <summary>Names a number, in bytes, as a guest address.</summary>
     public static GuestAddress FromUInt64(ulong value) => new(value);
 
     /// <summary>The address <paramref name="offset"/> bytes on.</summary>
@@ -30,37 +27,27 @@ public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddre
 
     /// <summary>The address <paramref name="offset"/> bytes on.</summary>
     /// <param name="offset">The distance in bytes.</param>
-    /// <returns>The sum.</returns>
     /// <exception cref="OverflowException">The sum does not fit 64 bits. For a guest's numbers use
     /// <see cref="TryAdd"/>.</exception>
     public GuestAddress Add(ulong offset) => new(checked(Value + offset));
 
     /// <summary>Whether the address is a multiple of <paramref name="alignment"/>.</summary>
     /// <param name="alignment">A power of two, in bytes.</param>
-    /// <returns><see langword="true"/> if it is.</returns>
     public bool IsAligned(ulong alignment) => (Value & (alignment - 1)) == 0;
 
     /// <inheritdoc/>
     public int CompareTo(GuestAddress other) => Value.CompareTo(other.Value);
 
     /// <summary>Whether <paramref name="left"/> lies before <paramref name="right"/>.</summary>
-    /// <param name="left">An address.</param>
-    /// <param name="right">Another address.</param>
     public static bool operator <(GuestAddress left, GuestAddress right) => left.Value < right.Value;
 
     /// <summary>Whether <paramref name="left"/> lies at or before <paramref name="right"/>.</summary>
-    /// <param name="left">An address.</param>
-    /// <param name="right">Another address.</param>
     public static bool operator <=(GuestAddress left, GuestAddress right) => left.Value <= right.Value;
 
     /// <summary>Whether <paramref name="left"/> lies behind <paramref name="right"/>.</summary>
-    /// <param name="left">An address.</param>
-    /// <param name="right">Another address.</param>
     public static bool operator >(GuestAddress left, GuestAddress right) => left.Value > right.Value;
 
     /// <summary>Whether <paramref name="left"/> lies at or behind <paramref name="right"/>.</summary>
-    /// <param name="left">An address.</param>
-    /// <param name="right">Another address.</param>
     public static bool operator >=(GuestAddress left, GuestAddress right) => left.Value >= right.Value;
 
     /// <inheritdoc/>

@@ -75,7 +75,6 @@ public sealed class GuestPages
 
     /// <summary>Whether every page lies entirely in one of <paramref name="regions"/>.</summary>
     /// <param name="regions">The guest's RAM, in any order.</param>
-    /// <returns><see langword="true"/> if all do.</returns>
     public bool IsWithin(ReadOnlySpan<GuestRange> regions)
     {
         if (_addresses is null)
@@ -89,7 +88,6 @@ public sealed class GuestPages
 
     /// <summary>Whether a page shares a byte with <paramref name="range"/>.</summary>
     /// <param name="range">The range to be unmapped or discarded, say.</param>
-    /// <returns><see langword="true"/> if one does.</returns>
     public bool Overlaps(GuestRange range)
     {
         if (_addresses is null)

@@ -36,7 +36,6 @@ public readonly record struct GuestRange
 
     /// <summary>Whether the two ranges share a byte.</summary>
     /// <param name="other">The other range.</param>
-    /// <returns><see langword="true"/> if they do.</returns>
     public bool Overlaps(GuestRange other) =>
         Length != 0 && other.Length != 0 && Start < other.End && other.Start < End;
 

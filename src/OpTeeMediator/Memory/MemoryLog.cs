@@ -5,14 +5,12 @@ namespace OpTeeMediator.Memory;
 /// <summary>Log messages about the VMM's guest memory. Event ids are stable: 1103 and 1300.</summary>
 internal static partial class MemoryLog
 {
-    [LoggerMessage(
-        1103, LogLevel.Error,
+    [LoggerMessage(1103, LogLevel.Error,
         "The VMM's IGuestMemory failed to unpin {Pages} pages; they are no longer shared, and may stay pinned. "
             + "Entries like this suppressed before it: {Suppressed}")]
     public static partial void UnpinFailed(this ILogger log, int pages, long suppressed, Exception exception);
 
-    [LoggerMessage(
-        1300, LogLevel.Error,
+    [LoggerMessage(1300, LogLevel.Error,
         "The VMM's IGuestMemory failed in {Method}; the guest is told that the memory is bad. Entries like this "
             + "suppressed before it: {Suppressed}")]
     public static partial void GuestMemoryFailed(this ILogger log, string method, long suppressed, Exception exception);

@@ -4,8 +4,8 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>The VMM's guest memory, which may throw, as one that does not: an access that throws fails as if
-/// there were no RAM.</summary>
+/// <summary>The VMM's guest memory, which may throw, as one that does not: an access that throws fails as if without
+/// RAM.</summary>
 /// <remarks>
 /// <para>Has both optional capabilities; those that the VMM's memory does not have always fail. So every caller
 /// has a way without them.</para>
@@ -81,10 +81,8 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
 
     public bool TryPin(GuestPages pages) => TryPin(pages, out _);
 
-    /// <summary>Pins pages.</summary>
-    /// <param name="pages">The pages.</param>
-    /// <param name="isUnknown">Whether the VMM's memory threw, so that it may keep a reference to
-    /// <paramref name="pages"/>: they must not be used for anything else.</param>
+    /// <summary>Pins pages. With <paramref name="isUnknown"/> the VMM's memory threw and may keep a reference to them:
+    /// they must not be used for anything else.</summary>
     public bool TryPin(GuestPages pages, out bool isUnknown)
     {
         isUnknown = false;
@@ -102,9 +100,8 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
 
     public void Unpin(GuestPages pages) => _ = TryUnpin(pages);
 
-    /// <summary>Unpins pages.</summary>
-    /// <returns><see langword="false"/> if the VMM's memory threw, so that it may keep a reference to
-    /// <paramref name="pages"/>: they must not be used for anything else.</returns>
+    /// <summary>Unpins pages. After a failure they must not be used for anything else, as in
+    /// <see cref="TryPin(GuestPages, out bool)"/>.</summary>
     public bool TryUnpin(GuestPages pages)
     {
         try

@@ -8,13 +8,8 @@ namespace OpTeeMediator.Messages;
 /// <summary>Where in guest memory the message of a call lies, by what its registers say.</summary>
 internal static class MessageLocator
 {
-    /// <summary>Finds the place: to the end of its page, or of its buffer.</summary>
-    /// <param name="functionId">CALL_WITH_ARG, CALL_WITH_RPC_ARG or CALL_WITH_REGD_ARG.</param>
-    /// <param name="registers">The registers of the call.</param>
-    /// <param name="buffers">The guest's registered buffers.</param>
-    /// <param name="reserved">The reserved shared memory, if there is any.</param>
-    /// <param name="place">The guest memory from the message's first byte on.</param>
-    /// <returns><see langword="false"/> if no message can be there.</returns>
+    /// <summary>Finds the place of the message, if one can be there: from its first byte to the end of its page, or of
+    /// its buffer.</summary>
     public static bool TryFind(uint functionId, in SmcRegisters registers, SharedMemoryTable buffers,
         GuestRange? reserved, out GuestRange place)
     {

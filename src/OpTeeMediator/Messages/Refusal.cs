@@ -57,8 +57,7 @@ internal sealed class Refusal
     /// <summary>For the log; <see langword="null"/> if it is logged already.</summary>
     public string? Reason { get; }
 
-    /// <summary>What is logged already: the answer is in the message.</summary>
-    /// <returns><see langword="null"/> for success.</returns>
+    /// <summary>What is logged already: the answer is in the message. <see langword="null"/> for success.</summary>
     public static Refusal? Logged(TeeReturnCode code) => code switch
     {
         TeeReturnCode.Success => null,

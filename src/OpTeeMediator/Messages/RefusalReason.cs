@@ -30,7 +30,6 @@ internal static class RefusalReason
     public const string NotForwardable = "memory that is named in the message itself cannot be forwarded";
     public const string BeyondLimits = "beyond the VM's limits";
 
-    /// <summary>Why memory is refused.</summary>
     public static string OfMemory(Backends.TeeReturnCode code) =>
         code == Backends.TeeReturnCode.OutOfMemory ? BeyondLimits : UnusableMemory;
 }

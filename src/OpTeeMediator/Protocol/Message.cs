@@ -9,11 +9,10 @@ namespace OpTeeMediator.Protocol;
 [StructLayout(LayoutKind.Sequential)]
 internal struct Message
 {
-    /// <summary>The parameters of the call itself that OPEN_SESSION puts before the
-    /// application's: UUID and client.</summary>
+    /// <summary>The parameters of the call itself that OPEN_SESSION puts before the application's: UUID and
+    /// client.</summary>
     public const int MetaParameters = 2;
 
-    /// <summary>The attributes of these.</summary>
     public const ulong MetaAttributes = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;
 
     /// <summary>The attributes of REGISTER_SHM's parameter: a list of pages.</summary>

@@ -53,12 +53,12 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_ATTR_NONCONTIG: the buffer pointer names a page list.</summary>
     public const uint AttributeNonContiguous = 1 << 9;
 
-    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size of the pages in a page list and of a part of the
-    /// list itself, in bytes.</summary>
+    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size in bytes of the pages in a page list and of a part of the
+    /// list.</summary>
     public const int PageSize = 4096;
 
-    /// <summary>The number of addresses in one page of a page list; the entry behind them is the
-    /// address of the next.</summary>
+    /// <summary>The number of addresses in one page of a page list; the entry after them is the address of the
+    /// next.</summary>
     public const int AddressesPerListPage = (PageSize / sizeof(ulong)) - 1;
 
     /// <summary>sizeof(struct optee_msg_arg).</summary>
@@ -109,6 +109,5 @@ public static class OpTeeMessage
 
     /// <summary>OPTEE_MSG_GET_ARG_SIZE: the size of a message in bytes.</summary>
     /// <param name="parameters">The number of parameters, 0 to <see cref="MaximumParameters"/>.</param>
-    /// <returns>The size.</returns>
     public static int Size(int parameters) => HeaderSize + (parameters * ParameterSize);
 }

@@ -45,7 +45,6 @@ internal static class OpTeeRegisters
     /// <summary>Answers with X0 alone; the other results are 0.</summary>
     public static SmcOutcome Answer(this ref SmcRegisters registers, uint x0) => registers.Answer(x0, 0, 0, 0);
 
-    /// <summary>Answers with four results.</summary>
     public static SmcOutcome Answer(this ref SmcRegisters registers, ulong x0, ulong x1, ulong x2, ulong x3)
     {
         registers.X0 = x0;

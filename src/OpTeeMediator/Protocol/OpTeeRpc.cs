@@ -8,8 +8,8 @@ namespace OpTeeMediator.Protocol;
 /// </remarks>
 public static class OpTeeRpc
 {
-    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] receives the application; NULL
-    /// asks for its size.</summary>
+    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] receives the application; NULL asks for its
+    /// size.</summary>
     public const uint LoadApplication = 0;
 
     /// <summary>OPTEE_RPC_CMD_RPMB: memref[0] frames to the device, memref[1] frames from it.</summary>
@@ -76,8 +76,8 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_CLOSE: value[0].b the descriptor.</summary>
     public const uint FileClose = 2;
 
-    /// <summary>OPTEE_RPC_FS_READ: value[0].b the descriptor, .c where in the file; memref[1]
-    /// receives the data.</summary>
+    /// <summary>OPTEE_RPC_FS_READ: value[0].b the descriptor, .c where in the file; memref[1] receives the
+    /// data.</summary>
     public const uint FileRead = 3;
 
     /// <summary>OPTEE_RPC_FS_WRITE: value[0].b the descriptor, .c where in the file; memref[1] the data.</summary>
@@ -99,7 +99,7 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_CLOSEDIR: value[0].b the handle.</summary>
     public const uint DirectoryClose = 9;
 
-    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] receives the next name,
-    /// with its zero byte.</summary>
+    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] receives the next name, with its zero
+    /// byte.</summary>
     public const uint DirectoryRead = 10;
 }

@@ -1,12 +1,10 @@
 namespace OpTeeMediator.Protocol;
 
 /// <summary>OP-TEE's SMC interface: function identifiers, return codes and capabilities.</summary>
-/// <remarks>
-/// <para>Source, in this order: OP-TEE's <c>optee_smc.h</c>; each summary names the upstream constant. The
-/// register tables use OP-TEE's names: a0–a7 are W0–W7 (32 bits each). "kept" means that the mediator does not
-/// change the register. a7 carries a hypervisor client ID between a hypervisor and a virtualized OP-TEE; this
-/// mediator ignores the guest's value.</para>
-/// </remarks>
+/// <remarks>Source, in this order: OP-TEE's <c>optee_smc.h</c>; each summary names the upstream constant. The register
+/// tables use OP-TEE's names: a0–a7 are W0–W7 (32 bits each). "kept" means that the mediator does not change the
+/// register. a7 carries a hypervisor client ID between a hypervisor and a virtualized OP-TEE; the guest's value is
+/// ignored.</remarks>
 public static class OpTeeSmc
 {
     /// <summary>OPTEE_SMC_OWNER_TRUSTED_OS: owning entity of the calls to the trusted OS.</summary>
@@ -98,8 +96,8 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint EnableShmCache = 0xb200_000b;
 
-    /// <summary>OPTEE_SMC_VM_CREATED: a hypervisor announces a VM to a virtualized OP-TEE. No guest
-    /// may make this call.</summary>
+    /// <summary>OPTEE_SMC_VM_CREATED: a hypervisor announces a VM to a virtualized OP-TEE. No guest may make this
+    /// call.</summary>
     /// <remarks><code>
     /// call    a1 the VM's number, a7 0 (the hypervisor)                 a2–a6 not used
     /// return  a0 OK                                                     a1–a7 kept
@@ -137,12 +135,12 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint GetAsyncNotificationValue = 0xb200_0011;
 
-    /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages
-    /// behind the message.</summary>
+    /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages after
+    /// it.</summary>
     public const uint CallWithRpcArgument = 0x3200_0012;
 
-    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for RPC
-    /// messages behind it.</summary>
+    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for RPC messages after
+    /// it.</summary>
     /// <remarks><code>
     /// call    a1:a2 cookie of the shared memory, a3 offset of the message in it (8-byte aligned)     a4–a7 not used
     /// return  as CALL_WITH_ARG
@@ -204,8 +202,8 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint ReturnRpcCommand = 0xffff_0005;
 
-    /// <summary>OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: the guest shall take its interrupts and
-    /// then resume the call.</summary>
+    /// <summary>OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: the guest shall take its interrupts and then resume the
+    /// call.</summary>
     /// <remarks><code>
     /// return  a0 this value, a3 resume information      a1–a2, a4–a7 kept
     /// </code></remarks>

@@ -21,7 +21,6 @@ public readonly record struct SmcFunctionId(uint Value)
     /// <param name="number">The function number, 0–0xffff.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="owner"/> or <paramref name="number"/> does
     /// not fit its field.</exception>
-    /// <returns>The SMC32 identifier.</returns>
     public static SmcFunctionId Create(bool isFast, int owner, int number)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(owner);

@@ -29,7 +29,6 @@ public readonly record struct SmcFunctionRange
     /// the hint in bit 16.</summary>
     /// <param name="isFast">Whether fast or yielding calls.</param>
     /// <param name="owner">The owning entity, 0–63.</param>
-    /// <returns>The range.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="owner"/> is outside 0–63.</exception>
     /// <remarks>KVM's SMCCC filter compares all 32 bits of an identifier, so those with the hint (SMCCC 1.3) must
     /// be in the range too.</remarks>
@@ -38,12 +37,10 @@ public readonly record struct SmcFunctionRange
 
     /// <summary>Whether <paramref name="functionId"/> lies in the range.</summary>
     /// <param name="functionId">The identifier to look for.</param>
-    /// <returns><see langword="true"/> if it does.</returns>
     public bool Contains(SmcFunctionId functionId) => functionId.Value - First.Value < Count;
 
     /// <summary>Whether the two ranges share an identifier.</summary>
     /// <param name="other">The other range.</param>
-    /// <returns><see langword="true"/> if they do.</returns>
     public bool Overlaps(SmcFunctionRange other) => First.Value <= other.Last.Value && other.First.Value <= Last.Value;
 
     /// <inheritdoc/>

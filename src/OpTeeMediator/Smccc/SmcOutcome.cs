@@ -28,11 +28,9 @@ public readonly record struct SmcOutcome
 
     /// <summary>The registers hold a valid answer.</summary>
     /// <param name="changed">The registers to write back to the vCPU.</param>
-    /// <returns>The outcome.</returns>
     public static SmcOutcome Handled(SmcRegisterSet changed) => new(SmcOutcomeKind.Handled, changed);
 
     /// <summary>Nothing was done yet: the handler must see more registers.</summary>
     /// <param name="needed">All registers that the handler needs to get on, loaded ones among them.</param>
-    /// <returns>The outcome.</returns>
     public static SmcOutcome NeedsRegisters(SmcRegisterSet needed) => new(SmcOutcomeKind.NeedsRegisters, needed);
 }

@@ -21,7 +21,6 @@ public readonly record struct SmcRegisterSet(uint Bits)
     /// <summary>The registers from <paramref name="first"/> to <paramref name="last"/>.</summary>
     /// <param name="first">The index of the first register, 0–17.</param>
     /// <param name="last">The index of the last register, <paramref name="first"/>–17.</param>
-    /// <returns>The set.</returns>
     /// <exception cref="ArgumentOutOfRangeException">An index is out of its range.</exception>
     public static SmcRegisterSet Range(int first, int last)
     {
@@ -39,17 +38,14 @@ public readonly record struct SmcRegisterSet(uint Bits)
 
     /// <summary>Whether every register of <paramref name="other"/> is in this set.</summary>
     /// <param name="other">The registers to look for.</param>
-    /// <returns><see langword="true"/> if they all are.</returns>
     public bool Contains(SmcRegisterSet other) => (other.Bits & ~Bits) == 0;
 
     /// <summary>The registers of this set that are not in <paramref name="other"/>.</summary>
     /// <param name="other">The registers to leave out.</param>
-    /// <returns>The difference.</returns>
     public SmcRegisterSet Except(SmcRegisterSet other) => new(Bits & ~other.Bits);
 
     /// <summary>Both sets together.</summary>
     /// <param name="other">The registers to add.</param>
-    /// <returns>The union.</returns>
     public SmcRegisterSet Union(SmcRegisterSet other) => new(Bits | other.Bits);
 
     /// <summary>Takes the lowest register out of a set, for loops over it.</summary>

@@ -32,9 +32,7 @@ internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
         _log = log;
         Spi = line.Spi;
         _timer = time.CreateTimer(
-            static self => ((NonThrowingInterruptLine)self!).PulseIfDue(),
-            this,
-            Timeout.InfiniteTimeSpan,
+            static self => ((NonThrowingInterruptLine)self!).PulseIfDue(), this, Timeout.InfiniteTimeSpan,
             Timeout.InfiniteTimeSpan);
     }
 
@@ -78,6 +76,5 @@ internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
         }
     }
 
-    /// <summary>The VM is gone: no pulse is repeated any more.</summary>
     public void Dispose() => _timer.Dispose();
 }

@@ -2,8 +2,8 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Vmm;
 
-/// <summary>What one VM may hold at a time. A guest that asks for more is refused with the
-/// protocol's own error.</summary>
+/// <summary>What one VM may hold at a time. A guest that asks for more is refused with the protocol's own
+/// error.</summary>
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>
 public sealed record OpTeeLimits
 {

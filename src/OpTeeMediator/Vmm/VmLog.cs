@@ -22,8 +22,7 @@ internal static partial class VmLog
         "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
     public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);
 
-    [LoggerMessage(
-        1201, LogLevel.Error,
+    [LoggerMessage(1201, LogLevel.Error,
         "What an earlier driver of the guest left could not be freed. Entries like this suppressed before it: "
             + "{Suppressed}")]
     public static partial void TeardownFailed(this ILogger log, long suppressed, Exception exception);

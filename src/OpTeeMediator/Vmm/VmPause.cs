@@ -29,13 +29,8 @@ internal class VmPause
     /// <summary>The lock of the pause's state, pulsed when something that was held may go on.</summary>
     protected object Waiting { get; } = new();
 
-    /// <summary>Pauses the VM: waits until everything has come to a halt.</summary>
-    /// <param name="isQuiet">Whether everything has.</param>
-    /// <param name="deadline">How long to wait.</param>
-    /// <param name="cancellationToken">Ends the attempt.</param>
-    /// <returns><see langword="false"/> if the VM is not paused by this call: the time was over, or it was resumed
-    /// meanwhile.</returns>
-    /// <exception cref="OperationCanceledException">The attempt was cancelled and has no effect.</exception>
+    /// <summary>Pauses the VM: waits until everything has come to a halt. Fails, without effect, if the time is over or
+    /// the VM was resumed meanwhile.</summary>
     public async Task<bool> PauseAsync(Func<bool> isQuiet, TimeSpan deadline, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -68,8 +63,8 @@ internal class VmPause
         return TryConfirm(attempt);
     }
 
-    /// <summary>Pauses the VM as long as the attempt goes on.</summary>
-    /// <returns>The attempt, for <see cref="TryConfirm"/>, <see cref="IsOver"/> and <see cref="Withdraw"/>.</returns>
+    /// <summary>Pauses the VM as long as the attempt goes on, which <see cref="TryConfirm"/> or <see cref="Withdraw"/>
+    /// ends.</summary>
     public long Attempt()
     {
         lock (Waiting)
@@ -81,11 +76,10 @@ internal class VmPause
         }
     }
 
-    /// <summary>Whether the VM was resumed during the attempt.</summary>
     public bool IsOver(long attempt) => Volatile.Read(ref _resumptions) != attempt;
 
-    /// <summary>Everything has come to a halt: the VM stays paused until it is resumed.</summary>
-    /// <returns><see langword="false"/> if it was resumed meanwhile.</returns>
+    /// <summary>Everything has come to a halt: the VM stays paused until it is resumed; fails if it was resumed
+    /// meanwhile.</summary>
     public bool TryConfirm(long attempt)
     {
         lock (Waiting)
@@ -122,7 +116,6 @@ internal class VmPause
         Released();
     }
 
-    /// <summary>The VM goes on, however many pauses there were.</summary>
     public void Resume()
     {
         lock (Waiting)
@@ -136,8 +129,7 @@ internal class VmPause
         Released();
     }
 
-    /// <summary>Begins work in the TEE.</summary>
-    /// <returns><see langword="false"/> if it is held; otherwise <see cref="Exit"/> ends the work.</returns>
+    /// <summary>Begins work in the TEE, until <see cref="Exit"/>; fails if it is held.</summary>
     public bool TryEnter()
     {
         EnterUnheld();
@@ -153,7 +145,6 @@ internal class VmPause
     /// <summary>Begins work in the TEE that a pause waits for but does not hold.</summary>
     public void EnterUnheld() => _ = Interlocked.Increment(ref _working);
 
-    /// <summary>Ends the work.</summary>
     public void Exit() => _ = Interlocked.Decrement(ref _working);
 
     /// <summary>Blocks the thread while the VM is paused, for a time at most.</summary>

@@ -5,7 +5,7 @@ using OpTeeMediator.Diagnostics;
 namespace OpTeeMediator.Calls;
 
 /// <summary>What the mediator asks of the backend beside the operations of calls. What the backend throws becomes a
-/// result and a log entry. Thread-safe.</summary>
+/// result, and of operations a log entry. Thread-safe.</summary>
 internal sealed class BackendOperations(ITeePartition partition, ILogger log)
 {
     private readonly LogRateLimit[] _limits = [.. Enum.GetValues<TeeOperation>().Select(_ => new LogRateLimit())];
@@ -22,66 +22,17 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
     }
 
     /// <summary>Closes a session that a driver has left, and waits for it.</summary>
-    /// <returns>What the backend threw.</returns>
-    public static Exception? CloseAndWait(ITeeSession session, TeeRequest request)
-    {
-        try
-        {
-            Wait(session.CloseAsync(request));
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
-        }
-    }
+    public static Exception? CloseAndWait(ITeeSession session, TeeRequest request) =>
+        CatchAndWait(static (session, request) => session.CloseAsync(request), session, request);
 
     /// <summary>Unregisters a buffer that a driver has left, and waits for it.</summary>
-    /// <returns>What the backend threw.</returns>
-    public Exception? UnregisterAndWait(TeeSharedMemory buffer)
-    {
-        try
-        {
-            Wait(partition.UnregisterMemoryAsync(buffer));
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
-        }
-    }
+    public Exception? UnregisterAndWait(TeeSharedMemory buffer) =>
+        CatchAndWait(static (partition, buffer) => partition.UnregisterMemoryAsync(buffer), partition, buffer);
 
-    /// <summary>Resets the TEE with its VM.</summary>
-    /// <returns>What the backend threw.</returns>
-    public async ValueTask<Exception?> ResetAsync()
-    {
-        try
-        {
-            await partition.ResetAsync();
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
-        }
-    }
+    public ValueTask<Exception?> ResetAsync() => CatchAsync(partition.ResetAsync);
 
-    /// <summary>Tells the TEE that the VM is gone.</summary>
-    /// <returns>What the backend threw.</returns>
-    public async ValueTask<Exception?> DisposeAsync()
-    {
-        try
-        {
-            await partition.DisposeAsync();
-            return null;
-        }
-        catch (Exception exception)
-        {
-            return exception;
-        }
-    }
+    public ValueTask<Exception?> DisposeAsync() => CatchAsync(partition.DisposeAsync);
 
-    /// <summary>Asks the backend to end an operation early.</summary>
     public void Cancel(TeeRequest request, TeeOperation operation)
     {
         try
@@ -94,14 +45,39 @@ internal sealed class BackendOperations(ITeePartition partition, ILogger log)
         }
     }
 
-    private static void Wait(ValueTask operation)
+    private static Exception? CatchAndWait<TTarget, TArgument>(
+        Func<TTarget, TArgument, ValueTask> operation, TTarget target, TArgument argument)
     {
-        if (!operation.IsCompletedSuccessfully)
+        try
         {
-            operation.AsTask().GetAwaiter().GetResult();
-            return;
-        }
+            ValueTask running = operation(target, argument);
+            if (running.IsCompletedSuccessfully)
+            {
+                running.GetAwaiter().GetResult();
+            }
+            else
+            {
+                running.AsTask().GetAwaiter().GetResult();
+            }
 
-        operation.GetAwaiter().GetResult();
+            return null;
+        }
+        catch (Exception exception)
+        {
+            return exception;
+        }
+    }
+
+    private static async ValueTask<Exception?> CatchAsync(Func<ValueTask> operation)
+    {
+        try
+        {
+            await operation();
+            return null;
+        }
+        catch (Exception exception)
+        {
+            return exception;
+        }
     }
 }

@@ -37,9 +37,8 @@ internal struct CallBuffers
         _temporaryMask |= 1 << parameter;
     }
 
-    /// <summary>Takes any one buffer out that is for this call only; those that are left do not depend on what the
+    /// <summary>Takes any one buffer out that is for this call only. Those that are left do not depend on what the
     /// backend did to the request.</summary>
-    /// <returns><see langword="null"/> if the call has none.</returns>
     public SharedBuffer? DetachAny()
     {
         if (_temporaryMask == 0)
@@ -55,7 +54,6 @@ internal struct CallBuffers
         return buffer;
     }
 
-    /// <summary>Whether the call uses a buffer.</summary>
     public readonly bool Contains(SharedBuffer buffer)
     {
         for (int parameter = 0; parameter < TeeRequest.ParameterCount; parameter++)
@@ -69,7 +67,6 @@ internal struct CallBuffers
         return false;
     }
 
-    /// <summary>The call uses no buffer any more.</summary>
     public void Clear()
     {
         for (int parameter = 0; parameter < TeeRequest.ParameterCount; parameter++)

@@ -6,10 +6,6 @@ namespace OpTeeMediator.Calls;
 /// told to the backend once.</summary>
 /// <remarks>An operation that has not begun sees the request when it begins; one that has ended is left alone; only one
 /// that runs is told. While the VM is paused, the backend is told afterwards.</remarks>
-/// <param name="request">The call's request.</param>
-/// <param name="operation">The call's operation.</param>
-/// <param name="pause">Whether the VM is paused.</param>
-/// <param name="backend">The backend.</param>
 internal sealed class CallCancellation(
     TeeRequest request, CallOperation operation, PauseControl pause, BackendOperations backend)
 {
@@ -17,7 +13,6 @@ internal sealed class CallCancellation(
     private int _isCancelDelivered;
     private int _isTerminationDelivered;
 
-    /// <summary>Whether a thread is looking whether it is to cancel the call.</summary>
     public bool HasCancellers => Volatile.Read(ref _cancellers) != 0;
 
     /// <summary>A thread looks whether it is to cancel the call: it is not released before
@@ -36,7 +31,6 @@ internal sealed class CallCancellation(
         }
     }
 
-    /// <summary>Nothing is asked for.</summary>
     public void Clear()
     {
         _isCancelDelivered = 0;

@@ -60,11 +60,9 @@ internal sealed class CallOperation
     public bool IsQuiet =>
         _waitsOutside || _phase is not (OperationPhase.Preparing or OperationPhase.Working or OperationPhase.Orphaned);
 
-    /// <summary>
-    /// A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
+    /// <summary>A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
     /// <see cref="Vmm.VmPause.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
-    /// operation may begin (<see cref="IsQuiet"/>).
-    /// </summary>
+    /// operation may begin (<see cref="IsQuiet"/>).</summary>
     public void Prepare()
     {
         IsOnWorker = false;
@@ -72,10 +70,8 @@ internal sealed class CallOperation
         _phase = OperationPhase.Preparing;
     }
 
-    /// <summary>The operation waits for other calls.</summary>
     public void Drain() => _phase = OperationPhase.Draining;
 
-    /// <summary>The operation waits for the VM to be resumed.</summary>
     public void Hold() => _phase = OperationPhase.Held;
 
     /// <summary>What the operation waited for before its begin is there. A full fence.</summary>
@@ -89,8 +85,8 @@ internal sealed class CallOperation
         _phase = OperationPhase.Working;
     }
 
-    /// <summary>Ends the operation at the backend. Called once, by the thread that saw it end.</summary>
-    /// <returns>Whether the guest is gone, so that the caller releases the call.</returns>
+    /// <summary>Ends the operation; called once, by the thread that saw it end. If the guest is gone, the caller
+    /// releases the call.</summary>
     public bool Complete(TeeResult result)
     {
         Result = result;
@@ -98,13 +94,12 @@ internal sealed class CallOperation
             is OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept;
     }
 
-    /// <summary>The operation has ended on the vCPU's thread, or what it did is being
-    /// entered into the tables.</summary>
+    /// <summary>The operation has ended on the vCPU's thread, or what it did is being entered into the
+    /// tables.</summary>
     public void Clear() => _phase = OperationPhase.None;
 
-    /// <summary>The guest is gone.</summary>
-    /// <param name="wasCalling">Whether the backend waits for an answer of the guest, and is to be told.</param>
-    /// <returns><see langword="false"/> if the operation has not begun or has ended.</returns>
+    /// <summary>The guest is gone; fails if the operation has not begun or has ended. If the backend waits for an
+    /// answer of the guest, it is to be told.</summary>
     public bool TryOrphan(out bool wasCalling)
     {
         OperationPhase phase = _phase;
@@ -125,9 +120,8 @@ internal sealed class CallOperation
         return false;
     }
 
-    /// <summary>The backend calls the guest.</summary>
-    /// <returns><see langword="false"/> if the guest is gone.</returns>
-    /// <exception cref="InvalidOperationException">A call is being made already, or no operation runs.</exception>
+    /// <summary>The backend calls the guest; fails if the guest is gone, and throws if a call is being made already or
+    /// no operation runs.</summary>
     public bool TryRequestRpc() =>
         Interlocked.CompareExchange(ref _phase, OperationPhase.RpcRequested, OperationPhase.Working) switch
         {
@@ -144,8 +138,7 @@ internal sealed class CallOperation
     public void BeginRpc() => _ = Interlocked.CompareExchange(
         ref _phase, OperationPhase.RpcOutstanding, OperationPhase.RpcRequested);
 
-    /// <summary>The guest has answered.</summary>
-    /// <returns><see langword="false"/> if the backend does not wait for it.</returns>
+    /// <summary>The guest has answered; fails if the backend does not wait for it.</summary>
     public bool TryEndRpc()
     {
         OperationPhase phase = _phase;
@@ -153,10 +146,8 @@ internal sealed class CallOperation
             && Interlocked.CompareExchange(ref _phase, OperationPhase.Working, phase) == phase;
     }
 
-    /// <summary>Keeps an answer of which the backend has not been told. A full fence.</summary>
-    /// <param name="answer">The answer.</param>
-    /// <param name="kept">The phase in which it is kept, for <see cref="TryGoOn"/>.</param>
-    /// <returns><see langword="false"/> if the operation has ended without waiting for the answer.</returns>
+    /// <summary>Keeps an answer of which the backend has not been told, for <see cref="TryGoOn"/>; fails if the
+    /// operation has ended without waiting for it. A full fence.</summary>
     public bool TryKeepAnswer(TeeReturnCode answer, out OperationPhase kept)
     {
         KeptAnswer = answer;
@@ -166,10 +157,8 @@ internal sealed class CallOperation
             && Interlocked.CompareExchange(ref _phase, kept, working) == working;
     }
 
-    /// <summary>The backend goes on with a kept answer, of which the caller tells it.</summary>
-    /// <param name="kept"><see cref="OperationPhase.AnswerKept"/> or
-    /// <see cref="OperationPhase.OrphanedAnswerKept"/>.</param>
-    /// <returns><see langword="false"/> if no answer is kept so, or another thread tells.</returns>
+    /// <summary>The backend goes on with a kept answer, of which the caller tells it; fails if another thread
+    /// tells.</summary>
     public bool TryGoOn(OperationPhase kept)
     {
         OperationPhase working =
@@ -188,9 +177,8 @@ internal sealed class CallOperation
         Interlocked.MemoryBarrier();
     }
 
-    /// <summary>Waits until the operation ends or wants to call the guest.</summary>
-    /// <param name="quantum">How long at the most, and up to a millisecond more: .NET's waits are whole ones.</param>
-    /// <returns>Whether one of the two has happened.</returns>
+    /// <summary>Waits until the operation ends or wants to call the guest; up to a millisecond longer than the quantum,
+    /// as .NET's waits are whole ones.</summary>
     public bool WaitWhileWorking(TimeSpan quantum)
     {
         if (_phase != OperationPhase.Working)
@@ -210,8 +198,8 @@ internal sealed class CallOperation
         {
             InterleavingPoint.Reach("CallOperation.WaitWhileWorking: about to wait");
 
-            // The event may still be set for something earlier, such as the slot's previous call,
-            // whose worker sets it last of all.
+            // The event may still be set for something earlier: the worker of the slot's previous call sets it last of
+            // all.
             if (_changed.Wait(WholeMilliseconds.AtLeast(left)) && _phase == OperationPhase.Working)
             {
                 _changed.Reset();

@@ -26,7 +26,6 @@ internal struct CallOwnership
     /// <summary>The slot's index in resume information; −1 if it can be of no slot.</summary>
     public static int IndexOf(uint resumeInformation) => (int)(resumeInformation & StateMask) - 1;
 
-    /// <summary>A vCPU takes the slot for a call.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryTake()
     {
@@ -35,8 +34,8 @@ internal struct CallOwnership
             && Interlocked.CompareExchange(ref _word, word | (int)CallState.Running, word) == word;
     }
 
-    /// <summary>Gives the call to the guest, to be resumed.</summary>
-    /// <returns>The resume information, by which alone the guest can go on: generation and index; never 0.</returns>
+    /// <summary>Gives the call to the guest, which can go on only by the resume information: generation and index;
+    /// never 0.</summary>
     public uint Suspend(int index)
     {
         uint generation = ((uint)_word & ~(uint)StateMask) + (1u << StateBits);
@@ -44,8 +43,7 @@ internal struct CallOwnership
         return generation | (uint)(index + 1);
     }
 
-    /// <summary>Takes the call back from the guest.</summary>
-    /// <returns><see langword="false"/> if the call does not wait for this resume information.</returns>
+    /// <summary>Takes the call back from the guest, if it waits for this resume information.</summary>
     public bool TryResume(uint resumeInformation)
     {
         int generation = (int)(resumeInformation & ~(uint)StateMask);
@@ -53,8 +51,8 @@ internal struct CallOwnership
         return Interlocked.CompareExchange(ref _word, generation | (int)CallState.Running, suspended) == suspended;
     }
 
-    /// <summary>Whether the guest has the call.</summary>
-    /// <param name="word">What <see cref="TryAbandon"/> needs to take this very suspension away from the guest.</param>
+    /// <summary>Whether the guest has the call, and what <see cref="TryAbandon"/> needs to take this very suspension
+    /// away.</summary>
     public readonly bool IsSuspended(out int word)
     {
         word = Volatile.Read(in _word);

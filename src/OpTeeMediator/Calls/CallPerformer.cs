@@ -8,9 +8,8 @@ internal sealed class CallPerformer(ITeePartition partition, BackendOperations b
 {
     private readonly TeeExecutionPolicy _execution = partition.Execution;
 
-    /// <summary>Where the operation of a slot runs. Sessions keep the backend's answer from their
-    /// opening to their closing.</summary>
-    /// <returns><see langword="null"/> if the backend threw, which fails the opening of a session.</returns>
+    /// <summary>Where the operation of a slot runs; <see langword="null"/> if the backend threw, which fails the
+    /// opening of a session. Sessions keep the backend's answer from their opening to their closing.</summary>
     public TeeExecution? ExecutionOf(CallSlot slot)
     {
         try
@@ -31,8 +30,8 @@ internal sealed class CallPerformer(ITeePartition partition, BackendOperations b
         }
     }
 
-    /// <summary>Performs the operation of a slot. An exception of the backend becomes a result.</summary>
-    /// <returns>Whether it has ended; otherwise the slot's <see cref="CallSlot.Complete"/> tells.</returns>
+    /// <summary>Performs the operation of a slot. Unless it has ended, the slot's <see cref="CallSlot.Complete"/>
+    /// tells.</summary>
     /// <remarks>Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way
     /// to an inline backend, because the processor cannot forward its small fields to one wide copy.</remarks>
     public bool TryPerform(CallSlot slot, out TeeResult result)

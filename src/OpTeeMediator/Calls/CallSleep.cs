@@ -10,23 +10,18 @@ namespace OpTeeMediator.Calls;
 /// </code>
 /// Thread-safe.
 /// </remarks>
-/// <param name="notifications">Where the notification is sent.</param>
-/// <param name="number">The number of the notification.</param>
 internal sealed class CallSleep(NotificationQueue notifications, uint number)
 {
     private volatile SleepState _state;
     private Timer? _timer;
 
-    /// <summary>The number of the notification that ends the sleep.</summary>
     public uint Number => number;
 
     /// <summary>Whether the thread sleeps, or is about to: from <see cref="TryBegin"/> to <see cref="End"/>.</summary>
     public bool IsActive => _state != SleepState.Awake;
 
-    /// <summary>Lets the end of the operation, or a call of the backend, send the notification.</summary>
-    /// <param name="operation">The operation.</param>
-    /// <param name="atMost">When the notification is sent without a reason.</param>
-    /// <returns><see langword="false"/> if the operation does not run any more, and no notification was sent.</returns>
+    /// <summary>Lets the end of the operation, or a call of the backend, send the notification; that is sent without a
+    /// reason after a time. Fails, without a notification, if the operation does not run any more.</summary>
     public bool TryBegin(CallOperation operation, TimeSpan atMost)
     {
         _ = Interlocked.Exchange(ref _state, SleepState.Asleep);
@@ -36,8 +31,8 @@ internal sealed class CallSleep(NotificationQueue notifications, uint number)
             return false;
         }
 
-        _timer ??= new Timer(static sleep => ((CallSleep)sleep!).Wake(), this, Timeout.InfiniteTimeSpan,
-            Timeout.InfiniteTimeSpan);
+        _timer ??= new Timer(
+            static sleep => ((CallSleep)sleep!).Wake(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _ = _timer.Change(atMost, Timeout.InfiniteTimeSpan);
         return true;
     }

@@ -3,8 +3,8 @@ namespace OpTeeMediator.Calls;
 /// <summary>A guest's call slots: as many as the guest was told threads.</summary>
 internal sealed class CallSlots
 {
-    /// <summary>Where this thread found its last slot: vCPUs come to use slots, and so cache
-    /// lines, of their own.</summary>
+    /// <summary>Where this thread found its last slot: vCPUs come to use slots, and so cache lines, of their
+    /// own.</summary>
     [ThreadStatic]
     private static int t_last;
 
@@ -27,8 +27,6 @@ internal sealed class CallSlots
 
     public ReadOnlySpan<CallSlot> All => _slots;
 
-    /// <summary>A slot that was free.</summary>
-    /// <returns><see langword="null"/> if none is.</returns>
     public CallSlot? TryTake()
     {
         int last = t_last;
@@ -51,7 +49,6 @@ internal sealed class CallSlots
 
     public CallSlot? WithIndex(int index) => (uint)index < (uint)_slots.Length ? _slots[index] : null;
 
-    /// <summary>How many calls of a driver instance are in flight.</summary>
     public int CountOf(DriverInstance driverInstance)
     {
         int count = 0;
@@ -63,10 +60,8 @@ internal sealed class CallSlots
         return count;
     }
 
-    /// <summary>Whether a guest's thread sleeps on a call.</summary>
     public bool HasSleepers => Array.Exists(_slots, slot => slot.Sleep.IsActive);
 
-    /// <summary>Whether no backend is at work.</summary>
     public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);
 
     /// <summary>Whether every slot is held by a call of another driver instance.</summary>
@@ -99,14 +94,10 @@ internal sealed class CallSlots
         return false;
     }
 
-    /// <summary>Waits until a condition holds that the end of calls brings about.</summary>
-    /// <param name="condition">The condition.</param>
-    /// <param name="argument">What to hand to it.</param>
-    /// <param name="timeout">How long at the most, and up to a millisecond more.</param>
-    /// <returns>Whether it holds.</returns>
+    /// <summary>Waits until a condition holds that the end of calls brings about: up to a millisecond longer than the
+    /// timeout.</summary>
     public bool WaitUntil<T>(Func<CallSlots, T, bool> condition, T argument, TimeSpan timeout) =>
         _waiters.WaitUntil(condition, this, argument, timeout);
 
-    /// <summary>Wakes those who wait for calls to end.</summary>
     public void WakeWaiters() => _waiters.Wake();
 }

@@ -11,15 +11,10 @@ internal sealed class CallWaiters
     private readonly ManualResetEventSlim _released = new(false);
     private int _waiters;
 
-    /// <summary>Whether a thread waits.</summary>
     public bool Any => Volatile.Read(ref _waiters) != 0;
 
-    /// <summary>Waits until a condition holds that the end of calls brings about.</summary>
-    /// <param name="condition">The condition.</param>
-    /// <param name="calls">The first argument of the condition: the calls.</param>
-    /// <param name="argument">The second one.</param>
-    /// <param name="timeout">How long at the most, and up to a millisecond more.</param>
-    /// <returns>Whether it holds.</returns>
+    /// <summary>Waits until a condition holds that the end of calls brings about: up to a millisecond longer than the
+    /// timeout.</summary>
     public bool WaitUntil<TCalls, TArgument>(
         Func<TCalls, TArgument, bool> condition, TCalls calls, TArgument argument, TimeSpan timeout)
     {
@@ -47,8 +42,8 @@ internal sealed class CallWaiters
                     return false;
                 }
 
-                // Several may wait and reset the event under each other's hands: look again
-                // after a while at the latest.
+                // Several may wait and reset the event under each other's hands: look again after a while at the
+                // latest.
                 InterleavingPoint.Reach("CallSlots.WaitUntil: about to wait");
                 _ = _released.Wait(WholeMilliseconds.AtLeast(left < PollInterval ? left : PollInterval));
             }
@@ -59,6 +54,5 @@ internal sealed class CallWaiters
         }
     }
 
-    /// <summary>Wakes all threads that wait.</summary>
     public void Wake() => _released.Set();
 }

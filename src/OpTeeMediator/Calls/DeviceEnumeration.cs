@@ -2,8 +2,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The pseudo-application by which the guest's kernel learns which trusted applications
-/// it has drivers for.</summary>
+/// <summary>The pseudo-application by which the guest's kernel learns which applications it has drivers for.</summary>
 /// <remarks>
 /// The mediator answers it for every backend, so that a guest sees only what it may reach. Source: OP-TEE's
 /// <c>pta_device.h</c>. The commands are PTA_CMD_GET_DEVICES* (<see cref="TeeDeviceDependency"/>) with one output: the
@@ -28,10 +27,8 @@ internal sealed class DeviceEnumeration(IEnumerable<TeeDevice> devices) : ITeeSe
             return TeeReturnCode.NotImplemented;
         }
 
-        if (parameters[0].Kind != TeeParameterKind.MemoryOutput
-            || parameters[1].Kind != TeeParameterKind.None
-            || parameters[2].Kind != TeeParameterKind.None
-            || parameters[3].Kind != TeeParameterKind.None)
+        if (parameters[0].Kind != TeeParameterKind.MemoryOutput || parameters[1].Kind != TeeParameterKind.None
+            || parameters[2].Kind != TeeParameterKind.None || parameters[3].Kind != TeeParameterKind.None)
         {
             return TeeReturnCode.BadParameters;
         }

@@ -50,8 +50,6 @@ internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
     /// <summary>All that the driver had is freed.</summary>
     public void NotifyFreed() => _freed.Set();
 
-    /// <summary>Waits until all that the driver had is freed.</summary>
-    /// <returns><see langword="false"/> if it takes longer.</returns>
     public bool WaitUntilFreed(TimeSpan atMost) => _freed.Wait(atMost);
 
     /// <summary>Becomes the instance of a later driver.</summary>

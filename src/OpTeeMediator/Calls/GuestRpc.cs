@@ -31,7 +31,6 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     /// <summary>Whether the slot's thread waits for the answer, and is held itself while the VM is paused.</summary>
     public bool IsBlocking { get; private set; }
 
-    /// <inheritdoc/>
     private protected override ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count)
     {
         if (slot is { Operation.IsOnWorker: true, Worker.IsCurrent: true })
@@ -48,7 +47,6 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
             : ValueTask.FromResult(TeeReturnCode.Communication);
     }
 
-    /// <inheritdoc/>
     private protected override TeeReturnCode CallCore(uint command, int count)
     {
         ThrowUnlessOnWorker();
@@ -71,21 +69,18 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         }
     }
 
-    /// <inheritdoc/>
     public override void BeginWait()
     {
         ThrowUnlessOnWorker();
         slot.BeginWait();
     }
 
-    /// <inheritdoc/>
     public override void EndWait()
     {
         ThrowUnlessOnWorker();
         slot.EndWait();
     }
 
-    /// <inheritdoc/>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public override async ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size)
     {
@@ -94,7 +89,6 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         return NewBuffer;
     }
 
-    /// <inheritdoc/>
     public override TeeSharedMemory? Allocate(GuestMemoryKind kind, int size)
     {
         PrepareAllocation(kind, size);
@@ -102,14 +96,12 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         return NewBuffer;
     }
 
-    /// <inheritdoc/>
     public override ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory)
     {
         ReleaseToGuest(memory);
         return CallCoreAsync(OpTeeRpc.FreeSharedMemory, 1);
     }
 
-    /// <inheritdoc/>
     public override TeeReturnCode Free(TeeSharedMemory memory)
     {
         ThrowUnlessOnWorker();
@@ -117,10 +109,8 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         return CallCore(OpTeeRpc.FreeSharedMemory, 1);
     }
 
-    /// <summary>Sets the parameters of a SHM_FREE.</summary>
     public void PrepareFree(SharedBuffer buffer) => PrepareFree((ulong)buffer.Kind, buffer.Cookie);
 
-    /// <summary>Makes the call a SHM_FREE.</summary>
     public void PrepareFree(ulong kind, ulong cookie)
     {
         WritableParameters[0].SetValue(TeeParameterKind.ValueInput, kind, cookie);

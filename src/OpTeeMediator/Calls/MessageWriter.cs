@@ -18,10 +18,6 @@ internal readonly ref struct MessageWriter
     private readonly Span<MessageHeader> _header;
     private readonly Span<MessageParameter> _parameters;
 
-    /// <summary>Begins to write.</summary>
-    /// <param name="memory">The guest's memory.</param>
-    /// <param name="address">Where the message lies.</param>
-    /// <param name="parameters">How many parameters it has, of those that are used at all.</param>
     public MessageWriter(NonThrowingGuestMemory memory, GuestAddress address, int parameters)
     {
         _memory = memory;
@@ -71,12 +67,8 @@ internal readonly ref struct MessageWriter
         }
     }
 
-    /// <summary>Writes what the parameters carry back: the two numbers of a value, the size of
-    /// a memory reference.</summary>
-    /// <param name="message">The private copy of the message, which says what is an output, and of which kind,
-    /// whatever the backend did.</param>
-    /// <param name="first">How many parameters the message has before those of the request.</param>
-    /// <param name="parameters">The request's parameters.</param>
+    /// <summary>Writes what the parameters carry back: the two numbers of a value, the size of a memory reference. The
+    /// copy of the message says what is an output, and of which kind, whatever the backend did.</summary>
     public void WriteParameters(ref readonly Message message, int first, ReadOnlySpan<TeeParameter> parameters)
     {
         for (int index = 0; index < parameters.Length; index++)

@@ -2,14 +2,14 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The asynchronous notifications for a guest: small numbers that wait to be fetched, and the
-/// interrupt that says so.</summary>
+/// <summary>The asynchronous notifications for a guest: small numbers that wait to be fetched, and their
+/// interrupt.</summary>
 /// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest
 /// number is never sent.</remarks>
 internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
 {
-    /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux's bitmap
-    /// has no room for it.</summary>
+    /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux has no room
+    /// for it.</summary>
     public const uint HighestValue = 255;
 
     private const int Words = 4;
@@ -23,7 +23,6 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
     private readonly ulong[] _pending = new ulong[Words];
     private volatile int _state;
 
-    /// <summary>Whether there is an interrupt at all.</summary>
     public bool IsAvailable => line is not null;
 
     /// <summary>Whether the guest takes notifications, and goes on doing so.</summary>
@@ -47,12 +46,12 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
         }
     }
 
-    /// <summary>From now on nothing is to wait for a notification. A full fence: a call that is about to
-    /// wait either sees it or is seen asleep.</summary>
+    /// <summary>From now on nothing is to wait for a notification. A full fence: a call that is about to wait either
+    /// sees it or is seen asleep.</summary>
     public void BeginStop() => _ = Interlocked.Exchange(ref _state, Stopping);
 
-    /// <summary>Ends notifications, unless a driver has enabled them meanwhile; what is pending is kept, as the
-    /// guest fetches it still.</summary>
+    /// <summary>Ends notifications, unless a driver has enabled them meanwhile. What is pending is kept: the guest
+    /// fetches it.</summary>
     public void EndStop() => _ = Interlocked.CompareExchange(ref _state, Off, Stopping);
 
     /// <summary>A new driver starts: nothing is pending, nothing enabled.</summary>
@@ -75,10 +74,7 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
         line?.Pulse();
     }
 
-    /// <summary>Takes the lowest pending number.</summary>
-    /// <param name="value">The number.</param>
-    /// <param name="hasMore">Whether others are pending.</param>
-    /// <returns>Whether there was one.</returns>
+    /// <summary>Takes the lowest pending number, if there is one, and tells whether others are pending.</summary>
     public bool TryTake(out uint value, out bool hasMore)
     {
         lock (_lock)

@@ -2,16 +2,12 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>A thread that is started when there is work, and ends when there has been none for a while.</summary>
 /// <remarks>
-/// <para>A reservation may fail, for want of memory or by a limit on threads; what was reserved is performed. So a
-/// caller reserves before it does anything that cannot be taken back.</para>
-/// <para>Thread-safe. Work that is posted several times before the thread begins with it is performed once.</para>
+/// A reservation may fail, for want of memory or by a limit on threads; what was reserved is performed. So a caller
+/// reserves before it does anything that cannot be taken back. Work that is posted several times before the thread
+/// begins with it is performed once. It never throws. Thread-safe.
 /// </remarks>
-/// <param name="work">The work; never throws.</param>
-/// <param name="name">The thread's name.</param>
-/// <param name="idleTime">How long the thread waits for more work.</param>
 internal sealed class OnDemandThread(Action work, string name, TimeSpan idleTime)
 {
-    /// <summary>The usual time that a thread waits for more work.</summary>
     public static readonly TimeSpan DefaultIdleTime = TimeSpan.FromSeconds(10);
 
     private readonly ManualResetEventSlim _changed = new(false);

@@ -1,9 +1,8 @@
 namespace OpTeeMediator.Calls;
 
-/// <summary>Memory for RPC messages that a guest without RPC_ARG has allocated and leaves with the
-/// TEE between calls.</summary>
-/// <remarks>Thread-safe. Never more than there were calls at a time, as a call takes what is here
-/// before it asks for more.</remarks>
+/// <summary>Memory for RPC messages that a guest without RPC_ARG leaves with the TEE between calls.</summary>
+/// <remarks>Never more than there were calls at a time, as a call takes what is here before it asks for more.
+/// Thread-safe.</remarks>
 internal sealed class RpcBufferCache
 {
     private readonly Lock _lock = new();
@@ -51,7 +50,6 @@ internal sealed class RpcBufferCache
         }
     }
 
-    /// <summary>Takes memory that is there already.</summary>
     public bool TryTake(out RpcBuffer buffer)
     {
         lock (_lock)
@@ -60,8 +58,7 @@ internal sealed class RpcBufferCache
         }
     }
 
-    /// <summary>Keeps memory for the next call.</summary>
-    /// <returns><see langword="false"/> if the guest wants it back with the call.</returns>
+    /// <summary>Keeps memory for the next call, unless the guest wants it back with the call.</summary>
     public bool TryKeep(RpcBuffer buffer)
     {
         lock (_lock)

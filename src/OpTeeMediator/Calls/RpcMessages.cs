@@ -10,7 +10,6 @@ internal static class RpcMessages
     /// <summary>How many parameters an RPC message has room for; the guest is told at EXCHANGE_CAPABILITIES.</summary>
     public const int ParameterCount = 4;
 
-    /// <summary>The size of an RPC message with that many parameters, in bytes.</summary>
     public const int Size = OpTeeMessage.HeaderSize + (ParameterCount * OpTeeMessage.ParameterSize);
 
     /// <summary>A backend's call. Only its <paramref name="parameters"/> are written.</summary>
@@ -63,16 +62,14 @@ internal static class RpcMessages
 
     private static MessageParameter Encode(in TeeParameter parameter)
     {
+        ulong type = (ulong)parameter.Kind;
         if (!parameter.IsMemory)
         {
-            return new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.A, B = parameter.B,
-                C = parameter.C };
+            return new() { Attributes = type, A = parameter.A, B = parameter.B, C = parameter.C };
         }
 
         return parameter.Memory is SharedBuffer buffer
-            ? new MessageParameter { Attributes = (ulong)parameter.Kind, A = parameter.Offset, B = parameter.Size,
-                C = buffer.Cookie }
-            : new MessageParameter { Attributes = (ulong)parameter.Kind - OpTeeMessage.TypeRegisteredInput
-                + OpTeeMessage.TypeTemporaryInput };
+            ? new() { Attributes = type, A = parameter.Offset, B = parameter.Size, C = buffer.Cookie }
+            : new() { Attributes = type - OpTeeMessage.TypeRegisteredInput + OpTeeMessage.TypeTemporaryInput };
     }
 }

@@ -55,8 +55,8 @@ internal sealed class RpcStateMachine(
         return AskForCommand(slot, RpcStage.Calling, ref registers);
     }
 
-    /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long
-    /// and the guest can.</summary>
+    /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest
+    /// can.</summary>
     public SmcRegisterSet TryBeginSleep(CallSlot slot, ref SmcRegisters registers)
     {
         if (!notifications.IsEnabled || slot.CannotSleep
@@ -246,11 +246,8 @@ internal sealed class RpcStateMachine(
         return memory.TryWrite(PlaceOf(slot), message.Bytes[..OpTeeMessage.Size(rpc.Count)]);
     }
 
-    /// <summary>Takes the memory that RPC ALLOC was answered with.</summary>
-    /// <param name="slot">The call.</param>
-    /// <param name="registers">The registers of the answer.</param>
-    /// <param name="cookie">The guest's name for the memory, to give it back if it cannot be used; 0 for
-    /// none, as OP-TEE takes it.</param>
+    /// <summary>Takes the memory that RPC ALLOC was answered with. The cookie is for giving it back if it cannot be
+    /// used; 0 for none, as OP-TEE takes it.</summary>
     private bool TryTakeMemory(CallSlot slot, in SmcRegisters registers, out ulong cookie)
     {
         GuestAddress address = registers.Pair(1, 2);
@@ -267,10 +264,8 @@ internal sealed class RpcStateMachine(
         return true;
     }
 
-    /// <summary>Reads the answer to the backend's call, once.</summary>
-    /// <param name="slot">The call.</param>
-    /// <param name="declines">Whether the guest offered memory that cannot be used; the backend's call
-    /// is then its SHM_FREE.</param>
+    /// <summary>Reads the answer to the backend's call, once. If the guest offered memory that cannot be used, the call
+    /// is then its SHM_FREE.</summary>
     private TeeReturnCode ReadAnswer(CallSlot slot, out bool declines)
     {
         declines = false;
@@ -310,8 +305,7 @@ internal sealed class RpcStateMachine(
         {
             log.RpcAnswerRefused(OpTeeRpc.AllocateSharedMemory,
                 refusal == TeeReturnCode.OutOfMemory ? "beyond the limits" : "not memory that can be shared");
-            ulong kind = rpc.Parameters[0].A;
-            rpc.PrepareFree(kind, offer.C);
+            rpc.PrepareFree(rpc.Parameters[0].A, offer.C);
             return TeeReturnCode.OutOfMemory;
         }
 

@@ -6,8 +6,7 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Changes sessions and shared memory for calls: what a call enters before its operation,
-/// and commits after it.</summary>
+/// <summary>Changes sessions and shared memory for calls: enters before an operation, and commits after it.</summary>
 internal sealed class SessionAndBufferOperations
 {
     private readonly BackendOperations _operations;
@@ -249,24 +248,14 @@ internal sealed class SessionAndBufferOperations
     /// <summary>Takes out of the tables what a call had entered that never began.</summary>
     public void Discard(CallSlot slot)
     {
-        switch (slot.Operation.Kind)
+        if (slot.Operation.Kind is TeeOperation.OpenSession or TeeOperation.RegisterMemory)
         {
-            case TeeOperation.OpenSession:
-                _ = CommitOther(slot, TeeResult.CommunicationFailure);
-                break;
-
-            case TeeOperation.RegisterMemory:
-                _ = CommitOther(slot, TeeResult.CommunicationFailure);
-                break;
-
-            default:
-                break;
+            _ = CommitOther(slot, TeeResult.CommunicationFailure);
         }
 
         ReturnTemporaryBuffers(slot);
     }
 
-    /// <summary>Gives back the buffers of this call alone.</summary>
     public void ReturnTemporaryBuffers(CallSlot slot)
     {
         while (slot.Buffers.DetachAny() is { } buffer)

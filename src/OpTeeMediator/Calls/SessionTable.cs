@@ -22,16 +22,10 @@ internal sealed class SessionTable(int capacity)
         return index < (uint)sessions.Length && sessions[index] is { } session && session.Id == id ? session : null;
     }
 
-    /// <summary>Reserves a place for a session that is being opened.</summary>
-    /// <returns><see langword="null"/> if the table is full, or cannot grow.</returns>
+    /// <summary>Reserves a place for a session that is being opened, if there is one.</summary>
     public Session? TryAdd(Guid application)
     {
-        if (Count == capacity)
-        {
-            return null;
-        }
-
-        if (Count == _sessions.Length && !TryGrow())
+        if (Count == capacity || (Count == _sessions.Length && !TryGrow()))
         {
             return null;
         }
@@ -58,8 +52,8 @@ internal sealed class SessionTable(int capacity)
         }
     }
 
-    /// <summary>Any one session, for the one that removes them all while none is added; the search goes
-    /// on where it stopped.</summary>
+    /// <summary>Any one session, for the one that removes them all while none is added; the search goes on where it
+    /// stopped.</summary>
     public Session? FindAny()
     {
         for (; _removeFrom < _sessions.Length; _removeFrom++)

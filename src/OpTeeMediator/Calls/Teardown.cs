@@ -29,12 +29,6 @@ internal sealed class Teardown
     private readonly OnDemandThread _thread;
     private TaskCompletionSource? _allEnded;
 
-    /// <summary>Prepares the teardown of drivers.</summary>
-    /// <param name="calls">The guest's calls.</param>
-    /// <param name="buffers">Where the drivers' buffers go back to.</param>
-    /// <param name="create">Creates a driver instance; called as often as there are drivers at a time.</param>
-    /// <param name="name">The VM's name.</param>
-    /// <param name="log">The log.</param>
     public Teardown(
         YieldingCalls calls, SharedBufferPool buffers, Func<DriverInstance> create, string name, ILogger log)
     {
@@ -60,7 +54,6 @@ internal sealed class Teardown
         }
     }
 
-    /// <summary>A driver instance for a driver that starts.</summary>
     public DriverInstance Next()
     {
         DriverInstance? next;
@@ -74,7 +67,7 @@ internal sealed class Teardown
     }
 
     /// <summary>Begins to end a driver, which takes no new calls from now on;
-    /// <see cref="DriverInstance.WaitUntilFreed"/> waits for the end.</summary>
+    /// <see cref="DriverInstance.WaitUntilFreed"/> waits for it.</summary>
     public void Begin(DriverInstance driverInstance)
     {
         driverInstance.Retire();
@@ -146,7 +139,6 @@ internal sealed class Teardown
         }
     }
 
-    /// <summary>A driver whose calls have all ended.</summary>
     private DriverInstance? FindReady()
     {
         lock (_lock)

@@ -4,6 +4,5 @@ namespace OpTeeMediator.Calls;
 /// until it has passed.</summary>
 internal static class WholeMilliseconds
 {
-    /// <summary>The least number of milliseconds that is no shorter than a time.</summary>
     public static int AtLeast(TimeSpan time) => (int)Math.Ceiling(time.TotalMilliseconds);
 }

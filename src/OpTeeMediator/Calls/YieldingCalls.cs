@@ -40,13 +40,10 @@ internal sealed class YieldingCalls : ICallOwner
 
     public CallSlots Slots { get; }
 
-    /// <summary>What slots and workers have the backend do.</summary>
     public BackendOperations Operations { get; }
 
-    /// <summary>What wakes sleeping calls.</summary>
     public NotificationQueue Notifications { get; }
 
-    /// <summary>Whether the VM is paused: no operation begins, or goes on.</summary>
     public PauseControl Pause { get; }
 
     /// <summary>Whether nobody is at work in the backend.</summary>
@@ -59,9 +56,8 @@ internal sealed class YieldingCalls : ICallOwner
         set => _driverInstance = value;
     }
 
-    /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
-    /// <param name="registers">The vCPU's registers.</param>
-    /// <param name="held">The call's slot, for <see cref="Abort"/> if this method throws.</param>
+    /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG. A caller of this that catches aborts the held
+    /// slot.</summary>
     public SmcOutcome Start(ref SmcRegisters registers, ref CallSlot? held)
     {
         CallSlot? slot = Slots.TryTake();
@@ -111,9 +107,7 @@ internal sealed class YieldingCalls : ICallOwner
         return _runner.Begin(slot, session.Execution, ref registers);
     }
 
-    /// <summary>RETURN_FROM_RPC.</summary>
-    /// <param name="registers">The vCPU's registers.</param>
-    /// <param name="held">The call's slot, for <see cref="Abort"/> if this method throws.</param>
+    /// <summary>RETURN_FROM_RPC. A caller of this that catches aborts the held slot.</summary>
     public SmcOutcome Resume(ref SmcRegisters registers, ref CallSlot? held)
     {
         uint resumeInformation = (uint)registers[3];
@@ -132,7 +126,6 @@ internal sealed class YieldingCalls : ICallOwner
         Slots.WithIndex(CallOwnership.IndexOf((uint)x3)) is { Stage: RpcStage.Allocating }
             ? OpTeeRegisters.AllocationAnswer : OpTeeRegisters.ResumeInformation;
 
-    /// <inheritdoc cref="CallRunner.Abort"/>
     public void Abort(CallSlot slot) => _runner.Abort(slot);
 
     /// <summary>Ends the threads of the slots. No operation runs any more.</summary>
@@ -166,8 +159,7 @@ internal sealed class YieldingCalls : ICallOwner
                 }
             }
 
-            // The next one is set before the present one is retired. The same object again may be a
-            // later life, which is not retired.
+            // The next one is set before the present one is retired. The same object again may be a later life.
             DriverInstance next = _driverInstance;
             if (next == driverInstance && driverInstance.IsRetired && _driverInstance == driverInstance)
             {
@@ -180,10 +172,8 @@ internal sealed class YieldingCalls : ICallOwner
         }
     }
 
-    /// <summary>Without a free slot only CANCEL can be served, which needs none.</summary>
-    /// <param name="registers">The vCPU's registers.</param>
-    /// <param name="slot">A slot after all, if one became free.</param>
-    /// <param name="answered">The answer, if none did.</param>
+    /// <summary>Without a free slot only CANCEL can be served, which needs none; unless one becomes free after
+    /// all.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private bool TryStartWithoutSlot(
         ref SmcRegisters registers, [NotNullWhen(true)] out CallSlot? slot, out SmcOutcome answered)
@@ -321,8 +311,8 @@ internal sealed class YieldingCalls : ICallOwner
         slot.Operation.Drain();
     }
 
-    /// <summary>After a pause, and when the VM is reset or disposed of: lets everything go on
-    /// that was held and may.</summary>
+    /// <summary>After a pause, and when the VM is reset or disposed of: lets everything go on that was held and
+    /// may.</summary>
     private void GoOnAfterPause()
     {
         Slots.WakeWaiters();

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Numerics;
 
 namespace OpTeeMediator.Kvm;
@@ -27,10 +26,9 @@ internal static class GuestAddressSize
         int needed = int.Max(LeastBits, BitOperations.Log2(highestAddress | 1) + 1);
         if (needed > highestBits)
         {
-            throw new NotSupportedException(string.Create(
-                CultureInfo.InvariantCulture,
+            throw new NotSupportedException(
                 $"Address 0x{highestAddress:x} needs guest addresses of {needed} bits; this host's KVM has"
-                    + $" {highestBits} (KVM_CAP_ARM_VM_IPA_SIZE). Give the VM less memory, or at lower addresses."));
+                    + $" {highestBits} (KVM_CAP_ARM_VM_IPA_SIZE). Give the VM less memory, or at lower addresses.");
         }
 
         int bits = int.Max(needed, int.Min(DefaultBits, highestBits));

@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm.SystemCalls;
@@ -82,10 +81,8 @@ public sealed class KvmDevice : IDisposable
         if (LibC.Ioctl(file, request, &argument) < 0)
         {
             throw new SystemCallException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"{(request == KvmIoctl.KVM_SET_DEVICE_ATTR ? "KVM_SET_DEVICE_ATTR" : "KVM_GET_DEVICE_ATTR")} of"
-                        + $" {name}, group {group}, attribute 0x{attribute:x}"),
+                $"{(request == KvmIoctl.KVM_SET_DEVICE_ATTR ? "KVM_SET_DEVICE_ATTR" : "KVM_GET_DEVICE_ATTR")} of"
+                    + $" {name}, group {group}, attribute 0x{attribute:x}",
                 Errno.Last,
                 "ENXIO: there is no such attribute. EBUSY: it cannot be used now (already set, or a vCPU has run or"
                     + " is running). EINVAL: the value is wrong.");

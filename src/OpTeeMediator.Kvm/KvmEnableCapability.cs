@@ -4,13 +4,12 @@ using System.Runtime.InteropServices;
 namespace OpTeeMediator.Kvm;
 
 /// <summary><c>struct kvm_enable_cap</c>.</summary>
-[StructLayout(LayoutKind.Sequential)]
+[StructLayout(LayoutKind.Sequential, Size = 104)]
 internal struct KvmEnableCapability
 {
     internal uint Capability;
     internal uint Flags;
     internal ArgumentWords Arguments;
-    internal Padding Reserved;
 
     [InlineArray(Count)]
     internal struct ArgumentWords
@@ -18,11 +17,5 @@ internal struct KvmEnableCapability
         internal const int Count = 4;
 
         private ulong _element0;
-    }
-
-    [InlineArray(64)]
-    internal struct Padding
-    {
-        private byte _element0;
     }
 }

@@ -1,10 +1,9 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Kvm;
 
 /// <summary><c>struct kvm_ioeventfd</c>.</summary>
-[StructLayout(LayoutKind.Sequential)]
+[StructLayout(LayoutKind.Sequential, Size = 64)]
 internal struct KvmIoEventFile
 {
     /// <summary>KVM_IOEVENTFD_FLAG_DATAMATCH.</summary>
@@ -18,11 +17,4 @@ internal struct KvmIoEventFile
     internal uint Length;
     internal int FileDescriptor;
     internal uint Flags;
-    internal Padding Reserved;
-
-    [InlineArray(36)]
-    internal struct Padding
-    {
-        private byte _element0;
-    }
 }

@@ -1,10 +1,9 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Kvm;
 
 /// <summary><c>struct kvm_irqfd</c>.</summary>
-[StructLayout(LayoutKind.Sequential)]
+[StructLayout(LayoutKind.Sequential, Size = 32)]
 internal struct KvmIrqFile
 {
     /// <summary>KVM_IRQFD_FLAG_DEASSIGN.</summary>
@@ -17,11 +16,4 @@ internal struct KvmIrqFile
     internal uint Interrupt;
     internal uint Flags;
     internal int ResampleFileDescriptor;
-    internal Padding Reserved;
-
-    [InlineArray(16)]
-    internal struct Padding
-    {
-        private byte _element0;
-    }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm.SystemCalls;
@@ -57,20 +56,16 @@ public sealed class KvmSystem : IDisposable
             {
                 string found = version < 0
                     ? $"{devicePath} does not answer KVM_GET_API_VERSION ({Errno.NameOf(Errno.Last)}): it is not KVM."
-                    : string.Create(
-                        CultureInfo.InvariantCulture,
-                        $"{devicePath} has KVM API version {version}; expected {KvmIoctl.ApiVersion}, which every"
-                            + $" kernel since 2.6.22 has.");
+                    : $"{devicePath} has KVM API version {version}; expected {KvmIoctl.ApiVersion}, which every"
+                        + $" kernel since 2.6.22 has.";
                 throw new SystemCallException(found);
             }
 
             int size = LibC.Ioctl(file, KvmIoctl.KVM_GET_VCPU_MMAP_SIZE, 0);
             return size < KvmRunLayout.SharedRegisters + KvmRunLayout.SharedRegistersSize
                 ? throw new SystemCallException(
-                    string.Create(
-                        CultureInfo.InvariantCulture,
-                        $"KVM_GET_VCPU_MMAP_SIZE answers {size}; expected at least the size of struct kvm_run,"
-                            + $" {KvmRunLayout.SharedRegisters + KvmRunLayout.SharedRegistersSize}."))
+                    $"KVM_GET_VCPU_MMAP_SIZE answers {size}; expected at least the size of struct kvm_run,"
+                        + $" {KvmRunLayout.SharedRegisters + KvmRunLayout.SharedRegistersSize}.")
                 : new KvmSystem(file, size);
         }
         catch
@@ -100,8 +95,7 @@ public sealed class KvmSystem : IDisposable
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVmFor(ulong highestAddress) => CreateVm(
         RuntimeInformation.ProcessArchitecture == Architecture.Arm64
-            ? GuestAddressSize.ChooseMachineType(
-                CheckCapability(KvmCapability.ArmGuestAddressBits), highestAddress)
+            ? GuestAddressSize.ChooseMachineType(CheckCapability(KvmCapability.ArmGuestAddressBits), highestAddress)
             : 0UL);
 
     /// <summary>Creates a VM.</summary>
@@ -120,8 +114,7 @@ public sealed class KvmSystem : IDisposable
         return descriptor >= 0
             ? new KvmVm(this, Descriptor.Own(descriptor))
             : throw new SystemCallException(
-                string.Create(CultureInfo.InvariantCulture, $"KVM_CREATE_VM with machine type {machineType}"),
-                Errno.Last,
+                $"KVM_CREATE_VM with machine type {machineType}", Errno.Last,
                 "EINVAL: the machine type is not one of this host's. ENOMEM, EMFILE: the host or the process has"
                     + " reached a limit.");
     }

@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
@@ -66,22 +65,17 @@ public sealed unsafe class KvmVcpu : IDisposable
             if (offset > _mapping.Length || length > _mapping.Length - offset)
             {
                 throw new InvalidOperationException(
-                    string.Create(
-                        CultureInfo.InvariantCulture,
-                        $"kvm_run names {length} bytes of data at {offset}, beyond its {_mapping.Length} bytes."));
+                    $"kvm_run names {length} bytes of data at {offset}, beyond its {_mapping.Length} bytes.");
             }
 
             return new KvmIoExit(
-                ReadAt<ushort>(page, KvmRunLayout.IoPort),
-                page[KvmRunLayout.IoDirection] != 0,
-                size,
+                ReadAt<ushort>(page, KvmRunLayout.IoPort), page[KvmRunLayout.IoDirection] != 0, size,
                 new Span<byte>(page + offset, (int)length));
         }
     }
 
     /// <summary>The access of <see cref="KvmExitReason.Mmio"/>.</summary>
-    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
-    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <inheritdoc cref="Io" path="/exception"/>
     public KvmMmioExit Mmio
     {
         get
@@ -89,15 +83,13 @@ public sealed unsafe class KvmVcpu : IDisposable
             byte* page = PayloadOf(KvmExitReason.Mmio);
             int length = (int)uint.Min(ReadAt<uint>(page, KvmRunLayout.MmioLength), sizeof(ulong));
             return new KvmMmioExit(
-                ReadAt<ulong>(page, KvmRunLayout.MmioAddress),
-                page[KvmRunLayout.MmioIsWrite] != 0,
+                ReadAt<ulong>(page, KvmRunLayout.MmioAddress), page[KvmRunLayout.MmioIsWrite] != 0,
                 new Span<byte>(page + KvmRunLayout.MmioData, length));
         }
     }
 
     /// <summary>The call of <see cref="KvmExitReason.Hypercall"/>.</summary>
-    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
-    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <inheritdoc cref="Io" path="/exception"/>
     public KvmHypercallExit Hypercall
     {
         get
@@ -110,8 +102,7 @@ public sealed unsafe class KvmVcpu : IDisposable
 
     /// <summary>The event of <see cref="KvmExitReason.SystemEvent"/>. On arm64 all vCPUs are stopped then: the next run
     /// sleeps until they are initialised again.</summary>
-    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
-    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <inheritdoc cref="Io" path="/exception"/>
     public KvmSystemEventExit SystemEvent
     {
         get
@@ -124,8 +115,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>The refusal of <see cref="KvmExitReason.FailEntry"/>.</summary>
-    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
-    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <inheritdoc cref="Io" path="/exception"/>
     public KvmFailEntryExit FailEntry
     {
         get
@@ -137,8 +127,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>The error of <see cref="KvmExitReason.InternalError"/>.</summary>
-    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
-    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <inheritdoc cref="Io" path="/exception"/>
     public KvmInternalErrorExit InternalError
     {
         get
@@ -151,8 +140,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>The access of <see cref="KvmExitReason.ArmNoSyndrome"/>.</summary>
-    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
-    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <inheritdoc cref="Io" path="/exception"/>
     public KvmNoSyndromeExit NoSyndrome
     {
         get
@@ -164,8 +152,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>The hardware's number of a <see cref="KvmExitReason.Unknown"/> exit.</summary>
-    /// <exception cref="InvalidOperationException">The last exit was another one.</exception>
-    /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
+    /// <inheritdoc cref="Io" path="/exception"/>
     public ulong UnknownHardwareReason =>
         ReadAt<ulong>(PayloadOf(KvmExitReason.Unknown), KvmRunLayout.UnknownHardwareReason);
 
@@ -193,7 +180,7 @@ public sealed unsafe class KvmVcpu : IDisposable
             _mapping.DangerousAddRef(ref isReferenced);
 
             // A full fence: either Kick sees this thread, or KVM sees the flag that Kick has set.
-            _ = Interlocked.Exchange(ref _runningThread, Thread);
+            _ = Interlocked.Exchange(ref _runningThread, ThreadId.Current);
             int answer = LibC.Ioctl(_file, KvmIoctl.KVM_RUN, 0);
             int error = answer < 0 ? Errno.Last : 0;
             Volatile.Write(ref _runningThread, 0);
@@ -232,8 +219,7 @@ public sealed unsafe class KvmVcpu : IDisposable
         _exit = KvmExitReason.Interrupted;
         if (error is not (0 or Errno.EINTR))
         {
-            throw new SystemCallException(
-                string.Create(CultureInfo.InvariantCulture, $"KVM_RUN of vCPU {Id} with immediate_exit"), error, "");
+            throw new SystemCallException($"KVM_RUN of vCPU {Id} with immediate_exit", error, "");
         }
     }
 
@@ -259,8 +245,7 @@ public sealed unsafe class KvmVcpu : IDisposable
             int thread = Volatile.Read(ref _runningThread);
             if (thread != 0)
             {
-                // The thread may have come back, or even be gone: the signal does nothing there, and never leaves this
-                // process.
+                // The thread may have come back, or be gone: the signal does nothing there, nor leaves this process.
                 _ = LibC.SignalThread(Environment.ProcessId, thread, signal);
             }
         }
@@ -274,8 +259,8 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
-    /// <typeparam name="T"> A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>,
-    /// <see cref="UInt128"/>, and so on. </typeparam>
+    /// <typeparam name="T">A type of its size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>, and so
+    /// on.</typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
@@ -286,13 +271,10 @@ public sealed unsafe class KvmVcpu : IDisposable
         return value;
     }
 
+    /// <inheritdoc cref="GetRegister{T}"/>
     /// <summary>Writes a register (KVM_SET_ONE_REG).</summary>
-    /// <typeparam name="T"> A type of the register's size: <see cref="uint"/>, <see cref="ulong"/>,
-    /// <see cref="UInt128"/>, and so on. </typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <param name="value">Its value.</param>
-    /// <exception cref="ArgumentException">The register has another size.</exception>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetRegister<T>(ulong id, T value)
         where T : unmanaged => Access(KvmIoctl.KVM_SET_ONE_REG, "KVM_SET_ONE_REG", id, ref value);
 
@@ -318,9 +300,7 @@ public sealed unsafe class KvmVcpu : IDisposable
             if (error != Errno.E2BIG || list[0] < (ulong)list.Length)
             {
                 throw new SystemCallException(
-                    string.Create(CultureInfo.InvariantCulture, $"KVM_GET_REG_LIST of vCPU {Id}"),
-                    error,
-                    "ENOEXEC: the vCPU is not initialised.");
+                    $"KVM_GET_REG_LIST of vCPU {Id}", error, "ENOEXEC: the vCPU is not initialised.");
             }
 
             list = new ulong[list[0] + 1];
@@ -351,19 +331,14 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// <exception cref="ArgumentException">There are too many arguments.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void EnableCapability(KvmCapability capability, params ReadOnlySpan<ulong> arguments) =>
-        KvmVm.Enable(_file, string.Create(CultureInfo.InvariantCulture, $"vCPU {Id}"), capability, arguments);
+        KvmVm.Enable(_file, $"vCPU {Id}", capability, arguments);
 
+    /// <inheritdoc cref="KvmDevice.HasAttribute(uint, ulong)"/>
     /// <summary>Whether the vCPU has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
-    /// <param name="group">The attribute's group.</param>
-    /// <param name="attribute">The attribute.</param>
     public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
 
+    /// <inheritdoc cref="KvmDevice.SetAttribute{T}(uint, ulong, in T)"/>
     /// <summary>Sets an attribute of the vCPU (KVM_SET_DEVICE_ATTR).</summary>
-    /// <typeparam name="T">The type of its value.</typeparam>
-    /// <param name="group">The attribute's group.</param>
-    /// <param name="attribute">The attribute.</param>
-    /// <param name="value">The value.</param>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetAttribute<T>(uint group, ulong attribute, in T value)
         where T : unmanaged => KvmDevice.SetAttribute(_file, "vCPU", group, attribute, in value);
 
@@ -381,13 +356,10 @@ public sealed unsafe class KvmVcpu : IDisposable
         {
             if (LibC.Ioctl(_file, request, address) < 0)
             {
-                throw new SystemCallException(
-                    string.Create(CultureInfo.InvariantCulture, $"{name} of vCPU {Id}"), Errno.Last, advice);
+                throw new SystemCallException($"{name} of vCPU {Id}", Errno.Last, advice);
             }
         }
     }
-
-    private static int Thread => ThreadId.Current;
 
     private static T ReadAt<T>(byte* page, int offset) where T : unmanaged => Unsafe.ReadUnaligned<T>(page + offset);
 
@@ -410,8 +382,7 @@ public sealed unsafe class KvmVcpu : IDisposable
             if (LibC.Ioctl(_file, request, &argument) != 0)
             {
                 throw new SystemCallException(
-                    $"{name} 0x{id:x}",
-                    Errno.Last,
+                    $"{name} 0x{id:x}", Errno.Last,
                     "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: that, or the"
                         + " value is wrong.");
             }
@@ -445,8 +416,7 @@ public sealed unsafe class KvmVcpu : IDisposable
 
             default:
                 throw new SystemCallException(
-                    string.Create(CultureInfo.InvariantCulture, $"KVM_RUN of vCPU {Id}"),
-                    error,
+                    $"KVM_RUN of vCPU {Id}", error,
                     "ENOEXEC: the vCPU is not initialised (KVM_ARM_VCPU_INIT). EFAULT: guest memory is not mapped in"
                         + " this process any more. EINVAL: the register state is wrong.");
         }

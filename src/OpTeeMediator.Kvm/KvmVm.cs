@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm.SystemCalls;
@@ -26,10 +25,8 @@ public sealed class KvmVm : IDisposable
     /// <summary>The VM's file, for ioctls that this class does not know; it stays owned by this object.</summary>
     public SafeHandle Handle => _file;
 
+    /// <inheritdoc cref="KvmSystem.CheckCapability(KvmCapability)"/>
     /// <summary>Asks what KVM can do for this VM.</summary>
-    /// <param name="capability">The capability.</param>
-    /// <returns>0 if KVM does not have it; otherwise 1 or a number that the capability defines.</returns>
-    /// <exception cref="SystemCallException">KVM does not answer.</exception>
     public int CheckCapability(KvmCapability capability) => KvmSystem.CheckCapability(_file, capability);
 
     /// <summary>Maps memory of this process into the VM (KVM_SET_USER_MEMORY_REGION).</summary>
@@ -60,10 +57,8 @@ public sealed class KvmVm : IDisposable
         if (LibC.Ioctl(_file, KvmIoctl.KVM_SET_USER_MEMORY_REGION, &region) < 0)
         {
             throw new SystemCallException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"KVM_SET_USER_MEMORY_REGION of slot {slot}, {length} bytes at guest address 0x{guestAddress:x},"
-                        + $" host address 0x{hostAddress:x}"),
+                $"KVM_SET_USER_MEMORY_REGION of slot {slot}, {length} bytes at guest address 0x{guestAddress:x},"
+                    + $" host address 0x{hostAddress:x}",
                 Errno.Last,
                 "EEXIST: it overlaps another slot. EINVAL: it is not aligned to pages, changes the size of a slot in"
                     + " use, or the slot number is too high (KVM_CAP_NR_MEMSLOTS).");
@@ -108,9 +103,7 @@ public sealed class KvmVm : IDisposable
         if (needed == 0 || bitmap.Length < needed)
         {
             throw new ArgumentException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"The dirty log of slot {slot} has {needed} words of 64 bits; the bitmap has {bitmap.Length}."),
+                $"The dirty log of slot {slot} has {needed} words of 64 bits; the bitmap has {bitmap.Length}.",
                 nameof(bitmap));
         }
 
@@ -120,8 +113,7 @@ public sealed class KvmVm : IDisposable
             if (LibC.Ioctl(_file, KvmIoctl.KVM_GET_DIRTY_LOG, &log) < 0)
             {
                 throw new SystemCallException(
-                    string.Create(CultureInfo.InvariantCulture, $"KVM_GET_DIRTY_LOG of slot {slot}"),
-                    Errno.Last,
+                    $"KVM_GET_DIRTY_LOG of slot {slot}", Errno.Last,
                     $"ENOENT: the slot was not set with {nameof(KvmMemoryFlags.LogDirtyPages)}.");
             }
         }
@@ -141,9 +133,7 @@ public sealed class KvmVm : IDisposable
         if ((ulong)bitmap.Length * 64 < pageCount)
         {
             throw new ArgumentException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"The bitmap has {bitmap.Length} words of 64 bits; expected a bit for each of {pageCount} pages."),
+                $"The bitmap has {bitmap.Length} words of 64 bits; expected a bit for each of {pageCount} pages.",
                 nameof(bitmap));
         }
 
@@ -151,18 +141,12 @@ public sealed class KvmVm : IDisposable
         {
             KvmClearDirtyLog log = new()
             {
-                Slot = (uint)slot,
-                PageCount = pageCount,
-                FirstPage = firstPage,
-                Bitmap = address,
+                Slot = (uint)slot, PageCount = pageCount, FirstPage = firstPage, Bitmap = address,
             };
             if (LibC.Ioctl(_file, KvmIoctl.KVM_CLEAR_DIRTY_LOG, &log) < 0)
             {
                 throw new SystemCallException(
-                    string.Create(
-                        CultureInfo.InvariantCulture,
-                        $"KVM_CLEAR_DIRTY_LOG of slot {slot}, {pageCount} pages from page {firstPage}"),
-                    Errno.Last,
+                    $"KVM_CLEAR_DIRTY_LOG of slot {slot}, {pageCount} pages from page {firstPage}", Errno.Last,
                     $"ENXIO: {nameof(KvmCapability.ManualDirtyLog)} is not enabled. ENOENT: the slot does not log."
                         + " EINVAL: the pages are not the slot's, or no multiples of 64.");
             }
@@ -230,17 +214,11 @@ public sealed class KvmVm : IDisposable
     /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses: it was not added.</exception>
     public void RemoveIoEventFile(SafeHandle eventFile, ulong address, int length, ulong? value) => SetIoEventFile(
-        eventFile,
-        address,
-        length,
-        value ?? 0,
+        eventFile, address, length, value ?? 0,
         KvmIoEventFile.Deassign | (value is null ? 0 : KvmIoEventFile.DataMatch));
 
     /// <summary>Enables a capability for the VM (KVM_ENABLE_CAP).</summary>
-    /// <param name="capability">The capability.</param>
-    /// <param name="arguments">Its arguments, at most 4; their meaning is the capability's.</param>
-    /// <exception cref="ArgumentException">There are too many arguments.</exception>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <inheritdoc cref="KvmVcpu.EnableCapability"/>
     public void EnableCapability(KvmCapability capability, params ReadOnlySpan<ulong> arguments) =>
         Enable(_file, "the VM", capability, arguments);
 
@@ -254,8 +232,7 @@ public sealed class KvmVm : IDisposable
         if (descriptor < 0)
         {
             throw new SystemCallException(
-                string.Create(CultureInfo.InvariantCulture, $"KVM_CREATE_VCPU {id}"),
-                Errno.Last,
+                $"KVM_CREATE_VCPU {id}", Errno.Last,
                 "EEXIST: the VM has this vCPU already. EINVAL: the number is too high (KVM_CAP_MAX_VCPUS).");
         }
 
@@ -263,9 +240,7 @@ public sealed class KvmVm : IDisposable
         try
         {
             SafeMemoryMapping run = SafeMemoryMapping.OfFile(
-                file,
-                (nuint)_vcpuMappingSize,
-                string.Create(CultureInfo.InvariantCulture, $"Mapping kvm_run of vCPU {id}"));
+                file, (nuint)_vcpuMappingSize, $"Mapping kvm_run of vCPU {id}");
             return new KvmVcpu(this, id, file, run);
         }
         catch
@@ -286,8 +261,7 @@ public sealed class KvmVm : IDisposable
         return LibC.Ioctl(_file, KvmIoctl.KVM_CREATE_DEVICE, &device) == 0
             ? new KvmDevice(type.ToString(), Descriptor.Own(device.FileDescriptor))
             : throw new SystemCallException(
-                $"KVM_CREATE_DEVICE {type}",
-                Errno.Last,
+                $"KVM_CREATE_DEVICE {type}", Errno.Last,
                 "ENODEV: this host cannot emulate it. EEXIST: the VM has one already.");
     }
 
@@ -298,17 +272,12 @@ public sealed class KvmVm : IDisposable
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetInterruptLine(uint interrupt, bool isActive) => SetInterruptLine(_file, interrupt, isActive);
 
+    /// <inheritdoc cref="KvmDevice.HasAttribute(uint, ulong)"/>
     /// <summary>Whether the VM has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
-    /// <param name="group">The attribute's group.</param>
-    /// <param name="attribute">The attribute.</param>
     public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
 
+    /// <inheritdoc cref="KvmDevice.SetAttribute{T}(uint, ulong, in T)"/>
     /// <summary>Sets an attribute of the VM (KVM_SET_DEVICE_ATTR).</summary>
-    /// <typeparam name="T">The type of its value.</typeparam>
-    /// <param name="group">The attribute's group.</param>
-    /// <param name="attribute">The attribute.</param>
-    /// <param name="value">The value.</param>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetAttribute<T>(uint group, ulong attribute, in T value)
         where T : unmanaged => KvmDevice.SetAttribute(_file, "VM", group, attribute, in value);
 
@@ -331,8 +300,7 @@ public sealed class KvmVm : IDisposable
         if (LibC.Ioctl(file, KvmIoctl.KVM_ENABLE_CAP, &argument) < 0)
         {
             throw new SystemCallException(
-                $"KVM_ENABLE_CAP {capability} of {name}",
-                Errno.Last,
+                $"KVM_ENABLE_CAP {capability} of {name}", Errno.Last,
                 "EINVAL: this host does not have it, it cannot be enabled there or now, or an argument is wrong.");
         }
     }
@@ -345,24 +313,21 @@ public sealed class KvmVm : IDisposable
         if (LibC.Ioctl(vm, KvmIoctl.KVM_IRQ_LINE, &level) < 0)
         {
             throw new SystemCallException(
-                $"KVM_IRQ_LINE 0x{interrupt:x}",
-                Errno.Last,
+                $"KVM_IRQ_LINE 0x{interrupt:x}", Errno.Last,
                 "ENXIO: the VM has no interrupt controller in the kernel, or it is not initialised. EINVAL: it has no"
                     + " such input.");
         }
     }
-
-    private static int DescriptorOf(SafeHandle file) => (int)file.DangerousGetHandle();
 
     private unsafe void SetInterruptFile(SafeHandle eventFile, SafeHandle? resampleFile, uint interrupt, uint flags)
     {
         ArgumentNullException.ThrowIfNull(eventFile);
         KvmIrqFile argument = new()
         {
-            FileDescriptor = DescriptorOf(eventFile),
+            FileDescriptor = (int)eventFile.DangerousGetHandle(),
             Interrupt = interrupt,
             Flags = flags,
-            ResampleFileDescriptor = resampleFile is null ? 0 : DescriptorOf(resampleFile),
+            ResampleFileDescriptor = (int)(resampleFile?.DangerousGetHandle() ?? 0),
         };
         int answer = LibC.Ioctl(_file, KvmIoctl.KVM_IRQFD, &argument);
         GC.KeepAlive(eventFile);
@@ -370,8 +335,7 @@ public sealed class KvmVm : IDisposable
         if (answer < 0)
         {
             throw new SystemCallException(
-                string.Create(CultureInfo.InvariantCulture, $"KVM_IRQFD for interrupt {interrupt}"),
-                Errno.Last,
+                $"KVM_IRQFD for interrupt {interrupt}", Errno.Last,
                 "EBADF, EINVAL: the file is no eventfd, or there is no such interrupt. EBUSY: the file has one already."
                     + " EAGAIN, ENODEV: the VM has no interrupt controller in the kernel, or it is not initialised.");
         }
@@ -385,7 +349,7 @@ public sealed class KvmVm : IDisposable
             Data = value,
             Address = address,
             Length = (uint)length,
-            FileDescriptor = DescriptorOf(eventFile),
+            FileDescriptor = (int)eventFile.DangerousGetHandle(),
             Flags = flags,
         };
         int answer = LibC.Ioctl(_file, KvmIoctl.KVM_IOEVENTFD, &argument);
@@ -393,8 +357,7 @@ public sealed class KvmVm : IDisposable
         if (answer < 0)
         {
             throw new SystemCallException(
-                string.Create(CultureInfo.InvariantCulture, $"KVM_IOEVENTFD for {length} bytes at 0x{address:x}"),
-                Errno.Last,
+                $"KVM_IOEVENTFD for {length} bytes at 0x{address:x}", Errno.Last,
                 "EBADF, EINVAL: the file is no eventfd, or the length is not 0, 1, 2, 4 or 8. EEXIST: the address is"
                     + " taken. ENOENT: it was not added.");
         }

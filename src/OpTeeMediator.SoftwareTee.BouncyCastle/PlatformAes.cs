@@ -43,20 +43,15 @@ internal sealed class PlatformAes : IBlockCipher, IDisposable
     /// <summary>What BouncyCastle's modes pass as key; the key of this object is that of its constructor.</summary>
     public static KeyParameter Placeholder { get; } = new(new byte[BlockSize]);
 
-    /// <inheritdoc/>
     public string AlgorithmName => "AES";
 
-    /// <inheritdoc/>
     public void Init(bool forEncryption, ICipherParameters parameters) => _encrypts = forEncryption;
 
-    /// <inheritdoc/>
     public int GetBlockSize() => BlockSize;
 
-    /// <inheritdoc/>
     public int ProcessBlock(byte[] inBuf, int inOff, byte[] outBuf, int outOff) =>
         ProcessBlock(inBuf.AsSpan(inOff), outBuf.AsSpan(outOff));
 
-    /// <inheritdoc/>
     public int ProcessBlock(ReadOnlySpan<byte> input, Span<byte> output)
     {
         Transform(input[..BlockSize], output, _encrypts);
@@ -74,7 +69,6 @@ internal sealed class PlatformAes : IBlockCipher, IDisposable
         _output.AsSpan(0, source.Length).CopyTo(destination);
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         _encryptor?.Dispose();

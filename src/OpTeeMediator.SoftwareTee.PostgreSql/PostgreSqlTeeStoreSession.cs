@@ -25,7 +25,6 @@ internal sealed class PostgreSqlTeeStoreSession : ITeeStoreSession
         _fence = (long)command.ExecuteScalar()!;
     }
 
-    /// <inheritdoc/>
     public ITeeStoreTransaction Begin(bool writes) => PostgreSqlFailures.Translate(() =>
     {
         NpgsqlConnection connection = _source.OpenConnection();
@@ -45,7 +44,6 @@ internal sealed class PostgreSqlTeeStoreSession : ITeeStoreSession
         }
     });
 
-    /// <inheritdoc/>
     public void Dispose()
     {
     }

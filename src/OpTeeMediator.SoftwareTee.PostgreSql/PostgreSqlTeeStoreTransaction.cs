@@ -9,10 +9,8 @@ internal sealed class PostgreSqlTeeStoreTransaction(
 {
     private const string ByKey = "vm = $1 AND application = $2 AND object = $3 AND part = $4";
 
-    /// <inheritdoc/>
     public TeeStoreRecord? ReadRoot() => ReadOne("SELECT version, data FROM opteemediator.root WHERE vm = $1");
 
-    /// <inheritdoc/>
     public bool TryReplaceRoot(long expectedVersion, TeeStoreRecord root) => expectedVersion == 0
         ? Execute(
             "INSERT INTO opteemediator.root (vm, version, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
@@ -24,32 +22,26 @@ internal sealed class PostgreSqlTeeStoreTransaction(
             Bytes(root),
             Long(expectedVersion)) == 1;
 
-    /// <inheritdoc/>
     public TeeStoreRecord? Read(TeeStoreKey key) =>
         ReadOne($"SELECT version, data FROM opteemediator.record WHERE {ByKey}", Key(key));
 
-    /// <inheritdoc/>
     public bool TryInsert(TeeStoreKey key, TeeStoreRecord content) => Execute(
         "INSERT INTO opteemediator.record (vm, application, object, part, version, data) "
             + "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         [.. Key(key), Long(content.Version), Bytes(content)]) == 1;
 
-    /// <inheritdoc/>
     public bool TryReplace(TeeStoreKey key, long expectedVersion, TeeStoreRecord content) => Execute(
         $"UPDATE opteemediator.record SET version = $5, data = $6 WHERE {ByKey} AND version = $7",
         [.. Key(key), Long(content.Version), Bytes(content), Long(expectedVersion)]) == 1;
 
-    /// <inheritdoc/>
     public bool TryDelete(TeeStoreKey key, long expectedVersion) => Execute(
         $"DELETE FROM opteemediator.record WHERE {ByKey} AND version = $5", [.. Key(key), Long(expectedVersion)]) == 1;
 
-    /// <inheritdoc/>
     public void DeleteObject(Guid application, Guid objectNumber) => Execute(
         "DELETE FROM opteemediator.record WHERE vm = $1 AND application = $2 AND object = $3",
         Uuid(application),
         Uuid(objectNumber));
 
-    /// <inheritdoc/>
     public IReadOnlyList<TeeStoreKey> List(Guid application) => PostgreSqlFailures.Translate(() =>
     {
         using NpgsqlCommand command = CreateCommand(
@@ -64,7 +56,6 @@ internal sealed class PostgreSqlTeeStoreTransaction(
         return keys;
     });
 
-    /// <inheritdoc/>
     public long GetSize() => PostgreSqlFailures.Translate(() =>
     {
         using NpgsqlCommand command = CreateCommand(
@@ -72,10 +63,8 @@ internal sealed class PostgreSqlTeeStoreTransaction(
         return (long)command.ExecuteScalar()!;
     });
 
-    /// <inheritdoc/>
     public void Commit() => PostgreSqlFailures.Translate(transaction.Commit);
 
-    /// <inheritdoc/>
     public void Dispose() => PostgreSqlFailures.Translate(() =>
     {
         using (connection)

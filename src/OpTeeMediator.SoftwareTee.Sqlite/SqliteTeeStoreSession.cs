@@ -28,7 +28,6 @@ internal sealed class SqliteTeeStoreSession : ITeeStoreSession
     /// <summary>The connection, which only this session uses.</summary>
     internal SqliteConnection Connection { get; }
 
-    /// <inheritdoc/>
     public ITeeStoreTransaction Begin(bool writes) => SqliteFailures.Translate(_path, () =>
     {
         SqliteTransaction transaction = Connection.BeginTransaction(deferred: !writes);
@@ -44,7 +43,6 @@ internal sealed class SqliteTeeStoreSession : ITeeStoreSession
         }
     });
 
-    /// <inheritdoc/>
     public void Dispose() => Connection.Dispose();
 
     private void CheckFence(SqliteTransaction transaction)

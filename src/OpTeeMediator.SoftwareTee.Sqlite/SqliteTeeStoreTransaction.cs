@@ -10,10 +10,8 @@ internal sealed class SqliteTeeStoreTransaction(
 {
     private const string ByKey = "vm = $vm AND application = $application AND object = $object AND part = $part";
 
-    /// <inheritdoc/>
     public TeeStoreRecord? ReadRoot() => ReadOne("SELECT version, data FROM root WHERE vm = $vm");
 
-    /// <inheritdoc/>
     public bool TryReplaceRoot(long expectedVersion, TeeStoreRecord root) => expectedVersion == 0
         ? Execute(
             "INSERT INTO root (vm, version, data) VALUES ($vm, $version, $data) ON CONFLICT (vm) DO NOTHING",
@@ -25,33 +23,27 @@ internal sealed class SqliteTeeStoreTransaction(
             Data(root),
             new("$expected", expectedVersion)) == 1;
 
-    /// <inheritdoc/>
     public TeeStoreRecord? Read(TeeStoreKey key) =>
         ReadOne($"SELECT version, data FROM record WHERE {ByKey}", Parameters(key));
 
-    /// <inheritdoc/>
     public bool TryInsert(TeeStoreKey key, TeeStoreRecord content) => Execute(
         "INSERT INTO record (vm, application, object, part, version, data) "
             + "VALUES ($vm, $application, $object, $part, $version, $data) ON CONFLICT DO NOTHING",
         [.. Parameters(key), Version(content), Data(content)]) == 1;
 
-    /// <inheritdoc/>
     public bool TryReplace(TeeStoreKey key, long expectedVersion, TeeStoreRecord content) => Execute(
         $"UPDATE record SET version = $version, data = $data WHERE {ByKey} AND version = $expected",
         [.. Parameters(key), Version(content), Data(content), new("$expected", expectedVersion)]) == 1;
 
-    /// <inheritdoc/>
     public bool TryDelete(TeeStoreKey key, long expectedVersion) => Execute(
         $"DELETE FROM record WHERE {ByKey} AND version = $expected",
         [.. Parameters(key), new("$expected", expectedVersion)]) == 1;
 
-    /// <inheritdoc/>
     public void DeleteObject(Guid application, Guid objectNumber) => Execute(
         "DELETE FROM record WHERE vm = $vm AND application = $application AND object = $object",
         new("$application", application.ToByteArray()),
         new("$object", objectNumber.ToByteArray()));
 
-    /// <inheritdoc/>
     public IReadOnlyList<TeeStoreKey> List(Guid application) => SqliteFailures.Translate(path, () =>
     {
         using SqliteCommand command = CreateCommand(
@@ -67,7 +59,6 @@ internal sealed class SqliteTeeStoreTransaction(
         return keys;
     });
 
-    /// <inheritdoc/>
     public long GetSize() => SqliteFailures.Translate(path, () =>
     {
         using SqliteCommand command =
@@ -75,10 +66,8 @@ internal sealed class SqliteTeeStoreTransaction(
         return (long)command.ExecuteScalar()!;
     });
 
-    /// <inheritdoc/>
     public void Commit() => SqliteFailures.Translate(path, transaction.Commit);
 
-    /// <inheritdoc/>
     public void Dispose() => SqliteFailures.Translate(path, transaction.Dispose);
 
     private static SqliteParameter Version(TeeStoreRecord content) => new("$version", content.Version);

@@ -68,10 +68,10 @@ public sealed class Arm64Gic : IDisposable
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public uint GetDistributorRegister(int offset) => Device.GetAttribute<uint>(GroupDistributor, (uint)offset);
 
+    /// <inheritdoc cref="GetDistributorRegister"/>
     /// <summary>Writes a register of the distributor (GICD_*).</summary>
     /// <param name="offset">Its offset in bytes.</param>
     /// <param name="value">Its value.</param>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetDistributorRegister(int offset, uint value) =>
         Device.SetAttribute(GroupDistributor, (uint)offset, in value);
 

@@ -149,8 +149,7 @@ internal static class Arm64GicState
         {
             ulong attribute = (ulong)affinity << Arm64Gic.AffinityShift | (ushort)register.Id;
             state.Add(new Arm64GicEntry(
-                Arm64Gic.GroupCpuRegisters,
-                attribute,
+                Arm64Gic.GroupCpuRegisters, attribute,
                 device.GetAttribute<ulong>(Arm64Gic.GroupCpuRegisters, attribute)));
         }
     }

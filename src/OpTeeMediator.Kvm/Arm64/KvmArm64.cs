@@ -30,9 +30,7 @@ public static unsafe class KvmArm64
 
         init.Features[0] |= (uint)features;
         vcpu.Control(
-            Arm64Ioctl.KVM_ARM_VCPU_INIT,
-            $"KVM_ARM_VCPU_INIT ({features})",
-            ref init,
+            Arm64Ioctl.KVM_ARM_VCPU_INIT, $"KVM_ARM_VCPU_INIT ({features})", ref init,
             "EINVAL, ENOENT: the host does not know a feature. EINVAL at a second time: the features differ from the"
                 + " first.");
     }
@@ -48,9 +46,7 @@ public static unsafe class KvmArm64
         ArgumentNullException.ThrowIfNull(vcpu);
         int number = BitOperations.Log2((uint)feature);
         vcpu.Control(
-            Arm64Ioctl.KVM_ARM_VCPU_FINALIZE,
-            $"KVM_ARM_VCPU_FINALIZE ({feature})",
-            ref number,
+            Arm64Ioctl.KVM_ARM_VCPU_FINALIZE, $"KVM_ARM_VCPU_FINALIZE ({feature})", ref number,
             "EPERM: the vCPU has not the feature, or it is complete. ENOEXEC: the vCPU is not initialised.");
     }
 
@@ -94,12 +90,9 @@ public static unsafe class KvmArm64
         vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_VTIMER, in interrupt);
     }
 
-    /// <summary>Sets which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER). After
-    /// the GIC is made, before the first run.</summary>
-    /// <param name="vcpu">The vCPU.</param>
-    /// <param name="interrupt">The GIC number, 16–31; KVM's own choice is 30. The same for all vCPUs of a VM.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <inheritdoc cref="SetVirtualTimerInterrupt"/>
+    /// <summary>Sets which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER; KVM's own
+    /// choice is 30). After the GIC is made, before the first run.</summary>
     public static void SetPhysicalTimerInterrupt(this KvmVcpu vcpu, int interrupt)
     {
         const ulong KVM_ARM_VCPU_TIMER_IRQ_PTIMER = 1;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Kvm.Arm64;
@@ -43,8 +42,7 @@ internal static unsafe class SmcccFilter
 
     internal static Exception MissingFor(int error) => error == Errno.EBADF
         ? new SystemCallException(
-            "KVM_HAS_DEVICE_ATTR for the SMCCC filter",
-            error,
+            "KVM_HAS_DEVICE_ATTR for the SMCCC filter", error,
             "The descriptor is not open; expected a VM's (KVM_CREATE_VM).")
         : new NotSupportedException(
             $"KVM has no SMCCC filter here (KVM_HAS_DEVICE_ATTR: {Errno.NameOf(error)}), so a guest's SMCs cannot"
@@ -52,9 +50,7 @@ internal static unsafe class SmcccFilter
                 + " (KVM_CREATE_VM).");
 
     internal static SystemCallException FailureFor(int error, uint first, uint count) => new(
-        string.Create(
-            CultureInfo.InvariantCulture,
-            $"Filtering the SMCCC calls 0x{first:x8}–0x{unchecked(first + count - 1):x8} (KVM_ARM_VM_SMCCC_FILTER)"),
+        $"Filtering the SMCCC calls 0x{first:x8}–0x{unchecked(first + count - 1):x8} (KVM_ARM_VM_SMCCC_FILTER)",
         error,
         error switch
         {

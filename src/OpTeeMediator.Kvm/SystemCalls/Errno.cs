@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Kvm.SystemCalls;
@@ -60,6 +59,6 @@ internal static class Errno
         EOPNOTSUPP => nameof(EOPNOTSUPP),
         ECONNRESET => nameof(ECONNRESET),
         EHWPOISON => nameof(EHWPOISON),
-        _ => string.Create(CultureInfo.InvariantCulture, $"errno {error}"),
+        _ => $"errno {error}",
     };
 }

@@ -9,19 +9,16 @@ internal struct FileStatus
     /// <summary>STATX_SIZE; the block size comes always.</summary>
     internal const uint SizeMask = 0x200;
 
-    /// <summary>stx_blksize: of files of huge pages, their size.</summary>
+    // stx_blksize (of files of huge pages, their size), stx_size, stx_rdev_major, stx_rdev_minor.
     [FieldOffset(4)]
     internal uint BlockSize;
 
-    /// <summary>stx_size.</summary>
     [FieldOffset(40)]
     internal ulong Size;
 
-    /// <summary>stx_rdev_major.</summary>
     [FieldOffset(128)]
     internal uint DeviceMajor;
 
-    /// <summary>stx_rdev_minor.</summary>
     [FieldOffset(132)]
     internal uint DeviceMinor;
 }

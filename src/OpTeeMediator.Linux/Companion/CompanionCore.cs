@@ -251,9 +251,7 @@ internal sealed class CompanionCore
                     case KvmExitReason.Hypercall:
                         _tee.Fail(
                             new TeeFailure(
-                                Index,
-                                TeeFailureCause.UnexpectedCall,
-                                _cpu.Hypercall.Number,
+                                Index, TeeFailureCause.UnexpectedCall, _cpu.Hypercall.Number,
                                 _cpu.Get(Arm64Register.Pc)));
                         break;
 

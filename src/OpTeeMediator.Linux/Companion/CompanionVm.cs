@@ -105,10 +105,7 @@ internal sealed class CompanionVm : ICompanionVm
             KvmVm vm = kvm.CreateVmFor(
                 HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
             companion = new CompanionVm(
-                vm,
-                memory,
-                hold,
-                new SecureDevices(platform, gic, options.CoreCount, console, options.Name, log),
+                vm, memory, hold, new SecureDevices(platform, gic, options.CoreCount, console, options.Name, log),
                 platform);
             int free = 0;
             foreach (MappedMemoryRegion region in guestRegions)

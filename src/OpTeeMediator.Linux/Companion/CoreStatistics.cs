@@ -28,10 +28,8 @@ internal sealed class CoreStatistics
 
     /// <summary>These and others together.</summary>
     internal OpTeeCompanionStatistics AddTo(OpTeeCompanionStatistics others) => new(
-        others.FastCalls + Volatile.Read(ref _fastCalls),
-        others.YieldingCalls + Volatile.Read(ref _yieldingCalls),
-        others.Preemptions + Volatile.Read(ref _preemptions),
-        others.NativeInterrupts + Volatile.Read(ref _interrupts),
+        others.FastCalls + Volatile.Read(ref _fastCalls), others.YieldingCalls + Volatile.Read(ref _yieldingCalls),
+        others.Preemptions + Volatile.Read(ref _preemptions), others.NativeInterrupts + Volatile.Read(ref _interrupts),
         others.DeviceAccesses + Volatile.Read(ref _deviceAccesses),
         others.RegisterAccesses + Volatile.Read(ref _registers),
         others.TimeInTee

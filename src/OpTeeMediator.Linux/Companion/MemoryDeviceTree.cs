@@ -1,4 +1,3 @@
-using System.Globalization;
 using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Memory;
 
@@ -22,7 +21,7 @@ internal static class MemoryDeviceTree
             tree.Cells("#size-cells", 2);
             foreach (GuestRange range in memory)
             {
-                using (tree.Node(string.Create(CultureInfo.InvariantCulture, $"memory@{range.Start.Value:x}")))
+                using (tree.Node($"memory@{range.Start.Value:x}"))
                 {
                     tree.Text("device_type", "memory");
                     tree.Numbers("reg", range.Start.Value, range.Length);

@@ -68,8 +68,7 @@ public sealed record OpTeeCompanionOptions
         if (Cores < 0 || Cores > Platform.Cores)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(Cores),
-                Cores,
+                nameof(Cores), Cores,
                 $"{nameof(OpTeeCompanionOptions)}.{nameof(Cores)} must be 0 to {Platform.Cores}, for which the image"
                     + $" was built.");
         }
@@ -80,8 +79,7 @@ public sealed record OpTeeCompanionOptions
         if (AnswerDeadline < Quantum * 2)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(AnswerDeadline),
-                AnswerDeadline,
+                nameof(AnswerDeadline), AnswerDeadline,
                 $"{nameof(OpTeeCompanionOptions)}.{nameof(AnswerDeadline)} must be at least twice the {nameof(Quantum)}"
                     + $" {Quantum}, within which a healthy OP-TEE answers.");
         }

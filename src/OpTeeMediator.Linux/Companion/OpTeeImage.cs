@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Companion;
@@ -80,17 +79,13 @@ public sealed class OpTeeImage
         if (pagedSize != 0)
         {
             throw new InvalidDataException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"'{path}' has a pageable part of {pagedSize} bytes: build OP-TEE with CFG_WITH_PAGER=n."));
+                $"'{path}' has a pageable part of {pagedSize} bytes: build OP-TEE with CFG_WITH_PAGER=n.");
         }
 
         return size != 0 && size <= file.Length - HeaderSize
             ? new OpTeeImage(Pair(file, 12), file[HeaderSize..(HeaderSize + (int)size)])
             : throw new InvalidDataException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"'{path}' has {file.Length} bytes, but its header promises an image of {size} bytes behind it."));
+                $"'{path}' has {file.Length} bytes, but its header promises an image of {size} bytes behind it.");
     }
 
     /// <summary>tee-header_v2.bin: a list of images that lie beside it, of which one is used.</summary>
@@ -102,9 +97,7 @@ public sealed class OpTeeImage
         if (images != 1)
         {
             throw new InvalidDataException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"'{path}' lists {images} images, expected one: build OP-TEE with CFG_WITH_PAGER=n."));
+                $"'{path}' lists {images} images, expected one: build OP-TEE with CFG_WITH_PAGER=n.");
         }
 
         string imagePath = Path.Combine(Path.GetDirectoryName(path) ?? "", "tee-pager_v2.bin");
@@ -112,21 +105,18 @@ public sealed class OpTeeImage
         return image.Length == size
             ? new OpTeeImage(Pair(file, 12), image)
             : throw new InvalidDataException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"'{imagePath}' has {image.Length} bytes, but '{path}' promises {size}: they are not of the same"
-                        + $" build."));
+                $"'{imagePath}' has {image.Length} bytes, but '{path}' promises {size}: they are not of the same"
+                    + $" build.");
     }
 
     private static void CheckHeader(string path, byte[] file)
     {
         if (file.Length < HeaderSize || file[ArchitectureOffset] != Arm64)
         {
-            throw new InvalidDataException(string.Create(
-                CultureInfo.InvariantCulture,
+            throw new InvalidDataException(
                 $"'{path}' has OP-TEE's header of version {file[VersionOffset]}, {file.Length} bytes, and names"
                     + $" architecture {(file.Length > ArchitectureOffset ? file[ArchitectureOffset] : -1)}; expected"
-                    + $" {HeaderSize} bytes or more and 1 (64-bit)."));
+                    + $" {HeaderSize} bytes or more and 1 (64-bit).");
         }
     }
 
@@ -142,9 +132,7 @@ public sealed class OpTeeImage
         if (stream.Length > LargestFile)
         {
             throw new InvalidDataException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"'{path}' has {stream.Length} bytes; an OP-TEE image has less than {LargestFile}."));
+                $"'{path}' has {stream.Length} bytes; an OP-TEE image has less than {LargestFile}.");
         }
 
         byte[] content = new byte[stream.Length];

@@ -1,4 +1,3 @@
-using System.Globalization;
 using OpTeeMediator.Kvm;
 
 namespace OpTeeMediator.Linux.Companion;
@@ -13,18 +12,12 @@ internal readonly record struct TeeFailure(int Core, TeeFailureCause Cause, ulon
     public override string ToString() => Cause switch
     {
         TeeFailureCause.NoAnswer =>
-            string.Create(
-                CultureInfo.InvariantCulture,
-                $"core {Core} does not answer in time; it has panicked, or hangs with interrupts masked"),
+            $"core {Core} does not answer in time; it has panicked, or hangs with interrupts masked",
         TeeFailureCause.UnexpectedCall =>
-            string.Create(
-                CultureInfo.InvariantCulture,
-                $"core {Core} has made the call 0x{Number:x8} at PC 0x{ProgramCounter:x}, which answers nothing"),
+            $"core {Core} has made the call 0x{Number:x8} at PC 0x{ProgramCounter:x}, which answers nothing",
         TeeFailureCause.UnexpectedExit =>
-            string.Create(
-                CultureInfo.InvariantCulture,
-                $"core {Core} cannot go on at PC 0x{ProgramCounter:x} (exit {(KvmExitReason)Number})"),
+            $"core {Core} cannot go on at PC 0x{ProgramCounter:x} (exit {(KvmExitReason)Number})",
         TeeFailureCause.Aborted => "its start was aborted, as its VM ends or starts again",
-        _ => string.Create(CultureInfo.InvariantCulture, $"KVM cannot run core {Core}"),
+        _ => $"KVM cannot run core {Core}",
     };
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Kvm.SystemCalls;
@@ -42,11 +41,10 @@ internal readonly unsafe struct KvmRegisterFile(int vcpuFd) : IRegisterFile
         }
     }
 
-    private static string NameOfX(int index) => string.Create(CultureInfo.InvariantCulture, $"X{index}");
+    private static string NameOfX(int index) => $"X{index}";
 
     private static SystemCallException Failure(string operation, string register) =>
         new(
-            $"{operation} of {register}",
-            Errno.Last,
+            $"{operation} of {register}", Errno.Last,
             "EBADF, ENOTTY: the descriptor is no vCPU's. ENOENT: the host is not arm64.");
 }

@@ -100,12 +100,8 @@ internal sealed class ContiguousMapping : IDisposable
             ulong within = position & mask;
             nint address = (nint)(start + position - within);
             nint mapped = LibC.Map(
-                address,
-                (nuint)(RoundUp(end, granule) - (position - within)),
-                LibC.PROT_READ | LibC.PROT_WRITE,
-                LibC.MAP_SHARED | LibC.MAP_FIXED,
-                file,
-                fileOffset - (long)within);
+                address, (nuint)(RoundUp(end, granule) - (position - within)), LibC.PROT_READ | LibC.PROT_WRITE,
+                LibC.MAP_SHARED | LibC.MAP_FIXED, file, fileOffset - (long)within);
             if (mapped != address)
             {
                 return false;

@@ -161,11 +161,7 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
 
         tee.Logger.PinBudgetExceeded(
-            tee.VirtualMachine,
-            size,
-            budget.Bytes,
-            budget.MaximumBytes,
-            budget.Registrations,
+            tee.VirtualMachine, size, budget.Bytes, budget.MaximumBytes, budget.Registrations,
             budget.MaximumRegistrations);
         return false;
     }

@@ -81,11 +81,9 @@ internal sealed class LinuxTeePartition : ITeePartition
         return ValueTask.CompletedTask;
     }
 
-    /// <inheritdoc/>
     /// <remarks>A session that is being opened cannot be cancelled: the driver does not know it yet.</remarks>
     public void Cancel(TeeRequest request) => _running.Cancel(request);
 
-    /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _isDisposed, 1) == 0)

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
@@ -35,8 +34,7 @@ internal sealed unsafe class TeeDeviceFile : ITeeDevice
 
         try
         {
-            return File.ReadAllText(string.Create(
-                CultureInfo.InvariantCulture, $"/sys/dev/char/{status.DeviceMajor}:{status.DeviceMinor}/revision"));
+            return File.ReadAllText($"/sys/dev/char/{status.DeviceMajor}:{status.DeviceMinor}/revision");
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {

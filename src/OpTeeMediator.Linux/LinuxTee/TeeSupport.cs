@@ -1,4 +1,3 @@
-using System.Globalization;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
 
@@ -21,22 +20,21 @@ internal static class TeeSupport
         {
             throw new TeeUnavailableException(
                 $"{path} does not answer TEE_IOC_VERSION ({Errno.NameOf(error)}): it is not a device of the "
-                + $"kernel's TEE driver. Expected {LinuxTeeOptions.DefaultDevicePath}, /dev/tee1 and so on.");
+                    + $"kernel's TEE driver. Expected {LinuxTeeOptions.DefaultDevicePath}, /dev/tee1 and so on.");
         }
 
         if (version.ImplementationId != TeeIoctl.ImplementationOpTee)
         {
-            throw new TeeUnavailableException(string.Create(
-                CultureInfo.InvariantCulture,
+            throw new TeeUnavailableException(
                 $"{path} is the device of another TEE (implementation {version.ImplementationId}); expected "
-                    + $"OP-TEE ({TeeIoctl.ImplementationOpTee}). {Alternatives}"));
+                    + $"OP-TEE ({TeeIoctl.ImplementationOpTee}). {Alternatives}");
         }
 
         if ((version.GeneralCapabilities & TeeIoctl.GeneralPrivileged) != 0)
         {
             throw new TeeUnavailableException(
                 $"{path} is the device of the tee-supplicant; expected the clients' one, "
-                + $"{LinuxTeeOptions.DefaultDevicePath}.");
+                    + $"{LinuxTeeOptions.DefaultDevicePath}.");
         }
 
         uint missing = Needed & ~version.GeneralCapabilities;
@@ -44,8 +42,8 @@ internal static class TeeSupport
             ? version
             : throw new TeeUnavailableException(
                 $"The OP-TEE behind {path} lacks {NamesOf(missing)} (capabilities "
-                + $"0x{version.GeneralCapabilities:x}, expected 0x{Needed:x}). It must be OP-TEE 3.10 or later, "
-                + $"built with dynamic shared memory (CFG_CORE_DYN_SHM=y). {Alternatives}");
+                    + $"0x{version.GeneralCapabilities:x}, expected 0x{Needed:x}). It must be OP-TEE 3.10 or later, "
+                    + $"built with dynamic shared memory (CFG_CORE_DYN_SHM=y). {Alternatives}");
     }
 
     internal static TeeUnavailableException OpenFailure(string path, int error) => new(

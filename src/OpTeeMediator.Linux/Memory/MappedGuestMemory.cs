@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
@@ -418,10 +417,8 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
                 granule) || range.Length % granule != 0)
         {
             throw new ArgumentException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"Region {range} has {range.Length} bytes; expected 1 to {MaximumRegionLength}, start and length"
-                        + $" being multiples of {granule}."),
+                $"Region {range} has {range.Length} bytes; expected 1 to {MaximumRegionLength}, start and length"
+                    + $" being multiples of {granule}.",
                 nameof(range));
         }
     }

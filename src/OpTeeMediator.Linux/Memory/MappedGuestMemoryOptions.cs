@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -28,10 +27,9 @@ public sealed record MappedGuestMemoryOptions
         ArgumentNullException.ThrowIfNull(Name);
         if (MappingGranule != 0 && (MappingGranule < Environment.SystemPageSize || !int.IsPow2(MappingGranule)))
         {
-            throw new ArgumentException(string.Create(
-                CultureInfo.InvariantCulture,
+            throw new ArgumentException(
                 $"{nameof(MappedGuestMemoryOptions)}.{nameof(MappingGranule)} is {MappingGranule}; "
-                + $"expected 0 or a power of two of at least {Environment.SystemPageSize}."));
+                    + $"expected 0 or a power of two of at least {Environment.SystemPageSize}.");
         }
 
         return MappingGranule == 0 ? Environment.SystemPageSize : MappingGranule;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Runtime.InteropServices;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
@@ -50,8 +49,7 @@ internal sealed unsafe class MappedRegion(GuestRange range, nint address, SafeHa
         if (answer < 0)
         {
             throw new SystemCallException(
-                string.Create(CultureInfo.InvariantCulture, $"Discarding guest RAM {part} ({part.Length} bytes)"),
-                Errno.Last,
+                $"Discarding guest RAM {part} ({part.Length} bytes)", Errno.Last,
                 "EACCES: memory without a file must be shared or anonymous. EOPNOTSUPP: the file cannot have holes.");
         }
     }

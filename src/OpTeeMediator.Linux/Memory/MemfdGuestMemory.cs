@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Diagnostics;
@@ -25,10 +24,8 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
 
     private MemfdGuestMemory(MemfdGuestMemoryOptions options)
         : base(
-            options.Name,
-            options.HugePageSize == 0 ? Environment.SystemPageSize : options.HugePageSize,
-            CreateLogger(options.LoggerFactory),
-            regionReleased: null) => _hugePageSize = options.HugePageSize;
+            options.Name, options.HugePageSize == 0 ? Environment.SystemPageSize : options.HugePageSize,
+            CreateLogger(options.LoggerFactory), regionReleased: null) => _hugePageSize = options.HugePageSize;
 
     /// <summary>Creates guest RAM of ordinary pages.</summary>
     /// <param name="regions">The guest addresses, at most <see cref="MappedGuestMemory.MaximumRegions"/> ranges that do
@@ -57,11 +54,8 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
             && (options.HugePageSize < Environment.SystemPageSize || !int.IsPow2(options.HugePageSize)))
         {
             throw new ArgumentException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"{nameof(options.HugePageSize)} is {options.HugePageSize}; expected 0 or a power of two of at"
-                        + $" least"
-                        + $" {Environment.SystemPageSize}."),
+                $"{nameof(options.HugePageSize)} is {options.HugePageSize}; expected 0 or a power of two of at"
+                    + $" least {Environment.SystemPageSize}.",
                 nameof(options));
         }
 
@@ -141,9 +135,7 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
         if (length > LongestName || name.Contains('\0'))
         {
             throw new ArgumentException(
-                string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"{Option} has {length} bytes as UTF-8; expected at most {LongestName}, and no character NUL."),
+                $"{Option} has {length} bytes as UTF-8; expected at most {LongestName}, and no character NUL.",
                 nameof(name));
         }
     }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
@@ -27,13 +26,10 @@ internal static class MemoryFile
         if (descriptor < 0)
         {
             throw new SystemCallException(
-                "memfd_create for guest RAM",
-                Errno.Last,
+                "memfd_create for guest RAM", Errno.Last,
                 hugePageSize == 0
                     ? "EMFILE, ENFILE: too many files are open in this process or on this host."
-                    : string.Create(
-                        CultureInfo.InvariantCulture,
-                        $"ENODEV: this host has no huge pages of {hugePageSize} bytes; see /sys/kernel/mm/hugepages."));
+                    : $"ENODEV: this host has no huge pages of {hugePageSize} bytes; see /sys/kernel/mm/hugepages.");
         }
 
         SafeFileHandle file = Descriptor.Own(descriptor);
@@ -48,9 +44,7 @@ internal static class MemoryFile
             nuint length = (nuint)range.Length;
             nint address = LibC.Map(reserved, length, LibC.PROT_READ | LibC.PROT_WRITE, mapping, file, 0);
             Check(
-                address == LibC.MapFailed ? -1 : 0,
-                "mmap",
-                range,
+                address == LibC.MapFailed ? -1 : 0, "mmap", range,
                 hugePageSize == 0
                     ? "ENOMEM: the address space or the host's memory is used up."
                     : "ENOMEM: the host has reserved too few huge pages (/proc/sys/vm/nr_hugepages).");
@@ -93,10 +87,7 @@ internal static class MemoryFile
         if (answer < 0)
         {
             throw new SystemCallException(
-                string.Create(
-                    CultureInfo.InvariantCulture, $"{operation} for guest RAM {range} ({range.Length} bytes)"),
-                Errno.Last,
-                advice);
+                $"{operation} for guest RAM {range} ({range.Length} bytes)", Errno.Last, advice);
         }
     }
 }

@@ -83,7 +83,6 @@ internal sealed class RemotePartition : ITeePartition
         }
     }
 
-    /// <inheritdoc/>
     /// <remarks>A server that is gone has nothing left of the VM.</remarks>
     public async ValueTask ResetAsync()
     {

@@ -103,7 +103,6 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         }
     }
 
-    /// <inheritdoc/>
     public override void BeginWait()
     {
         if (!_isGone)
@@ -112,7 +111,6 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         }
     }
 
-    /// <inheritdoc/>
     public override void EndWait()
     {
         if (!_isGone)
@@ -121,7 +119,6 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         }
     }
 
-    /// <inheritdoc/>
     public override TeeSharedMemory? Allocate(GuestMemoryKind kind, int size)
     {
         ThrowUnlessOnWorker();
@@ -130,7 +127,6 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         return TakeAllocated(size);
     }
 
-    /// <inheritdoc/>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public override async ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size)
     {
@@ -139,7 +135,6 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         return TakeAllocated(size);
     }
 
-    /// <inheritdoc/>
     public override TeeReturnCode Free(TeeSharedMemory memory)
     {
         ThrowUnlessOnWorker();
@@ -147,7 +142,6 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         return AskAndWait(Wait);
     }
 
-    /// <inheritdoc/>
     public override ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory)
     {
         PrepareFree(memory);

@@ -12,13 +12,10 @@ internal sealed unsafe class HostedMemory(bool isTemporary) : TeeSharedMemory
     private ulong _size;
     private int _uses;
 
-    /// <inheritdoc/>
     public override ulong Size => _size;
 
-    /// <inheritdoc/>
     public override bool IsTemporary => isTemporary;
 
-    /// <inheritdoc/>
     public override int MappingGranule => Environment.SystemPageSize;
 
     /// <summary>Of how many pieces it consists.</summary>
@@ -73,7 +70,6 @@ internal sealed unsafe class HostedMemory(bool isTemporary) : TeeSharedMemory
         }
     }
 
-    /// <inheritdoc/>
     public override bool TryRead(ulong offset, Span<byte> destination)
     {
         if (!IsWithin(offset, destination.Length))
@@ -94,7 +90,6 @@ internal sealed unsafe class HostedMemory(bool isTemporary) : TeeSharedMemory
         return true;
     }
 
-    /// <inheritdoc/>
     public override bool TryWrite(ulong offset, ReadOnlySpan<byte> source)
     {
         if (!IsWithin(offset, source.Length))
@@ -115,7 +110,6 @@ internal sealed unsafe class HostedMemory(bool isTemporary) : TeeSharedMemory
         return true;
     }
 
-    /// <inheritdoc/>
     public override bool TryGetHostAddress(ulong offset, out nint hostAddress, out ulong length)
     {
         MemoryPiece piece = PieceAt(offset, out ulong skipped);
@@ -124,7 +118,6 @@ internal sealed unsafe class HostedMemory(bool isTemporary) : TeeSharedMemory
         return true;
     }
 
-    /// <inheritdoc/>
     public override bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length)
     {
         MemoryPiece piece = PieceAt(offset, out ulong skipped);

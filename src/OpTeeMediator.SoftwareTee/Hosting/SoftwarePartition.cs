@@ -81,7 +81,6 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
         return OpenSessionAsync(request, request);
     }
 
-    /// <inheritdoc/>
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request, TeeRequest root)
     {
         if (_randomNumbers is not null && request.Application == RandomNumberGenerator.Uuid)
@@ -95,13 +94,11 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
             : new(TeeResult.FromTee(TeeReturnCode.ItemNotFound));
     }
 
-    /// <inheritdoc/>
     public ValueTask<TeeResult> InvokeCommandAsync(ITeeSession session, TeeRequest request, TeeRequest root) =>
         session is ApplicationSession application
             ? new(application.Invoke(request, root))
             : session.InvokeCommandAsync(request);
 
-    /// <inheritdoc/>
     public ValueTask CloseAsync(ITeeSession session, TeeRequest request, TeeRequest root)
     {
         if (session is not ApplicationSession application)
@@ -120,7 +117,6 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
         _environment.Queue.Wake();
     }
 
-    /// <inheritdoc/>
     /// <remarks>Instances that are kept alive end: at once, or with the last session of the next driver.</remarks>
     public async ValueTask ResetAsync()
     {

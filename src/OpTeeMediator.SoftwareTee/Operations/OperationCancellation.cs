@@ -27,10 +27,8 @@ internal sealed class OperationCancellation : IOuterOperation
     public bool IsRequested =>
         _request is { IsCancellationRequested: true } request && (_isUnmasked || request.IsTerminationRequested);
 
-    /// <inheritdoc/>
     /// <remarks>A cancellation that the application masks does not reach what it calls.</remarks>
     bool IOuterOperation.IsCancellationRequested => IsRequested;
 
-    /// <inheritdoc/>
     bool IOuterOperation.IsTerminationRequested => _request is { IsTerminationRequested: true };
 }

@@ -101,7 +101,6 @@ internal sealed class OperationContext : SynchronizationContext
         base.Post(d, state);
     }
 
-    /// <inheritdoc/>
     /// <exception cref="NotSupportedException">Always, on another thread: it would block that one.</exception>
     public override void Send(SendOrPostCallback d, object? state)
     {

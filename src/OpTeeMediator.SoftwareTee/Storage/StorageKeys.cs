@@ -93,7 +93,6 @@ internal sealed class StorageKeys : IDisposable
         return plain;
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         CryptographicOperations.ZeroMemory(_key);

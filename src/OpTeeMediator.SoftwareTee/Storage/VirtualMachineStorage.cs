@@ -95,7 +95,6 @@ internal sealed class VirtualMachineStorage(
         }
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         lock (_lock)

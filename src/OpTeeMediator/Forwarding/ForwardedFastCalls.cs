@@ -127,9 +127,7 @@ internal sealed class ForwardedFastCalls(
         uint x0 = (uint)forwarded.X0;
         int count = (isData ? x0 != OpTeeSmc.ReturnUnknownFunction : x0 == OpTeeSmc.ReturnOk) ? results : 1;
         return registers.Answer(
-            x0,
-            count > 1 ? (uint)forwarded.X1 : 0,
-            count > 2 ? (uint)forwarded.X2 : 0,
+            x0, count > 1 ? (uint)forwarded.X1 : 0, count > 2 ? (uint)forwarded.X2 : 0,
             count > 3 ? (uint)forwarded.X3 : 0);
     }
 }

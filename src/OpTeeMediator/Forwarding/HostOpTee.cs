@@ -176,7 +176,7 @@ public sealed class HostOpTee
         return failure;
     }
 
-    /// <summary>Makes an SMC. After a failure a yielding call is never resumed, and a fast one is answered ENOMEM.</summary>
+    /// <summary>After a failure a yielding call is never resumed, and a fast one is answered ENOMEM.</summary>
     private Exception? TryMakeCall(ref SmcRegisters registers)
     {
         ulong functionId = registers.X0;

@@ -263,8 +263,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposal) is not null, this);
         return _pause.PauseAsync(
             () => _phases.IsNoneInside && _phases.Current != VmPhase.Restarting && _pause.IsQuiet,
-            _options.ShutdownDeadline,
-            cancellationToken);
+            _options.ShutdownDeadline, cancellationToken);
     }
 
     /// <inheritdoc/>

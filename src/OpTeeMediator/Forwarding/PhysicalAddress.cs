@@ -1,4 +1,3 @@
-using System.Globalization;
 
 namespace OpTeeMediator.Forwarding;
 
@@ -9,5 +8,5 @@ namespace OpTeeMediator.Forwarding;
 public readonly record struct PhysicalAddress(ulong Value)
 {
     /// <inheritdoc/>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"PA 0x{Value:x}");
+    public override string ToString() => $"PA 0x{Value:x}";
 }

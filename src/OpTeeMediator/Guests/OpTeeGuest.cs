@@ -91,18 +91,8 @@ public sealed class OpTeeGuest : IGuestOpTee
         {
             _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
             CallEnvironment environment = new(
-                options.Name,
-                guestMemory,
-                options.ReservedSharedMemory,
-                _partition,
-                access,
-                _buffers,
-                limits.Calls,
-                options.Quantum,
-                options.SleepAfter,
-                new NotificationQueue(_line),
-                _pause,
-                _log);
+                options.Name, guestMemory, options.ReservedSharedMemory, _partition, access, _buffers, limits.Calls,
+                options.Quantum, options.SleepAfter, new NotificationQueue(_line), _pause, _log);
             _calls = new YieldingCalls(environment, NewDriverInstance());
             if (_line is not null)
             {

@@ -1,4 +1,3 @@
-using System.Globalization;
 
 namespace OpTeeMediator.Memory;
 
@@ -51,5 +50,5 @@ public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddre
     public static bool operator >=(GuestAddress left, GuestAddress right) => left.Value >= right.Value;
 
     /// <inheritdoc/>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"0x{Value:x}");
+    public override string ToString() => $"0x{Value:x}";
 }

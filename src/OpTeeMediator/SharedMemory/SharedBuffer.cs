@@ -37,13 +37,10 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     /// <summary>The pages that hold the buffer.</summary>
     public GuestPages Pages { get; } = new();
 
-    /// <inheritdoc/>
     public override ulong Size => _size;
 
-    /// <inheritdoc/>
     public override bool IsTemporary => _isTemporary;
 
-    /// <inheritdoc/>
     public override int MappingGranule => memory.MappingGranule;
 
     /// <summary>Describes the buffer, before its pages are pinned.</summary>
@@ -72,7 +69,6 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         return true;
     }
 
-    /// <inheritdoc/>
     public override bool TryRead(ulong offset, Span<byte> destination)
     {
         if (!IsWithin(offset, destination.Length))
@@ -101,7 +97,6 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         return true;
     }
 
-    /// <inheritdoc/>
     public override bool TryWrite(ulong offset, ReadOnlySpan<byte> source)
     {
         if (!IsWithin(offset, source.Length))
@@ -129,7 +124,6 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         return true;
     }
 
-    /// <inheritdoc/>
     public override bool TryGetHostAddress(ulong offset, out nint hostAddress, out ulong length)
     {
         bool hasRun = TryGetPiece(offset, out GuestRange run);
@@ -138,7 +132,6 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         return hasRun && memory.TryGetHostAddress(run, out hostAddress);
     }
 
-    /// <inheritdoc/>
     public override bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length)
     {
         bool hasRun = TryGetPiece(offset, out GuestRange run);

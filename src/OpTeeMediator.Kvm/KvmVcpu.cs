@@ -173,27 +173,16 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
     public KvmExitReason Run()
     {
-        bool isReferenced = false;
-        try
-        {
-            // Keeps the page mapped if another thread disposes of the vCPU meanwhile.
-            _mapping.DangerousAddRef(ref isReferenced);
+        // Keeps the page mapped if another thread disposes of the vCPU meanwhile.
+        using HandleScope mapped = new(_mapping);
 
-            // A full fence: either Kick sees this thread, or KVM sees the flag that Kick has set.
-            _ = Interlocked.Exchange(ref _runningThread, ThreadId.Current);
-            int answer = LibC.Ioctl(_file, KvmIoctl.KVM_RUN, 0);
-            int error = answer < 0 ? Errno.Last : 0;
-            Volatile.Write(ref _runningThread, 0);
-            _exit = error == 0 ? (KvmExitReason)ReadAt<uint>(_run, KvmRunLayout.ExitReason) : ExitFor(error);
-            return _exit;
-        }
-        finally
-        {
-            if (isReferenced)
-            {
-                _mapping.DangerousRelease();
-            }
-        }
+        // A full fence: either Kick sees this thread, or KVM sees the flag that Kick has set.
+        _ = Interlocked.Exchange(ref _runningThread, ThreadId.Current);
+        int answer = LibC.Ioctl(_file, KvmIoctl.KVM_RUN, 0);
+        int error = answer < 0 ? Errno.Last : 0;
+        Volatile.Write(ref _runningThread, 0);
+        _exit = error == 0 ? (KvmExitReason)ReadAt<uint>(_run, KvmRunLayout.ExitReason) : ExitFor(error);
+        return _exit;
     }
 
     /// <summary>Ends the instruction of an <see cref="KvmExitReason.Io"/> or <see cref="KvmExitReason.Mmio"/> exit
@@ -230,31 +219,20 @@ public sealed unsafe class KvmVcpu : IDisposable
     public void Kick()
     {
         int signal = KickSignal.Number;
-        bool isReferenced = false;
-        try
+        using HandleScope mapped = new(_mapping);
+        if (Interlocked.Exchange(ref _isKicked, true))
         {
-            _mapping.DangerousAddRef(ref isReferenced);
-            if (Interlocked.Exchange(ref _isKicked, true))
-            {
-                // An earlier kick has not been answered yet: that answer is this one's too.
-                return;
-            }
-
-            Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 1);
-            Interlocked.MemoryBarrier();
-            int thread = Volatile.Read(ref _runningThread);
-            if (thread != 0)
-            {
-                // The thread may have come back, or be gone: the signal does nothing there, nor leaves this process.
-                _ = LibC.SignalThread(Environment.ProcessId, thread, signal);
-            }
+            // An earlier kick has not been answered yet: that answer is this one's too.
+            return;
         }
-        finally
+
+        Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 1);
+        Interlocked.MemoryBarrier();
+        int thread = Volatile.Read(ref _runningThread);
+        if (thread != 0)
         {
-            if (isReferenced)
-            {
-                _mapping.DangerousRelease();
-            }
+            // The thread may have come back, or be gone: the signal does nothing there, nor leaves this process.
+            _ = LibC.SignalThread(Environment.ProcessId, thread, signal);
         }
     }
 

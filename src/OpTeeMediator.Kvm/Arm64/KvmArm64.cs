@@ -114,20 +114,8 @@ public static unsafe class KvmArm64
     public static void FilterCalls(this KvmVm vm, uint first, uint count, Arm64SmcccAction action)
     {
         ArgumentNullException.ThrowIfNull(vm);
-        bool isReferenced = false;
-        try
-        {
-            vm.Handle.DangerousAddRef(ref isReferenced);
-            int vmFd = (int)vm.Handle.DangerousGetHandle();
-            SmcccFilter.CheckSupport(vmFd);
-            SmcccFilter.Set(vmFd, first, count, action);
-        }
-        finally
-        {
-            if (isReferenced)
-            {
-                vm.Handle.DangerousRelease();
-            }
-        }
+        using HandleScope file = new(vm.Handle);
+        SmcccFilter.CheckSupport(file.Descriptor);
+        SmcccFilter.Set(file.Descriptor, first, count, action);
     }
 }

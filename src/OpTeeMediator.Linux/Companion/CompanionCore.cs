@@ -68,7 +68,6 @@ internal sealed class CompanionCore
     /// never. Any thread may read it.</summary>
     internal long TimerDue => Volatile.Read(ref _timerDue);
 
-    /// <summary>What it has done. Any thread may read it.</summary>
     internal CoreStatistics Statistics { get; } = new();
 
     /// <summary>Takes the core for the calling thread, if it is free. Any thread may call.</summary>
@@ -89,9 +88,7 @@ internal sealed class CompanionCore
     /// <summary>Makes it come back from where it is. Any thread may call.</summary>
     internal void Kick() => _cpu.Kick();
 
-    /// <summary>Asks a core, before it starts, for the frequency of its counter.</summary>
-    /// <param name="frequency">The frequency in Hz.</param>
-    /// <returns><see langword="false"/> if it does not answer.</returns>
+    /// <summary>Asks a core, before it starts, for the frequency of its counter in Hz, if it answers.</summary>
     internal bool TryReadFrequency(out ulong frequency)
     {
         Set(Arm64Register.Pc, _vm.FrequencyCode);
@@ -105,7 +102,6 @@ internal sealed class CompanionCore
 
     /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE
     /// does not use.</summary>
-    /// <param name="frequency">The frequency of its counter in Hz.</param>
     internal void Prepare(ulong frequency)
     {
         _frequency = frequency;
@@ -114,8 +110,7 @@ internal sealed class CompanionCore
         _cpu.Set(Arm64Register.VirtualTimerControl, TimerEnable);
     }
 
-    /// <summary>Starts OP-TEE on it.</summary>
-    /// <returns>Whether it answered that it has.</returns>
+    /// <summary>Starts OP-TEE on it, if it answers that it has.</summary>
     internal bool TryStart(ulong entry, ulong deviceTree, out VectorTable vectors)
     {
         vectors = default;
@@ -131,8 +126,7 @@ internal sealed class CompanionCore
         return true;
     }
 
-    /// <summary>Answers a guest's call.</summary>
-    /// <returns><see langword="false"/> if OP-TEE has ended.</returns>
+    /// <summary>Answers a guest's call, unless OP-TEE has ended.</summary>
     internal bool TryCall(ref SmcRegisters registers, SmcRegisterSet inputs, out SmcRegisterSet changed)
     {
         changed = SmcRegisterSet.None;
@@ -187,8 +181,7 @@ internal sealed class CompanionCore
         return true;
     }
 
-    /// <summary>Has OP-TEE serve its own interrupt: its timer has come.</summary>
-    /// <returns><see langword="false"/> if OP-TEE has ended.</returns>
+    /// <summary>Has OP-TEE serve its own interrupt, as its timer has come, unless OP-TEE has ended.</summary>
     internal bool TryInterrupt()
     {
         // The end of an earlier quantum, still pending, would be in this interrupt's way.
@@ -224,7 +217,6 @@ internal sealed class CompanionCore
         Set(Arm64Register.Pc, address);
     }
 
-    /// <summary>Runs until OP-TEE gives the core back, which it has to do in one way.</summary>
     private bool TryRun(uint expected)
     {
         long begin = Stopwatch.GetTimestamp();
@@ -249,16 +241,11 @@ internal sealed class CompanionCore
                         return true;
 
                     case KvmExitReason.Hypercall:
-                        _tee.Fail(
-                            new TeeFailure(
-                                Index, TeeFailureCause.UnexpectedCall, _cpu.Hypercall.Number,
-                                _cpu.Get(Arm64Register.Pc)));
+                        Fail(TeeFailureCause.UnexpectedCall, _cpu.Hypercall.Number);
                         break;
 
                     case KvmExitReason other:
-                        _tee.Fail(
-                            new TeeFailure(
-                                Index, TeeFailureCause.UnexpectedExit, (ulong)other, _cpu.Get(Arm64Register.Pc)));
+                        Fail(TeeFailureCause.UnexpectedExit, (ulong)other);
                         break;
                 }
             }
@@ -271,6 +258,9 @@ internal sealed class CompanionCore
             Statistics.CountRun(Stopwatch.GetTimestamp() - begin);
         }
     }
+
+    private void Fail(TeeFailureCause cause, ulong number) =>
+        _tee.Fail(new TeeFailure(Index, cause, number, _cpu.Get(Arm64Register.Pc)));
 
     /// <summary>Looks whether OP-TEE has set its timer: while the core does not run, KVM does not watch it.</summary>
     private void NoteTimer()

@@ -4,8 +4,8 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Does for an OP-TEE what no guest's call does: its timers when they are due, and another one in its place
-/// when it has failed.</summary>
+/// <summary>Does for an OP-TEE what no guest's call does: serves its timers, and replaces it when it has
+/// failed.</summary>
 /// <remarks>A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. While the VM is
 /// paused it does neither. Thread-safe.</remarks>
 internal sealed class CompanionMaintenance : CompanionThread
@@ -17,10 +17,6 @@ internal sealed class CompanionMaintenance : CompanionThread
     private volatile bool _mustReplace;
     private long _wakesAt;
 
-    /// <param name="replace">Replaces the OP-TEE that has failed.</param>
-    /// <param name="pause">Whether the VM is paused.</param>
-    /// <param name="name">The VM's name.</param>
-    /// <param name="log">Where to log.</param>
     internal CompanionMaintenance(Action replace, VmPause pause, string name, ILogger log) : base(name, "timers", log)
     {
         _replace = replace;
@@ -28,7 +24,6 @@ internal sealed class CompanionMaintenance : CompanionThread
         Start();
     }
 
-    /// <summary>A timer is set.</summary>
     internal void OnTimer(long due)
     {
         if (due < Volatile.Read(ref _wakesAt))
@@ -37,14 +32,12 @@ internal sealed class CompanionMaintenance : CompanionThread
         }
     }
 
-    /// <summary>The OP-TEE has failed.</summary>
     internal void Replace()
     {
         _mustReplace = true;
         Wake();
     }
 
-    /// <summary>The VM's pause has ended.</summary>
     internal void OnResumed() => Wake();
 
     protected override void Run()
@@ -67,8 +60,7 @@ internal sealed class CompanionMaintenance : CompanionThread
         }
     }
 
-    /// <summary>Does what is to be done now.</summary>
-    /// <returns>When there is more to do.</returns>
+    /// <summary>Does what is to be done now. Returns when there is more to do.</summary>
     private long Work()
     {
         if (!_pause.TryEnter())

@@ -7,6 +7,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
@@ -14,7 +15,6 @@ namespace OpTeeMediator.Linux.Companion;
 /// <remarks>Thread-safe.</remarks>
 internal sealed class CompanionTee : IDisposable
 {
-    /// <summary>The number of no thread.</summary>
     private const int NoThread = 0;
 
     private static readonly long RetryTicks = Stopwatch.Frequency / 100;
@@ -36,11 +36,7 @@ internal sealed class CompanionTee : IDisposable
     private bool _isDisposed;
 
     internal CompanionTee(
-        ICompanionVm vm,
-        TimeSpan quantum,
-        ICompanionSupervisor supervisor,
-        string name,
-        ILogger log,
+        ICompanionVm vm, TimeSpan quantum, ICompanionSupervisor supervisor, string name, ILogger log,
         LogRateLimit failures)
     {
         _vm = vm;
@@ -48,7 +44,7 @@ internal sealed class CompanionTee : IDisposable
         _name = name;
         _log = log;
         _failures = failures;
-        _patience = WholeMilliseconds(quantum);
+        _patience = WholeMilliseconds.AtLeast(quantum);
         Cores = [.. Enumerable.Range(0, vm.Cpus.Length).Select(index => new CompanionCore(index, this, vm, quantum))];
     }
 
@@ -57,10 +53,8 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Where OP-TEE is entered.</summary>
     internal VectorTable Vectors { get; private set; }
 
-    /// <summary>Whether it has started.</summary>
     internal bool HasStarted { get; private set; }
 
-    /// <summary>Whether it has failed, or was ended.</summary>
     internal bool HasEnded => Volatile.Read(ref _hasEnded) != 0;
 
     /// <summary>Whether it has replaced one that failed and waits for a driver to begin again: what an old driver still
@@ -74,7 +68,6 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Yielding calls that have begun and not ended.</summary>
     internal int CallsInFlight => HasEnded ? 0 : Volatile.Read(ref _callsInFlight);
 
-    /// <summary>What it has done.</summary>
     internal OpTeeCompanionStatistics Statistics
     {
         get
@@ -89,13 +82,8 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>How long a vCPU's thread waits, in milliseconds: the quantum, rounded up to what the system can
-    /// wait.</summary>
-    internal static int WholeMilliseconds(TimeSpan quantum) => (int)double.Ceiling(quantum.TotalMilliseconds);
-
-    /// <summary>Starts it.</summary>
-    /// <returns>What it has reserved.</returns>
-    /// <exception cref="TeeUnavailableException">It does not start; the message says what it did instead.</exception>
+    /// <summary>Starts it, and returns what it has reserved. Throws if it does not start, and says what it did
+    /// instead.</summary>
     internal IReadOnlyList<GuestRange> Start(ulong entry, ulong deviceTree)
     {
         CompanionCore first = Cores[0];
@@ -148,7 +136,6 @@ internal sealed class CompanionTee : IDisposable
             : throw new TeeUnavailableException("OP-TEE has left no valid device tree behind; build it with CFG_DT=y.");
     }
 
-    /// <summary>The registers that a call needs.</summary>
     internal SmcRegisterSet InputsOf(in SmcRegisters registers, SmcRegisterSet loaded) =>
         SmcFilter.Inputs(registers.FunctionId.WithoutHint.Value, loaded, registers.X3, _suspended);
 
@@ -198,9 +185,8 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>Serves the timers that are due.</summary>
-    /// <param name="now">The time, as <see cref="Stopwatch"/> counts.</param>
-    /// <returns>When to call again.</returns>
+    /// <summary>Serves the timers that are due. Returns when to call again, as <see cref="Stopwatch"/>
+    /// counts.</summary>
     internal long ServeTimers(long now)
     {
         long next = long.MaxValue;
@@ -233,10 +219,8 @@ internal sealed class CompanionTee : IDisposable
         return HasEnded ? long.MaxValue : next;
     }
 
-    /// <summary>A core begins to run.</summary>
     internal void OnRun() => _supervisor.OnRun();
 
-    /// <summary>OP-TEE has set a timer.</summary>
     internal void OnTimer(long due) => _supervisor.OnTimer(due);
 
     /// <summary>It has failed: no core of it runs any more, or is about to come back.</summary>
@@ -332,8 +316,8 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>Takes a core, waiting for one if all are in use, for a quantum at most.</summary>
-    /// <returns><see langword="null"/> if OP-TEE has ended, or none was free in time.</returns>
+    /// <summary>Takes a core, waiting for a quantum at most if all are in use. None if OP-TEE has ended, or none was
+    /// free.</summary>
     private CompanionCore? Take()
     {
         int thread = ThreadId.Current;

@@ -137,7 +137,6 @@ internal sealed class CompanionVm : ICompanionVm
 
     /// <summary>Checks that guest and OP-TEE do not want the same addresses, nor two parts of OP-TEE's
     /// machine.</summary>
-    /// <exception cref="ArgumentException">They do.</exception>
     internal static void CheckLayout(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
         (string What, GuestRange Range)[] layout = Layout(options);
@@ -168,8 +167,7 @@ internal sealed class CompanionVm : ICompanionVm
         }
     }
 
-    /// <summary>Finds addresses for KVM's GIC that are not in use.</summary>
-    /// <returns>Where they are: the distributor first, then the redistributors.</returns>
+    /// <summary>Finds unused addresses for KVM's GIC: the distributor first, then the redistributors.</summary>
     internal static GuestRange FindRoom(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
         const ulong First = 0x2000_0000;

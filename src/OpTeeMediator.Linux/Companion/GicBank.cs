@@ -2,10 +2,8 @@ using System.Buffers.Binary;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>
-/// The registers that a GICv3 has for each interrupt, as a secure system sees them: of a distributor, or of a
-/// redistributor's SGI frame.
-/// </summary>
+/// <summary>The registers that a GICv3 has for each interrupt, as a secure system sees them: of a distributor, or of a
+/// redistributor's SGI frame.</summary>
 /// <remarks>
 /// <code>
 /// 0x080 IGROUPR     read and write          0x280 ICPENDR     reads 0, ignores writes
@@ -68,8 +66,8 @@ internal sealed class GicBank(int interrupts)
         }
     }
 
-    /// <summary>Takes a write.</summary>
-    /// <returns>The interrupts that are set pending: bit n is interrupt 32 × <paramref name="word"/> + n.</returns>
+    /// <summary>Takes a write. Returns the interrupts that are set pending: bit n is 32 × <paramref name="word"/> +
+    /// n.</summary>
     internal uint Write(int offset, ReadOnlySpan<byte> data, out int word)
     {
         word = 0;

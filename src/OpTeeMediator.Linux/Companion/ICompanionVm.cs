@@ -14,9 +14,7 @@ internal interface ICompanionVm : IDisposable
     /// <remarks>Only code in the VM can read CNTFRQ_EL0.</remarks>
     ulong FrequencyCode { get; }
 
-    /// <summary>An access of a core outside memory.</summary>
-    /// <param name="core">The core's number.</param>
-    /// <param name="access">The access, which is answered.</param>
+    /// <summary>Answers an access of a core outside memory.</summary>
     void Access(int core, KvmMmioExit access);
 
     /// <summary>Copies the device tree, as OP-TEE has left it.</summary>

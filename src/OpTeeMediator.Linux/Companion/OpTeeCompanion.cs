@@ -14,15 +14,15 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>
-/// A real OP-TEE for one VM, on a machine that needs no TrustZone: it runs in a small VM of KVM beside the guest's,
-/// with this process in EL3's place.
-/// </summary>
+/// <summary>A real OP-TEE for one VM, on a machine that needs no TrustZone: it runs in a small VM of KVM beside the
+/// guest's, with this process in EL3's place.</summary>
 /// <remarks>
 /// <code>
-/// await using var optee = OpTeeCompanion.Start(kvm, memory, new OpTeeCompanionOptions { Image =
-/// OpTeeImage.Load(OpTeeImage.DebianPath) }); var smc = new SmcRouter(optee); // … the device tree gets
-/// optee.DeviceTreeNode and optee.ReservedMemory; then KvmSmccc.ForwardToUser and Handle, as with every handler
+/// await using var optee = OpTeeCompanion.Start(
+///     kvm, memory, new OpTeeCompanionOptions { Image = OpTeeImage.Load(OpTeeImage.DebianPath) });
+/// var smc = new SmcRouter(optee);
+/// // … the device tree gets optee.DeviceTreeNode and optee.ReservedMemory;
+/// // then KvmSmccc.ForwardToUser and Handle, as with every handler
 /// </code>
 /// <para>The guest has the TEE to itself: storage, sessions and memory are shared with no other VM. The guest's
 /// tee-supplicant serves it. It protects the TEE from its guest, not from the host: the VMM can read its memory, and a
@@ -58,18 +58,14 @@ public sealed class OpTeeCompanion : IGuestOpTee
     private int _starts;
 
     private OpTeeCompanion(
-        Func<IInterruptLine?, ICompanionVm> createVm,
-        OpTeeCompanionOptions options,
-        ImmutableArray<GuestRange> guestMemory,
-        ILogger log)
+        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options,
+        ImmutableArray<GuestRange> guestMemory, ILogger log)
     {
         _options = options;
         _log = log;
         _ending = new Lazy<Task>(() => Task.Run(End));
         _supervisor = new Supervisor(this);
-        _line = options.NotificationInterrupt is { } line
-            ? new NonThrowingInterruptLine(line, _pause, log)
-            : null;
+        _line = options.NotificationInterrupt is { } line ? new(line, _pause, log) : null;
         _createVm = () => createVm(_line);
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         try
@@ -87,19 +83,15 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
     }
 
-    /// <summary>The calls of the trusted OS (owner 50, fast and yielding) and of its identification (owner 63, fast),
-    /// SMC32.</summary>
+    /// <summary>The trusted OS (owner 50, fast and yielding) and its identification (owner 63, fast), SMC32.</summary>
     public ImmutableArray<SmcFunctionRange> Ranges => OpTeeFunctions.Ranges;
 
     /// <summary>The device-tree node by which the guest finds its OP-TEE.</summary>
     public OpTeeDeviceTreeNode DeviceTreeNode { get; }
 
     /// <summary>The guest RAM that OP-TEE keeps for buffers that it shares with the guest.</summary>
-    /// <remarks>
-    /// The VMM puts neither kernel nor anything else there, and its device tree reserves it: a child of
-    /// <c>/reserved-memory</c> with <c>reg</c> and <c>no-map</c> for each. Debian's image takes 0x42000000 and the 2
-    /// MiB behind it.
-    /// </remarks>
+    /// <remarks>The VMM puts nothing there, and its device tree reserves it: a child of <c>/reserved-memory</c> with
+    /// <c>reg</c> and <c>no-map</c> for each. Debian's image takes 0x42000000 and the next 2 MiB.</remarks>
     public ImmutableArray<GuestRange> ReservedMemory { get; }
 
     /// <inheritdoc/>
@@ -117,34 +109,16 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
     }
 
+    /// <inheritdoc cref="Start(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions)"/>
     /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
-    /// <param name="memory">The VM's memory, with all its regions; it must outlive the companion.</param>
-    /// <param name="options">The image, and how the companion behaves.</param>
-    /// <returns>The companion, whose OP-TEE has started.</returns>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses;
-    /// the message names them.</exception>
-    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did
-    /// instead.</exception>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
-    /// RAM lies beyond the guest addresses that the host has.</exception>
     public static OpTeeCompanion Start(MappedGuestMemory memory, OpTeeCompanionOptions options) =>
         StartWith(given: null, memory, options);
 
-    /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
+    /// <inheritdoc cref="Start(MappedGuestMemory, OpTeeCompanionOptions)"/>
     /// <param name="memory">Where the VM's memory lies, all of it; it must stay mapped until the companion is disposed
     /// of.</param>
     /// <param name="options">The image, and how the companion behaves.</param>
-    /// <returns>The companion, whose OP-TEE has started.</returns>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses,
-    /// or a region is none; the message names them.</exception>
-    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did
-    /// instead.</exception>
-    /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
-    /// RAM lies beyond the guest addresses that the host has.</exception>
     public static OpTeeCompanion Start(IReadOnlyList<MappedMemoryRegion> memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(memory);
@@ -235,33 +209,18 @@ public sealed class OpTeeCompanion : IGuestOpTee
         });
     }
 
-    /// <summary>The VM is paused: waits until no core of its OP-TEE runs, and lets none run until
-    /// <see cref="Resume"/>.</summary>
-    /// <param name="cancellationToken">Withdraws this attempt to pause; a pause that holds is not affected.</param>
-    /// <returns>A task that says whether all cores have come back within
-    /// <see cref="OpTeeCompanionOptions.AnswerDeadline"/>; if not, this call has no effect. It also says
-    /// <see langword="false"/> if <see cref="Resume"/> was called meanwhile. Calls that were in flight stay suspended
-    /// in the guest.</returns>
-    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
-    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
-    /// <remarks>
-    /// <para>Thread-safe. May be called several times, also at the same time: one <see cref="Resume"/> ends all pauses,
-    /// and a call that fails leaves those of others in force.</para>
-    /// <para>A core comes back when its quantum is over. Every call that a vCPU makes meanwhile has the outcome
-    /// <see cref="SmcOutcomeKind.Retry"/>. OP-TEE's timers are served, and another OP-TEE takes the place of one that
-    /// has failed, after the pause; OP-TEE's clock goes on. A start that is under way is waited for.
-    /// <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> of a paused VM are not held; the VM stays paused after a
-    /// reset.</para>
-    /// </remarks>
+    /// <inheritdoc/>
+    /// <remarks>As <see cref="IGuestOpTee.PauseAsync"/>, within <see cref="OpTeeCompanionOptions.AnswerDeadline"/>. A
+    /// core comes back when its quantum is over. OP-TEE's timers are served, and another OP-TEE takes the place of one
+    /// that has failed, after the pause; OP-TEE's clock goes on. A start that is under way is waited for.
+    /// <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> of a paused VM are not held.</remarks>
     public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         return _pause.PauseAsync(() => _pause.IsQuiet, _options.AnswerDeadline, cancellationToken);
     }
 
-    /// <summary>The VM goes on, whatever number of times it was paused.</summary>
-    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
-    /// <remarks>Thread-safe; without effect if the VM was not paused.</remarks>
+    /// <inheritdoc/>
     public void Resume()
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
@@ -287,8 +246,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
     internal static OpTeeCompanion Start(
-        Func<IInterruptLine?, ICompanionVm> createVm,
-        OpTeeCompanionOptions options,
+        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options,
         params ImmutableArray<GuestRange> guestMemory) =>
         new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
 
@@ -335,7 +293,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
                     return SmcFilter.Refuse(ref registers);
                 }
 
-                if (!_isCommitted.Wait(CompanionTee.WholeMilliseconds(_options.Quantum)))
+                if (!_isCommitted.Wait(WholeMilliseconds.AtLeast(_options.Quantum)))
                 {
                     // Another one is being started. Refused, the driver's probe would fail for good.
                     return SmcOutcome.Retry;
@@ -375,7 +333,6 @@ public sealed class OpTeeCompanion : IGuestOpTee
     private bool MayBeginDriver(uint functionId) =>
         !_isDisposed && functionId is (OpTeeSmc.CallsUid or OpTeeSmc.ExchangeCapabilities);
 
-    /// <summary>Finds the OP-TEE that serves a driver which begins.</summary>
     private CompanionTee? FindForNewDriver()
     {
         CompanionTee? tee = _tee;

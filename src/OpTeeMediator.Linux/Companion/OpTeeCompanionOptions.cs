@@ -20,10 +20,9 @@ public sealed record OpTeeCompanionOptions
     /// <summary>The VM's name in logs.</summary>
     public string Name { get; init; } = "guest";
 
-    /// <summary>
-    /// How many of the guest's vCPUs can be in OP-TEE at the same time: 1 to <see cref="OpTeePlatform.Cores"/>, 0 for
-    /// that. Default 0. A guest may have more vCPUs; a call of another one waits until a core is free.
-    /// </summary>
+    /// <summary>How many of the guest's vCPUs can be in OP-TEE at the same time: 1 to
+    /// <see cref="OpTeePlatform.Cores"/>, 0 for that. Default 0. A guest may have more vCPUs; a call of another one
+    /// waits until a core is free.</summary>
     public int Cores { get; init; }
 
     /// <summary>How long a yielding call may keep a vCPU before the guest takes its interrupts: 100 µs to 1 s. Default

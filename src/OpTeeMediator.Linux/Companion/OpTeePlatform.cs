@@ -39,9 +39,8 @@ public sealed record OpTeePlatform
         }
 
         ulong page = (ulong)Environment.SystemPageSize;
-        if (
-            SecureMemory.Length == 0 || SecureMemory.Length % page != 0 || !SecureMemory.Start.IsAligned(
-                page) || !Uart.IsAligned(page) || !DeviceTree.IsAligned(page))
+        if (SecureMemory.Length == 0 || SecureMemory.Length % page != 0 || !SecureMemory.Start.IsAligned(page)
+            || !Uart.IsAligned(page) || !DeviceTree.IsAligned(page))
         {
             throw new ArgumentException(
                 $"{owner}: {nameof(SecureMemory)} {SecureMemory}, {nameof(Uart)} {Uart} and {nameof(DeviceTree)}"

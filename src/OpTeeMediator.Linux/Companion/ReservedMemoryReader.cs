@@ -24,15 +24,11 @@ internal ref struct ReservedMemoryReader
         _names = names;
     }
 
-    /// <summary>Reads a device tree.</summary>
-    /// <param name="tree">The tree; bytes may follow.</param>
-    /// <param name="ranges">The reserved ranges.</param>
-    /// <returns><see langword="false"/> if it is not a device tree.</returns>
+    /// <summary>Reads the reserved ranges from a device tree, which bytes may follow. Fails if it is none.</summary>
     internal static bool TryRead(ReadOnlySpan<byte> tree, out List<GuestRange> ranges)
     {
         ranges = [];
-        return tree.Length >= DeviceTreeFormat.HeaderSize
-            && Word(tree) == DeviceTreeFormat.Magic
+        return tree.Length >= DeviceTreeFormat.HeaderSize && Word(tree) == DeviceTreeFormat.Magic
             && TryGetBlock(
                 tree, DeviceTreeFormat.StructureOffset, DeviceTreeFormat.StructureSize,
                 out ReadOnlySpan<byte> structure)
@@ -113,10 +109,8 @@ internal ref struct ReservedMemoryReader
     private bool TryTakeProperty(out ReadOnlySpan<byte> name, out ReadOnlySpan<byte> value)
     {
         name = value = default;
-        if (!TryTakeWord(out uint length)
-            || !TryTakeWord(out uint nameOffset)
-            || length > (uint)(_structure.Length - _position)
-            || nameOffset >= (uint)_names.Length)
+        if (!TryTakeWord(out uint length) || !TryTakeWord(out uint nameOffset)
+            || length > (uint)(_structure.Length - _position) || nameOffset >= (uint)_names.Length)
         {
             return false;
         }

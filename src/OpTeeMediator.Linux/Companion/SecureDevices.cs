@@ -14,10 +14,7 @@ namespace OpTeeMediator.Linux.Companion;
 internal sealed class SecureDevices(
     OpTeePlatform platform, SecureGic gic, int cores, TeeConsole? console, string name, ILogger logger)
 {
-    /// <summary>The offset of the UART's data register.</summary>
     internal const int UartData = 0x00;
-
-    /// <summary>The offset of the UART's flags.</summary>
     internal const int UartFlags = 0x18;
 
     /// <summary>TXFE | RXFE: whatever is written is gone at once, and nothing is ever there to be read.</summary>
@@ -26,11 +23,10 @@ internal sealed class SecureDevices(
     private const int UartSize = 0x1000;
 
     private readonly GuestRange _distributor = new(platform.GicDistributor, SecureGic.DistributorSize);
-    private readonly GuestRange _redistributors = new(
-        platform.GicRedistributors, (ulong)cores * SecureGic.RedistributorSize);
+    private readonly GuestRange _redistributors =
+        new(platform.GicRedistributors, (ulong)cores * SecureGic.RedistributorSize);
     private readonly GuestRange _uart = new(platform.Uart, UartSize);
 
-    /// <summary>Answers an access of a core.</summary>
     internal void Access(int core, KvmMmioExit access)
     {
         ulong length = (ulong)access.Data.Length;

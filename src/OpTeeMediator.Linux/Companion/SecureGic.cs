@@ -5,16 +5,14 @@ namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>The GICv3 that OP-TEE sees: one with two security states, from the secure side.</summary>
 /// <remarks>
-/// <para>
 /// KVM's own GIC has one security state, and its registers cannot be reached while a vCPU runs. So OP-TEE sets up this
 /// one, of memory, while KVM's, out of its sight, injects the two interrupts that a core of OP-TEE knows: the
 /// monitor's, by which a call is preempted, and its timer's.
-/// </para>
 /// <code>
-/// distributor     0x0000 CTLR 0x37 (secure and non-secure groups on, affinity routing)    0x0004 TYPER: 256
-/// interrupts, security extension                 0xffe8 PIDR2: GICv3         the others: GicBank redistributor  
-/// 0x00008 TYPER: number, affinity, last          0x00014 WAKER: awake       0x0ffe8 PIDR2        0x10000 SGI frame:
-/// GicBank
+/// distributor     0x0000 CTLR 0x37 (secure and non-secure groups on, affinity routing)
+///                 0x0004 TYPER: 256 interrupts, security extension    0xffe8 PIDR2: GICv3    the others: GicBank
+/// redistributor   0x00008 TYPER: number, affinity, last    0x00014 WAKER: awake    0x0ffe8 PIDR2
+///                 0x10000 SGI frame: GicBank
 /// </code>
 /// Source: Arm GICv3 architecture (IHI 0069). Thread-safe.
 /// </remarks>
@@ -54,10 +52,8 @@ internal sealed class SecureGic
     private readonly GicBank[] _private;
     private readonly Action<int> _notify;
 
-    /// <summary>A GIC as the monitor hands it over.</summary>
-    /// <param name="cores">The number of cores.</param>
-    /// <param name="notify">Told of each interrupt of the normal world that OP-TEE raises, by its number in the
-    /// GIC.</param>
+    /// <summary>A GIC as the monitor hands it over. Told of each interrupt of the normal world that OP-TEE raises, by
+    /// its number.</summary>
     internal SecureGic(int cores, Action<int> notify)
     {
         _notify = notify;
@@ -74,7 +70,6 @@ internal sealed class SecureGic
         }
     }
 
-    /// <summary>Answers an access to the distributor.</summary>
     internal void AccessDistributor(int offset, bool isWrite, Span<byte> data)
     {
         uint pending = 0;
@@ -115,7 +110,6 @@ internal sealed class SecureGic
         }
     }
 
-    /// <summary>Answers an access to the redistributors.</summary>
     internal void AccessRedistributors(int offset, bool isWrite, Span<byte> data)
     {
         (int core, int inside) = int.DivRem(offset, RedistributorSize);

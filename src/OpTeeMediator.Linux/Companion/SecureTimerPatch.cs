@@ -7,8 +7,8 @@ namespace OpTeeMediator.Linux.Companion;
 /// CNTPS_TVAL_EL1, CNTPS_CTL_EL1 and CNTPS_CVAL_EL1 are undefined outside the secure world, and no hypervisor can trap
 /// that. CNTP_TVAL_EL0, CNTP_CTL_EL0 and CNTP_CVAL_EL0 do the same, and their encodings differ in one bit.
 /// <code>
-/// MSR, MRS: 1101 0101 00 L 1 op0 op1:3 CRn:4 CRm:4 op2:3 Rt:5     CNTPS_*: op0 3, op1 7, CRn 14, CRm 2, op2 0–2;
-/// CNTP_*: op1 3
+/// MSR, MRS: 1101 0101 00 L 1 op0 op1:3 CRn:4 CRm:4 op2:3 Rt:5
+/// CNTPS_*: op0 3, op1 7, CRn 14, CRm 2, op2 0–2; CNTP_*: op1 3
 /// </code>
 /// </remarks>
 internal static class SecureTimerPatch
@@ -19,8 +19,7 @@ internal static class SecureTimerPatch
     private const uint SecondOperationBit = 1u << 18;
     private const int HighestRegister = 2;
 
-    /// <summary>Patches an image.</summary>
-    /// <returns>The number of instructions changed.</returns>
+    /// <summary>Patches an image. Returns the number of instructions changed.</summary>
     internal static int Apply(Span<byte> image)
     {
         int patched = 0;

@@ -15,7 +15,6 @@ internal static class SmcFilter
 
     private static readonly SmcRegisterSet X0ToX6 = SmcRegisterSet.Range(0, 6);
 
-    /// <summary>The registers that a call hands over.</summary>
     internal static SmcRegisterSet Inputs(
         uint functionId, SmcRegisterSet loaded, ulong resumeInformation, SuspendedCalls suspended) =>
         functionId switch
@@ -42,7 +41,6 @@ internal static class SmcFilter
         _ => SmcRegisterSet.X0,
     };
 
-    /// <summary>Whether a resumption hands over an answer.</summary>
     internal static bool HasArguments(SmcRegisterSet inputs) => inputs.Contains(OpTeeRegisters.AllocationAnswer);
 
     /// <summary>The answer where there is no OP-TEE any more.</summary>

@@ -10,11 +10,8 @@ internal sealed class StallDetector
     private long[] _runs = [];
     private int[] _looks = [];
 
-    /// <summary>Looks at the cores.</summary>
-    /// <param name="cores">The cores.</param>
-    /// <param name="patience">After how many looks at the same run a core has stalled.</param>
-    /// <param name="stalled">The first core that has.</param>
-    /// <returns>Whether any core runs, or has run since the last look.</returns>
+    /// <summary>Looks at the cores: has one been in the same run for as many looks as the patience? Returns whether any
+    /// core runs, or has run since the last look.</summary>
     internal bool Look(ImmutableArray<CompanionCore> cores, int patience, out CompanionCore? stalled)
     {
         stalled = null;

@@ -2,10 +2,8 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>
-/// Which calls are suspended, and what each has asked of the guest, so that its resumption hands over no more registers
-/// than the answer needs.
-/// </summary>
+/// <summary>Which calls are suspended, and what each has asked of the guest, so that its resumption hands over no more
+/// registers than the answer needs.</summary>
 /// <remarks>
 /// <code>
 ///  None ◄── TryResume ── WithArguments, WithoutArguments
@@ -27,29 +25,21 @@ internal sealed class SuspendedCalls
 
     private readonly int[] _states = new int[MaximumThreads];
 
-    /// <summary>OP-TEE has suspended a call.</summary>
     internal void Note(uint rpc, ulong resumeInformation)
     {
         if ((uint)resumeInformation < MaximumThreads)
         {
-            Volatile.Write(
-                ref _states[(uint)resumeInformation],
-                rpc is OpTeeSmc.ReturnRpcForeignInterrupt or OpTeeSmc.ReturnRpcCommand
-                    ? WithoutArguments
-                    : WithArguments);
+            bool hasNone = rpc is OpTeeSmc.ReturnRpcForeignInterrupt or OpTeeSmc.ReturnRpcCommand;
+            Volatile.Write(ref _states[(uint)resumeInformation], hasNone ? WithoutArguments : WithArguments);
         }
     }
 
-    /// <summary>Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the resume
-    /// information.</summary>
+    /// <summary>Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the information.</summary>
     internal bool TakesArguments(ulong resumeInformation) =>
-        (uint)resumeInformation >= MaximumThreads || Volatile.Read(
-            ref _states[(uint)resumeInformation]) == WithArguments;
+        (uint)resumeInformation >= MaximumThreads
+        || Volatile.Read(ref _states[(uint)resumeInformation]) == WithArguments;
 
-    /// <summary>Resumes a call.</summary>
-    /// <param name="resumeInformation">The resume information.</param>
-    /// <param name="hasArguments">Whether the answer in X1–X5 goes over.</param>
-    /// <returns><see langword="false"/> if no such call is suspended.</returns>
+    /// <summary>Resumes a call, if it is suspended, with or without an answer in X1–X5.</summary>
     internal bool TryResume(ulong resumeInformation, bool hasArguments)
     {
         if ((uint)resumeInformation >= MaximumThreads)

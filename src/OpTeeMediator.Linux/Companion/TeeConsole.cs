@@ -14,7 +14,6 @@ internal sealed class TeeConsole(string name, ILogger logger)
     private readonly byte[] _line = new byte[LongestLine];
     private int _length;
 
-    /// <summary>OP-TEE writes a character.</summary>
     internal void Write(byte character)
     {
         lock (_gate)

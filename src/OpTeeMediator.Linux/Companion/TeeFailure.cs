@@ -2,11 +2,7 @@ using OpTeeMediator.Kvm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>How an OP-TEE failed.</summary>
-/// <param name="Core">On which core.</param>
-/// <param name="Cause">Why.</param>
-/// <param name="Number">The call or the exit.</param>
-/// <param name="ProgramCounter">Where, if that is known.</param>
+/// <summary>How an OP-TEE failed: on which core, why, by which call or exit, and where, if that is known.</summary>
 internal readonly record struct TeeFailure(int Core, TeeFailureCause Cause, ulong Number, ulong ProgramCounter)
 {
     public override string ToString() => Cause switch

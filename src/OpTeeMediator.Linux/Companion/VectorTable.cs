@@ -8,7 +8,6 @@ namespace OpTeeMediator.Linux.Companion;
 /// </code>
 /// Source: OP-TEE's <c>thread_vector_table</c>. Immutable, hence thread-safe.
 /// </remarks>
-/// <param name="Address">Where it lies, as OP-TEE has said with ENTRY_DONE.</param>
 internal readonly record struct VectorTable(ulong Address)
 {
     internal ulong YieldingCall => Address;

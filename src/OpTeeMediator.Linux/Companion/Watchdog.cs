@@ -29,7 +29,6 @@ internal sealed class Watchdog : CompanionThread
         Start();
     }
 
-    /// <summary>A core begins to run.</summary>
     internal void OnRun()
     {
         if (Volatile.Read(ref _isAsleep))

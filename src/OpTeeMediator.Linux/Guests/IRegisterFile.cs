@@ -10,7 +10,6 @@ internal interface IRegisterFile
     /// <summary>Writes Xn.</summary>
     void Write(int index, ulong value);
 
-    /// <summary>Moves the program counter back, so that the vCPU executes its last instruction again.</summary>
-    /// <param name="length">The length of that instruction in bytes.</param>
+    /// <summary>Moves the program counter back by the bytes of the last instruction, to execute it again.</summary>
     void MoveBack(int length);
 }

@@ -13,7 +13,7 @@ internal readonly unsafe struct KvmRegisterFile(int vcpuFd) : IRegisterFile
         KvmOneRegister argument = new() { Id = Arm64Register.IdOfX(index), Address = &value };
         return LibC.Ioctl(vcpuFd, KvmIoctl.KVM_GET_ONE_REG, &argument) == 0
             ? value
-            : throw Failure("KVM_GET_ONE_REG", NameOfX(index));
+            : throw Failure("KVM_GET_ONE_REG", $"X{index}");
     }
 
     public void Write(int index, ulong value)
@@ -21,7 +21,7 @@ internal readonly unsafe struct KvmRegisterFile(int vcpuFd) : IRegisterFile
         KvmOneRegister argument = new() { Id = Arm64Register.IdOfX(index), Address = &value };
         if (LibC.Ioctl(vcpuFd, KvmIoctl.KVM_SET_ONE_REG, &argument) != 0)
         {
-            throw Failure("KVM_SET_ONE_REG", NameOfX(index));
+            throw Failure("KVM_SET_ONE_REG", $"X{index}");
         }
     }
 
@@ -40,8 +40,6 @@ internal readonly unsafe struct KvmRegisterFile(int vcpuFd) : IRegisterFile
             throw Failure("KVM_SET_ONE_REG", "PC");
         }
     }
-
-    private static string NameOfX(int index) => $"X{index}";
 
     private static SystemCallException Failure(string operation, string register) =>
         new(

@@ -7,9 +7,8 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Guests;
 
-/// <summary>
-/// Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>, and the answers back.
-/// </summary>
+/// <summary>Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>, and back the
+/// answers.</summary>
 /// <remarks>
 /// <para>Works with a VMM's own KVM code, by file descriptors and the mapped <c>struct kvm_run</c>, or with the handles
 /// of this library.</para>
@@ -35,29 +34,14 @@ public static unsafe class KvmSmccc
     public static void ForwardToUser(SafeHandle vm, ISmcHandler handler)
     {
         ArgumentNullException.ThrowIfNull(vm);
-        bool isReferenced = false;
-        try
-        {
-            vm.DangerousAddRef(ref isReferenced);
-            ForwardToUser((int)vm.DangerousGetHandle(), handler);
-        }
-        finally
-        {
-            if (isReferenced)
-            {
-                vm.DangerousRelease();
-            }
-        }
+        using HandleScope file = new(vm);
+        ForwardToUser(file.Descriptor, handler);
     }
 
-    /// <summary>Makes KVM forward the calls that a handler answers to user space.</summary>
+    /// <inheritdoc cref="ForwardToUser(SafeHandle, ISmcHandler)"/>
     /// <param name="vmFd">The VM's file descriptor.</param>
     /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/>
     /// become KVM's SMCCC filter.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="handler"/> is <see langword="null"/>.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter; the message says which has.</exception>
-    /// <exception cref="SystemCallException">KVM refuses a range, as one that is filtered already, or any once a vCPU
-    /// has run. Earlier ranges stay in force.</exception>
     public static void ForwardToUser(int vmFd, ISmcHandler handler)
     {
         ArgumentNullException.ThrowIfNull(handler);
@@ -119,32 +103,15 @@ public static unsafe class KvmSmccc
         return SmcccCall.Handle(ref registers, exit, handler, conduit);
     }
 
-    /// <summary>Answers the call of a KVM_EXIT_HYPERCALL.</summary>
+    /// <inheritdoc cref="Handle(int, nint, ISmcHandler, SmcccConduit)"/>
     /// <param name="vcpu">The vCPU's file.</param>
     /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
     /// <param name="handler">The handler.</param>
     /// <param name="conduit">The instruction that the guest was told to use; the other one gets NOT_SUPPORTED.</param>
-    /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>, or <paramref name="run"/> is
-    /// 0.</exception>
-    /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
-    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
-    /// <remarks>Call it on the vCPU's thread; it allocates nothing.</remarks>
     public static SmcccCallReport Handle(SafeHandle vcpu, nint run, ISmcHandler handler, SmcccConduit conduit)
     {
         ArgumentNullException.ThrowIfNull(vcpu);
-        bool isReferenced = false;
-        try
-        {
-            vcpu.DangerousAddRef(ref isReferenced);
-            return Handle((int)vcpu.DangerousGetHandle(), run, handler, conduit);
-        }
-        finally
-        {
-            if (isReferenced)
-            {
-                vcpu.DangerousRelease();
-            }
-        }
+        using HandleScope file = new(vcpu);
+        return Handle(file.Descriptor, run, handler, conduit);
     }
 }

@@ -30,14 +30,12 @@ internal sealed class ContiguousMapping : IDisposable
 
     public void Dispose() => _ = LibC.Unmap(_reserved, _reservedLength);
 
-    /// <summary>Maps a buffer.</summary>
-    /// <returns><see langword="null"/> if it has no file, its pieces do not fit together, or the kernel refuses: the
-    /// buffer must be copied then.</returns>
+    /// <summary>Maps a buffer, unless it has no file, its pieces do not fit together, or the kernel refuses: it must be
+    /// copied then.</summary>
     internal static ContiguousMapping? TryCreate(TeeSharedMemory memory)
     {
         int granuleSize = memory.MappingGranule;
-        if (granuleSize < Environment.SystemPageSize
-            || !int.IsPow2(granuleSize)
+        if (granuleSize < Environment.SystemPageSize || !int.IsPow2(granuleSize)
             || !memory.TryGetFile(0, out _, out long firstOffset, out _))
         {
             return null;
@@ -89,10 +87,8 @@ internal sealed class ContiguousMapping : IDisposable
             ulong position = lead + offset;
             ulong end = position + length;
             bool isLast = offset + length == memory.Size;
-            if (length == 0
-                || (position & mask) != ((ulong)fileOffset & mask)
-                || (offset != 0 && (position & mask) != 0)
-                || (!isLast && (end & mask) != 0))
+            if (length == 0 || (position & mask) != ((ulong)fileOffset & mask)
+                || (offset != 0 && (position & mask) != 0) || (!isLast && (end & mask) != 0))
             {
                 return false;
             }

@@ -10,8 +10,7 @@ internal static unsafe class HostDevices
 {
     private static readonly Guid EnumerationApplication = new("7011a688-ddde-4053-a5a9-7b3c4ddf13b8");
 
-    /// <summary>Asks the TEE.</summary>
-    /// <returns>The devices that a VM may reach; <see langword="null"/> if the TEE has no enumeration.</returns>
+    /// <summary>Asks the TEE for the devices that a VM may reach; none if the TEE has no enumeration.</summary>
     internal static IReadOnlyList<TeeDevice>? Query(HostTee tee, TeeAccess access)
     {
         TeeOpenSessionArgument argument = default;
@@ -42,14 +41,10 @@ internal static unsafe class HostDevices
             code = HostBuffer.TryCreateCopied(tee, size, out HostBuffer? buffer);
             if (buffer is not null)
             {
-                using (buffer)
-                {
-                    code = Ask(tee.Device, session, dependency, buffer.Id, size, out ulong filled);
-                    ReadOnlySpan<byte> uuids = code == TeeReturnCode.Success
-                        ? new(buffer.Pointer, (int)ulong.Min(filled, size))
-                        : [];
-                    Collect(devices, uuids, dependency, access);
-                }
+                using HostBuffer shared = buffer;
+                code = Ask(tee.Device, session, dependency, shared.Id, size, out ulong filled);
+                int length = code == TeeReturnCode.Success ? (int)ulong.Min(filled, size) : 0;
+                Collect(devices, new(shared.Pointer, length), dependency, access);
             }
         }
 

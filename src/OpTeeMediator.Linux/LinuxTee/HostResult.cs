@@ -8,9 +8,8 @@ internal static class HostResult
 {
     internal static TeeResult Of(TeeReturnCode code) => new(code, TeeOrigin.Communication);
 
-    /// <summary>Translates an error number.</summary>
-    /// <param name="error">The error number.</param>
-    /// <param name="isExpected">Whether a guest can cause it; otherwise the host has a fault.</param>
+    /// <summary>Translates an error number, which is expected if a guest can cause it; else the host has a
+    /// fault.</summary>
     internal static TeeResult Of(int error, out bool isExpected)
     {
         TeeReturnCode code = error switch

@@ -27,10 +27,7 @@ internal interface ITeeDevice : IDisposable
     /// <summary>TEE_IOC_CLOSE_SESSION.</summary>
     int CloseSession(uint session);
 
-    /// <summary>TEE_IOC_SHM_REGISTER: pins the pages behind a range of addresses, which need not stay mapped.</summary>
-    /// <param name="address">The first address; not aligned.</param>
-    /// <param name="length">The length in bytes.</param>
-    /// <param name="registration">On success, keeps the memory registered until it is disposed of.</param>
-    /// <param name="id">The identifier for parameters.</param>
+    /// <summary>TEE_IOC_SHM_REGISTER: pins the pages behind a range of addresses, which need neither be aligned nor
+    /// stay mapped. The registration lasts until it is disposed of.</summary>
     int RegisterMemory(nint address, nuint length, out SafeHandle? registration, out int id);
 }

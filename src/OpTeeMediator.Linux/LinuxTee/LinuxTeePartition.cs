@@ -6,10 +6,9 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>
-/// One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and memory apart
-/// from all others'. A reset changes nothing in it: what the host's applications keep without a session is the host's.
-/// </summary>
+/// <summary>One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and
+/// memory apart from all others'. A reset changes nothing: what applications keep without a session is the
+/// host's.</summary>
 internal sealed class LinuxTeePartition : ITeePartition
 {
     /// <summary>TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX, which the driver refuses to user space with EPERM.</summary>
@@ -29,10 +28,7 @@ internal sealed class LinuxTeePartition : ITeePartition
 
     /// <summary>Owns the device from now on; if this constructor throws, the caller closes it.</summary>
     internal LinuxTeePartition(
-        ITeeDevice device,
-        TeeVirtualMachine virtualMachine,
-        LinuxTeeLogin login,
-        PinBudget budget,
+        ITeeDevice device, TeeVirtualMachine virtualMachine, LinuxTeeLogin login, PinBudget budget,
         Action<Thread> start)
     {
         _device = device;

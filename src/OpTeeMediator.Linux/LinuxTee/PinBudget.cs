@@ -2,9 +2,6 @@ namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>How much memory of the host one VM may keep pinned by the TEE.</summary>
 /// <remarks>Thread-safe. No rlimit counts these pages or the files that keep them, so this is the only bound.</remarks>
-/// <param name="maximumBytes">The limit in bytes.</param>
-/// <param name="maximumRegistrations">The limit in registrations.</param>
-/// <param name="pageSize">The size of the host's pages in bytes: the kernel pins whole ones.</param>
 internal sealed class PinBudget(long maximumBytes, int maximumRegistrations, int pageSize)
 {
     private long _bytes;
@@ -18,9 +15,8 @@ internal sealed class PinBudget(long maximumBytes, int maximumRegistrations, int
 
     internal int Registrations => Volatile.Read(ref _registrations);
 
-    /// <summary>The bytes of the pages that contain a range; negative if they are beyond all limits.</summary>
-    /// <param name="address">The first address of the range, or its offset in a file.</param>
-    /// <param name="size">The length of the range in bytes.</param>
+    /// <summary>The bytes of the pages that contain a range of addresses or of a file, as the kernel pins whole ones;
+    /// negative if they are beyond all limits.</summary>
     internal long PinnedBytes(ulong address, ulong size)
     {
         ulong page = (ulong)pageSize;
@@ -29,8 +25,7 @@ internal sealed class PinBudget(long maximumBytes, int maximumRegistrations, int
             : (long)(((address & (page - 1)) + size + page - 1) / page * page);
     }
 
-    /// <summary>Takes one registration's share.</summary>
-    /// <returns><see langword="false"/>, with nothing taken, if there is not enough left.</returns>
+    /// <summary>Takes one registration's share, or nothing if there is not enough left.</summary>
     internal bool TryTake(long bytes)
     {
         if (Interlocked.Increment(ref _registrations) <= maximumRegistrations)

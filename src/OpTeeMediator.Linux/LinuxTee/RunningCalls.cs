@@ -26,12 +26,6 @@ internal sealed class RunningCalls : IDisposable
     private volatile bool _isStopping;
     private int _isDisposed;
 
-    /// <summary>Starts the thread.</summary>
-    /// <param name="device">The device to be told of cancellations; it outlives this object.</param>
-    /// <param name="count">How many commands can run at the same time.</param>
-    /// <param name="virtualMachine">The VM's name.</param>
-    /// <param name="logger">Where to log.</param>
-    /// <param name="start">Starts a thread; tests make it fail.</param>
     internal RunningCalls(ITeeDevice device, int count, string virtualMachine, ILogger logger, Action<Thread> start)
     {
         _device = device;
@@ -47,8 +41,7 @@ internal sealed class RunningCalls : IDisposable
         start(_thread);
     }
 
-    /// <summary>Notes that a command is about to enter the TEE.</summary>
-    /// <returns>Its record; <see langword="null"/> if there are more commands than announced.</returns>
+    /// <summary>Notes that a command is about to enter the TEE, unless there are more than announced.</summary>
     internal RunningCall? Enter(TeeRequest request, uint session)
     {
         uint cancelId = Interlocked.Increment(ref _lastCancelId);

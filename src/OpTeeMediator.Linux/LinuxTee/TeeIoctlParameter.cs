@@ -2,9 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>
-/// <c>struct tee_ioctl_param</c>. The kinds are GlobalPlatform's, as in <see cref="Backends.TeeParameterKind"/>.
-/// </summary>
+/// <summary><c>struct tee_ioctl_param</c>; kinds are GlobalPlatform's
+/// (<see cref="Backends.TeeParameterKind"/>).</summary>
 /// <remarks>
 /// <code>
 ///          value     memory reference

@@ -60,7 +60,6 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// <summary>The regions as they are now, in the order of their guest addresses.</summary>
     public ImmutableArray<MappedMemoryRegion> Regions => Describe(_table.Regions);
 
-    /// <summary>Guards the regions and their end.</summary>
     private protected Lock RegionsLock { get; } = new();
 
     private protected string Name { get; }
@@ -163,8 +162,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
                 // the range is added again.
                 throw new InvalidOperationException(
                     $"Region {removed.Range} is mapped into the VM of an OpTeeCompanion; dispose of the companion"
-                        + $" before"
-                        + " the region is removed.");
+                        + " before the region is removed.");
             }
 
             Retire([removed], new RegionTable([.. regions[..index], .. regions[(index + 1)..]]));
@@ -237,7 +235,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         byte* source = table.Find(address.Value, (ulong)destination.Length);
         if (source is null)
         {
-            return ReadSlowly(table, address, destination);
+            return table.TryRead(address.Value, destination);
         }
 
         // The table says that so many bytes are mapped at the source, and they stay mapped until Dispose.
@@ -269,7 +267,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         byte* target = table.Find(address.Value, (ulong)source.Length);
         if (target is null)
         {
-            return WriteSlowly(table, address, source);
+            return table.TryWrite(address.Value, source);
         }
 
         // The table says that so many bytes are mapped at the target, and they stay mapped until Dispose.
@@ -382,10 +380,8 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         }
     }
 
-    /// <summary>Keeps the present regions as they are while another VM maps them.</summary>
-    /// <param name="regions">The regions.</param>
-    /// <returns>Ends that when it is disposed of.</returns>
-    /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
+    /// <summary>Keeps the present regions as they are while another VM maps them, until disposal of the
+    /// result.</summary>
     internal IDisposable Hold(out ImmutableArray<MappedMemoryRegion> regions)
     {
         lock (RegionsLock)
@@ -408,13 +404,11 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         return NonThrowingLogger.Create<MappedGuestMemory>(factory);
     }
 
-    /// <summary>Checks the guest addresses of a region to be added.</summary>
     private protected void Check(GuestRange range)
     {
         ulong granule = (ulong)MappingGranule;
-        if (
-            range.Length is 0 or > MaximumRegionLength || !range.Start.IsAligned(
-                granule) || range.Length % granule != 0)
+        if (range.Length is 0 or > MaximumRegionLength || !range.Start.IsAligned(granule)
+            || range.Length % granule != 0)
         {
             throw new ArgumentException(
                 $"Region {range} has {range.Length} bytes; expected 1 to {MaximumRegionLength}, start and length"
@@ -451,8 +445,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
             {
                 throw new ArgumentException(
                     $"Region {range} overlaps {other.Range}, which was removed but is still shared with a TEE; try"
-                        + $" again"
-                        + " later.",
+                        + " again later.",
                     nameof(range));
             }
         }
@@ -482,33 +475,8 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         }
     }
 
-    private static bool ReadSlowly(RegionTable table, GuestAddress address, Span<byte> destination)
-    {
-        fixed (byte* buffer = destination)
-        {
-            return table.TryCopy(address.Value, buffer, (ulong)destination.Length, toGuest: false);
-        }
-    }
-
-    private static bool WriteSlowly(RegionTable table, GuestAddress address, ReadOnlySpan<byte> source)
-    {
-        fixed (byte* buffer = source)
-        {
-            return table.TryCopy(address.Value, buffer, (ulong)source.Length, toGuest: true);
-        }
-    }
-
-    private static ImmutableArray<MappedMemoryRegion> Describe(ReadOnlySpan<MappedRegion> regions)
-    {
-        ImmutableArray<MappedMemoryRegion>.Builder builder =
-            ImmutableArray.CreateBuilder<MappedMemoryRegion>(regions.Length);
-        foreach (MappedRegion region in regions)
-        {
-            builder.Add(Describe(region));
-        }
-
-        return builder.MoveToImmutable();
-    }
+    private static ImmutableArray<MappedMemoryRegion> Describe(ReadOnlySpan<MappedRegion> regions) =>
+        [.. regions.ToArray().Select(Describe)];
 
     private static MappedMemoryRegion Describe(MappedRegion region) =>
         new(region.Range, region.Address, region.File, region.FileOffset);

@@ -10,7 +10,6 @@ internal sealed unsafe class MappedRegion(GuestRange range, nint address, SafeHa
 {
     internal GuestRange Range { get; } = range;
 
-    /// <summary>Where the region lies in this process.</summary>
     internal nint Address { get; } = address;
 
     internal SafeHandle? File { get; } = file;
@@ -28,8 +27,7 @@ internal sealed unsafe class MappedRegion(GuestRange range, nint address, SafeHa
     /// <summary>How many other VMs map the region. Guarded by the lock of <see cref="MappedGuestMemory"/>.</summary>
     internal int Holds { get; set; }
 
-    /// <summary>Whether pins have outlived the region. Guarded by the lock of
-    /// <see cref="MappedGuestMemory"/>.</summary>
+    /// <summary>Whether pins have outlived the region. Guarded by the same lock.</summary>
     internal bool IsDeferred { get; set; }
 
     /// <summary>Where a guest address of the region lies in the file.</summary>

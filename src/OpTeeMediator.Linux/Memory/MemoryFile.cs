@@ -7,13 +7,8 @@ namespace OpTeeMediator.Linux.Memory;
 /// <summary>Creates, empties and unmaps regions of guest RAM that are files in memory.</summary>
 internal static class MemoryFile
 {
-    /// <summary>Creates and maps the file.</summary>
-    /// <param name="range">The guest addresses.</param>
-    /// <param name="name">The file's name.</param>
-    /// <param name="hugePageSize">The size of huge pages in bytes, or 0.</param>
-    /// <param name="reserved">Reserved addresses to be used, or 0 for any that are free. On failure they may be
-    /// reserved no more.</param>
-    /// <exception cref="SystemCallException">The host has no such memory.</exception>
+    /// <summary>Creates and maps the file: at reserved addresses, or at any that are free if they are 0. After a
+    /// failure they may be reserved no more.</summary>
     internal static MappedRegion Create(GuestRange range, string name, int hugePageSize, nint reserved)
     {
         uint flags = LibC.MFD_CLOEXEC | LibC.MFD_ALLOW_SEALING;
@@ -60,9 +55,8 @@ internal static class MemoryFile
         }
     }
 
-    /// <summary>Frees the memory but keeps its addresses: a window on it reads zeroes and writes nowhere.</summary>
-    /// <returns><see langword="false"/> if the kernel refused, with nothing changed; the error is
-    /// <see cref="Errno.Last"/>.</returns>
+    /// <summary>Frees the memory but keeps its addresses: a window on it reads zeroes and writes nowhere. Changes
+    /// nothing if the kernel refuses; <see cref="Errno.Last"/> tells why.</summary>
     internal static bool TryReplaceByNothing(MappedRegion region)
     {
         const int Flags = LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS | LibC.MAP_NORESERVE | LibC.MAP_FIXED;

@@ -34,8 +34,7 @@ internal sealed unsafe class RegionTable
 
     internal ReadOnlySpan<GuestRange> Ranges => _ranges;
 
-    /// <summary>Finds a range that lies in one region.</summary>
-    /// <returns>Its host address, or <see langword="null"/>.</returns>
+    /// <summary>Finds the host address of a range that lies in one region.</summary>
     internal byte* Find(ulong address, ulong length)
     {
         ulong offset = unchecked(address - _start);
@@ -62,9 +61,25 @@ internal sealed unsafe class RegionTable
     internal bool Covers(ulong address, ulong length) =>
         length == 0 || (address <= ulong.MaxValue - length && IndexOfCovered(address, length) >= 0);
 
-    /// <summary>Copies a range that may cross region borders.</summary>
-    /// <returns><see langword="false"/>, with nothing copied, if a byte is not guest RAM.</returns>
-    internal bool TryCopy(ulong address, byte* buffer, ulong length, bool toGuest)
+    /// <summary>Copies a range that may cross region borders. Copies nothing if a byte is not guest RAM.</summary>
+    internal bool TryRead(ulong address, Span<byte> destination)
+    {
+        fixed (byte* buffer = destination)
+        {
+            return TryCopy(address, buffer, (ulong)destination.Length, toGuest: false);
+        }
+    }
+
+    /// <inheritdoc cref="TryRead"/>
+    internal bool TryWrite(ulong address, ReadOnlySpan<byte> source)
+    {
+        fixed (byte* buffer = source)
+        {
+            return TryCopy(address, buffer, (ulong)source.Length, toGuest: true);
+        }
+    }
+
+    private bool TryCopy(ulong address, byte* buffer, ulong length, bool toGuest)
     {
         if (!Covers(address, length))
         {

@@ -11,7 +11,6 @@ internal sealed class ReservedAddresses
     // In the order of their addresses; no two touch each other.
     private readonly List<(nint Address, nuint Length)> _ranges = [];
 
-    /// <summary>Keeps a range.</summary>
     internal void Add(nint address, nuint length)
     {
         int index = _ranges.FindIndex(range => range.Address > address);
@@ -31,8 +30,7 @@ internal sealed class ReservedAddresses
         _ranges.Insert(index, (address, length));
     }
 
-    /// <summary>Takes a range out, from the smallest one that contains it.</summary>
-    /// <returns>Its address; 0 if no range is long enough.</returns>
+    /// <summary>Takes a range out, from the smallest one that contains it; 0 if none is long enough.</summary>
     internal nint TryTake(nuint length)
     {
         int best = -1;
@@ -62,7 +60,6 @@ internal sealed class ReservedAddresses
         return address;
     }
 
-    /// <summary>Gives all of them back to the kernel.</summary>
     internal void Unmap()
     {
         foreach ((nint address, nuint length) in _ranges)

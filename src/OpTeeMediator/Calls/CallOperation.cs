@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 
@@ -61,7 +62,7 @@ internal sealed class CallOperation
         _waitsOutside || _phase is not (OperationPhase.Preparing or OperationPhase.Working or OperationPhase.Orphaned);
 
     /// <summary>A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
-    /// <see cref="Vmm.VmPause.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
+    /// <see cref="VmPause.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
     /// operation may begin (<see cref="IsQuiet"/>).</summary>
     public void Prepare()
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 

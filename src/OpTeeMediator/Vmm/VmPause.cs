@@ -155,7 +155,7 @@ internal class VmPause
         {
             while (_isPaused && atMost - Stopwatch.GetElapsedTime(start) is { Ticks: > 0 } left)
             {
-                _ = Monitor.Wait(Waiting, (int)double.Ceiling(left.TotalMilliseconds));
+                _ = Monitor.Wait(Waiting, WholeMilliseconds.AtLeast(left));
             }
         }
     }

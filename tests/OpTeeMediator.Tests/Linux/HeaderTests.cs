@@ -157,7 +157,6 @@ public sealed class HeaderTests
                 .ExpectSize<KvmEnableCapability>("struct kvm_enable_cap")
                 .ExpectOffset("struct kvm_enable_cap", "flags", in capability, in capability.Flags)
                 .ExpectOffset("struct kvm_enable_cap", "args", in capability, in capability.Arguments)
-                .ExpectOffset("struct kvm_enable_cap", "pad", in capability, in capability.Reserved)
                 .Expect("KVM_IRQFD_FLAG_DEASSIGN", KvmIrqFile.Deassign)
                 .Expect("KVM_IRQFD_FLAG_RESAMPLE", KvmIrqFile.Resample)
                 .ExpectSize<KvmIrqFile>("struct kvm_irqfd")

@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Calls;
+namespace OpTeeMediator.Vmm;
 
 /// <summary>Times as .NET's waits take them: whole milliseconds; a fraction would be cut off, and a wait of 0 repeated
 /// until it has passed.</summary>

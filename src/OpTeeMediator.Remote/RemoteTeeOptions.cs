@@ -27,8 +27,8 @@ public sealed record RemoteTeeOptions
     {
         const string Options = nameof(RemoteTeeOptions);
         SocketPaths.Check(SocketPath, $"{Options}.{nameof(SocketPath)}");
-        Timeouts.Check(Options, nameof(HandshakeTimeout), HandshakeTimeout);
-        Timeouts.Check(Options, nameof(SendTimeout), SendTimeout);
-        Timeouts.Check(Options, nameof(TerminationDeadline), TerminationDeadline);
+        Timeouts.Check(this, HandshakeTimeout);
+        Timeouts.Check(this, SendTimeout);
+        Timeouts.Check(this, TerminationDeadline);
     }
 }

@@ -86,12 +86,12 @@ public sealed record TeeServerOptions
 
         ArgumentNullException.ThrowIfNull(LoggerFactory);
         Workers?.Validate();
-        OptionRange.Check(Options, nameof(MaximumVirtualMachines), MaximumVirtualMachines, 1, 65535);
-        OptionRange.Check(Options, nameof(MaximumCalls), MaximumCalls, 1, 64);
-        OptionRange.Check(Options, nameof(MaximumSessions), MaximumSessions, 1, 65535);
-        OptionRange.Check(Options, nameof(MaximumBuffers), MaximumBuffers, 1, 65536);
-        OptionRange.Check(Options, nameof(MaximumPieces), MaximumPieces, 256, 1 << 20);
-        Timeouts.Check(Options, nameof(HandshakeTimeout), HandshakeTimeout);
-        Timeouts.Check(Options, nameof(SendTimeout), SendTimeout);
+        OptionRange.Check(this, MaximumVirtualMachines, 1, 65535);
+        OptionRange.Check(this, MaximumCalls, 1, 64);
+        OptionRange.Check(this, MaximumSessions, 1, 65535);
+        OptionRange.Check(this, MaximumBuffers, 1, 65536);
+        OptionRange.Check(this, MaximumPieces, 256, 1 << 20);
+        Timeouts.Check(this, HandshakeTimeout);
+        Timeouts.Check(this, SendTimeout);
     }
 }

@@ -33,10 +33,9 @@ public sealed record TeeWorkerOptions
 
     internal void Validate()
     {
-        const string Options = nameof(TeeWorkerOptions);
         ArgumentException.ThrowIfNullOrEmpty(FileName);
         ArgumentNullException.ThrowIfNull(Arguments);
-        OptionRange.Check(Options, nameof(HeapLimit), HeapLimit, 16 << 20, 1L << 40);
-        OptionRange.Check(Options, nameof(MaximumFiles), MaximumFiles, 64, 1 << 20);
+        OptionRange.Check(this, HeapLimit, 16 << 20, 1L << 40);
+        OptionRange.Check(this, MaximumFiles, 64, 1 << 20);
     }
 }

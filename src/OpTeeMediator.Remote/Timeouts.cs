@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Remote;
@@ -9,6 +10,7 @@ internal static class Timeouts
     private static readonly TimeSpan Most = TimeSpan.FromMinutes(10);
 
     /// <summary>Throws unless the time is within the range that all of them have.</summary>
-    public static void Check(string options, string property, TimeSpan value) =>
-        OptionRange.Check(options, property, value, Least, Most);
+    public static void Check(
+        object options, TimeSpan value, [CallerArgumentExpression(nameof(value))] string property = "") =>
+        OptionRange.Check(options, value, Least, Most, property);
 }

@@ -72,9 +72,9 @@ public sealed record OpTeeCompanionOptions
                     + $" was built.");
         }
 
-        Check(nameof(Quantum), Quantum, TimeSpan.FromMicroseconds(100), TimeSpan.FromSeconds(1));
-        Check(nameof(AnswerDeadline), AnswerDeadline, TimeSpan.FromMilliseconds(500), TimeSpan.FromMinutes(10));
-        Check(nameof(StartDeadline), StartDeadline, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
+        OptionRange.Check(this, Quantum, TimeSpan.FromMicroseconds(100), TimeSpan.FromSeconds(1));
+        OptionRange.Check(this, AnswerDeadline, TimeSpan.FromMilliseconds(500), TimeSpan.FromMinutes(10));
+        OptionRange.Check(this, StartDeadline, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10));
         if (AnswerDeadline < Quantum * 2)
         {
             throw new ArgumentOutOfRangeException(
@@ -91,7 +91,4 @@ public sealed record OpTeeCompanionOptions
                     + $" secure memory {Platform.SecureMemory}: name the platform it was built for.");
         }
     }
-
-    private static void Check(string property, TimeSpan value, TimeSpan least, TimeSpan most) =>
-        OptionRange.Check(nameof(OpTeeCompanionOptions), property, value, least, most);
 }

@@ -105,7 +105,7 @@ public sealed class OpTeeImage
         return image.Length == size
             ? new OpTeeImage(Pair(file, 12), image)
             : throw new InvalidDataException(
-                $"'{imagePath}' has {image.Length} bytes, but '{path}' promises {size}: they are of different builds.");
+                $"'{imagePath}' has {image.Length} bytes, but '{path}' promises {size}: not of the same build.");
     }
 
     private static void CheckHeader(string path, byte[] file)

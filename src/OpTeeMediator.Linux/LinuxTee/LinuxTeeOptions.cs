@@ -39,8 +39,8 @@ public sealed record LinuxTeeOptions
     {
         const string Options = nameof(LinuxTeeOptions);
         SystemCalls.DevicePath.Check(DevicePath, $"{Options}.{nameof(DevicePath)}");
-        OptionRange.Check(Options, nameof(MaximumSharedBytes), MaximumSharedBytes, 0, long.MaxValue);
-        OptionRange.Check(Options, nameof(MaximumRegistrations), MaximumRegistrations, 0, int.MaxValue);
+        OptionRange.Check(this, MaximumSharedBytes, 0, long.MaxValue);
+        OptionRange.Check(this, MaximumRegistrations, 0, int.MaxValue);
         if (!Enum.IsDefined(Login))
         {
             throw new ArgumentOutOfRangeException(

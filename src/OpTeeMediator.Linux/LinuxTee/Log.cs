@@ -37,8 +37,7 @@ internal static partial class Log
         int maximumRegistrations);
 
     [LoggerMessage(2205, LogLevel.Debug,
-        "The host does not register a buffer of {Size} bytes of VM {VirtualMachine} with its TEE: "
-            + "{Error}.")]
+        "The host does not register a buffer of {Size} bytes of VM {VirtualMachine} with its TEE: {Error}.")]
     internal static partial void BufferRefused(this ILogger logger, string virtualMachine, ulong size, ErrorName error);
 
     [LoggerMessage(2206, LogLevel.Debug,

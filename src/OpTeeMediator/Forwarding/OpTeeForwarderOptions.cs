@@ -76,11 +76,11 @@ public sealed record OpTeeForwarderOptions
         Limits.Validate();
         if (VirtualMachineId is { } id)
         {
-            Check(nameof(VirtualMachineId), id, HostOpTee.LowestId, HostOpTee.HighestId);
+            OptionRange.Check(this, id, HostOpTee.LowestId, HostOpTee.HighestId, nameof(VirtualMachineId));
         }
 
-        Check(nameof(RecreationLimit), RecreationLimit, 0, MaximumRecreationLimit);
-        Check(nameof(ShutdownDeadline), ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
+        OptionRange.Check(this, RecreationLimit, 0, MaximumRecreationLimit);
+        OptionRange.Check(this, ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         const OpTeeCapabilities Possible = OpTeeCapabilities.DynamicSharedMemory
             | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.AsynchronousNotifications
             | OpTeeCapabilities.RpcArgument | OpTeeCapabilities.RpmbProbe;
@@ -93,7 +93,4 @@ public sealed record OpTeeForwarderOptions
                 + $"to a guest{why}.");
         }
     }
-
-    private static void Check<T>(string property, T value, T least, T most)
-        where T : IComparable<T> => OptionRange.Check(nameof(OpTeeForwarderOptions), property, value, least, most);
 }

@@ -91,9 +91,9 @@ public sealed record OpTeeGuestOptions
                 + "which cannot be offered to a guest.");
         }
 
-        Check(nameof(Quantum), Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1));
-        Check(nameof(SleepAfter), SleepAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1));
-        Check(nameof(ShutdownDeadline), ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
+        OptionRange.Check(this, Quantum, TimeSpan.Zero, TimeSpan.FromSeconds(1));
+        OptionRange.Check(this, SleepAfter, TimeSpan.FromMilliseconds(1), TimeSpan.FromMinutes(1));
+        OptionRange.Check(this, ShutdownDeadline, TimeSpan.Zero, TimeSpan.FromMinutes(10));
         if (ReservedSharedMemory is { } reserved
             && (!reserved.Start.IsAligned(OpTeeMessage.PageSize) || reserved.Length == 0
                 || reserved.Length % OpTeeMessage.PageSize != 0 || reserved.End.Value - 1 > uint.MaxValue))
@@ -103,7 +103,4 @@ public sealed record OpTeeGuestOptions
                 + $"it must be whole pages of {OpTeeMessage.PageSize} bytes below 4 GiB.");
         }
     }
-
-    private static void Check(string property, TimeSpan value, TimeSpan least, TimeSpan most) =>
-        OptionRange.Check(nameof(OpTeeGuestOptions), property, value, least, most);
 }

@@ -31,13 +31,10 @@ public sealed record OpTeeLimits
 
     internal void Validate()
     {
-        Check(nameof(Calls), Calls, 1, 64);
-        Check(nameof(Sessions), Sessions, 1, 65535);
-        Check(nameof(Buffers), Buffers, 1, 65536);
-        Check(nameof(PagesPerBuffer), PagesPerBuffer, 128, 1 << 20);
-        Check(nameof(Pages), Pages, PagesPerBuffer, int.MaxValue / 2);
+        OptionRange.Check(this, Calls, 1, 64);
+        OptionRange.Check(this, Sessions, 1, 65535);
+        OptionRange.Check(this, Buffers, 1, 65536);
+        OptionRange.Check(this, PagesPerBuffer, 128, 1 << 20);
+        OptionRange.Check(this, Pages, PagesPerBuffer, int.MaxValue / 2);
     }
-
-    private static void Check(string property, int value, int least, int most) =>
-        OptionRange.Check(nameof(OpTeeLimits), property, value, least, most);
 }

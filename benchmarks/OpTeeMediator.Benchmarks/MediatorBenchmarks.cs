@@ -3,7 +3,7 @@ using OpTeeMediator.Benchmarks.Scenarios;
 
 namespace OpTeeMediator.Benchmarks;
 
-/// <summary>Each scenario that has a budget, by BenchmarkDotNet, with the copy of 4 KiB as baseline.</summary>
+/// <summary>Each scenario that has a budget, by BenchmarkDotNet, beside the bare invoke.</summary>
 [MemoryDiagnoser]
 public class MediatorBenchmarks : IDisposable
 {
@@ -15,12 +15,12 @@ public class MediatorBenchmarks : IDisposable
     public string Name { get; set; } = string.Empty;
 
     public static IEnumerable<string> Names =>
-        ["PageCopy", .. MeasuredScenario.All.Select(measured => measured.Name), "InvokeFourValuesTwoThreads"];
+        ["BareInvoke", .. MeasuredScenario.All.Select(measured => measured.Name), "InvokeFourValuesTwoThreads"];
 
     [GlobalSetup]
     public void SetUp() => _scenario = Name switch
     {
-        "PageCopy" => new PageCopy(),
+        "BareInvoke" => new BareInvoke(),
         "InvokeFourValuesTwoThreads" => Invoke.WithValues(2),
         _ => MeasuredScenario.All.Single(measured => measured.Name == Name).Create(),
     };

@@ -7,6 +7,12 @@ if (args is ["--check"])
     return BudgetCheck.Run(Console.Out) == 0 ? 0 : 1;
 }
 
+if (args is [BudgetCheck.MeasureArgument, ..])
+{
+    BudgetCheck.Measure(args.AsSpan(1));
+    return 0;
+}
+
 if (args is ["--remote"])
 {
     RemoteReport.Run(Console.Out);

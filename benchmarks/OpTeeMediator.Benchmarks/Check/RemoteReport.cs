@@ -53,16 +53,7 @@ internal static class RemoteReport
 
     private static Process StartServer(string path, TeeExecution execution)
     {
-        ProcessStartInfo start = new(Environment.ProcessPath!) { RedirectStandardOutput = true };
-        if (Path.GetFileNameWithoutExtension(start.FileName) == "dotnet")
-        {
-            start.ArgumentList.Add(typeof(RemoteReport).Assembly.Location);
-        }
-
-        start.ArgumentList.Add(ServerArgument);
-        start.ArgumentList.Add(path);
-        start.ArgumentList.Add($"{execution}");
-        Process server = Process.Start(start)!;
+        Process server = BudgetCheck.Start(ServerArgument, path, $"{execution}");
         _ = server.StandardOutput.ReadLine();
         return server;
     }

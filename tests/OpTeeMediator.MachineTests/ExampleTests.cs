@@ -21,7 +21,8 @@ internal sealed class ExampleTests : MachineFixture
     [TestCase("hello_world 42", "43")]
     [TestCase("caller 42", "43")]
     [TestCase("acipher 2048 secret", "secret")]
-    public Task Client_OfAnExample_GetsItsAnswer(string arguments, string expected) => AnswersAsync(arguments, expected);
+    public Task Client_OfAnExample_GetsItsAnswer(string arguments, string expected) =>
+        AnswersAsync(arguments, expected);
 
     // RFC 4226, appendix D.
     [Test]

@@ -20,6 +20,9 @@ public sealed class GuestPages
     private ulong _first;
     private int _count;
 
+    // From the lowest page to the highest one, of scattered pages.
+    private GuestRange _extent;
+
     /// <summary>Creates a list of no pages, to be filled by its owner.</summary>
     internal GuestPages()
     {
@@ -37,7 +40,7 @@ public sealed class GuestPages
             throw new ArgumentException("A buffer has at least one page.", nameof(addresses));
         }
 
-        if (!Examine(addresses, out bool contiguous))
+        if (!Examine(addresses, out bool contiguous, out GuestRange extent))
         {
             throw new ArgumentException(
                 $"Every page address must be a multiple of {PageSize}, and not the last page of all, "
@@ -45,7 +48,7 @@ public sealed class GuestPages
                 nameof(addresses));
         }
 
-        Set(addresses[0], addresses.Length, contiguous ? null : addresses.ToArray());
+        Set(addresses[0], addresses.Length, contiguous ? null : addresses.ToArray(), extent);
     }
 
     /// <summary>The number of pages, at least 1.</summary>
@@ -82,8 +85,15 @@ public sealed class GuestPages
             return IsWithin(regions, new GuestRange(_first, (ulong)_count * PageSize));
         }
 
-        ReadOnlySpan<ulong> addresses = _addresses.AsSpan(0, _count);
-        return (regions.Length > 0 && AllIn(regions[0], addresses)) || EachIn(regions, addresses);
+        foreach (ref readonly GuestRange region in regions)
+        {
+            if (region.Contains(_extent.Start, _extent.Length))
+            {
+                return true;
+            }
+        }
+
+        return EachIn(regions, _addresses.AsSpan(0, _count));
     }
 
     /// <summary>Whether a page shares a byte with <paramref name="range"/>.</summary>
@@ -95,12 +105,15 @@ public sealed class GuestPages
             return range.Overlaps(new GuestRange(_first, (ulong)_count * PageSize));
         }
 
+        if (!range.Overlaps(_extent))
+        {
+            return false;
+        }
+
         foreach (ulong address in _addresses.AsSpan(0, _count))
         {
-            // Distances in both directions, and no sums: the list may hold the last page of
-            // all while it is being checked.
-            if (range.Length != 0
-                && unchecked((address - range.Start.Value < range.Length) || (range.Start.Value - address < PageSize)))
+            // Distances in both directions, and no sums.
+            if (unchecked((address - range.Start.Value < range.Length) || (range.Start.Value - address < PageSize)))
             {
                 return true;
             }
@@ -172,34 +185,39 @@ public sealed class GuestPages
     /// <summary>Checks the alignment of page addresses and finds out whether they are contiguous.</summary>
     /// <param name="addresses">A private copy of the addresses, at least one.</param>
     /// <param name="contiguous">Whether each page follows the one before it.</param>
+    /// <param name="extent">From the lowest page to the highest one.</param>
     /// <returns><see langword="false"/> if an address is not a multiple of 4096, or is the last page of all, whose end
     /// would not fit 64 bits.</returns>
-    internal static bool Examine(ReadOnlySpan<ulong> addresses, out bool contiguous)
+    internal static bool Examine(ReadOnlySpan<ulong> addresses, out bool contiguous, out GuestRange extent)
     {
         ulong unaligned = 0;
         ulong strays = 0;
-        bool hasLastPage = false;
         int index = 0;
         ulong expected = addresses[0];
+        ulong lowest = expected;
+        ulong highest = expected;
         if (Vector256.IsHardwareAccelerated && addresses.Length >= Vector256<ulong>.Count)
         {
             Vector256<ulong> bits = Vector256<ulong>.Zero;
             Vector256<ulong> differences = Vector256<ulong>.Zero;
-            Vector256<ulong> lastPages = Vector256<ulong>.Zero;
+            Vector256<ulong> minima = Vector256.Create(expected);
+            Vector256<ulong> maxima = minima;
             Vector256<ulong> expectations = Vector256.Create(expected) + (Vector256<ulong>.Indices * PageSize);
             ref ulong source = ref MemoryMarshal.GetReference(addresses);
             for (; index <= addresses.Length - Vector256<ulong>.Count; index += Vector256<ulong>.Count)
             {
                 Vector256<ulong> four = Vector256.LoadUnsafe(ref source, (nuint)index);
                 bits |= four;
-                lastPages |= Vector256.Equals(four, Vector256.Create(LastPage));
+                minima = Vector256.Min(minima, four);
+                maxima = Vector256.Max(maxima, four);
                 differences |= four ^ expectations;
                 expectations += Vector256.Create((ulong)Vector256<ulong>.Count * PageSize);
             }
 
             unaligned = bits[0] | bits[1] | bits[2] | bits[3];
             strays = differences[0] | differences[1] | differences[2] | differences[3];
-            hasLastPage = lastPages != Vector256<ulong>.Zero;
+            lowest = ulong.Min(ulong.Min(minima[0], minima[1]), ulong.Min(minima[2], minima[3]));
+            highest = ulong.Max(ulong.Max(maxima[0], maxima[1]), ulong.Max(maxima[2], maxima[3]));
             expected += (ulong)index * PageSize;
         }
 
@@ -207,11 +225,14 @@ public sealed class GuestPages
         {
             unaligned |= addresses[index];
             strays |= addresses[index] ^ expected;
-            hasLastPage |= addresses[index] == LastPage;
+            lowest = ulong.Min(lowest, addresses[index]);
+            highest = ulong.Max(highest, addresses[index]);
         }
 
         contiguous = strays == 0;
-        return (unaligned & (PageSize - 1)) == 0 && !hasLastPage;
+        bool arePages = (unaligned & (PageSize - 1)) == 0 && highest < LastPage;
+        extent = arePages ? new GuestRange(lowest, highest - lowest + PageSize) : default;
+        return arePages;
     }
 
     /// <summary>Fills the list.</summary>
@@ -219,12 +240,14 @@ public sealed class GuestPages
     /// <param name="count">The number of pages.</param>
     /// <param name="addresses">All pages if they are scattered; the array may be longer. <see langword="null"/> if
     /// they are contiguous.</param>
-    internal void Set(ulong first, int count, ulong[]? addresses)
+    /// <param name="extent">From the lowest page to the highest one, if they are scattered.</param>
+    internal void Set(ulong first, int count, ulong[]? addresses, GuestRange extent)
     {
         Debug.Assert(Holder is null, "Pinned pages do not change.");
         _first = first;
         _count = count;
         _addresses = addresses;
+        _extent = extent;
     }
 
     /// <summary>Empties the list and hands back its array, to be pooled.</summary>
@@ -232,7 +255,7 @@ public sealed class GuestPages
     internal ulong[]? Clear()
     {
         ulong[]? addresses = _addresses;
-        Set(0, 0, null);
+        Set(0, 0, null, default);
         return addresses;
     }
 
@@ -254,43 +277,6 @@ public sealed class GuestPages
         }
 
         return false;
-    }
-
-    private static bool AllIn(GuestRange region, ReadOnlySpan<ulong> addresses)
-    {
-        if (region.Length < PageSize)
-        {
-            return false;
-        }
-
-        ulong highest = region.Length - PageSize;
-        int index = 0;
-        if (Vector256.IsHardwareAccelerated)
-        {
-            Vector256<ulong> start = Vector256.Create(region.Start.Value);
-            Vector256<ulong> limit = Vector256.Create(highest);
-            Vector256<ulong> outside = Vector256<ulong>.Zero;
-            ref ulong source = ref MemoryMarshal.GetReference(addresses);
-            for (; index <= addresses.Length - Vector256<ulong>.Count; index += Vector256<ulong>.Count)
-            {
-                outside |= Vector256.GreaterThan(Vector256.LoadUnsafe(ref source, (nuint)index) - start, limit);
-            }
-
-            if (outside != Vector256<ulong>.Zero)
-            {
-                return false;
-            }
-        }
-
-        for (; index < addresses.Length; index++)
-        {
-            if (addresses[index] - region.Start.Value > highest)
-            {
-                return false;
-            }
-        }
-
-        return true;
     }
 
     private static bool EachIn(ReadOnlySpan<GuestRange> regions, ReadOnlySpan<ulong> addresses)

@@ -48,7 +48,7 @@ internal sealed class SharedBufferPool
         }
 
         SharedBuffer candidate = Rent();
-        candidate.Pages.Set(first, count, null);
+        candidate.Pages.Set(first, count, null, default);
         candidate.Describe(cookie, pageOffset, size, isTemporary: true);
         return Admit(candidate, out buffer);
     }
@@ -150,7 +150,7 @@ internal sealed class SharedBufferPool
             // As GuestPages.Examine says of many.
             bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0
                 && single <= ulong.MaxValue - OpTeeMessage.PageSize;
-            pages.Set(isPage ? single : 0, 1, null);
+            pages.Set(isPage ? single : 0, 1, null, default);
             return isPage;
         }
 
@@ -178,8 +178,9 @@ internal sealed class SharedBufferPool
             list = part[^1];
         }
 
-        bool arePages = GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous);
-        pages.Set(addresses[0], count, contiguous || !arePages ? null : addresses);
+        bool arePages =
+            GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous, out GuestRange extent);
+        pages.Set(addresses[0], count, contiguous || !arePages ? null : addresses, extent);
         if (contiguous || !arePages)
         {
             _lists.Return(addresses);

@@ -63,9 +63,9 @@ internal abstract class LinuxTeeFixture
     protected static SharedBuffer Buffer(IGuestMemory memory, ulong pageOffset, ulong size, params ulong[] pages)
     {
         SharedBuffer buffer = new(new NonThrowingGuestMemory(memory, NullLogger.Instance), id: 1);
-        bool isAligned = GuestPages.Examine(pages, out bool isContiguous);
+        bool isAligned = GuestPages.Examine(pages, out bool isContiguous, out GuestRange extent);
         Assert.That(isAligned);
-        buffer.Pages.Set(pages[0], pages.Length, isContiguous ? null : pages);
+        buffer.Pages.Set(pages[0], pages.Length, isContiguous ? null : pages, extent);
         buffer.Describe(cookie: 0, pageOffset, size, isTemporary: false);
         return buffer;
     }

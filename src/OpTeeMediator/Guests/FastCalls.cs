@@ -10,6 +10,20 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
     private const uint CallsCount = 12;
     private const ulong SharedMemoryCached = 1;
 
+    // Bit n: 0xb200_0000 + n is one of those that have no effect and need X0 alone.
+    private const uint Constant = 1u << (int)(OpTeeSmc.GetOsUuid & 31) | 1u << (int)(OpTeeSmc.GetOsRevision & 31)
+        | 1u << (int)(OpTeeSmc.GetShmConfig & 31) | 1u << (int)(OpTeeSmc.GetThreadCount & 31)
+        | 1u << (int)(OpTeeSmc.GetProtectedMemoryConfig & 31);
+
+    private readonly ulong _calls = (ulong)options.Limits.Calls;
+
+    /// <summary>Whether a function is one of those that are answered first.</summary>
+    public static bool IsConstant(uint functionId)
+    {
+        uint number = functionId - OpTeeSmc.GetOsUuid;
+        return number < 32 && (Constant >> (int)number & 1) != 0;
+    }
+
     /// <summary>Answers a fast call that has no effect.</summary>
     public SmcOutcome Handle(uint functionId, ref SmcRegisters registers)
     {
@@ -37,7 +51,7 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
 
             case OpTeeSmc.GetThreadCount:
                 registers.X0 = OpTeeSmc.ReturnOk;
-                registers.X1 = (ulong)options.Limits.Calls;
+                registers.X1 = _calls;
                 return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
 
             case OpTeeSmc.GetShmConfig when options.ReservedSharedMemory is { } reserved:

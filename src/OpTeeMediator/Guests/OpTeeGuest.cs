@@ -141,33 +141,8 @@ public sealed class OpTeeGuest : IGuestOpTee
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
         uint functionId = registers.FunctionId.WithoutHint.Value;
-        SmcRegisterSet needed = OpTeeRegisters.NeededBy(functionId);
-        if (functionId == OpTeeSmc.ReturnFromRpc && loaded.Contains(needed))
-        {
-            needed = _calls.RegistersToResume(registers.X3);
-        }
-
-        if (!loaded.Contains(needed))
-        {
-            return SmcOutcome.NeedsRegisters(needed);
-        }
-
-        CallSlot? held = null;
-        try
-        {
-            return Dispatch(functionId, ref registers, ref held);
-        }
-        catch (Exception exception)
-        {
-            // By design nothing throws here. The guest must get an answer all the same.
-            if (held is not null)
-            {
-                _calls.Abort(held);
-            }
-
-            _log.CallFailed(functionId, exception);
-            return registers.AnswerX0(OpTeeSmc.ReturnNoMemory);
-        }
+        return FastCalls.IsConstant(functionId) && !_isDisposed ? _fastCalls.Handle(functionId, ref registers)
+            : HandleOther(functionId, ref registers, loaded);
     }
 
     /// <summary>The VM is reset: drops its calls, sessions and shared memory, resets the TEE
@@ -240,6 +215,37 @@ public sealed class OpTeeGuest : IGuestOpTee
 
         _pause.Release();
         await WaitOrWarn(disposal);
+    }
+
+    private SmcOutcome HandleOther(uint functionId, ref SmcRegisters registers, SmcRegisterSet loaded)
+    {
+        SmcRegisterSet needed = OpTeeRegisters.NeededBy(functionId);
+        if (functionId == OpTeeSmc.ReturnFromRpc && loaded.Contains(needed))
+        {
+            needed = _calls.RegistersToResume(registers.X3);
+        }
+
+        if (!loaded.Contains(needed))
+        {
+            return SmcOutcome.NeedsRegisters(needed);
+        }
+
+        CallSlot? held = null;
+        try
+        {
+            return Dispatch(functionId, ref registers, ref held);
+        }
+        catch (Exception exception)
+        {
+            // By design nothing throws here. The guest must get an answer all the same.
+            if (held is not null)
+            {
+                _calls.Abort(held);
+            }
+
+            _log.CallFailed(functionId, exception);
+            return registers.AnswerX0(OpTeeSmc.ReturnNoMemory);
+        }
     }
 
     private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers, ref CallSlot? held)

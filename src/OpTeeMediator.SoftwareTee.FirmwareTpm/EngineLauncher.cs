@@ -7,8 +7,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.SoftwareTee.FirmwareTpm;
 
-/// <summary>Starts swtpm for VMs: one process each, with a folder and a key of its own.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>Starts swtpm for VMs: one process each, with a folder and a key of its own. Thread-safe.</summary>
 internal sealed class EngineLauncher
 {
     /// <summary>The length of swtpm's AES-256 key.</summary>

@@ -2,8 +2,7 @@ using System.Text;
 
 namespace OpTeeMediator.SoftwareTee.FirmwareTpm;
 
-/// <summary>The end of what a process has written: enough for a message, however much it writes.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>The end of what a process has written: enough for a message, however much it writes. Thread-safe.</summary>
 internal sealed class EngineOutput
 {
     private const int Limit = 1000;

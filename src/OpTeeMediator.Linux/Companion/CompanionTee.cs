@@ -11,8 +11,7 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>One OP-TEE, from its start to its failure or end.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>One OP-TEE, from its start to its failure or end. Thread-safe.</summary>
 internal sealed class CompanionTee : IDisposable
 {
     private const int NoThread = 0;

@@ -3,8 +3,7 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>A thread that works for the present OP-TEE of a VM until it is disposed of.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>A thread that works for the present OP-TEE of a VM until it is disposed of. Thread-safe.</summary>
 internal abstract class CompanionThread : IDisposable
 {
     private readonly string _name;

@@ -3,8 +3,7 @@ using OpTeeMediator.Remote.Framing;
 
 namespace OpTeeMediator.Remote.Server;
 
-/// <summary>The sessions that a VM has open, by numbers from 1 on.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>The sessions that a VM has open, by numbers from 1 on. Thread-safe.</summary>
 internal sealed class HostedSessions(int maximum)
 {
     private readonly List<HostedSession?> _sessions = [];

@@ -3,8 +3,7 @@ using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>The buffers of an instance.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>The buffers of an instance. Thread-safe.</summary>
 /// <param name="quota">What the VM's applications may allocate.</param>
 internal sealed class ApplicationBuffers(MemoryQuota quota)
 {

@@ -3,8 +3,7 @@ using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 
-/// <summary>The sessions that an instance has opened with other applications.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>The sessions that an instance has opened with other applications. Thread-safe.</summary>
 /// <param name="directory">The applications of the VM.</param>
 internal sealed class OpenedSessions(IApplicationDirectory directory)
 {

@@ -1,7 +1,6 @@
 namespace OpTeeMediator.SoftwareTee.Operations;
 
-/// <summary>What the applications of a VM may allocate.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>What the applications of a VM may allocate. Thread-safe.</summary>
 /// <param name="quota">How much, in bytes.</param>
 internal sealed class MemoryQuota(long quota)
 {

@@ -1,7 +1,6 @@
 namespace OpTeeMediator.SoftwareTee.Storage;
 
-/// <summary>A guest can repeat what fails at will: the same message is logged once a minute.</summary>
-/// <remarks>Thread-safe.</remarks>
+/// <summary>A guest can repeat what fails at will: the same message is logged once a minute. Thread-safe.</summary>
 internal sealed class RepeatedMessages
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMinutes(1);

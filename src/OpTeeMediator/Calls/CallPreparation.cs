@@ -10,16 +10,11 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Prepares a call in its slot: its message's copy, its request, and what of the tables it uses.</summary>
-/// <param name="memory">The guest's memory.</param>
-/// <param name="reserved">The reserved shared memory, if there is any.</param>
 internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange? reserved)
 {
     private readonly MessageReader _reader = new(memory, RpcMessages.ParameterCount);
 
     /// <summary>Prepares a call. Has no effect outside of its slot, so that it can be done again.</summary>
-    /// <param name="slot">The slot.</param>
-    /// <param name="registers">The registers of the call.</param>
-    /// <param name="driverInstance">The driver instance that the call belongs to.</param>
     [MethodImpl(MethodImplOptions.NoInlining)]
     public Refusal? Prepare(CallSlot slot, in SmcRegisters registers, DriverInstance driverInstance)
     {
@@ -144,8 +139,7 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
                         return Refusal.UnknownCookie;
                     }
 
-                    // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a
-                    // reference of size 0 fits it.
+                    // U-Boot's NULL. OP-TEE finds the message's own page by cookie 0, and a reference of size 0 fits.
                     parameter.SetMemory((TeeParameterKind)type, null, 0, 0);
                     return null;
                 }
@@ -163,8 +157,7 @@ internal sealed class CallPreparation(NonThrowingGuestMemory memory, GuestRange?
             case OpTeeMessage.TypeTemporaryInput:
             case OpTeeMessage.TypeTemporaryOutput:
             case OpTeeMessage.TypeTemporaryInOut:
-                // NULL is understood whether or not it was agreed on; other memory is attached when
-                // all else is known to be right.
+                // NULL is understood even if it was not agreed on; other memory is attached when all else is right.
                 parameter.SetMemory((TeeParameterKind)(type - OpTeeMessage.TypeTemporaryInput
                     + OpTeeMessage.TypeRegisteredInput), null, 0, source.A == 0 ? 0 : source.B);
                 slot.NeedsTemporaryBuffers |= source.A != 0;

@@ -15,11 +15,8 @@ namespace OpTeeMediator.Calls;
 /// <remarks>A call belongs to the vCPU that has it: each method ends with the call suspended or its slot
 /// free.</remarks>
 internal sealed class CallRunner(
-    CallEnvironment environment,
-    CallSlots slots,
-    CallPerformer performer,
-    SessionAndBufferOperations sessionsAndBuffers,
-    RpcStateMachine rpc)
+    CallEnvironment environment, CallSlots slots, CallPerformer performer,
+    SessionAndBufferOperations sessionsAndBuffers, RpcStateMachine rpc)
 {
     private readonly NonThrowingGuestMemory _memory = environment.Memory;
     private readonly NotificationQueue _notifications = environment.Notifications;
@@ -90,9 +87,6 @@ internal sealed class CallRunner(
     }
 
     /// <summary>Ends a call: tables, results, registers.</summary>
-    /// <param name="slot">The call.</param>
-    /// <param name="result">The operation's result.</param>
-    /// <param name="registers">The vCPU's registers.</param>
     public SmcOutcome Finish(CallSlot slot, TeeResult result, ref SmcRegisters registers)
     {
         // Before, so that Abort does not do it a second time.
@@ -186,8 +180,8 @@ internal sealed class CallRunner(
         return registers.AnswerX0(OpTeeSmc.ReturnOk);
     }
 
-    /// <summary>Frees the slot of a call in which the VMM's guest memory or logger threw: before its
-    /// operation, or behind it.</summary>
+    /// <summary>Frees the slot of a call in which something of the VMM threw: before its operation, or after
+    /// it.</summary>
     public void Abort(CallSlot slot)
     {
         if (slot.State != CallState.Running)
@@ -271,7 +265,6 @@ internal sealed class CallRunner(
         return Begin(slot, ref registers);
     }
 
-    /// <summary>Waits for the VM to go on, then begins the operation.</summary>
     private SmcOutcome Hold(CallSlot slot, ref SmcRegisters registers)
     {
         if (!WaitForResumption())
@@ -287,8 +280,7 @@ internal sealed class CallRunner(
         performer.ExecutionOf(slot) is { } execution ? Begin(slot, execution, ref registers)
             : Finish(slot, TeeResult.CommunicationFailure, ref registers);
 
-    /// <summary>Waits for a quantum, while the VM is paused.</summary>
-    /// <returns>Whether it is not.</returns>
+    /// <summary>Waits for a quantum, while the VM is paused, and tells whether it no longer is.</summary>
     private bool WaitForResumption() =>
         !_pause.IsPaused || slots.WaitUntil(static (_, pause) => !pause.IsPaused, _pause, _quantum);
 
@@ -326,13 +318,12 @@ internal sealed class CallRunner(
         return sleeping.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, sleeping, ref registers);
     }
 
-    /// <summary>The operation has ended: gives back what the call still has from the guest, one piece an
-    /// exit, then finishes.</summary>
+    /// <summary>The operation has ended: gives back what the call has from the guest, one piece an exit, then
+    /// finishes.</summary>
     private SmcOutcome Conclude(CallSlot slot, ref SmcRegisters registers)
     {
         SmcRegisterSet asked = rpc.GiveBack(slot, ref registers);
-        return asked.IsEmpty ? Finish(slot, slot.Operation.Result, ref registers)
-            : Suspend(slot, asked, ref registers);
+        return asked.IsEmpty ? Finish(slot, slot.Operation.Result, ref registers) : Suspend(slot, asked, ref registers);
     }
 
     /// <summary>FOREIGN_INTR: the guest may go on with something else, and come back when it likes.</summary>

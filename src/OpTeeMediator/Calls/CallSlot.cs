@@ -47,7 +47,6 @@ internal sealed class CallSlot
     /// <summary>The sleep of the guest's thread. Thread-safe.</summary>
     public CallSleep Sleep { get; }
 
-    /// <summary>The calls to the guest that the operation makes.</summary>
     public GuestRpc Rpc { get; }
 
     /// <summary>The thread that runs the call's operation where it may block, once one has been needed.</summary>
@@ -56,7 +55,6 @@ internal sealed class CallSlot
     /// <summary>The decoded operation. The backend writes to it: what the call holds is not derived from it.</summary>
     public TeeRequest Request { get; }
 
-    /// <summary>The private copy of the message.</summary>
     public ref Message Message => ref _message;
 
     /// <summary>Where the guest finds the results.</summary>
@@ -151,23 +149,20 @@ internal sealed class CallSlot
         _cancellation.Clear();
     }
 
-    /// <summary>Sets which operation the call is.</summary>
     public void SetOperation(TeeOperation kind)
     {
         Operation.Kind = kind;
         Request.Operation = kind;
     }
 
-    /// <summary>Gives the call to the guest, to be resumed.</summary>
-    /// <returns>The resume information.</returns>
+    /// <summary>Gives the call to the guest, to be resumed by the resume information.</summary>
     public uint Suspend()
     {
         DriverInstance driverInstance = DriverInstance!;
         uint resumeInformation = _ownership.Suspend(Index);
         if (driverInstance.IsRetired)
         {
-            // The retiring thread has passed already or will find the slot in the new state;
-            // only one of the two succeeds.
+            // The retiring thread has passed already or will find the slot in the new state; one of the two succeeds.
             TryAbandon(driverInstance);
         }
 
@@ -279,8 +274,7 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>The operation begins to wait for something outside of it; see
-    /// <see cref="GuestServices.BeginWait"/>.</summary>
+    /// <inheritdoc cref="CallOperation.BeginWaitOutside"/>
     public void BeginWait() => Operation.BeginWaitOutside();
 
     /// <summary>The operation goes on, after a pause.</summary>
@@ -300,7 +294,6 @@ internal sealed class CallSlot
         }
     }
 
-    /// <summary>Gives back a buffer of the guest's that the call had.</summary>
     public void ReturnBuffer(SharedBuffer buffer) => _owner.ReturnBuffer(buffer);
 
     /// <summary>Has an invocation in this session with this id end early. Thread-safe.</summary>

@@ -3,10 +3,8 @@ using OpTeeMediator.Vmm;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Whether the VM is paused, and who is at work in the backend without a call slot of its own.</summary>
-/// <remarks>
-/// Resetting and disposing of the VM end what its drivers have left, and are not held; see <see cref="BeginEnding"/>.
-/// Thread-safe.
-/// </remarks>
+/// <remarks>Resetting and disposing of the VM end what its drivers have left, and are not held; see
+/// <see cref="BeginEnding"/>. Thread-safe.</remarks>
 internal sealed class PauseControl : VmPause
 {
     private volatile int _endings;

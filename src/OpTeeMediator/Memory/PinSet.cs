@@ -72,7 +72,6 @@ public sealed class PinSet
     }
 
     /// <summary>Whether a pinned page shares a byte with <paramref name="range"/>.</summary>
-    /// <param name="range">The range to be unmapped or discarded.</param>
     /// <returns><see langword="true"/> if one does; time grows with the number of pinned pages.</returns>
     public bool Overlaps(GuestRange range)
     {

@@ -3,18 +3,13 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.Messages;
 
-/// <summary>Copies the message of a call, once, and checks that it fits into its place.</summary>
-/// <param name="memory">The guest's memory.</param>
-/// <param name="rpcParameters">How many parameters an RPC message has room for, as the guest was told at
-/// EXCHANGE_CAPABILITIES.</param>
+/// <summary>Copies the message of a call, once, and checks that it fits into its place, with room for an RPC message of
+/// as many parameters as the guest was told at EXCHANGE_CAPABILITIES.</summary>
 internal sealed class MessageReader(NonThrowingGuestMemory memory, int rpcParameters)
 {
-    /// <summary>Copies and checks a message.</summary>
-    /// <param name="functionId">CALL_WITH_ARG, CALL_WITH_RPC_ARG or CALL_WITH_REGD_ARG.</param>
-    /// <param name="place">The guest memory from the message's first byte to the end of its page or buffer.</param>
-    /// <param name="message">Receives the copy.</param>
-    /// <param name="rpcOffset">How far behind the message RPC messages go, in bytes, if the guest has supplied room
-    /// with the call (RPC_ARG); else 0.</param>
+    /// <summary>Copies and checks a message that may reach to the end of its place. RPC messages go
+    /// <paramref name="rpcOffset"/> bytes after its begin if the guest has supplied room with the call; else it is
+    /// 0.</summary>
     public Refusal? Read(uint functionId, GuestRange place, ref Message message, out int rpcOffset)
     {
         rpcOffset = 0;

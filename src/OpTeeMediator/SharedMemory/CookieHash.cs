@@ -18,7 +18,6 @@ internal readonly struct CookieHash
     private readonly ulong _firstFactor;
     private readonly ulong _secondFactor;
 
-    /// <summary>Draws keys.</summary>
     public CookieHash()
     {
         Span<ulong> keys = stackalloc ulong[3];
@@ -28,9 +27,7 @@ internal readonly struct CookieHash
         _secondFactor = keys[2] | 1;
     }
 
-    /// <summary>The place where a cookie's search begins.</summary>
-    /// <param name="cookie">The cookie.</param>
-    /// <param name="places">How many places there are: a power of two, at least 2.</param>
+    /// <summary>Where a cookie's search begins; the number of places is a power of two, at least 2.</summary>
     public int PlaceOf(ulong cookie, int places)
     {
         ulong mixed = unchecked((cookie ^ _mask) * _firstFactor);

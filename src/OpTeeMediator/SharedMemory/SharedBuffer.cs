@@ -25,8 +25,7 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     /// <summary>With whom the guest shares the buffer, if the TEE has asked for it.</summary>
     public GuestMemoryKind Kind { get; set; }
 
-    /// <summary>Whether calls may use the buffer: not while the backend is still, or again, busy
-    /// with its registration.</summary>
+    /// <summary>Whether calls may use the buffer: not while the backend is busy with its registration.</summary>
     public bool IsUsable { get; set; }
 
     public BufferRole Role { get; set; }
@@ -34,7 +33,6 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     /// <summary>The forwarder's shadow page that the TEE has instead of an RPC message buffer.</summary>
     public int ShadowPage { get; set; }
 
-    /// <summary>The pages that hold the buffer.</summary>
     public GuestPages Pages { get; } = new();
 
     public override ulong Size => _size;

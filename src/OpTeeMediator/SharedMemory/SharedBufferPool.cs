@@ -6,8 +6,8 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>Makes buffers out of what a guest describes, and takes them back; both allocate nothing
-/// in the steady state.</summary>
+/// <summary>Makes buffers of what a guest describes, and takes them back; both allocate nothing in steady
+/// state.</summary>
 /// <remarks>A buffer that comes out of here is checked, counted and pinned. Thread-safe.</remarks>
 internal sealed class SharedBufferPool
 {
@@ -53,13 +53,8 @@ internal sealed class SharedBufferPool
         return Admit(candidate, out buffer);
     }
 
-    /// <summary>Makes a buffer of the pages in a page list.</summary>
-    /// <param name="bufferPointer">The address of the list's first page, plus the buffer's
-    /// offset in its first page.</param>
-    /// <param name="size">The size of the buffer in bytes.</param>
-    /// <param name="cookie">The buffer's cookie.</param>
-    /// <param name="isTemporary">Whether for one call only.</param>
-    /// <param name="buffer">The buffer, if the answer is success.</param>
+    /// <summary>Makes a buffer of the pages in a page list. The pointer is the address of the list's first page, plus
+    /// the buffer's offset in its first page.</summary>
     public TeeReturnCode TryCreateFromPageList(
         ulong bufferPointer, ulong size, ulong cookie, bool isTemporary, out SharedBuffer? buffer)
     {
@@ -154,8 +149,7 @@ internal sealed class SharedBufferPool
             return isPage;
         }
 
-        // Each part is read whole, its link with it, into the place where the addresses stay; the
-        // next part overwrites the link.
+        // Each part is read whole into the place where the addresses stay; the next part overwrites its link.
         ulong[] addresses = _lists.Rent(count);
         int filled = 0;
         while (true)

@@ -4,10 +4,8 @@ namespace OpTeeMediator.SharedMemory;
 
 /// <summary>The registered buffers of a guest, by cookie: an open-addressing table that is at most half full, and grows
 /// up to a capacity.</summary>
-/// <remarks>
-/// <see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the
-/// <see cref="SequenceLock"/> tells. Everything else is called inside <see cref="SequenceLock.Enter"/>.
-/// </remarks>
+/// <remarks><see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the
+/// <see cref="SequenceLock"/> tells. Everything else is called inside <see cref="SequenceLock.Enter"/>.</remarks>
 internal sealed class SharedMemoryTable
 {
     // What a driver of Linux registers by itself fits.
@@ -33,8 +31,7 @@ internal sealed class SharedMemoryTable
         SharedBuffer?[] places = _places;
         int place = _hash.PlaceOf(cookie, places.Length);
 
-        // Bounded: beside a change the empty place at the end of a run could move away for
-        // as long as the changes go on.
+        // Bounded: the empty place at the end of a run could move away for as long as changes go on.
         for (int step = 0; step < places.Length; step++)
         {
             SharedBuffer? buffer = places[place];
@@ -52,12 +49,7 @@ internal sealed class SharedMemoryTable
     /// <summary>Enters a buffer; refuses a cookie that is there already, and if the table cannot grow.</summary>
     public bool TryAdd(SharedBuffer buffer)
     {
-        if (Count == _capacity)
-        {
-            return false;
-        }
-
-        if ((Count + 1) * 2 > _places.Length && !TryGrow())
+        if (Count == _capacity || ((Count + 1) * 2 > _places.Length && !TryGrow()))
         {
             return false;
         }

@@ -36,7 +36,6 @@ public readonly record struct SmcFunctionRange
         new(SmcFunctionId.Create(isFast, owner, 0), 0x2_0000);
 
     /// <summary>Whether <paramref name="functionId"/> lies in the range.</summary>
-    /// <param name="functionId">The identifier to look for.</param>
     public bool Contains(SmcFunctionId functionId) => functionId.Value - First.Value < Count;
 
     /// <summary>Whether the two ranges share an identifier.</summary>

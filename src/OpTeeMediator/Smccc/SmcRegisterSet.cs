@@ -37,11 +37,9 @@ public readonly record struct SmcRegisterSet(uint Bits)
     public bool IsEmpty => Bits == 0;
 
     /// <summary>Whether every register of <paramref name="other"/> is in this set.</summary>
-    /// <param name="other">The registers to look for.</param>
     public bool Contains(SmcRegisterSet other) => (other.Bits & ~Bits) == 0;
 
     /// <summary>The registers of this set that are not in <paramref name="other"/>.</summary>
-    /// <param name="other">The registers to leave out.</param>
     public SmcRegisterSet Except(SmcRegisterSet other) => new(Bits & ~other.Bits);
 
     /// <summary>Both sets together.</summary>

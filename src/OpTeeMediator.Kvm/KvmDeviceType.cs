@@ -2,8 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm;
 
-/// <summary>A device that KVM emulates in the kernel (KVM_DEV_TYPE_*); a number that is not named here may be
-/// cast.</summary>
+/// <summary>A device that KVM emulates in the kernel (KVM_DEV_TYPE_*); other numbers than these may be cast.</summary>
 [Experimental("OPTEE001")]
 public enum KvmDeviceType
 {

@@ -2,8 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm;
 
-/// <summary>Why a vCPU came back from the guest (KVM_EXIT_*); a reason that is not named here carries KVM's
-/// number.</summary>
+/// <summary>Why a vCPU came back from the guest (KVM_EXIT_*); a reason without a name carries KVM's number.</summary>
 [Experimental("OPTEE001")]
 public enum KvmExitReason
 {
@@ -16,7 +15,7 @@ public enum KvmExitReason
     /// <summary>KVM_EXIT_IO (x86): see <see cref="KvmVcpu.Io"/>.</summary>
     Io = 2,
 
-    /// <summary>KVM_EXIT_HYPERCALL: on arm64 a call that the SMCCC filter forwards; see
+    /// <summary>KVM_EXIT_HYPERCALL: on arm64 a call that the filter forwards; see
     /// <see cref="KvmVcpu.Hypercall"/>.</summary>
     Hypercall = 3,
 
@@ -38,15 +37,13 @@ public enum KvmExitReason
     /// <summary>KVM_EXIT_FAIL_ENTRY: see <see cref="KvmVcpu.FailEntry"/>.</summary>
     FailEntry = 9,
 
-    /// <summary>KVM_EXIT_INTR: <see cref="KvmVcpu.Kick"/> or a signal; nothing is to be done but to run
-    /// again.</summary>
+    /// <summary>KVM_EXIT_INTR: <see cref="KvmVcpu.Kick"/> or a signal; nothing is to be done but run again.</summary>
     Interrupted = 10,
 
     /// <summary>KVM_EXIT_INTERNAL_ERROR: see <see cref="KvmVcpu.InternalError"/>.</summary>
     InternalError = 17,
 
-    /// <summary>KVM_EXIT_SYSTEM_EVENT (arm64: PSCI SYSTEM_OFF and the like): see
-    /// <see cref="KvmVcpu.SystemEvent"/>.</summary>
+    /// <summary>KVM_EXIT_SYSTEM_EVENT (arm64: PSCI SYSTEM_OFF, say): see <see cref="KvmVcpu.SystemEvent"/>.</summary>
     SystemEvent = 24,
 
     /// <summary>KVM_EXIT_ARM_NISV: an access outside memory that the hardware does not describe; see

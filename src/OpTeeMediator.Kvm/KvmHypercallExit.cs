@@ -5,8 +5,7 @@ namespace OpTeeMediator.Kvm;
 /// <summary>A call that KVM forwards to user space (KVM_EXIT_HYPERCALL).</summary>
 /// <remarks>Immutable, hence thread-safe.</remarks>
 /// <param name="Number">The function identifier: the low 32 bits of X0 on arm64.</param>
-/// <param name="Flags">KVM_HYPERCALL_EXIT_*: bit 0 set for SMC, clear for HVC; bit 1 set for a 16-bit
-/// instruction.</param>
+/// <param name="Flags">KVM_HYPERCALL_EXIT_*: bit 0 set for SMC, clear for HVC; bit 1 for a 16-bit instruction.</param>
 [Experimental("OPTEE001")]
 public readonly record struct KvmHypercallExit(ulong Number, ulong Flags)
 {

@@ -2,7 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm;
 
-/// <summary>KVM cannot go on (KVM_EXIT_INTERNAL_ERROR). It borrows from kvm_run: valid until the vCPU runs
+/// <summary>KVM cannot go on (KVM_EXIT_INTERNAL_ERROR). Borrows from kvm_run: valid until the vCPU runs
 /// again.</summary>
 /// <remarks>Belongs to the vCPU's thread.</remarks>
 [Experimental("OPTEE001")]
@@ -14,7 +14,7 @@ public readonly ref struct KvmInternalErrorExit
         Data = data;
     }
 
-    /// <summary>KVM_INTERNAL_ERROR_*: 1 emulation, 2 simultaneous exceptions, 3 event delivery, 4 unexpected
+    /// <summary>KVM_INTERNAL_ERROR_*: 1 emulation, 2 two exceptions at once, 3 event delivery, 4 unexpected
     /// exit.</summary>
     public uint Suberror { get; }
 

@@ -3,8 +3,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm;
 
-/// <summary>An access to an address without memory (KVM_EXIT_MMIO). It borrows from kvm_run: valid until the vCPU runs
-/// again.</summary>
+/// <summary>An access outside memory (KVM_EXIT_MMIO). Borrows from kvm_run: valid until the vCPU runs again.</summary>
 /// <remarks>The instruction is complete only when the vCPU has run again: before reading or changing registers that
 /// depend on it call <see cref="KvmVcpu.CompleteExit"/>. Belongs to the vCPU's thread.</remarks>
 [Experimental("OPTEE001")]

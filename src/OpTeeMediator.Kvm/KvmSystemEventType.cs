@@ -2,8 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm;
 
-/// <summary>What the guest asked its machine for (KVM_SYSTEM_EVENT_*); a number that is not named here is
-/// KVM's.</summary>
+/// <summary>What the guest asked its machine for (KVM_SYSTEM_EVENT_*); a number without a name is KVM's.</summary>
 [Experimental("OPTEE001")]
 public enum KvmSystemEventType
 {

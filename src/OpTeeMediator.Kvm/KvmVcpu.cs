@@ -189,8 +189,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// without running on.</summary>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     /// <exception cref="ObjectDisposedException">The vCPU is disposed of.</exception>
-    /// <remarks>Needed before registers are read or written after such an exit; <see cref="Run"/> does it by
-    /// itself.</remarks>
+    /// <remarks>Needed before registers are read or written after such an exit; a run does it itself.</remarks>
     public void CompleteExit()
     {
         byte* page = Page;
@@ -237,8 +236,8 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
-    /// <typeparam name="T">A type of its size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>, and so
-    /// on.</typeparam>
+    /// <typeparam name="T">A type of its size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>,
+    /// say.</typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
@@ -378,8 +377,7 @@ public sealed unsafe class KvmVcpu : IDisposable
         switch (error)
         {
             case Errno.EINTR:
-                // In this order: a kick that sees the old answer pending leaves it at that, so the flag must be down
-                // before.
+                // In this order: a kick that sees the old answer pending leaves it at that, so the flag goes first.
                 Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 0);
                 Volatile.Write(ref _isKicked, false);
                 return KvmExitReason.Interrupted;

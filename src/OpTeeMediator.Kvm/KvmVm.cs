@@ -6,7 +6,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 namespace OpTeeMediator.Kvm;
 
 /// <summary>A VM of KVM.</summary>
-/// <remarks>Thread-safe. The kernel keeps the VM until this object, its vCPUs and its devices are all disposed
+/// <remarks>Thread-safe. The kernel keeps the VM until this object, its vCPUs and its devices are disposed
 /// of.</remarks>
 [Experimental("OPTEE001")]
 public sealed class KvmVm : IDisposable
@@ -33,8 +33,7 @@ public sealed class KvmVm : IDisposable
     /// <param name="slot">The memory slot; what was in it is replaced.</param>
     /// <param name="guestAddress">The first guest address, a multiple of the host's page size.</param>
     /// <param name="length">The length in bytes, a multiple of the host's page size; 0 empties the slot.</param>
-    /// <param name="hostAddress">Where the memory lies in this process; it must stay mapped as long as the slot has
-    /// it.</param>
+    /// <param name="hostAddress">Where the memory lies in this process; it stays mapped as long as the slot.</param>
     /// <param name="flags">Whether the guest may write, and whether KVM logs the pages that are written.</param>
     /// <exception cref="SystemCallException">KVM refuses: misaligned, overlapping another slot, or a slot number that
     /// is too high.</exception>
@@ -177,15 +176,12 @@ public sealed class KvmVm : IDisposable
         SetInterruptFile(eventFile, resampleFile, interrupt, KvmIrqFile.Resample);
     }
 
+    /// <inheritdoc cref="AddInterruptFile(SafeHandle, uint)"/>
     /// <summary>Ends <see cref="AddInterruptFile(SafeHandle, uint)"/>.</summary>
-    /// <param name="eventFile">The eventfd.</param>
-    /// <param name="interrupt">The GSI.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void RemoveInterruptFile(SafeHandle eventFile, uint interrupt) =>
         SetInterruptFile(eventFile, null, interrupt, KvmIrqFile.Deassign);
 
-    /// <summary>Makes KVM signal an event file when the guest writes to an address, instead of an MMIO exit
+    /// <summary>Makes KVM signal an event file when the guest writes to an address, without an exit
     /// (KVM_IOEVENTFD).</summary>
     /// <param name="eventFile">The eventfd, such as an <see cref="EventFile"/>'s handle; KVM keeps it open.</param>
     /// <param name="address">The guest address.</param>
@@ -195,14 +191,12 @@ public sealed class KvmVm : IDisposable
     public void AddIoEventFile(SafeHandle eventFile, ulong address, int length) =>
         SetIoEventFile(eventFile, address, length, 0, 0);
 
-    /// <summary>Makes KVM signal an event file when the guest writes one value to an address (KVM_IOEVENTFD with
-    /// datamatch).</summary>
+    /// <summary>Makes KVM signal an event file when the guest writes one value there (with datamatch).</summary>
     /// <param name="eventFile">The eventfd.</param>
     /// <param name="address">The guest address.</param>
     /// <param name="length">The length of the write in bytes, 1, 2, 4 or 8.</param>
     /// <param name="value">The value; other values are MMIO exits, or other files' events.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <inheritdoc cref="AddIoEventFile(SafeHandle, ulong, int)" path="/exception"/>
     public void AddIoEventFile(SafeHandle eventFile, ulong address, int length, ulong value) =>
         SetIoEventFile(eventFile, address, length, value, KvmIoEventFile.DataMatch);
 
@@ -211,8 +205,7 @@ public sealed class KvmVm : IDisposable
     /// <param name="address">The guest address.</param>
     /// <param name="length">The length, as it was added.</param>
     /// <param name="value">The value, as it was added; <see langword="null"/> if it was added without.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
-    /// <exception cref="SystemCallException">KVM refuses: it was not added.</exception>
+    /// <inheritdoc cref="AddIoEventFile(SafeHandle, ulong, int)" path="/exception"/>
     public void RemoveIoEventFile(SafeHandle eventFile, ulong address, int length, ulong? value) => SetIoEventFile(
         eventFile, address, length, value ?? 0,
         KvmIoEventFile.Deassign | (value is null ? 0 : KvmIoEventFile.DataMatch));

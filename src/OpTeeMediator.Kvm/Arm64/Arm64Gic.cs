@@ -40,8 +40,8 @@ public sealed class Arm64Gic : IDisposable
     /// <param name="vm">The VM.</param>
     /// <param name="distributor">Where the distributor lies, 64 KiB; a multiple of 64 KiB.</param>
     /// <param name="redistributors">Where the redistributors lie, 128 KiB for each vCPU; a multiple of 64 KiB.</param>
-    /// <param name="interruptCount">The number of interrupts, 64 to 1024 in steps of 32; the 32 private ones
-    /// count.</param>
+    /// <param name="interruptCount">How many interrupts, 64 to 1024 in steps of 32, the 32 private ones
+    /// included.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public static Arm64Gic Create(KvmVm vm, ulong distributor, ulong redistributors, int interruptCount)
@@ -70,8 +70,6 @@ public sealed class Arm64Gic : IDisposable
 
     /// <inheritdoc cref="GetDistributorRegister"/>
     /// <summary>Writes a register of the distributor (GICD_*).</summary>
-    /// <param name="offset">Its offset in bytes.</param>
-    /// <param name="value">Its value.</param>
     public void SetDistributorRegister(int offset, uint value) =>
         Device.SetAttribute(GroupDistributor, (uint)offset, in value);
 
@@ -82,11 +80,8 @@ public sealed class Arm64Gic : IDisposable
     public uint GetRedistributorRegister(uint affinity, int offset) =>
         Device.GetAttribute<uint>(GroupRedistributor, (ulong)affinity << AffinityShift | (uint)offset);
 
-    /// <summary>Writes a register of a vCPU's redistributor (GICR_*).</summary>
-    /// <param name="affinity">The vCPU's affinity, Aff3.Aff2.Aff1.Aff0; for less than 16 vCPUs its number.</param>
-    /// <param name="offset">The register's offset in bytes.</param>
-    /// <param name="value">Its value.</param>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <inheritdoc cref="GetRedistributorRegister"/>
+    /// <summary>Writes a 32-bit register of a vCPU's redistributor (GICR_*).</summary>
     public void SetRedistributorRegister(uint affinity, int offset, uint value) =>
         Device.SetAttribute(GroupRedistributor, (ulong)affinity << AffinityShift | (uint)offset, in value);
 
@@ -97,11 +92,8 @@ public sealed class Arm64Gic : IDisposable
     public ulong GetCpuRegister(uint affinity, Arm64Register register) =>
         Device.GetAttribute<ulong>(GroupCpuRegisters, (ulong)affinity << AffinityShift | (ushort)register.Id);
 
+    /// <inheritdoc cref="GetCpuRegister"/>
     /// <summary>Writes a register of a vCPU's interface (ICC_*_EL1).</summary>
-    /// <param name="affinity">The vCPU's affinity, Aff3.Aff2.Aff1.Aff0; for less than 16 vCPUs its number.</param>
-    /// <param name="register">The register: <see cref="Arm64Register.OfSystem"/>.</param>
-    /// <param name="value">Its value.</param>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetCpuRegister(uint affinity, Arm64Register register, ulong value) =>
         Device.SetAttribute(GroupCpuRegisters, (ulong)affinity << AffinityShift | (ushort)register.Id, in value);
 
@@ -118,8 +110,7 @@ public sealed class Arm64Gic : IDisposable
     /// <returns>The state: attributes and their values, in the order in which they are restored.</returns>
     /// <exception cref="ArgumentNullException">A vCPU is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses: a vCPU runs.</exception>
-    /// <remarks>LPIs have their state in the guest's memory; KVM_DEV_ARM_VGIC_SAVE_PENDING_TABLES puts it
-    /// there.</remarks>
+    /// <remarks>LPIs have their state in the guest's memory: KVM_DEV_ARM_VGIC_SAVE_PENDING_TABLES.</remarks>
     public ImmutableArray<Arm64GicEntry> SaveState(params ReadOnlySpan<KvmVcpu> vcpus)
     {
         uint[] affinities = new uint[vcpus.Length];

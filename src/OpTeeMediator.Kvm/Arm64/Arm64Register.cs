@@ -83,16 +83,13 @@ public readonly record struct Arm64Register(ulong Id)
     /// <remarks>Writing it moves the counter of the whole VM.</remarks>
     public static Arm64Register VirtualCounter => OfSystem(3, 3, 14, 3, 2);
 
-    /// <summary>ICC_PMR_EL1: interrupts of this priority and below (higher numbers) are masked. For
-    /// <see cref="Arm64Gic"/>.</summary>
+    /// <summary>ICC_PMR_EL1, of <see cref="Arm64Gic"/>: interrupts of this priority and below are masked.</summary>
     public static Arm64Register InterruptPriorityMask => OfSystem(3, 0, 4, 6, 0);
 
-    /// <summary>ICC_IGRPEN0_EL1: bit 0 lets interrupts of group 0 through, as FIQ. For
-    /// <see cref="Arm64Gic"/>.</summary>
+    /// <summary>ICC_IGRPEN0_EL1, of <see cref="Arm64Gic"/>: bit 0 lets interrupts of group 0 through, as FIQ.</summary>
     public static Arm64Register InterruptGroup0Enable => OfSystem(3, 0, 12, 12, 6);
 
-    /// <summary>ICC_IGRPEN1_EL1: bit 0 lets interrupts of group 1 through, as IRQ. For
-    /// <see cref="Arm64Gic"/>.</summary>
+    /// <summary>ICC_IGRPEN1_EL1, of <see cref="Arm64Gic"/>: bit 0 lets interrupts of group 1 through, as IRQ.</summary>
     public static Arm64Register InterruptGroup1Enable => OfSystem(3, 0, 12, 12, 7);
 
     /// <summary>A general register.</summary>
@@ -114,8 +111,7 @@ public readonly record struct Arm64Register(ulong Id)
         return OfCore(Size128, VectorOffset + (index * 16));
     }
 
-    /// <summary>A register of KVM's firmware interface (KVM_REG_ARM_FW_REG): PSCI's version, states of
-    /// mitigations.</summary>
+    /// <summary>A register of KVM's firmware interface (KVM_REG_ARM_FW_REG): PSCI's version, mitigations.</summary>
     /// <param name="index">Its number, 0–65535.</param>
     /// <returns>The register; 64 bits.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The number has more than 16 bits.</exception>

@@ -25,8 +25,7 @@ public enum Arm64VcpuFeatures : uint
     /// <summary>KVM_ARM_VCPU_SVE: the scalable vector extension.</summary>
     Sve = 1 << 4,
 
-    /// <summary>KVM_ARM_VCPU_PTRAUTH_ADDRESS: authentication of addresses; with
-    /// <see cref="GenericPointers"/>.</summary>
+    /// <summary>KVM_ARM_VCPU_PTRAUTH_ADDRESS: address authentication; with <see cref="GenericPointers"/>.</summary>
     AddressPointers = 1 << 5,
 
     /// <summary>KVM_ARM_VCPU_PTRAUTH_GENERIC: generic authentication; with <see cref="AddressPointers"/>.</summary>

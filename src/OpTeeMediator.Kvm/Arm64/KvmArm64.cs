@@ -35,7 +35,7 @@ public static unsafe class KvmArm64
                 + " first.");
     }
 
-    /// <summary>Completes a feature whose registers' size was chosen after <see cref="Initialize"/>
+    /// <summary>Completes a feature whose size was chosen after <see cref="Initialize"/>
     /// (KVM_ARM_VCPU_FINALIZE).</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="feature">One feature, such as <see cref="Arm64VcpuFeatures.Sve"/>.</param>
@@ -63,14 +63,8 @@ public static unsafe class KvmArm64
         return vcpu.GetRegister<ulong>(register.Id);
     }
 
+    /// <inheritdoc cref="GetRegister"/>
     /// <summary>Writes a 64-bit register (KVM_SET_ONE_REG).</summary>
-    /// <param name="vcpu">The vCPU.</param>
-    /// <param name="register">The register.</param>
-    /// <param name="value">Its value.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">The register has another size.</exception>
-    /// <exception cref="SystemCallException">KVM refuses.</exception>
-    /// <remarks>For other sizes see <see cref="KvmVcpu.SetRegister"/>.</remarks>
     public static void SetRegister(this KvmVcpu vcpu, Arm64Register register, ulong value)
     {
         ArgumentNullException.ThrowIfNull(vcpu);
@@ -100,15 +94,13 @@ public static unsafe class KvmArm64
         vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_PTIMER, in interrupt);
     }
 
-    /// <summary>Sets what KVM does with a range of SMCCC calls (KVM_ARM_VM_SMCCC_FILTER). Before the first
-    /// run.</summary>
+    /// <summary>Sets what KVM does with a range of calls (KVM_ARM_VM_SMCCC_FILTER). Before the first run.</summary>
     /// <param name="vm">The VM.</param>
     /// <param name="first">The first function identifier.</param>
     /// <param name="count">How many identifiers follow each other.</param>
     /// <param name="action">What KVM does with them.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
-    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and
-    /// later).</exception>
+    /// <exception cref="NotSupportedException">The kernel has no SMCCC filter (arm64, Linux 6.4 and later).</exception>
     /// <exception cref="SystemCallException">KVM refuses the range, as one that is filtered already, or any after a
     /// vCPU has run.</exception>
     public static void FilterCalls(this KvmVm vm, uint first, uint count, Arm64SmcccAction action)

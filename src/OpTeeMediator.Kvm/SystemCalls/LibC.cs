@@ -2,8 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Kvm.SystemCalls;
 
-/// <summary>The functions of the C library that the product calls. <see cref="Errno.Last"/> tells why one
-/// failed.</summary>
+/// <summary>The functions of the C library that the product calls; <see cref="Errno.Last"/> is their error.</summary>
 /// <remarks><c>open</c>, <c>ioctl</c>, <c>fcntl</c> and <c>prctl</c> are variadic in C; on x86-64 and arm64 Linux a
 /// variadic integer argument is passed like any other.</remarks>
 internal static unsafe partial class LibC

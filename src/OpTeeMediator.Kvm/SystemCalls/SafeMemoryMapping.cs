@@ -27,8 +27,7 @@ internal sealed class SafeMemoryMapping : SafeHandle
             : new SafeMemoryMapping(address, length);
     }
 
-    /// <summary>Maps memory of this process that is all zero, shared with its children rather than copied for
-    /// them.</summary>
+    /// <summary>Maps memory of this process that is all zero, shared with its children rather than copied.</summary>
     /// <returns><see langword="null"/> if there is none; <see cref="Errno.Last"/> tells why.</returns>
     internal static SafeMemoryMapping? TryCreateShared(nuint length)
     {

@@ -135,8 +135,7 @@ internal sealed class CompanionCore
             return false;
         }
 
-        // As a monitor does: OP-TEE knows no hint. And all calls are SMC32, while OP-TEE's fast calls look at whole
-        // registers.
+        // As a monitor does: OP-TEE knows no hint, and its fast calls look at whole registers.
         SmcFunctionId id = registers.FunctionId.WithoutHint;
         Set(0, id.Value);
         SmcRegisterSet arguments = inputs.Except(SmcRegisterSet.X0);

@@ -81,8 +81,7 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>Starts it, and returns what it has reserved. Throws if it does not start, and says what it did
-    /// instead.</summary>
+    /// <summary>Starts it, and returns what it has reserved; throws, and says what it did instead.</summary>
     internal IReadOnlyList<GuestRange> Start(ulong entry, ulong deviceTree)
     {
         CompanionCore first = Cores[0];
@@ -184,8 +183,7 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>Serves the timers that are due. Returns when to call again, as <see cref="Stopwatch"/>
-    /// counts.</summary>
+    /// <summary>Serves the timers that are due. Returns when to call again, by <see cref="Stopwatch"/>.</summary>
     internal long ServeTimers(long now)
     {
         long next = long.MaxValue;
@@ -209,8 +207,7 @@ internal sealed class CompanionTee : IDisposable
                 }
             }
 
-            // A core in use serves its interrupts by itself, and one that leaves its timer in the past does not want
-            // them now.
+            // A core in use serves its interrupts itself; one that leaves its timer in the past wants none now.
             long after = Stopwatch.GetTimestamp();
             next = long.Min(next, core.TimerDue <= after ? after + RetryTicks : core.TimerDue);
         }
@@ -315,8 +312,7 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>Takes a core, waiting for a quantum at most if all are in use. None if OP-TEE has ended, or none was
-    /// free.</summary>
+    /// <summary>Takes a core, waiting for a quantum at most; none if OP-TEE has ended, or none was free.</summary>
     private CompanionCore? Take()
     {
         int thread = ThreadId.Current;
@@ -347,27 +343,14 @@ internal sealed class CompanionTee : IDisposable
     }
 
     /// <summary>Takes the core that this thread had last, or else one that no thread has had, or else any.</summary>
-    private CompanionCore? TryTake(int thread)
+    private CompanionCore? TryTake(int thread) =>
+        TryTake(thread, lastOf: thread) ?? TryTake(thread, lastOf: NoThread) ?? TryTake(thread, lastOf: null);
+
+    private CompanionCore? TryTake(int thread, int? lastOf)
     {
         foreach (CompanionCore core in Cores)
         {
-            if (core.Thread == thread && core.TryTake(thread))
-            {
-                return core;
-            }
-        }
-
-        foreach (CompanionCore core in Cores)
-        {
-            if (core.Thread == NoThread && core.TryTake(thread))
-            {
-                return core;
-            }
-        }
-
-        foreach (CompanionCore core in Cores)
-        {
-            if (core.TryTake(thread))
+            if ((lastOf is null || core.Thread == lastOf) && core.TryTake(thread))
             {
                 return core;
             }

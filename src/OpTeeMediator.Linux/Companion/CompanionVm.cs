@@ -135,8 +135,8 @@ internal sealed class CompanionVm : ICompanionVm
         }
     }
 
-    /// <summary>Checks that guest and OP-TEE do not want the same addresses, nor two parts of OP-TEE's
-    /// machine.</summary>
+    /// <summary>Checks that neither guest and OP-TEE nor two parts of OP-TEE's machine want the same
+    /// addresses.</summary>
     internal static void CheckLayout(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
         (string What, GuestRange Range)[] layout = Layout(options);
@@ -262,8 +262,7 @@ internal sealed class CompanionVm : ICompanionVm
         Cpus = [.. _vcpus.Select(vcpu => new KvmCompanionCpu(vcpu))];
     }
 
-    /// <summary>The monitor's interrupt is a fast one (group 0), which OP-TEE takes for the normal world's; its own are
-    /// not.</summary>
+    /// <summary>The monitor's interrupt is a fast one (group 0), as OP-TEE takes for the normal world's.</summary>
     private static void Prepare(KvmVcpu vcpu, Arm64Gic gic)
     {
         uint core = (uint)vcpu.Id;

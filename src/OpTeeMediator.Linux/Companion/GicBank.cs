@@ -66,7 +66,7 @@ internal sealed class GicBank(int interrupts)
         }
     }
 
-    /// <summary>Takes a write. Returns the interrupts that are set pending: bit n is 32 × <paramref name="word"/> +
+    /// <summary>Takes a write. Returns what is set pending: bit n is interrupt 32 × <paramref name="word"/> +
     /// n.</summary>
     internal uint Write(int offset, ReadOnlySpan<byte> data, out int word)
     {

@@ -116,8 +116,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         StartWith(given: null, memory, options);
 
     /// <inheritdoc cref="Start(MappedGuestMemory, OpTeeCompanionOptions)"/>
-    /// <param name="memory">Where the VM's memory lies, all of it; it must stay mapped until the companion is disposed
-    /// of.</param>
+    /// <param name="memory">Where all of the VM's memory lies; it stays mapped until the companion's disposal.</param>
     /// <param name="options">The image, and how the companion behaves.</param>
     public static OpTeeCompanion Start(IReadOnlyList<MappedMemoryRegion> memory, OpTeeCompanionOptions options)
     {
@@ -133,8 +132,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses;
     /// the message names them.</exception>
-    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did
-    /// instead.</exception>
+    /// <exception cref="TeeUnavailableException">OP-TEE does not start; the message says what it did.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
     /// RAM lies beyond the guest addresses that the host has.</exception>

@@ -25,8 +25,7 @@ public sealed record OpTeeCompanionOptions
     /// waits until a core is free.</summary>
     public int Cores { get; init; }
 
-    /// <summary>How long a yielding call may keep a vCPU before the guest takes its interrupts: 100 µs to 1 s. Default
-    /// 4 ms.</summary>
+    /// <summary>How long a yielding call keeps a vCPU from its interrupts: 100 µs to 1 s. Default 4 ms.</summary>
     /// <remarks>Longer is fewer switches, and later interrupts. The default is one timer tick of a Linux with 250 of
     /// them in a second.</remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(4);
@@ -45,8 +44,7 @@ public sealed record OpTeeCompanionOptions
 
     /// <summary>How long OP-TEE may keep a core without answering before it counts as failed: 500 ms to 10 minutes, and
     /// at least two quanta. Default 5 s.</summary>
-    /// <remarks>A healthy one answers after a quantum, or when a fast call is done. One that has panicked never
-    /// does.</remarks>
+    /// <remarks>A healthy one answers after a quantum, or when a fast call is done; a panicked one never.</remarks>
     public TimeSpan AnswerDeadline { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>How long OP-TEE may take to start: 1 s to 10 minutes. Default 30 s.</summary>

@@ -7,8 +7,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// <param name="YieldingCalls">Yielding calls entered or resumed.</param>
 /// <param name="Preemptions">How many of these came back because the quantum was over.</param>
 /// <param name="NativeInterrupts">How often OP-TEE was entered for its own timer.</param>
-/// <param name="DeviceAccesses">Accesses to its GIC, and to its UART if what it writes is logged; each is an exit of
-/// the VM.</param>
+/// <param name="DeviceAccesses">Accesses to its GIC, and to its UART if that is logged; each is an exit.</param>
 /// <param name="RegisterAccesses">Registers of its vCPUs read or written; each is a system call.</param>
 /// <param name="TimeInTee">How long its vCPUs ran, all together.</param>
 /// <remarks>Immutable, hence thread-safe; the numbers are read one after the other.</remarks>

@@ -17,8 +17,7 @@ namespace OpTeeMediator.Linux.Companion;
 [Experimental("OPTEE001")]
 public sealed class OpTeeImage
 {
-    /// <summary>Where Debian's package <c>optee-os</c> has its image for
-    /// <see cref="OpTeePlatform.QemuArmV8"/>.</summary>
+    /// <summary>Where Debian's <c>optee-os</c> has its image for <see cref="OpTeePlatform.QemuArmV8"/>.</summary>
     public const string DebianPath = "/usr/lib/optee/vexpress-qemu_armv8a/tee-pager_v2.bin";
 
     private const int LargestFile = 64 << 20;
@@ -49,8 +48,7 @@ public sealed class OpTeeImage
     /// <summary>Loads an image.</summary>
     /// <param name="path">Its file.</param>
     /// <exception cref="ArgumentNullException"><paramref name="path"/> is <see langword="null"/>.</exception>
-    /// <exception cref="InvalidDataException">The file is not an image that can be used; the message says what it
-    /// is.</exception>
+    /// <exception cref="InvalidDataException">The file is no usable image; the message says what it is.</exception>
     /// <exception cref="IOException">It cannot be read.</exception>
     /// <exception cref="UnauthorizedAccessException">It may not be read.</exception>
     public static OpTeeImage Load(string path)

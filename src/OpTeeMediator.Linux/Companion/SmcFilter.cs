@@ -46,8 +46,7 @@ internal static class SmcFilter
     /// <summary>The answer where there is no OP-TEE any more.</summary>
     internal static SmcOutcome Refuse(ref SmcRegisters registers)
     {
-        // Linux asks for the TEE's cached buffers again and again until it hears that there are none; every other call
-        // may fail.
+        // Linux asks for the TEE's cached buffers until it hears that there are none; other calls may fail.
         registers.X0 = registers.FunctionId.WithoutHint.Value == OpTeeSmc.DisableShmCache
             ? OpTeeSmc.ReturnNotAvailable
             : SmcccReturn.NotSupported;

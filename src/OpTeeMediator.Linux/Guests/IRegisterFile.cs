@@ -1,7 +1,6 @@
 namespace OpTeeMediator.Linux.Guests;
 
-/// <summary>Access to a vCPU's X0–X17, register by register, each of which costs. Tests put their own in KVM's
-/// place.</summary>
+/// <summary>Access to a vCPU's X0–X17, each of which costs. Tests put their own in KVM's place.</summary>
 internal interface IRegisterFile
 {
     /// <summary>Reads Xn.</summary>

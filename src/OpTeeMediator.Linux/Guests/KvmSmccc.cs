@@ -57,10 +57,7 @@ public static unsafe class KvmSmccc
     /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
     /// <param name="handler">The handler.</param>
     /// <returns>What the call has cost.</returns>
-    /// <exception cref="ArgumentNullException">
-    /// <paramref name="handler"/> is <see langword="null"/>, or <paramref name="run"/> is 0.</exception>
-    /// <exception cref="ArgumentException">The vCPU's last exit is not KVM_EXIT_HYPERCALL.</exception>
-    /// <exception cref="SystemCallException">KVM refuses access to a register.</exception>
+    /// <inheritdoc cref="Handle(int, nint, ISmcHandler, SmcccConduit)" path="/exception"/>
     /// <remarks>
     /// Reads the registers the call needs, and writes those that changed; a call that the handler does not answer, and
     /// an HVC, get NOT_SUPPORTED. Then run the vCPU again: its program counter is behind the instruction already, or on

@@ -117,30 +117,20 @@ internal sealed unsafe class HostBuffer : IDisposable
     }
 
     /// <summary>Copies part of a guest's buffer to the TEE's side.</summary>
-    internal bool TryCopyIn(TeeSharedMemory memory, ulong offset, ulong size)
-    {
-        while (size != 0)
-        {
-            int length = (int)ulong.Min(size, int.MaxValue);
-            if (!memory.TryRead(offset, new Span<byte>(Pointer + offset, length)))
-            {
-                return false;
-            }
-
-            offset += (ulong)length;
-            size -= (ulong)length;
-        }
-
-        return true;
-    }
+    internal bool TryCopyIn(TeeSharedMemory memory, ulong offset, ulong size) =>
+        TryCopy(memory, offset, size, isIn: true);
 
     /// <summary>Copies part of the TEE's side to a guest's buffer.</summary>
-    internal bool TryCopyOut(TeeSharedMemory memory, ulong offset, ulong size)
+    internal bool TryCopyOut(TeeSharedMemory memory, ulong offset, ulong size) =>
+        TryCopy(memory, offset, size, isIn: false);
+
+    private bool TryCopy(TeeSharedMemory memory, ulong offset, ulong size, bool isIn)
     {
         while (size != 0)
         {
             int length = (int)ulong.Min(size, int.MaxValue);
-            if (!memory.TryWrite(offset, new ReadOnlySpan<byte>(Pointer + offset, length)))
+            Span<byte> copy = new(Pointer + offset, length);
+            if (!(isIn ? memory.TryRead(offset, copy) : memory.TryWrite(offset, copy)))
             {
                 return false;
             }

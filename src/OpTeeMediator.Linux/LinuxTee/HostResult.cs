@@ -8,7 +8,7 @@ internal static class HostResult
 {
     internal static TeeResult Of(TeeReturnCode code) => new(code, TeeOrigin.Communication);
 
-    /// <summary>Translates an error number, which is expected if a guest can cause it; else the host has a
+    /// <summary>Translates an error number. It is expected if a guest can cause it; else the host has a
     /// fault.</summary>
     internal static TeeResult Of(int error, out bool isExpected)
     {

@@ -9,8 +9,7 @@ internal struct ParameterExchange : IDisposable
     private HostBuffers _buffers;
     private HostBuffers _temporary;
 
-    /// <summary>Fills the driver's parameters, registering and copying what has to be, or refuses the
-    /// operation.</summary>
+    /// <summary>Fills the driver's parameters, registering and copying what has to be, or refuses.</summary>
     internal TeeReturnCode Prepare(ReadOnlySpan<TeeParameter> parameters, Span<TeeIoctlParameter> target, HostTee tee)
     {
         for (int index = 0; index < parameters.Length; index++)

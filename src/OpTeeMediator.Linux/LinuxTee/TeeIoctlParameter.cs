@@ -2,8 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary><c>struct tee_ioctl_param</c>; kinds are GlobalPlatform's
-/// (<see cref="Backends.TeeParameterKind"/>).</summary>
+/// <summary><c>struct tee_ioctl_param</c>; kinds as in <see cref="Backends.TeeParameterKind"/>.</summary>
 /// <remarks>
 /// <code>
 ///          value     memory reference

@@ -65,23 +65,14 @@ internal static class TeeSupport
             _ => "",
         });
 
-    private static string NamesOf(uint capabilities) => string.Join(", ", Names(capabilities));
-
-    private static IEnumerable<string> Names(uint capabilities)
+    private static string NamesOf(uint capabilities)
     {
-        if ((capabilities & TeeIoctl.GeneralGlobalPlatform) != 0)
-        {
-            yield return "GlobalPlatform's interface (TEE_GEN_CAP_GP)";
-        }
-
-        if ((capabilities & TeeIoctl.GeneralRegisterMemory) != 0)
-        {
-            yield return "registered memory (TEE_GEN_CAP_REG_MEM)";
-        }
-
-        if ((capabilities & TeeIoctl.GeneralNullReference) != 0)
-        {
-            yield return "NULL references (TEE_GEN_CAP_MEMREF_NULL)";
-        }
+        (uint Capability, string Name)[] all =
+        [
+            (TeeIoctl.GeneralGlobalPlatform, "GlobalPlatform's interface (TEE_GEN_CAP_GP)"),
+            (TeeIoctl.GeneralRegisterMemory, "registered memory (TEE_GEN_CAP_REG_MEM)"),
+            (TeeIoctl.GeneralNullReference, "NULL references (TEE_GEN_CAP_MEMREF_NULL)"),
+        ];
+        return string.Join(", ", all.Where(one => (capabilities & one.Capability) != 0).Select(one => one.Name));
     }
 }

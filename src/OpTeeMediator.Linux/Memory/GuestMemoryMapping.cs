@@ -16,7 +16,7 @@ public static class GuestMemoryMapping
     /// <returns>The first slot that is still free.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses a region.</exception>
-    /// <remarks>Regions that are added to the memory later are mapped with <see cref="KvmVm.SetMemoryRegion"/>.
+    /// <remarks>Regions that are added later are mapped with <see cref="KvmVm.SetMemoryRegion"/>.
     /// Thread-safe.</remarks>
     public static int MapMemory(this KvmVm vm, MappedGuestMemory memory, int firstSlot)
     {
@@ -33,10 +33,7 @@ public static class GuestMemoryMapping
         return slot;
     }
 
+    /// <inheritdoc cref="MapMemory(KvmVm, MappedGuestMemory, int)"/>
     /// <summary>Maps every region of <paramref name="memory"/> into the VM, from slot 0 on.</summary>
-    /// <param name="vm">The VM.</param>
-    /// <param name="memory">The memory; dispose of it after the VM.</param>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="SystemCallException">KVM refuses a region.</exception>
     public static void MapMemory(this KvmVm vm, MappedGuestMemory memory) => _ = vm.MapMemory(memory, 0);
 }

@@ -68,12 +68,8 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
 
     private protected bool IsDisposed { get; private set; }
 
+    /// <inheritdoc cref="Create(MappedGuestMemoryOptions, ReadOnlySpan{MappedMemoryRegion})"/>
     /// <summary>Describes guest RAM of ordinary pages.</summary>
-    /// <param name="regions">The regions, at most <see cref="MaximumRegions"/>, which overlap neither in guest nor in
-    /// host addresses; guest address, length, host address and file offset are multiples of the host's page
-    /// size.</param>
-    /// <exception cref="ArgumentException">A region is empty, misaligned, too large, not mapped at a possible address,
-    /// or overlaps another; or there are too many.</exception>
     public static MappedGuestMemory Create(params ReadOnlySpan<MappedMemoryRegion> regions) =>
         Create(new MappedGuestMemoryOptions(), regions);
 
@@ -99,8 +95,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         return memory;
     }
 
-    /// <summary>Adds guest RAM at run time (memory hotplug). KVM learns of it by
-    /// <c>KvmVm.SetMemoryRegion</c>.</summary>
+    /// <summary>Adds guest RAM at run time (hotplug). KVM learns of it by <c>KvmVm.SetMemoryRegion</c>.</summary>
     /// <param name="region">The region; guest address, length, host address and file offset are multiples of
     /// <see cref="MappingGranule"/>.</param>
     /// <exception cref="ArgumentException">The region is empty, misaligned, too large or not mapped at a possible
@@ -380,8 +375,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         }
     }
 
-    /// <summary>Keeps the present regions as they are while another VM maps them, until disposal of the
-    /// result.</summary>
+    /// <summary>Keeps the present regions as they are while another VM maps them, until disposal.</summary>
     internal IDisposable Hold(out ImmutableArray<MappedMemoryRegion> regions)
     {
         lock (RegionsLock)

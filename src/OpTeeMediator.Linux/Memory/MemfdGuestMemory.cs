@@ -27,13 +27,8 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
             options.Name, options.HugePageSize == 0 ? Environment.SystemPageSize : options.HugePageSize,
             CreateLogger(options.LoggerFactory), regionReleased: null) => _hugePageSize = options.HugePageSize;
 
+    /// <inheritdoc cref="Create(MemfdGuestMemoryOptions, ReadOnlySpan{GuestRange})"/>
     /// <summary>Creates guest RAM of ordinary pages.</summary>
-    /// <param name="regions">The guest addresses, at most <see cref="MappedGuestMemory.MaximumRegions"/> ranges that do
-    /// not overlap; start and length are multiples of the host's page size.</param>
-    /// <returns>The memory, all zero.</returns>
-    /// <exception cref="ArgumentException">A region is empty, misaligned, too large, or overlaps another; or there are
-    /// too many.</exception>
-    /// <exception cref="SystemCallException">The host has no such memory; the message says what to do.</exception>
     public static MemfdGuestMemory Create(params ReadOnlySpan<GuestRange> regions) =>
         Create(new MemfdGuestMemoryOptions(), regions);
 
@@ -76,8 +71,7 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
         }
     }
 
-    /// <summary>Adds guest RAM at run time (memory hotplug). KVM learns of it by
-    /// <c>KvmVm.SetMemoryRegion</c>.</summary>
+    /// <summary>Adds guest RAM at run time (hotplug). KVM learns of it by <c>KvmVm.SetMemoryRegion</c>.</summary>
     /// <param name="range">The guest addresses; start and length are multiples of
     /// <see cref="MappedGuestMemory.MappingGranule"/>.</param>
     /// <returns>The region, all zero.</returns>

@@ -7,8 +7,8 @@ namespace OpTeeMediator.Linux.Memory;
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>
 public sealed record MemfdGuestMemoryOptions
 {
-    /// <summary>The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two; 0 for ordinary pages. Default
-    /// 0.</summary>
+    /// <summary>The size of huge pages in bytes (2 MiB or 1 GiB, say), a power of two. Default 0: ordinary
+    /// pages.</summary>
     /// <remarks>
     /// Huge pages are reserved at creation (<c>/proc/sys/vm/nr_hugepages</c>) and become
     /// <see cref="MappedGuestMemory.MappingGranule"/>, so that buffers of scattered small pages cannot be shared with

@@ -120,8 +120,7 @@ internal sealed unsafe class RegionTable
         return null;
     }
 
-    /// <summary>The index of the region where a range begins that is covered without a gap, or -1. The range does not
-    /// wrap.</summary>
+    /// <summary>The index of the region where a range begins that is covered without a gap, or -1.</summary>
     private int IndexOfCovered(ulong address, ulong length)
     {
         for (int first = 0; first < _regions.Length; first++)

@@ -1,8 +1,7 @@
 namespace OpTeeMediator.Backends;
 
 /// <summary>How the client says it was identified.</summary>
-/// <remarks>Source: GlobalPlatform TEE Client API (TEEC_LOGIN_*) and TEE Internal Core API, OP-TEE
-/// (TEE_LOGIN_REE_KERNEL).</remarks>
+/// <remarks>Source: GlobalPlatform TEE Client and Internal Core API (TEEC_LOGIN_*), OP-TEE.</remarks>
 public enum TeeLogin : uint
 {
     /// <summary>TEEC_LOGIN_PUBLIC: no identity.</summary>

@@ -100,12 +100,11 @@ public sealed class TeeRequest
         }
     }
 
-    /// <summary>Requests it: a full fence.</summary>
-    /// <returns>Whether nobody has before.</returns>
+    /// <summary>Requests it, with a full fence, and tells whether nobody has before.</summary>
     internal bool RequestCancellation() => Interlocked.Exchange(ref _isCancellationRequested, 1) == 0;
 
-    /// <summary>Requests both: a full fence.</summary>
-    /// <returns>Whether nobody has requested the termination before.</returns>
+    /// <summary>Requests both, with a full fence, and tells whether nobody has requested the termination
+    /// before.</summary>
     internal bool RequestTermination()
     {
         _ = RequestCancellation();

@@ -10,7 +10,7 @@ namespace OpTeeMediator.Backends;
 /// <remarks>Immutable, hence thread-safe.</remarks>
 public sealed record TeeVirtualMachine(string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory)
 {
-    /// <summary>The VM's durable identity (<see cref="Guests.OpTeeGuestOptions.Identity"/>); all zero, the default, for
+    /// <summary>The VM's durable identity, as <see cref="Guests.OpTeeGuestOptions.Identity"/>. Default all zero:
     /// none.</summary>
     public Guid Identity { get; init; }
 

@@ -21,8 +21,7 @@ internal struct CallBuffers
     public readonly bool IsAnyUsed => _isAnyUsed;
 
     /// <summary>Publishes that the call uses a registered buffer.</summary>
-    /// <remarks>With release, as all that is published; the fence of
-    /// <see cref="SequenceLock.IsUnchanged"/> comes after it.</remarks>
+    /// <remarks>With release; the fence of <see cref="SequenceLock.IsUnchanged"/> comes after it.</remarks>
     public void Use(int parameter, SharedBuffer buffer)
     {
         _isAnyUsed = true;

@@ -86,8 +86,8 @@ internal sealed class CallOperation
         _phase = OperationPhase.Working;
     }
 
-    /// <summary>Ends the operation; called once, by the thread that saw it end. If the guest is gone, the caller
-    /// releases the call.</summary>
+    /// <summary>Ends the operation; called once. Returns whether the guest is gone, so that the caller releases
+    /// it.</summary>
     public bool Complete(TeeResult result)
     {
         Result = result;
@@ -95,8 +95,7 @@ internal sealed class CallOperation
             is OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept;
     }
 
-    /// <summary>The operation has ended on the vCPU's thread, or what it did is being entered into the
-    /// tables.</summary>
+    /// <summary>The operation has ended on the vCPU's thread, or is being entered into the tables.</summary>
     public void Clear() => _phase = OperationPhase.None;
 
     /// <summary>The guest is gone; fails if the operation has not begun or has ended. If the backend waits for an
@@ -158,8 +157,8 @@ internal sealed class CallOperation
             && Interlocked.CompareExchange(ref _phase, kept, working) == working;
     }
 
-    /// <summary>The backend goes on with a kept answer, of which the caller tells it; fails if another thread
-    /// tells.</summary>
+    /// <summary>The backend goes on with a kept answer, of which the caller tells it, unless another thread
+    /// does.</summary>
     public bool TryGoOn(OperationPhase kept)
     {
         OperationPhase working =
@@ -167,8 +166,7 @@ internal sealed class CallOperation
         return Interlocked.CompareExchange(ref _phase, working, kept) == kept;
     }
 
-    /// <summary>The operation begins to wait for something outside of it; see
-    /// <see cref="GuestServices.BeginWait"/>.</summary>
+    /// <summary>The operation begins to wait outside of it; see <see cref="GuestServices.BeginWait"/>.</summary>
     public void BeginWaitOutside() => _waitsOutside = true;
 
     /// <summary>The operation goes on. A full fence.</summary>
@@ -199,8 +197,7 @@ internal sealed class CallOperation
         {
             InterleavingPoint.Reach("CallOperation.WaitWhileWorking: about to wait");
 
-            // The event may still be set for something earlier: the worker of the slot's previous call sets it last of
-            // all.
+            // The event may still be set for something earlier: a worker sets it last of all.
             if (_changed.Wait(WholeMilliseconds.AtLeast(left)) && _phase == OperationPhase.Working)
             {
                 _changed.Reset();

@@ -34,8 +34,7 @@ internal struct CallOwnership
             && Interlocked.CompareExchange(ref _word, word | (int)CallState.Running, word) == word;
     }
 
-    /// <summary>Gives the call to the guest, which can go on only by the resume information: generation and index;
-    /// never 0.</summary>
+    /// <summary>Gives the call to the guest. The resume information is generation and index, and never 0.</summary>
     public uint Suspend(int index)
     {
         uint generation = ((uint)_word & ~(uint)StateMask) + (1u << StateBits);
@@ -51,8 +50,7 @@ internal struct CallOwnership
         return Interlocked.CompareExchange(ref _word, generation | (int)CallState.Running, suspended) == suspended;
     }
 
-    /// <summary>Whether the guest has the call, and what <see cref="TryAbandon"/> needs to take this very suspension
-    /// away.</summary>
+    /// <summary>Whether the guest has the call, and what <see cref="TryAbandon"/> needs to take it away.</summary>
     public readonly bool IsSuspended(out int word)
     {
         word = Volatile.Read(in _word);

@@ -2,8 +2,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Performs the operations of calls at the backend. Thread-safe: a call belongs to the thread that performs
-/// its operation.</summary>
+/// <summary>Performs operations at the backend. Thread-safe: a call belongs to the thread that performs it.</summary>
 internal sealed class CallPerformer(ITeePartition partition, BackendOperations backend)
 {
     private readonly TeeExecutionPolicy _execution = partition.Execution;
@@ -30,7 +29,7 @@ internal sealed class CallPerformer(ITeePartition partition, BackendOperations b
         }
     }
 
-    /// <summary>Performs the operation of a slot. Unless it has ended, the slot's <see cref="CallSlot.Complete"/>
+    /// <summary>Performs the operation. Unless it has ended, the slot's <see cref="CallSlot.Complete"/>
     /// tells.</summary>
     /// <remarks>Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way
     /// to an inline backend, because the processor cannot forward its small fields to one wide copy.</remarks>

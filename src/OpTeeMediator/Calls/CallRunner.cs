@@ -12,8 +12,7 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>Runs prepared calls to their end: begins their operations, waits for them, serves their calls to the guest,
 /// and answers.</summary>
-/// <remarks>A call belongs to the vCPU that has it: each method ends with the call suspended or its slot
-/// free.</remarks>
+/// <remarks>A call belongs to the vCPU that has it; each method ends with it suspended or its slot free.</remarks>
 internal sealed class CallRunner(
     CallEnvironment environment, CallSlots slots, CallPerformer performer,
     SessionAndBufferOperations sessionsAndBuffers, RpcStateMachine rpc)
@@ -180,8 +179,7 @@ internal sealed class CallRunner(
         return registers.AnswerX0(OpTeeSmc.ReturnOk);
     }
 
-    /// <summary>Frees the slot of a call in which something of the VMM threw: before its operation, or after
-    /// it.</summary>
+    /// <summary>Frees the slot of a call in which something of the VMM threw, not in its operation.</summary>
     public void Abort(CallSlot slot)
     {
         if (slot.State != CallState.Running)
@@ -318,7 +316,7 @@ internal sealed class CallRunner(
         return sleeping.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, sleeping, ref registers);
     }
 
-    /// <summary>The operation has ended: gives back what the call has from the guest, one piece an exit, then
+    /// <summary>The operation has ended: gives back what is left of the guest's, one piece an exit, then
     /// finishes.</summary>
     private SmcOutcome Conclude(CallSlot slot, ref SmcRegisters registers)
     {

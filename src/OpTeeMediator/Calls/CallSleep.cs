@@ -1,7 +1,6 @@
 namespace OpTeeMediator.Calls;
 
-/// <summary>The sleep of a guest's thread while its call's operation runs: once for each wait a notification is
-/// sent.</summary>
+/// <summary>The sleep of a guest's thread while its call's operation runs: each is ended by one notification.</summary>
 /// <remarks>
 /// <code>
 ///  Awake ── TryBegin ──► Asleep ── Wake, sends the notification ──► Woken

@@ -7,8 +7,7 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Everything one yielding call needs, prepared in advance: who has it, its decoded request, its operation,
-/// what it uses.</summary>
+/// <summary>All that one yielding call needs, prepared in advance: its owner, request, operation and buffers.</summary>
 /// <remarks>Only the thread that has the call (<see cref="CallOwnership"/>) touches it, except for what is marked as
 /// published and what is said to be thread-safe.</remarks>
 internal sealed class CallSlot
@@ -115,8 +114,7 @@ internal sealed class CallSlot
     /// <summary>Thread-safe.</summary>
     public CallState State => _ownership.State;
 
-    /// <summary>Whether the backend is neither at work nor about to be, unless it finds the VM not paused.
-    /// Thread-safe.</summary>
+    /// <summary>Whether the backend is not at work nor about to be, if the VM is paused. Thread-safe.</summary>
     public bool IsQuiet => State == CallState.Free || Operation.IsQuiet;
 
     /// <inheritdoc cref="CallOwnership.TryTake"/>
@@ -127,8 +125,7 @@ internal sealed class CallSlot
     public bool Uses(CallSlot taker) => taker.Operation.Kind == TeeOperation.CloseSession
         ? Session == taker.OwnSession : _buffers.Contains(taker.Buffer!);
 
-    /// <summary>Begins an attempt to prepare the call: nothing is left of an earlier attempt, or of the
-    /// slot's previous call.</summary>
+    /// <summary>Begins to prepare the call: nothing is left of an earlier attempt or of the previous call.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Clear()
     {

@@ -3,7 +3,7 @@ namespace OpTeeMediator.Calls;
 /// <summary>A guest's call slots: as many as the guest was told threads.</summary>
 internal sealed class CallSlots
 {
-    /// <summary>Where this thread found its last slot: vCPUs come to use slots, and so cache lines, of their
+    /// <summary>Where this thread found its last slot: so vCPUs come to use slots, and cache lines, of their
     /// own.</summary>
     [ThreadStatic]
     private static int t_last;
@@ -94,8 +94,7 @@ internal sealed class CallSlots
         return false;
     }
 
-    /// <summary>Waits until a condition holds that the end of calls brings about: up to a millisecond longer than the
-    /// timeout.</summary>
+    /// <summary>Waits for what the end of calls brings about: up to a millisecond longer than the timeout.</summary>
     public bool WaitUntil<T>(Func<CallSlots, T, bool> condition, T argument, TimeSpan timeout) =>
         _waiters.WaitUntil(condition, this, argument, timeout);
 

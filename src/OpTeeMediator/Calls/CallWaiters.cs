@@ -14,8 +14,7 @@ internal sealed class CallWaiters
 
     public bool Any => Volatile.Read(ref _waiters) != 0;
 
-    /// <summary>Waits until a condition holds that the end of calls brings about: up to a millisecond longer than the
-    /// timeout.</summary>
+    /// <summary>Waits for what the end of calls brings about: up to a millisecond longer than the timeout.</summary>
     public bool WaitUntil<TCalls, TArgument>(
         Func<TCalls, TArgument, bool> condition, TCalls calls, TArgument argument, TimeSpan timeout)
     {
@@ -43,8 +42,7 @@ internal sealed class CallWaiters
                     return false;
                 }
 
-                // Several may wait and reset the event under each other's hands: look again after a while at the
-                // latest.
+                // Several may wait, and one reset the event before another sees it: look again after a while.
                 InterleavingPoint.Reach("CallSlots.WaitUntil: about to wait");
                 _ = _released.Wait(WholeMilliseconds.AtLeast(left < PollInterval ? left : PollInterval));
             }

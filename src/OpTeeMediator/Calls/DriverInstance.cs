@@ -31,20 +31,16 @@ internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
     {
         get
         {
-            using (TablesLock.Enter())
-            {
-                return Sessions.Count == 0 && Memory.Count == 0 && RpcBuffers.IsEmpty;
-            }
+            using SequenceLock.Scope scope = TablesLock.Enter();
+            return Sessions.Count == 0 && Memory.Count == 0 && RpcBuffers.IsEmpty;
         }
     }
 
     public void Retire()
     {
         _freed.Reset();
-        using (TablesLock.Enter())
-        {
-            _isRetired = true;
-        }
+        using SequenceLock.Scope scope = TablesLock.Enter();
+        _isRetired = true;
     }
 
     /// <summary>All that the driver had is freed.</summary>
@@ -56,9 +52,7 @@ internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
     public void Reuse()
     {
         RpcBuffers.Clear();
-        using (TablesLock.Enter())
-        {
-            _isRetired = false;
-        }
+        using SequenceLock.Scope scope = TablesLock.Enter();
+        _isRetired = false;
     }
 }

@@ -2,14 +2,13 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>The asynchronous notifications for a guest: small numbers that wait to be fetched, and their
-/// interrupt.</summary>
+/// <summary>The notifications for a guest: small numbers that wait to be fetched, and their interrupt.</summary>
 /// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest
 /// number is never sent.</remarks>
 internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
 {
-    /// <summary>What the guest is told is the highest number. Not a multiple of 64, and never sent: Linux has no room
-    /// for it.</summary>
+    /// <summary>The highest number that the guest is told. No multiple of 64, and never sent, as Linux cannot take
+    /// it.</summary>
     public const uint HighestValue = 255;
 
     private const int Words = 4;
@@ -50,8 +49,8 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
     /// sees it or is seen asleep.</summary>
     public void BeginStop() => _ = Interlocked.Exchange(ref _state, Stopping);
 
-    /// <summary>Ends notifications, unless a driver has enabled them meanwhile. What is pending is kept: the guest
-    /// fetches it.</summary>
+    /// <summary>Ends notifications, unless a driver has enabled them meanwhile. What is pending can be
+    /// fetched.</summary>
     public void EndStop() => _ = Interlocked.CompareExchange(ref _state, Off, Stopping);
 
     /// <summary>A new driver starts: nothing is pending, nothing enabled.</summary>

@@ -30,8 +30,8 @@ internal enum OperationPhase
     /// <summary>The guest is gone; the backend still works.</summary>
     Orphaned,
 
-    /// <summary>The guest is gone while the VM is paused: a backend that has called it is told when the VM is
-    /// resumed.</summary>
+    /// <summary>The guest is gone while the VM is paused: a backend that has called it is told after the
+    /// pause.</summary>
     OrphanedAnswerKept,
 
     /// <summary>The backend has ended it; what it did is not in the tables yet.</summary>

@@ -1,8 +1,7 @@
 namespace OpTeeMediator.Calls;
 
 /// <summary>Memory for RPC messages that a guest without RPC_ARG leaves with the TEE between calls.</summary>
-/// <remarks>Never more than there were calls at a time, as a call takes what is here before it asks for more.
-/// Thread-safe.</remarks>
+/// <remarks>Never more than there were calls at a time: a call takes one before it asks. Thread-safe.</remarks>
 internal sealed class RpcBufferCache
 {
     private readonly Lock _lock = new();

@@ -55,8 +55,7 @@ internal sealed class RpcStateMachine(
         return AskForCommand(slot, RpcStage.Calling, ref registers);
     }
 
-    /// <summary>Has the guest's thread sleep until the operation has ended, if it runs long and the guest
-    /// can.</summary>
+    /// <summary>Has the guest's thread sleep until the operation ends, if it runs long and the guest can.</summary>
     public SmcRegisterSet TryBeginSleep(CallSlot slot, ref SmcRegisters registers)
     {
         if (!notifications.IsEnabled || slot.CannotSleep

@@ -52,8 +52,7 @@ internal sealed class SessionTable(int capacity)
         }
     }
 
-    /// <summary>Any one session, for the one that removes them all while none is added; the search goes on where it
-    /// stopped.</summary>
+    /// <summary>Any session, for removing them all while none is added; the search goes on where it stopped.</summary>
     public Session? FindAny()
     {
         for (; _removeFrom < _sessions.Length; _removeFrom++)

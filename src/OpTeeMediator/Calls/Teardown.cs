@@ -211,9 +211,7 @@ internal sealed class Teardown
 
     private static SharedBuffer? TakeAnyBuffer(DriverInstance driverInstance)
     {
-        using (driverInstance.TablesLock.Enter())
-        {
-            return driverInstance.Memory.RemoveAny();
-        }
+        using SequenceLock.Scope scope = driverInstance.TablesLock.Enter();
+        return driverInstance.Memory.RemoveAny();
     }
 }

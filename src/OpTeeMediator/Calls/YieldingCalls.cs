@@ -56,8 +56,7 @@ internal sealed class YieldingCalls : ICallOwner
         set => _driverInstance = value;
     }
 
-    /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG. A caller of this that catches aborts the held
-    /// slot.</summary>
+    /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG. If it throws, abort the held slot.</summary>
     public SmcOutcome Start(ref SmcRegisters registers, ref CallSlot? held)
     {
         CallSlot? slot = Slots.TryTake();
@@ -141,8 +140,7 @@ internal sealed class YieldingCalls : ICallOwner
 
     void ICallOwner.ReleaseAbandoned(CallSlot slot) => _runner.ReleaseAbandoned(slot);
 
-    /// <summary>Prepares a call once more, with others kept out: something has changed meanwhile, or the driver
-    /// instance has ended.</summary>
+    /// <summary>Prepares a call again, with others kept out: something has changed, or the driver has ended.</summary>
     /// <remarks>A call that meets a life which has ended belongs to the next one, as if it had come a moment later.
     /// After disposal there is none.</remarks>
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -172,8 +170,7 @@ internal sealed class YieldingCalls : ICallOwner
         }
     }
 
-    /// <summary>Without a free slot only CANCEL can be served, which needs none; unless one becomes free after
-    /// all.</summary>
+    /// <summary>Without a free slot only CANCEL can be served, which needs none; unless one becomes free.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private bool TryStartWithoutSlot(
         ref SmcRegisters registers, [NotNullWhen(true)] out CallSlot? slot, out SmcOutcome answered)
@@ -311,8 +308,7 @@ internal sealed class YieldingCalls : ICallOwner
         slot.Operation.Drain();
     }
 
-    /// <summary>After a pause, and when the VM is reset or disposed of: lets everything go on that was held and
-    /// may.</summary>
+    /// <summary>After a pause, and when the VM is reset or disposed of: lets go on what was held and may.</summary>
     private void GoOnAfterPause()
     {
         Slots.WakeWaiters();

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>Named points between two steps of the core, at which a test stops one thread while another one goes
+/// <summary>Named points between two steps of the core, at which a test stops one thread while another goes
 /// on.</summary>
 /// <remarks>
 /// A call exists only in a compilation that defines INTERLEAVING_POINTS:

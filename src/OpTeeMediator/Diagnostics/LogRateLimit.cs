@@ -1,7 +1,6 @@
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>Lets one log entry of a kind pass in an interval, and counts the others: for entries that a guest can
-/// cause.</summary>
+/// <summary>Lets one log entry of a kind pass in an interval, and counts the others, which a guest can cause.</summary>
 /// <remarks>Thread-safe; allocates nothing.</remarks>
 internal sealed class LogRateLimit(TimeProvider time)
 {

@@ -3,15 +3,13 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>The VMM's logger, which may throw (a full disk, a disposed factory), as one that does not: what throws is
-/// lost.</summary>
+/// <summary>The VMM's logger, which may throw (a full disk, say), as one that does not: what throws is lost.</summary>
 /// <remarks>Thread-safe if the VMM's logger is.</remarks>
 internal sealed class NonThrowingLogger(ILogger logger) : ILogger
 {
     public static ILogger Create<T>(ILoggerFactory factory) => Create(factory, typeof(T).FullName!);
 
-    /// <summary>Creates the logger of a category, which logs nowhere if the factory throws or returns
-    /// nothing.</summary>
+    /// <summary>Creates the logger of a category; it logs nowhere if the factory throws or returns nothing.</summary>
     public static ILogger Create(ILoggerFactory factory, string category)
     {
         try

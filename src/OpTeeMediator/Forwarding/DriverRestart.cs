@@ -30,7 +30,7 @@ internal sealed class DriverRestart(
 
     private long _cleanupStart;
 
-    /// <summary>A driver starts: cleans up what an earlier one left, or begins to. Fails if the driver cannot be served
+    /// <summary>A driver starts: cleans up after an earlier one, or begins to. Fails if it cannot be served
     /// now.</summary>
     public bool TryBeginDriver()
     {
@@ -143,8 +143,7 @@ internal sealed class DriverRestart(
         }
     }
 
-    /// <summary>Does a piece of the cleanup, unless another vCPU does. The phase is Serving if the cleanup has
-    /// ended.</summary>
+    /// <summary>Does a piece of the cleanup, unless another vCPU does. Serving if the cleanup has ended.</summary>
     private VmPhase ContinueCleanup()
     {
         VmPhase phase = phases.TryBegin(VmPhase.CleanupRunning);

@@ -38,9 +38,7 @@ internal sealed class ForwardedFastCalls(
                 return DisableShmCache(ref registers);
 
             case OpTeeSmc.GetThreadCount:
-                registers.X0 = OpTeeSmc.ReturnOk;
-                registers.X1 = (ulong)vm.Calls.Length;
-                return SmcOutcome.Handled(SmcRegisterSet.Range(0, 1));
+                return registers.AnswerX0ToX1(OpTeeSmc.ReturnOk, (ulong)vm.Calls.Length);
 
             case OpTeeSmc.GetShmConfig:
             case OpTeeSmc.GetProtectedMemoryConfig:

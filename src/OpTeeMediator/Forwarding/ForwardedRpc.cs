@@ -354,8 +354,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
         return code == TeeReturnCode.Success ? vm.TryWritePageList(ref buffer, out call.PayloadList) : code;
     }
 
-    /// <summary>SHM_FREE: OP-TEE has released memory that the guest had offered. Returns the guest's cookie of
-    /// it.</summary>
+    /// <summary>SHM_FREE: OP-TEE has released memory of the guest. Returns the guest's cookie of it.</summary>
     private ulong RemovePayload(ForwardedCall call, ulong cookie)
     {
         if (cookie == SharedMemoryRegistry.RefusedOffer)

@@ -42,13 +42,8 @@ public sealed class OpTeeForwarder : IGuestOpTee
     private readonly ILogger _log;
     private TaskCompletionSource? _disposal;
 
+    /// <inheritdoc cref="OpTeeForwarder(HostOpTee, IGuestMemory, IPhysicalMemory, OpTeeForwarderOptions)"/>
     /// <summary>Creates a VM in OP-TEE, with default options.</summary>
-    /// <param name="opTee">The OP-TEE of this computer.</param>
-    /// <param name="memory">The VM's memory; it must outlive this object.</param>
-    /// <param name="physical">The physical addresses of that memory; it must outlive this object.</param>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException"><paramref name="physical"/> has too few shadow pages.</exception>
-    /// <exception cref="TeeUnavailableException">OP-TEE cannot serve the VM; the message says why.</exception>
     public OpTeeForwarder(HostOpTee opTee, IGuestMemory memory, IPhysicalMemory physical)
         : this(opTee, memory, physical, new OpTeeForwarderOptions())
     {

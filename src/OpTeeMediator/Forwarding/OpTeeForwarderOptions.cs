@@ -51,8 +51,7 @@ public sealed record OpTeeForwarderOptions
     /// </remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
-    /// <summary>How many times at most the VM is destroyed and created again in OP-TEE: 0 to 1,000,000. Default
-    /// 8.</summary>
+    /// <summary>How often at most the VM is destroyed and created again in OP-TEE: 0 to 1,000,000. Default 8.</summary>
     /// <remarks>
     /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts if OP-TEE does not release what an
     /// earlier one left. A guest can cause both at will, and some OP-TEEs lose memory each time and stop serving all

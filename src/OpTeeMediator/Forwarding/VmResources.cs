@@ -120,8 +120,7 @@ internal sealed class VmResources
         return code;
     }
 
-    /// <summary>OP-TEE has released a buffer for RPC messages. Returns the guest's cookie of it; 0 if there is
-    /// none.</summary>
+    /// <summary>OP-TEE has released a buffer for RPC messages. Returns the guest's cookie of it, or 0.</summary>
     public ulong RemoveRpcMessageBuffer(ulong cookie)
     {
         if (SharedMemory.Find(cookie) is not { Role: BufferRole.RpcMessage } buffer)

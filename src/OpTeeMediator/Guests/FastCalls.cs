@@ -25,44 +25,17 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
     }
 
     /// <summary>Answers a fast call that has no effect.</summary>
-    public SmcOutcome Handle(uint functionId, ref SmcRegisters registers)
+    public SmcOutcome Handle(uint functionId, ref SmcRegisters registers) => functionId switch
     {
-        switch (functionId)
-        {
-            case OpTeeSmc.CallsCount:
-                return registers.AnswerX0(CallsCount);
-
-            case OpTeeSmc.CallsUid:
-                return registers.Answer(OpTeeUid.First, OpTeeUid.Second, OpTeeUid.Third, OpTeeUid.Fourth);
-
-            case OpTeeSmc.CallsRevision:
-                registers.X0 = 2;
-                registers.X1 = 0;
-                return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
-
-            case OpTeeSmc.GetOsUuid:
-                return registers.Answer(0x4861_78e0, 0xe7f8_11e3, 0xbc5e_0002, 0xa5d5_c51b);
-
-            case OpTeeSmc.GetOsRevision:
-                registers.X0 = revision.Major;
-                registers.X1 = revision.Minor;
-                registers.X2 = revision.BuildId;
-                return SmcOutcome.Handled(OpTeeRegisters.X0ToX2);
-
-            case OpTeeSmc.GetThreadCount:
-                registers.X0 = OpTeeSmc.ReturnOk;
-                registers.X1 = _calls;
-                return SmcOutcome.Handled(OpTeeRegisters.X0ToX1);
-
-            case OpTeeSmc.GetShmConfig when options.ReservedSharedMemory is { } reserved:
-                return registers.Answer(OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length, SharedMemoryCached);
-
-            case OpTeeSmc.GetShmConfig:
-            case OpTeeSmc.GetProtectedMemoryConfig:
-                return registers.AnswerX0(OpTeeSmc.ReturnNotAvailable);
-
-            default:
-                return registers.AnswerX0(OpTeeSmc.ReturnUnknownFunction);
-        }
-    }
+        OpTeeSmc.CallsCount => registers.AnswerX0(CallsCount),
+        OpTeeSmc.CallsUid => registers.Answer(OpTeeUid.First, OpTeeUid.Second, OpTeeUid.Third, OpTeeUid.Fourth),
+        OpTeeSmc.CallsRevision => registers.AnswerX0ToX1(2, 0),
+        OpTeeSmc.GetOsUuid => registers.Answer(0x4861_78e0, 0xe7f8_11e3, 0xbc5e_0002, 0xa5d5_c51b),
+        OpTeeSmc.GetOsRevision => registers.AnswerX0ToX2(revision.Major, revision.Minor, revision.BuildId),
+        OpTeeSmc.GetThreadCount => registers.AnswerX0ToX1(OpTeeSmc.ReturnOk, _calls),
+        OpTeeSmc.GetShmConfig when options.ReservedSharedMemory is { } reserved =>
+            registers.Answer(OpTeeSmc.ReturnOk, reserved.Start.Value, reserved.Length, SharedMemoryCached),
+        OpTeeSmc.GetShmConfig or OpTeeSmc.GetProtectedMemoryConfig => registers.AnswerX0(OpTeeSmc.ReturnNotAvailable),
+        _ => registers.AnswerX0(OpTeeSmc.ReturnUnknownFunction),
+    };
 }

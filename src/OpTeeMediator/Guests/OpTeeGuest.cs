@@ -42,11 +42,8 @@ public sealed class OpTeeGuest : IGuestOpTee
     private Task? _disposal;
     private volatile bool _isDisposed;
 
+    /// <inheritdoc cref="OpTeeGuest(IGuestMemory, ITeeBackend, OpTeeGuestOptions)"/>
     /// <summary>Gives a VM an OP-TEE with default options.</summary>
-    /// <param name="memory">The VM's memory; it must outlive this object.</param>
-    /// <param name="backend">The TEE; it must outlive this object.</param>
-    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message says why.</exception>
     public OpTeeGuest(IGuestMemory memory, ITeeBackend backend) : this(memory, backend, new OpTeeGuestOptions())
     {
     }
@@ -192,8 +189,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         _pause.Resume();
     }
 
-    /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory and notifies the
-    /// TEE.</summary>
+    /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory, tells the TEE.</summary>
     /// <returns>A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is
     /// not freed by then is freed when the calls that hold it end.</returns>
     /// <remarks>May be called at any time, from any thread, and more than once.</remarks>
@@ -300,10 +296,7 @@ public sealed class OpTeeGuest : IGuestOpTee
             return registers.AnswerX0(OpTeeSmc.ReturnNotAvailable);
         }
 
-        registers.X0 = OpTeeSmc.ReturnOk;
-        registers.X1 = buffer.Cookie >> 32;
-        registers.X2 = (uint)buffer.Cookie;
-        return SmcOutcome.Handled(OpTeeRegisters.X0ToX2);
+        return registers.AnswerX0ToX2(OpTeeSmc.ReturnOk, buffer.Cookie >> 32, (uint)buffer.Cookie);
     }
 
     private SmcOutcome TakeNotification(ref SmcRegisters registers)
@@ -311,10 +304,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         const ulong Valid = 1;
         const ulong Pending = 2;
         bool isValid = _calls.Notifications.TryTake(out uint value, out bool hasMore);
-        registers.X0 = OpTeeSmc.ReturnOk;
-        registers.X1 = value;
-        registers.X2 = (isValid ? Valid : 0) | (hasMore ? Pending : 0);
-        return SmcOutcome.Handled(OpTeeRegisters.X0ToX2);
+        return registers.AnswerX0ToX2(OpTeeSmc.ReturnOk, value, (isValid ? Valid : 0) | (hasMore ? Pending : 0));
     }
 
     private SmcOutcome DispatchRest(uint functionId, ref SmcRegisters registers)

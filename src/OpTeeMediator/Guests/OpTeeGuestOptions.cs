@@ -25,8 +25,7 @@ public sealed record OpTeeGuestOptions
     /// <see cref="ITeeBackend.DefaultAccess"/>.</summary>
     public TeeAccess? Access { get; init; }
 
-    /// <summary>The capabilities that are offered to the guest. Others are never offered, whatever the backend
-    /// can.</summary>
+    /// <summary>The capabilities that are offered to the guest. No others are, whatever the backend can.</summary>
     /// <remarks>
     /// <see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
     /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be
@@ -47,8 +46,7 @@ public sealed record OpTeeGuestOptions
     /// must reserve it. Default none.</summary>
     public GuestRange? ReservedSharedMemory { get; init; }
 
-    /// <summary>How long a vCPU waits for the backend before the guest may take its interrupts: 0 to 1 s. Default 1
-    /// ms.</summary>
+    /// <summary>How long a vCPU waits for the backend before it may take interrupts: 0 to 1 s. Default 1 ms.</summary>
     /// <remarks>Longer is fewer exits, and later interrupts. A fraction of a millisecond is rounded up. 0 gives the
     /// vCPU back at once if the backend is not done.</remarks>
     public TimeSpan Quantum { get; init; } = TimeSpan.FromMilliseconds(1);

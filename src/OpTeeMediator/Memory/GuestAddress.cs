@@ -26,8 +26,7 @@ public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddre
 
     /// <summary>The address <paramref name="offset"/> bytes on.</summary>
     /// <param name="offset">The distance in bytes.</param>
-    /// <exception cref="OverflowException">The sum does not fit 64 bits. For a guest's numbers use
-    /// <see cref="TryAdd"/>.</exception>
+    /// <exception cref="OverflowException">The sum does not fit 64 bits; <see cref="TryAdd"/> tells.</exception>
     public GuestAddress Add(ulong offset) => new(checked(Value + offset));
 
     /// <summary>Whether the address is a multiple of <paramref name="alignment"/>.</summary>

@@ -2,8 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>Typed access to guest memory. The guest is little-endian, and so are all hosts
-/// this library supports.</summary>
+/// <summary>Typed access to guest memory. The guest is little-endian, and so are all hosts of this library.</summary>
 public static class GuestMemoryExtensions
 {
     /// <summary>Copies one value out of guest memory.</summary>

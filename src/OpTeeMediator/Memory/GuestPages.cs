@@ -31,8 +31,7 @@ public sealed class GuestPages
     /// <summary>Creates a list of pages.</summary>
     /// <param name="addresses">The pages' addresses, each a multiple of 4096 and at most 2⁶⁴ − 8192, so that the page's
     /// end fits 64 bits; at least one; they are copied.</param>
-    /// <exception cref="ArgumentException">There is no page, one is not aligned, or one is the last page of
-    /// all.</exception>
+    /// <exception cref="ArgumentException">There is no page, one is not aligned, or one is the very last.</exception>
     public GuestPages(ReadOnlySpan<ulong> addresses)
     {
         if (addresses.IsEmpty)
@@ -123,8 +122,7 @@ public sealed class GuestPages
     }
 
     /// <summary>The longest run of contiguous guest memory that begins at <paramref name="offset"/>.</summary>
-    /// <param name="offset">A byte offset from the beginning of the first page, below
-    /// <see cref="Count"/> × 4096.</param>
+    /// <param name="offset">A byte offset from the start of the first page, below <see cref="Count"/> × 4096.</param>
     /// <returns>The run, to the end of the pages at the most.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The offset is behind the last page.</exception>
     public GuestRange RunAt(ulong offset)
@@ -134,8 +132,7 @@ public sealed class GuestPages
         return run;
     }
 
-    /// <summary>As <see cref="RunAt"/>, and harmless beside a change of the list: the answer is
-    /// then wrong at worst.</summary>
+    /// <summary>As <see cref="RunAt"/>, and harmless beside a change of the list: then wrong at worst.</summary>
     internal bool TryGetRun(ulong offset, out GuestRange run)
     {
         ulong[]? addresses = _addresses;
@@ -250,8 +247,7 @@ public sealed class GuestPages
         _extent = extent;
     }
 
-    /// <summary>Empties the list and hands back its array, to be pooled.</summary>
-    /// <returns>The array, if the pages were scattered.</returns>
+    /// <summary>Empties the list and hands back its array, if the pages were scattered, to be pooled.</summary>
     internal ulong[]? Clear()
     {
         ulong[]? addresses = _addresses;

@@ -16,11 +16,10 @@ public interface IGuestMemory
     /// <returns><see langword="false"/> if any byte is not guest RAM. The range may cross region borders.</returns>
     bool TryRead(GuestAddress address, Span<byte> destination);
 
-    /// <summary>Copies into guest memory, all or nothing.</summary>
+    /// <summary>Copies into guest memory, all or nothing. The range may cross region borders.</summary>
     /// <param name="address">The first guest address.</param>
     /// <param name="source">The bytes to write.</param>
-    /// <returns><see langword="false"/>, with nothing written, if any byte is not guest RAM. The range may
-    /// cross region borders.</returns>
+    /// <returns><see langword="false"/>, with nothing written, if any byte is not guest RAM.</returns>
     bool TryWrite(GuestAddress address, ReadOnlySpan<byte> source);
 
     /// <summary>Keeps pages from being unmapped or discarded (balloon, hole punch) until <see cref="Unpin"/>.</summary>
@@ -30,8 +29,7 @@ public interface IGuestMemory
     /// pages.IsWithin(regions);</c>. Others keep a <see cref="PinSet"/>.</remarks>
     bool TryPin(GuestPages pages);
 
-    /// <summary>Ends a pin. Called once for each successful <see cref="TryPin"/>, perhaps
-    /// after the VM is gone.</summary>
+    /// <summary>Ends a pin. Called once for each successful <see cref="TryPin"/>, perhaps after the VM's end.</summary>
     /// <param name="pages">The pages that were pinned.</param>
     void Unpin(GuestPages pages);
 }

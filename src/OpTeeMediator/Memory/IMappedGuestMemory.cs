@@ -9,8 +9,7 @@ public interface IMappedGuestMemory : IGuestMemory
     /// <param name="length">The length in bytes.</param>
     /// <param name="window">The live memory, which the guest may change at any time: copy out what is to be checked. It
     /// stays mapped (though perhaps no longer as the guest's memory) until the guest memory is disposed of.</param>
-    /// <returns><see langword="false"/> if the range is not guest RAM or not contiguous in the host; use the copying
-    /// methods then.</returns>
+    /// <returns><see langword="false"/> if the range is not guest RAM or not contiguous in the host.</returns>
     bool TryGetWindow(GuestAddress address, int length, out Span<byte> window);
 
     /// <summary>The host virtual address of guest memory that is contiguous in the host's address space.</summary>

@@ -4,7 +4,7 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>The VMM's guest memory, which may throw, as one that does not: an access that throws fails as if without
+/// <summary>The VMM's guest memory, which may throw, as one that does not: what throws fails as if without
 /// RAM.</summary>
 /// <remarks>
 /// <para>Has both optional capabilities; those that the VMM's memory does not have always fail. So every caller

@@ -1,7 +1,6 @@
 namespace OpTeeMediator.Memory;
 
-/// <summary>The pins on one guest memory: what an <see cref="IGuestMemory"/> needs to know before it unmaps
-/// or discards a page.</summary>
+/// <summary>The pins on one guest memory, which it asks before it unmaps or discards a page.</summary>
 /// <remarks>
 /// <para>Adding and removing take constant time and allocate nothing, whatever the number of pages; the price is paid
 /// by the rare <see cref="Overlaps"/>, which looks at every pinned page. Thread-safe.</para>

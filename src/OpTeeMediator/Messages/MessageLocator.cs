@@ -8,8 +8,7 @@ namespace OpTeeMediator.Messages;
 /// <summary>Where in guest memory the message of a call lies, by what its registers say.</summary>
 internal static class MessageLocator
 {
-    /// <summary>Finds the place of the message, if one can be there: from its first byte to the end of its page, or of
-    /// its buffer.</summary>
+    /// <summary>Finds where the message can be: from its first byte to the end of its page, or of its buffer.</summary>
     public static bool TryFind(uint functionId, in SmcRegisters registers, SharedMemoryTable buffers,
         GuestRange? reserved, out GuestRange place)
     {

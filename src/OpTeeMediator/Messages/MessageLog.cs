@@ -3,8 +3,7 @@ using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.Messages;
 
-/// <summary>Log messages about what a guest asks for and is refused.</summary>
-/// <remarks>Event ids are stable: 1000, 1002 and 1005.</remarks>
+/// <summary>What a guest asks for and is refused. Event ids are stable: 1000, 1002 and 1005.</summary>
 internal static partial class MessageLog
 {
     [LoggerMessage(1000, LogLevel.Debug,

@@ -9,7 +9,7 @@ namespace OpTeeMediator.Protocol;
 [StructLayout(LayoutKind.Sequential)]
 internal struct Message
 {
-    /// <summary>The parameters of the call itself that OPEN_SESSION puts before the application's: UUID and
+    /// <summary>The parameters of the call itself that OPEN_SESSION puts first: the application's UUID, and the
     /// client.</summary>
     public const int MetaParameters = 2;
 

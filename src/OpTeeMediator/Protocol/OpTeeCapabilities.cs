@@ -18,8 +18,7 @@ public enum OpTeeCapabilities
     /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_SHM: the guest may register any of its pages.</summary>
     DynamicSharedMemory = 1 << 2,
 
-    /// <summary>OPTEE_SMC_SEC_CAP_VIRTUALIZATION: the TEE serves several VMs. For hypervisors, hence never
-    /// offered to a guest.</summary>
+    /// <summary>OPTEE_SMC_SEC_CAP_VIRTUALIZATION: the TEE serves several VMs. Never offered to a guest.</summary>
     Virtualization = 1 << 3,
 
     /// <summary>OPTEE_SMC_SEC_CAP_MEMREF_NULL: NULL memory references are understood.</summary>

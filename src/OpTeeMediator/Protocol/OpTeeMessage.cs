@@ -53,12 +53,12 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_ATTR_NONCONTIG: the buffer pointer names a page list.</summary>
     public const uint AttributeNonContiguous = 1 << 9;
 
-    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size in bytes of the pages in a page list and of a part of the
-    /// list.</summary>
+    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size of the pages in a page list and of its parts, in
+    /// bytes.</summary>
     public const int PageSize = 4096;
 
-    /// <summary>The number of addresses in one page of a page list; the entry after them is the address of the
-    /// next.</summary>
+    /// <summary>The number of addresses in one page of a page list; the next entry is the address of the next
+    /// page.</summary>
     public const int AddressesPerListPage = (PageSize / sizeof(ulong)) - 1;
 
     /// <summary>sizeof(struct optee_msg_arg).</summary>
@@ -94,8 +94,7 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_CMD_STOP_ASYNC_NOTIF: the guest takes no more notifications.</summary>
     public const uint CommandStopAsyncNotification = 7;
 
-    /// <summary>OPTEE_MSG_CMD_LEND_PROTMEM: lends memory to be protected. Answered EBADCMD, as an OP-TEE
-    /// without such memory does.</summary>
+    /// <summary>OPTEE_MSG_CMD_LEND_PROTMEM: lends memory to be protected. Answered EBADCMD.</summary>
     public const uint CommandLendProtectedMemory = 8;
 
     /// <summary>OPTEE_MSG_CMD_RECLAIM_PROTMEM: takes lent memory back. Answered EBADCMD.</summary>

@@ -19,8 +19,7 @@ internal static class OpTeeRegisters
     /// <summary>RETURN_FROM_RPC after an ALLOC: the address and the cookie of the memory, too.</summary>
     public static SmcRegisterSet AllocationAnswer { get; } = SmcRegisterSet.Range(0, 5);
 
-    /// <summary>The registers that a call needs; of RETURN_FROM_RPC those that tell which call it resumes, which may
-    /// need more.</summary>
+    /// <summary>The registers that a call needs; of RETURN_FROM_RPC those that tell which call it resumes.</summary>
     public static SmcRegisterSet NeededBy(uint functionId) => functionId switch
     {
         OpTeeSmc.CallWithRegisteredArgument => X0ToX3,
@@ -40,6 +39,23 @@ internal static class OpTeeRegisters
     {
         registers.X0 = x0;
         return SmcOutcome.Handled(SmcRegisterSet.X0);
+    }
+
+    /// <summary>Answers with X0 and X1; the other registers keep what the guest has in them.</summary>
+    public static SmcOutcome AnswerX0ToX1(this ref SmcRegisters registers, ulong x0, ulong x1)
+    {
+        registers.X0 = x0;
+        registers.X1 = x1;
+        return SmcOutcome.Handled(X0ToX1);
+    }
+
+    /// <summary>Answers with X0 to X2; the other registers keep what the guest has in them.</summary>
+    public static SmcOutcome AnswerX0ToX2(this ref SmcRegisters registers, ulong x0, ulong x1, ulong x2)
+    {
+        registers.X0 = x0;
+        registers.X1 = x1;
+        registers.X2 = x2;
+        return SmcOutcome.Handled(X0ToX2);
     }
 
     /// <summary>Answers with X0 alone; the other results are 0.</summary>

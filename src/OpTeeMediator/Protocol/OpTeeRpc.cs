@@ -8,7 +8,7 @@ namespace OpTeeMediator.Protocol;
 /// </remarks>
 public static class OpTeeRpc
 {
-    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] receives the application; NULL asks for its
+    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] the application, or NULL to ask for its
     /// size.</summary>
     public const uint LoadApplication = 0;
 
@@ -54,8 +54,8 @@ public static class OpTeeRpc
     /// memory for their frames.</summary>
     public const uint RpmbProbeReset = 22;
 
-    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device's kind, size and write count,
-    /// memref[1] its CID.</summary>
+    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device's kind, size and writes, memref[1] its
+    /// CID.</summary>
     public const uint RpmbProbeNext = 23;
 
     /// <summary>OPTEE_RPC_CMD_RPMB_FRAMES: memref[0] frames to the device, memref[1] frames from it.</summary>
@@ -76,8 +76,7 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_CLOSE: value[0].b the descriptor.</summary>
     public const uint FileClose = 2;
 
-    /// <summary>OPTEE_RPC_FS_READ: value[0].b the descriptor, .c where in the file; memref[1] receives the
-    /// data.</summary>
+    /// <summary>OPTEE_RPC_FS_READ: value[0].b the descriptor, .c where in the file; memref[1] takes the data.</summary>
     public const uint FileRead = 3;
 
     /// <summary>OPTEE_RPC_FS_WRITE: value[0].b the descriptor, .c where in the file; memref[1] the data.</summary>
@@ -99,7 +98,7 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_CLOSEDIR: value[0].b the handle.</summary>
     public const uint DirectoryClose = 9;
 
-    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] receives the next name, with its zero
+    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] takes the next name, with its zero
     /// byte.</summary>
     public const uint DirectoryRead = 10;
 }

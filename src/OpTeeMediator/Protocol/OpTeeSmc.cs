@@ -96,8 +96,7 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint EnableShmCache = 0xb200_000b;
 
-    /// <summary>OPTEE_SMC_VM_CREATED: a hypervisor announces a VM to a virtualized OP-TEE. No guest may make this
-    /// call.</summary>
+    /// <summary>OPTEE_SMC_VM_CREATED: a hypervisor announces a VM to a virtualized OP-TEE. Not for guests.</summary>
     /// <remarks><code>
     /// call    a1 the VM's number, a7 0 (the hypervisor)                 a2–a6 not used
     /// return  a0 OK                                                     a1–a7 kept
@@ -135,12 +134,11 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint GetAsyncNotificationValue = 0xb200_0011;
 
-    /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages after
-    /// it.</summary>
+    /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages.</summary>
     public const uint CallWithRpcArgument = 0x3200_0012;
 
-    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for RPC messages after
-    /// it.</summary>
+    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for RPC
+    /// messages.</summary>
     /// <remarks><code>
     /// call    a1:a2 cookie of the shared memory, a3 offset of the message in it (8-byte aligned)     a4–a7 not used
     /// return  as CALL_WITH_ARG
@@ -202,8 +200,7 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint ReturnRpcCommand = 0xffff_0005;
 
-    /// <summary>OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: the guest shall take its interrupts and then resume the
-    /// call.</summary>
+    /// <summary>OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: the guest shall take its interrupts, then resume the call.</summary>
     /// <remarks><code>
     /// return  a0 this value, a3 resume information      a1–a2, a4–a7 kept
     /// </code></remarks>

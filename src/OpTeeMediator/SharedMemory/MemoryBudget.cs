@@ -1,8 +1,7 @@
 namespace OpTeeMediator.SharedMemory;
 
 /// <summary>Counts the buffers and pages that a VM shares, against its limits.</summary>
-/// <remarks>One for the life of the VM: what an earlier driver left counts until it is really
-/// gone. Thread-safe.</remarks>
+/// <remarks>One for the life of the VM: what an earlier driver left counts until it is gone. Thread-safe.</remarks>
 internal sealed class MemoryBudget(int buffersAtMost, int pagesAtMost, int pagesPerBuffer)
 {
     private const int BufferShift = 40;

@@ -1,7 +1,6 @@
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>Lets calls look things up without a lock, and tells a change which calls still
-/// use what it removes.</summary>
+/// <summary>Lets calls look things up without a lock, and tells a change which calls use what it removes.</summary>
 /// <remarks>
 /// <para>A call does: read <see cref="Version"/>; look up; publish in its slot what it found; ask
 /// <see cref="IsUnchanged"/>. If that fails it does the same again inside <see cref="Enter"/>. A change happens inside
@@ -18,8 +17,8 @@ internal sealed class SequenceLock
     /// <summary>The current version; odd while someone is inside.</summary>
     public int Version => Volatile.Read(ref _version);
 
-    /// <summary>Whether all that was looked up since <paramref name="version"/> was read is still
-    /// right. A full fence.</summary>
+    /// <summary>Whether what was looked up since <paramref name="version"/> was read is still right. A full
+    /// fence.</summary>
     public bool IsUnchanged(int version)
     {
         Interlocked.MemoryBarrier();

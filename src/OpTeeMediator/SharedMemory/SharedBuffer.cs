@@ -5,8 +5,7 @@ using OpTeeMediator.Memory;
 namespace OpTeeMediator.SharedMemory;
 
 /// <summary>A buffer of guest memory: the pages, and which bytes of them.</summary>
-/// <remarks>Pooled by <see cref="SharedBufferPool"/>. Between pinning and unpinning it does not change and any
-/// thread may read it.</remarks>
+/// <remarks>Pooled. Between pinning and unpinning it does not change and any thread may read it.</remarks>
 internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeSharedMemory
 {
     private ulong _size;

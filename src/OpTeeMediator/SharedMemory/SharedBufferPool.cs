@@ -6,8 +6,7 @@ using OpTeeMediator.Protocol;
 
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>Makes buffers of what a guest describes, and takes them back; both allocate nothing in steady
-/// state.</summary>
+/// <summary>Makes buffers of what a guest describes, and takes them back; allocates nothing in steady state.</summary>
 /// <remarks>A buffer that comes out of here is checked, counted and pinned. Thread-safe.</remarks>
 internal sealed class SharedBufferPool
 {

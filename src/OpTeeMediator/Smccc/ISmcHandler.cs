@@ -2,8 +2,7 @@ using System.Collections.Immutable;
 
 namespace OpTeeMediator.Smccc;
 
-/// <summary>A service that answers a guest's SMCs: a trusted OS, a firmware service, or a router
-/// to several of them.</summary>
+/// <summary>A service that answers a guest's SMCs: a trusted OS, a firmware service, or a router to several.</summary>
 /// <remarks>Implementations are thread-safe: any vCPU thread may call at any time.</remarks>
 public interface ISmcHandler
 {
@@ -28,7 +27,6 @@ public interface ISmcHandler
     /// <see cref="SmcOutcomeKind.Retry"/>: nothing happened yet, and the quantum is over or the VM is paused; run the
     /// vCPU again at the same instruction. Only handlers that say so return it.
     /// </returns>
-    /// <remarks>Never throws, allocates nothing in the steady state, and returns within the
-    /// handler's quantum.</remarks>
+    /// <remarks>Never throws, allocates nothing in the steady state, returns within the handler's quantum.</remarks>
     SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded);
 }

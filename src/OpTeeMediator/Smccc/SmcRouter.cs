@@ -11,8 +11,7 @@ public sealed class SmcRouter : ISmcHandler
 
     /// <summary>Creates a router over a fixed set of handlers.</summary>
     /// <param name="handlers">The handlers; no two may answer the same function identifier.</param>
-    /// <exception cref="ArgumentNullException"><paramref name="handlers"/> or one of them is
-    /// <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentNullException">The handlers or one of them is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">Two ranges overlap; the message names both and their handlers.</exception>
     public SmcRouter(params IReadOnlyList<ISmcHandler> handlers)
     {

@@ -4,8 +4,7 @@ namespace OpTeeMediator.Vmm;
 /// <remarks>Implementations are thread-safe.</remarks>
 public interface IInterruptLine
 {
-    /// <summary>The number of the shared peripheral interrupt (SPI), as the device tree counts: 0 is the GIC's
-    /// 32.</summary>
+    /// <summary>The number of the shared peripheral interrupt (SPI) in a device tree: 0 is the GIC's 32.</summary>
     /// <remarks>The guest must see it as edge-triggered.</remarks>
     int Spi { get; }
 

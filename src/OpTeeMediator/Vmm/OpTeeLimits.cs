@@ -2,14 +2,13 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Vmm;
 
-/// <summary>What one VM may hold at a time. A guest that asks for more is refused with the protocol's own
-/// error.</summary>
+/// <summary>What one VM may hold at a time. A guest that asks for more gets the protocol's own error.</summary>
 /// <remarks>Immutable after construction, hence thread-safe.</remarks>
 public sealed record OpTeeLimits
 {
     /// <summary>Yielding calls in flight: 1 to 64. Default 8. The guest is told this number of TEE threads.</summary>
-    /// <remarks>Each costs a few hundred bytes and, with a backend that blocks, a thread. OP-TEE's own builds have 2 to
-    /// 4 per core.</remarks>
+    /// <remarks>Each costs some hundred bytes and, if the backend blocks, a thread. OP-TEE has 2 to 4 per
+    /// core.</remarks>
     public int Calls { get; init; } = 8;
 
     /// <summary>Open sessions: 1 to 65535. Default 256.</summary>
@@ -24,7 +23,7 @@ public sealed record OpTeeLimits
     /// <remarks>GlobalPlatform asks for 512 KiB at least; clients of other mediators ask for 2 MiB and more.</remarks>
     public int PagesPerBuffer { get; init; } = 4096;
 
-    /// <summary>Pages of 4 KiB in all buffers together: <see cref="PagesPerBuffer"/> to 1073741823. Default 16384 (64
+    /// <summary>Pages of 4 KiB in all buffers: <see cref="PagesPerBuffer"/> to 1073741823. Default 16384 (64
     /// MiB).</summary>
     /// <remarks>Bounds the guest memory that is pinned, and the host memory for page lists: 8 bytes for each.</remarks>
     public int Pages { get; init; } = 16384;

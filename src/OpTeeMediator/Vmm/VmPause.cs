@@ -63,8 +63,7 @@ internal class VmPause
         return TryConfirm(attempt);
     }
 
-    /// <summary>Pauses the VM as long as the attempt goes on, which <see cref="TryConfirm"/> or <see cref="Withdraw"/>
-    /// ends.</summary>
+    /// <summary>Pauses the VM until <see cref="TryConfirm"/> or <see cref="Withdraw"/> ends the attempt.</summary>
     public long Attempt()
     {
         lock (Waiting)
@@ -78,8 +77,7 @@ internal class VmPause
 
     public bool IsOver(long attempt) => Volatile.Read(ref _resumptions) != attempt;
 
-    /// <summary>Everything has come to a halt: the VM stays paused until it is resumed; fails if it was resumed
-    /// meanwhile.</summary>
+    /// <summary>Everything has come to a halt: the VM stays paused; fails if it was resumed meanwhile.</summary>
     public bool TryConfirm(long attempt)
     {
         lock (Waiting)

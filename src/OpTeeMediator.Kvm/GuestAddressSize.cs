@@ -15,8 +15,7 @@ internal static class GuestAddressSize
     private const int DefaultBits = 40;
     private const int LeastBits = 32;
 
-    /// <summary>Chooses the machine type of a VM: KVM's default size, or the nearest one that the host has and that the
-    /// VM needs.</summary>
+    /// <summary>Chooses the machine type of a VM: KVM's default size, or the nearest that is possible.</summary>
     /// <param name="hostBits">What KVM answers for <see cref="KvmCapability.ArmGuestAddressBits"/>.</param>
     /// <param name="highestAddress">The last byte of the VM's memory and devices.</param>
     /// <exception cref="NotSupportedException">The address lies beyond what the host has.</exception>

@@ -58,8 +58,7 @@ public enum KvmCapability
     /// <summary>KVM_CAP_ARM_VM_IPA_SIZE: the largest guest address size in bits; 0 means 40.</summary>
     ArmGuestAddressBits = 165,
 
-    /// <summary>KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: what <see cref="KvmVm.ClearDirtyLog"/> needs; it is enabled with
-    /// argument 1.</summary>
+    /// <summary>KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: for <see cref="KvmVm.ClearDirtyLog"/>; argument 1.</summary>
     ManualDirtyLog = 168,
 
     /// <summary>KVM_CAP_ARM_SVE.</summary>

@@ -2,8 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm;
 
-/// <summary>An access to an I/O port (KVM_EXIT_IO, x86). Borrows from kvm_run: valid until the vCPU runs
-/// again.</summary>
+/// <summary>An access to an I/O port (KVM_EXIT_IO, x86). Valid until the vCPU runs again.</summary>
 /// <remarks>Belongs to the vCPU's thread.</remarks>
 [Experimental("OPTEE001")]
 public readonly ref struct KvmIoExit

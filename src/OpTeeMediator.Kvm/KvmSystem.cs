@@ -81,14 +81,12 @@ public sealed class KvmSystem : IDisposable
     /// <exception cref="SystemCallException">KVM does not answer.</exception>
     public int CheckCapability(KvmCapability capability) => CheckCapability(_file, capability);
 
-    /// <summary>Creates a VM of the default machine type; on arm64 its guest addresses have 40 bits, or as many as the
-    /// host has.</summary>
+    /// <summary>Creates a VM of the default machine type, with 40 bits of guest address at most.</summary>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public KvmVm CreateVm() => CreateVmFor(0);
 
     /// <summary>Creates a VM whose guest addresses are large enough.</summary>
-    /// <param name="highestAddress">The last byte of the VM's memory and devices, as a guest address. It matters on
-    /// arm64 only.</param>
+    /// <param name="highestAddress">The last byte of the VM's memory and devices; for arm64 only.</param>
     /// <returns>The VM, of the default machine type but for the size of its guest addresses.</returns>
     /// <exception cref="NotSupportedException">The address lies beyond the guest addresses of this host; the message
     /// has it and the host's size.</exception>

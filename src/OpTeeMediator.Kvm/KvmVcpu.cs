@@ -10,8 +10,7 @@ namespace OpTeeMediator.Kvm;
 /// <remarks>
 /// <para>Belongs to one thread, as in KVM itself; only <see cref="Kick"/> and <see cref="Dispose"/> may be called by
 /// others. Disposing of a running vCPU does not stop it: kick it and join its thread first.</para>
-/// <para>What the exits' properties return borrows from the page that is shared with the kernel; nothing is
-/// allocated.</para>
+/// <para>What the exits' properties return borrows from the page shared with the kernel.</para>
 /// </remarks>
 [Experimental("OPTEE001")]
 public sealed unsafe class KvmVcpu : IDisposable
@@ -236,7 +235,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
-    /// <typeparam name="T">A type of its size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>,
+    /// <typeparam name="T">As large as it: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>,
     /// say.</typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <exception cref="ArgumentException">The register has another size.</exception>

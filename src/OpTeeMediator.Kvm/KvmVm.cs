@@ -6,8 +6,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 namespace OpTeeMediator.Kvm;
 
 /// <summary>A VM of KVM.</summary>
-/// <remarks>Thread-safe. The kernel keeps the VM until this object, its vCPUs and its devices are disposed
-/// of.</remarks>
+/// <remarks>Thread-safe. The kernel keeps the VM until it, its vCPUs and its devices are disposed of.</remarks>
 [Experimental("OPTEE001")]
 public sealed class KvmVm : IDisposable
 {
@@ -35,8 +34,8 @@ public sealed class KvmVm : IDisposable
     /// <param name="length">The length in bytes, a multiple of the host's page size; 0 empties the slot.</param>
     /// <param name="hostAddress">Where the memory lies in this process; it stays mapped as long as the slot.</param>
     /// <param name="flags">Whether the guest may write, and whether KVM logs the pages that are written.</param>
-    /// <exception cref="SystemCallException">KVM refuses: misaligned, overlapping another slot, or a slot number that
-    /// is too high.</exception>
+    /// <exception cref="SystemCallException">KVM refuses: misaligned, overlapping, or a slot number too
+    /// high.</exception>
     public unsafe void SetMemoryRegion(
         int slot, ulong guestAddress, ulong length, nint hostAddress, KvmMemoryFlags flags)
     {
@@ -90,10 +89,8 @@ public sealed class KvmVm : IDisposable
     /// <see cref="GetDirtyLogLength"/> words.</param>
     /// <exception cref="ArgumentException">The bitmap is too short, or the slot is empty.</exception>
     /// <exception cref="SystemCallException">KVM refuses: the slot does not log.</exception>
-    /// <remarks>
-    /// The log is empty then, unless <see cref="KvmCapability.ManualDirtyLog"/> is enabled: <see cref="ClearDirtyLog"/>
-    /// empties it. A page that a vCPU writes at the same time is in this log or the next.
-    /// </remarks>
+    /// <remarks>The log is empty then, unless <see cref="KvmCapability.ManualDirtyLog"/> is enabled:
+    /// <see cref="ClearDirtyLog"/> empties it. What a vCPU writes meanwhile is in this log or the next.</remarks>
     public unsafe void GetDirtyLog(int slot, Span<ulong> bitmap)
     {
         // A slot that changes its length during the call would let KVM write beyond the bitmap.
@@ -122,8 +119,7 @@ public sealed class KvmVm : IDisposable
     /// <param name="slot">A memory slot with <see cref="KvmMemoryFlags.LogDirtyPages"/>.</param>
     /// <param name="firstPage">The first page of the slot, a multiple of 64.</param>
     /// <param name="pageCount">The number of pages, a multiple of 64 unless the slot ends with them.</param>
-    /// <param name="bitmap">Bit n of word m for page <paramref name="firstPage"/> + 64m + n; those set are
-    /// taken.</param>
+    /// <param name="bitmap">Bit n of word m for page <paramref name="firstPage"/> + 64m + n.</param>
     /// <exception cref="ArgumentException">The bitmap has fewer bits than pages.</exception>
     /// <exception cref="SystemCallException">KVM refuses: <see cref="KvmCapability.ManualDirtyLog"/> is not enabled,
     /// the slot does not log, or the pages are not the slot's.</exception>
@@ -154,8 +150,7 @@ public sealed class KvmVm : IDisposable
 
     /// <summary>Makes KVM raise an interrupt whenever an event file is signalled (KVM_IRQFD).</summary>
     /// <param name="eventFile">The eventfd, such as an <see cref="EventFile"/>'s handle; KVM keeps it open.</param>
-    /// <param name="interrupt">The GSI; on arm64 the number of a shared interrupt as device trees have it, 32 less than
-    /// the GIC's.</param>
+    /// <param name="interrupt">The GSI; on arm64 the SPI's number in device trees, 32 less than the GIC's.</param>
     /// <exception cref="ArgumentNullException"><paramref name="eventFile"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses: there is no interrupt controller in the kernel, or the file
     /// is no eventfd or in use.</exception>
@@ -181,8 +176,7 @@ public sealed class KvmVm : IDisposable
     public void RemoveInterruptFile(SafeHandle eventFile, uint interrupt) =>
         SetInterruptFile(eventFile, null, interrupt, KvmIrqFile.Deassign);
 
-    /// <summary>Makes KVM signal an event file when the guest writes to an address, without an exit
-    /// (KVM_IOEVENTFD).</summary>
+    /// <summary>Makes KVM signal an event file when the guest writes to an address (KVM_IOEVENTFD).</summary>
     /// <param name="eventFile">The eventfd, such as an <see cref="EventFile"/>'s handle; KVM keeps it open.</param>
     /// <param name="address">The guest address.</param>
     /// <param name="length">The length of the write in bytes, 1, 2, 4 or 8; 0 for any.</param>

@@ -40,8 +40,7 @@ public sealed class Arm64Gic : IDisposable
     /// <param name="vm">The VM.</param>
     /// <param name="distributor">Where the distributor lies, 64 KiB; a multiple of 64 KiB.</param>
     /// <param name="redistributors">Where the redistributors lie, 128 KiB for each vCPU; a multiple of 64 KiB.</param>
-    /// <param name="interruptCount">How many interrupts, 64 to 1024 in steps of 32, the 32 private ones
-    /// included.</param>
+    /// <param name="interruptCount">How many, 64 to 1024 in steps of 32, 32 of them private.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public static Arm64Gic Create(KvmVm vm, ulong distributor, ulong redistributors, int interruptCount)

@@ -75,8 +75,7 @@ public readonly record struct Arm64Register(ulong Id)
     public static Arm64Register VirtualTimerControl => OfSystem(3, 3, 14, 3, 1);
 
     /// <summary>CNTV_CVAL_EL0, when the virtual timer fires (KVM_REG_ARM_TIMER_CVAL).</summary>
-    /// <remarks>KVM's numbers of this register and <see cref="VirtualCounter"/> are exchanged; they are not what MRS
-    /// and MSR say.</remarks>
+    /// <remarks>KVM has exchanged the numbers of this register and <see cref="VirtualCounter"/>.</remarks>
     public static Arm64Register VirtualTimerCompare => OfSystem(3, 3, 14, 0, 2);
 
     /// <summary>CNTVCT_EL0, the virtual counter (KVM_REG_ARM_TIMER_CNT).</summary>

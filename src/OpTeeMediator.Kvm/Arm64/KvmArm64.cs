@@ -11,8 +11,7 @@ public static unsafe class KvmArm64
 {
     private const uint KVM_ARM_VCPU_TIMER_CTRL = 1;
 
-    /// <summary>Initialises a vCPU as the host's own kind of CPU (KVM_ARM_PREFERRED_TARGET, KVM_ARM_VCPU_INIT). Again:
-    /// resets it.</summary>
+    /// <summary>Initialises, or resets, a vCPU as the host's own kind of CPU (KVM_ARM_VCPU_INIT).</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="features">What it is to have.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>
@@ -101,8 +100,7 @@ public static unsafe class KvmArm64
     /// <param name="action">What KVM does with them.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
     /// <exception cref="NotSupportedException">The kernel has no SMCCC filter (arm64, Linux 6.4 and later).</exception>
-    /// <exception cref="SystemCallException">KVM refuses the range, as one that is filtered already, or any after a
-    /// vCPU has run.</exception>
+    /// <exception cref="SystemCallException">The range is filtered already, or a vCPU has run.</exception>
     public static void FilterCalls(this KvmVm vm, uint first, uint count, Arm64SmcccAction action)
     {
         ArgumentNullException.ThrowIfNull(vm);

@@ -7,12 +7,10 @@ internal static class Descriptor
 {
     /// <summary>Takes over a descriptor, which a child process of the VMM does not inherit.</summary>
     /// <param name="descriptor">The descriptor, which is this object's from now on.</param>
-    /// <remarks>
-    /// KVM makes its descriptors with O_CLOEXEC; the TEE driver's shared memory has it up to Linux 5.16 only
+    /// <remarks>KVM makes its descriptors with O_CLOEXEC; the TEE driver's shared memory has it up to Linux 5.16 only
     /// (tee_shm_get_fd). A child that inherited one would keep the pages pinned and the context open. The flag is set
     /// on all, so that nothing depends on a kernel's version; a process that is started by another thread between the
-    /// two calls still inherits, which no call of the driver's can prevent.
-    /// </remarks>
+    /// two calls still inherits, which no call of the driver's can prevent.</remarks>
     internal static SafeFileHandle Own(int descriptor)
     {
         SafeFileHandle file = new(descriptor, ownsHandle: true);

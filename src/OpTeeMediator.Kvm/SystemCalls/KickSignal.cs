@@ -3,12 +3,10 @@ using System.Runtime.InteropServices;
 namespace OpTeeMediator.Kvm.SystemCalls;
 
 /// <summary>A real-time signal that does nothing but interrupt the system call its thread is in.</summary>
-/// <remarks>
-/// The handler must be code that may run at any point of any thread, so it cannot be managed: it is the C library's
-/// <c>abs</c>, a pure function of the signal's number. With SA_RESTART system calls other than KVM_RUN (which always
-/// returns EINTR) go on by themselves. The highest signal with the default action is taken; the .NET runtime uses the
-/// lowest real-time signal.
-/// </remarks>
+/// <remarks>The handler must be code that may run at any point of any thread, so it cannot be managed: it is the C
+/// library's <c>abs</c>, a pure function of the signal's number. With SA_RESTART system calls other than KVM_RUN (which
+/// always returns EINTR) go on by themselves. The highest signal with the default action is taken; the .NET runtime
+/// uses the lowest real-time signal.</remarks>
 internal static unsafe class KickSignal
 {
     private static readonly Lock HandlerLock = new();

@@ -1,8 +1,7 @@
 namespace OpTeeMediator.Kvm.SystemCalls;
 
 /// <summary>A system call of the host has failed.</summary>
-/// <remarks>The message says which operation failed, with which error, what was found and what to do. Immutable, hence
-/// thread-safe.</remarks>
+/// <remarks>The message says which operation failed, with which error, and what to do. Thread-safe.</remarks>
 public sealed class SystemCallException : IOException
 {
     /// <summary>Creates the exception.</summary>

@@ -16,7 +16,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// The thread that has taken it (<see cref="TryTake"/>) owns it, so no lock is needed. Others call only the members
 /// that say so.
 /// </remarks>
-internal sealed class CompanionCore
+internal sealed class CompanionCore(int index, CompanionTee tee, ICompanionVm vm, TimeSpan quantum)
 {
     // EL1h, all interrupts masked.
     private const ulong InitialState = 0x3c5;
@@ -25,16 +25,12 @@ internal sealed class CompanionCore
     private const ulong TimerEnable = 1;
     private const ulong TimerMask = 2;
 
-    // In years. Not the highest number: qemu 7.2 adds the counter's offset to it, goes beyond 64 bits, and is busy with
-    // that timer indefinitely.
+    // In years. Not the highest number, to which qemu 7.2 adds the counter's offset, beyond 64 bits.
     private const ulong Never = 1UL << 56;
 
     private const int ArgumentCount = 7;
 
-    private readonly ICompanionCpu _cpu;
-    private readonly CompanionTee _tee;
-    private readonly ICompanionVm _vm;
-    private readonly TimeSpan _quantum;
+    private readonly ICompanionCpu _cpu = vm.Cpus[index];
     private ulong _frequency;
     private ulong _quantumTicks;
     private int _isTaken;
@@ -42,16 +38,7 @@ internal sealed class CompanionCore
     private long _timerDue = long.MaxValue;
     private ulong _timerCompare;
 
-    internal CompanionCore(int index, CompanionTee tee, ICompanionVm vm, TimeSpan quantum)
-    {
-        Index = index;
-        _tee = tee;
-        _vm = vm;
-        _cpu = vm.Cpus[index];
-        _quantum = quantum;
-    }
-
-    internal int Index { get; }
+    internal int Index => index;
 
     /// <summary>The kernel's number of the thread that has taken it last, for which it is the best choice: KVM makes
     /// moves of a vCPU expensive. Any thread may read it.</summary>
@@ -60,8 +47,8 @@ internal sealed class CompanionCore
     /// <summary>Whether OP-TEE runs on it.</summary>
     internal bool IsOn { get; set; }
 
-    /// <summary>Odd while it runs, and a new number each time: how the watchdog sees that it comes back. Any thread may
-    /// read it.</summary>
+    /// <summary>Odd while it runs, a new number each time: the watchdog sees that it comes back. Any thread may read
+    /// it.</summary>
     internal long Runs => Volatile.Read(ref _runs);
 
     /// <summary>When OP-TEE's timer on it is due, as <see cref="Stopwatch"/> counts; <see cref="long.MaxValue"/> for
@@ -91,7 +78,7 @@ internal sealed class CompanionCore
     /// <summary>Asks a core, before it starts, for the frequency of its counter in Hz, if it answers.</summary>
     internal bool TryReadFrequency(out ulong frequency)
     {
-        Set(Arm64Register.Pc, _vm.FrequencyCode);
+        Set(Arm64Register.Pc, vm.FrequencyCode);
         Set(0, OpteedCall.Unused);
         bool isAnswered = TryRun(OpteedCall.Unused);
 
@@ -100,12 +87,12 @@ internal sealed class CompanionCore
         return isAnswered;
     }
 
-    /// <summary>Prepares it before its first instruction: the monitor's interrupt is its virtual timer's, which OP-TEE
-    /// does not use.</summary>
+    /// <summary>Prepares it before its first instruction: its virtual timer is the monitor's, and not
+    /// OP-TEE's.</summary>
     internal void Prepare(ulong frequency)
     {
         _frequency = frequency;
-        _quantumTicks = (ulong)(_quantum.TotalSeconds * frequency);
+        _quantumTicks = (ulong)(quantum.TotalSeconds * frequency);
         _cpu.Set(Arm64Register.VirtualTimerCompare, Never);
         _cpu.Set(Arm64Register.VirtualTimerControl, TimerEnable);
     }
@@ -159,7 +146,7 @@ internal sealed class CompanionCore
             Set(Arm64Register.VirtualTimerCompare, Get(Arm64Register.VirtualCounter) + _quantumTicks);
         }
 
-        Set(Arm64Register.Pc, id.IsFast ? _tee.Vectors.FastCall : _tee.Vectors.YieldingCall);
+        Set(Arm64Register.Pc, id.IsFast ? tee.Vectors.FastCall : tee.Vectors.YieldingCall);
         if (!TryRun(OpteedCall.CallDone))
         {
             return false;
@@ -185,7 +172,7 @@ internal sealed class CompanionCore
     {
         // The end of an earlier quantum, still pending, would be in this interrupt's way.
         Set(Arm64Register.VirtualTimerCompare, Never);
-        Set(Arm64Register.Pc, _tee.Vectors.NativeInterrupt);
+        Set(Arm64Register.Pc, tee.Vectors.NativeInterrupt);
         if (!TryRun(OpteedCall.InterruptDone))
         {
             return false;
@@ -200,7 +187,7 @@ internal sealed class CompanionCore
 
     private bool TryTurnOn()
     {
-        EnterAt(_tee.Vectors.CpuOn, argument2: 0);
+        EnterAt(tee.Vectors.CpuOn, argument2: 0);
         IsOn = TryRun(OpteedCall.OnDone);
         return IsOn;
     }
@@ -220,10 +207,10 @@ internal sealed class CompanionCore
     {
         long begin = Stopwatch.GetTimestamp();
         _ = Interlocked.Increment(ref _runs);
-        _tee.OnRun();
+        tee.OnRun();
         try
         {
-            while (!_tee.HasEnded)
+            while (!tee.HasEnded)
             {
                 switch (_cpu.Run())
                 {
@@ -232,7 +219,7 @@ internal sealed class CompanionCore
 
                     case KvmExitReason.Mmio:
                         Statistics.CountDeviceAccess();
-                        _vm.Access(Index, _cpu.Mmio);
+                        vm.Access(Index, _cpu.Mmio);
                         break;
 
                     case KvmExitReason.Hypercall
@@ -259,7 +246,7 @@ internal sealed class CompanionCore
     }
 
     private void Fail(TeeFailureCause cause, ulong number) =>
-        _tee.Fail(new TeeFailure(Index, cause, number, _cpu.Get(Arm64Register.Pc)));
+        tee.Fail(new TeeFailure(Index, cause, number, _cpu.Get(Arm64Register.Pc)));
 
     /// <summary>Looks whether OP-TEE has set its timer: while the core does not run, KVM does not watch it.</summary>
     private void NoteTimer()
@@ -284,7 +271,7 @@ internal sealed class CompanionCore
         // A sum beyond 64 bits would be in the past.
         long due = ticks < long.MaxValue / 2 ? Stopwatch.GetTimestamp() + (long)ticks : long.MaxValue;
         _ = Interlocked.Exchange(ref _timerDue, due);
-        _tee.OnTimer(due);
+        tee.OnTimer(due);
     }
 
     private ulong Get(int index) => Get(Arm64Register.X(index));

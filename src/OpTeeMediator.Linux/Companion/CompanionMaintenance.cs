@@ -4,8 +4,7 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Does for an OP-TEE what no guest's call does: serves its timers, and replaces it if it has
-/// failed.</summary>
+/// <summary>Serves its timers, and replaces an OP-TEE that has failed.</summary>
 /// <remarks>A thread of its own, since both run OP-TEE; the <see cref="Watchdog"/> watches over it. While the VM is
 /// paused it does neither. Thread-safe.</remarks>
 internal sealed class CompanionMaintenance : CompanionThread

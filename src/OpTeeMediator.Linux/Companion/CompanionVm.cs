@@ -135,8 +135,7 @@ internal sealed class CompanionVm : ICompanionVm
         }
     }
 
-    /// <summary>Checks that neither guest and OP-TEE nor two parts of OP-TEE's machine want the same
-    /// addresses.</summary>
+    /// <summary>Checks that guest and OP-TEE, and the parts of its machine, want different addresses.</summary>
     internal static void CheckLayout(ReadOnlySpan<GuestRange> guestMemory, OpTeeCompanionOptions options)
     {
         (string What, GuestRange Range)[] layout = Layout(options);

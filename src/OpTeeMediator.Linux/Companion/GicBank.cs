@@ -66,8 +66,7 @@ internal sealed class GicBank(int interrupts)
         }
     }
 
-    /// <summary>Takes a write. Returns what is set pending: bit n is interrupt 32 × <paramref name="word"/> +
-    /// n.</summary>
+    /// <summary>Takes a write. What is set pending: bit n for 32 × <paramref name="word"/> + n.</summary>
     internal uint Write(int offset, ReadOnlySpan<byte> data, out int word)
     {
         word = 0;

@@ -3,12 +3,10 @@ namespace OpTeeMediator.Linux.Companion;
 /// <summary>Who watches over an OP-TEE. All methods are called on the hot path or close to it, by any thread.</summary>
 internal interface ICompanionSupervisor
 {
-    /// <summary>A core begins to run; there has been a full fence since its <see cref="CompanionCore.Runs"/> has said
-    /// so.</summary>
+    /// <summary>A core begins to run, a full fence after <see cref="CompanionCore.Runs"/> has said so.</summary>
     void OnRun();
 
-    /// <summary>OP-TEE has set a timer; there has been a full fence since its <see cref="CompanionCore.TimerDue"/> has
-    /// said so.</summary>
+    /// <summary>OP-TEE has set a timer, a full fence after <see cref="CompanionCore.TimerDue"/> says so.</summary>
     void OnTimer(long due);
 
     /// <summary>It is about to fail; no other thread has seen that yet.</summary>

@@ -143,13 +143,11 @@ public sealed class OpTeeCompanion : IGuestOpTee
     }
 
     /// <inheritdoc/>
-    /// <remarks>
-    /// Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for a
-    /// driver's first call while another OP-TEE is started in the place of one that failed, it waits for a quantum at
+    /// <remarks>Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for
+    /// a driver's first call while another OP-TEE is started in the place of one that failed, it waits for a quantum at
     /// most and then answers <see cref="SmcOutcomeKind.Retry"/>, which <see cref="Guests.KvmSmccc"/> carries out: the
     /// guest takes its interrupts and makes the call again. So it does with each call of a paused VM. After disposal
-    /// every call gets <see cref="SmcccReturn.NotSupported"/>.
-    /// </remarks>
+    /// every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
         if (!OpTeeFunctions.Contains(registers.FunctionId))
@@ -231,10 +229,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
     public ValueTask DisposeAsync() => new(_ending.Value);
 
     /// <summary>What the guest is not offered, though OP-TEE may.</summary>
-    /// <remarks>
-    /// Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory: what
-    /// OP-TEE calls so is memory of its own VM, at whose address the guest has something else or nothing.
-    /// </remarks>
+    /// <remarks>Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory:
+    /// what OP-TEE calls so is memory of its own VM, not of the guest's.</remarks>
     private OpTeeCapabilities NotOffered =>
         OpTeeCapabilities.ProtectedMemory | OpTeeCapabilities.DynamicProtectedMemory | WithoutInterrupt;
 

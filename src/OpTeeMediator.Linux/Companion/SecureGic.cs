@@ -52,8 +52,8 @@ internal sealed class SecureGic
     private readonly GicBank[] _private;
     private readonly Action<int> _notify;
 
-    /// <summary>A GIC as the monitor hands it over. Told of each interrupt of the normal world that OP-TEE raises, by
-    /// its number.</summary>
+    /// <summary>A GIC as the monitor hands it over. It tells which interrupts of the normal world OP-TEE
+    /// raises.</summary>
     internal SecureGic(int cores, Action<int> notify)
     {
         _notify = notify;

@@ -3,11 +3,9 @@ using Microsoft.Extensions.Logging;
 namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>Declares that an OP-TEE has failed which keeps a core without answering.</summary>
-/// <remarks>
-/// A panicked OP-TEE loops with its interrupts masked, so nothing that is done inside the VM can tell. Its thread looks
-/// ten times a second while there are calls, and sleeps when there are none: a core that begins to run wakes it. It
-/// never waits for OP-TEE itself. Thread-safe.
-/// </remarks>
+/// <remarks>A panicked OP-TEE loops with its interrupts masked, so nothing that is done inside the VM can tell. Its
+/// thread looks ten times a second while there are calls, and sleeps when there are none: a core that begins to run
+/// wakes it. It never waits for OP-TEE itself. Thread-safe.</remarks>
 internal sealed class Watchdog : CompanionThread
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);

@@ -36,8 +36,7 @@ public sealed class KvmInterruptLine : IInterruptLine
     private volatile SafeHandle? _vm;
 
     /// <summary>An interrupt that leads to no VM yet.</summary>
-    /// <param name="spi">Its number in the device tree, 0–987: 0 is the GIC's interrupt 32; the GIC has as
-    /// many.</param>
+    /// <param name="spi">Its number in the device tree, 0–987: 0 is interrupt 32 of the GIC.</param>
     /// <exception cref="ArgumentOutOfRangeException">The number is no SPI's.</exception>
     public KvmInterruptLine(int spi)
     {

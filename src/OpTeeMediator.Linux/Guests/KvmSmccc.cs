@@ -7,11 +7,11 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Guests;
 
-/// <summary>Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>, and back the
-/// answers.</summary>
+/// <summary>Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/>and
+/// back.</summary>
 /// <remarks>
-/// <para>Works with a VMM's own KVM code, by file descriptors and the mapped <c>struct kvm_run</c>, or with the handles
-/// of this library.</para>
+/// <para>Works with a VMM's own KVM code(file descriptors and <c>struct kvm_run</c>), or with this library's
+/// handles.</para>
 /// <code>
 /// KvmSmccc.ForwardToUser(vmFd, smc);           // once, before the first KVM_RUN
 ///
@@ -58,12 +58,10 @@ public static unsafe class KvmSmccc
     /// <param name="handler">The handler.</param>
     /// <returns>What the call has cost.</returns>
     /// <inheritdoc cref="Handle(int, nint, ISmcHandler, SmcccConduit)" path="/exception"/>
-    /// <remarks>
-    /// Reads the registers the call needs, and writes those that changed; a call that the handler does not answer, and
-    /// an HVC, get NOT_SUPPORTED. Then run the vCPU again: its program counter is behind the instruction already, or on
-    /// it if the handler wants the call made again (<see cref="SmcOutcomeKind.Retry"/>). Call it on the vCPU's thread;
-    /// it allocates nothing.
-    /// </remarks>
+    /// <remarks>Reads the registers the call needs, and writes those that changed; a call that the handler does not
+    /// answer, and an HVC, get NOT_SUPPORTED. Then run the vCPU again: its program counter is behind the instruction
+    /// already, or on it if the handler wants the call made again (<see cref="SmcOutcomeKind.Retry"/>). Call it on the
+    /// vCPU's thread; it allocates nothing.</remarks>
     public static SmcccCallReport Handle(int vcpuFd, nint run, ISmcHandler handler) =>
         Handle(vcpuFd, run, handler, SmcccConduit.Smc);
 

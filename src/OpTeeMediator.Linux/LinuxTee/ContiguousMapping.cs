@@ -30,8 +30,7 @@ internal sealed class ContiguousMapping : IDisposable
 
     public void Dispose() => _ = LibC.Unmap(_reserved, _reservedLength);
 
-    /// <summary>Maps a buffer, unless it has no file, its pieces do not fit together, or the kernel refuses: it must be
-    /// copied then.</summary>
+    /// <summary>Maps a buffer, unless it has no file, its pieces do not fit together, or the kernel refuses.</summary>
     internal static ContiguousMapping? TryCreate(TeeSharedMemory memory)
     {
         int granuleSize = memory.MappingGranule;

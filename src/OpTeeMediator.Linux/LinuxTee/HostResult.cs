@@ -8,8 +8,7 @@ internal static class HostResult
 {
     internal static TeeResult Of(TeeReturnCode code) => new(code, TeeOrigin.Communication);
 
-    /// <summary>Translates an error number. It is expected if a guest can cause it; else the host has a
-    /// fault.</summary>
+    /// <summary>Translates an error number. Expected is what a guest can cause.</summary>
     internal static TeeResult Of(int error, out bool isExpected)
     {
         TeeReturnCode code = error switch

@@ -6,8 +6,7 @@ namespace OpTeeMediator.Linux.LinuxTee;
 /// <remarks>
 /// <para>Each VM gets an open file of its own. The driver and OP-TEE keep the sessions and the shared memory of
 /// different files apart, and nothing more: trusted applications key their storage by application, not by client, and a
-/// single-instance application is the same for all. Hence a VM reaches nothing unless its VMM lists the
-/// applications.</para>
+/// single-instance application is the same for all. So a VM reaches what its VMM lists.</para>
 /// <para>Buffers of the guest are shared without a copy where its memory is mapped or is backed by files
 /// (<see cref="Memory.MappedGuestMemory"/>), and are copied for each call otherwise. Calls block as long as the TEE
 /// takes and run on the mediator's worker threads.</para>

@@ -12,10 +12,8 @@ public enum LinuxTeeLogin
     /// <summary>TEEC_LOGIN_PUBLIC for the guest's kernel too: for applications that need no identity.</summary>
     PublicForKernelToo,
 
-    /// <summary>
-    /// TEEC_LOGIN_USER, the user under which the VMM runs, for every client that claims an identity; TEEC_LOGIN_PUBLIC
-    /// for the others. Guests that run under the same user are the same client then. Sessions of the guest's kernel are
-    /// refused.
-    /// </summary>
+    /// <summary>TEEC_LOGIN_USER, the user under which the VMM runs, for every client that claims an identity;
+    /// TEEC_LOGIN_PUBLIC for the others. Guests that run under the same user are the same client then. Sessions of the
+    /// guest's kernel are refused.</summary>
     VmmUser,
 }

@@ -19,20 +19,16 @@ public sealed record LinuxTeeOptions
 
     /// <summary>How many bytes of memory one VM may share with the TEE at a time, counted in whole pages of the host: 0
     /// or more. Default 16 MiB.</summary>
-    /// <remarks>
-    /// The host's kernel pins these pages and charges them to no limit, and OP-TEE has room for some 42 MiB of all its
-    /// clients: two VMs at their limit leave the host its share. On a host with pages of 64 KiB a buffer of 4 KiB
-    /// counts as 64 KiB, because that much is pinned. GlobalPlatform wants 512 KiB at least; clients with media or
-    /// models want more than 2 MiB.
-    /// </remarks>
+    /// <remarks>The host's kernel pins these pages and charges them to no limit, and OP-TEE has room for some 42 MiB of
+    /// all its clients: two VMs at their limit leave the host its share. On a host with pages of 64 KiB a buffer of 4
+    /// KiB counts as 64 KiB, because that much is pinned. GlobalPlatform wants 512 KiB at least; clients with media or
+    /// models want more than 2 MiB.</remarks>
     public long MaximumSharedBytes { get; init; } = 16 << 20;
 
     /// <summary>How many buffers one VM may share with the TEE at a time, buffers of running calls among them: 0 or
     /// more. Default 256.</summary>
-    /// <remarks>
-    /// Each is a file descriptor of this process (RLIMIT_NOFILE, often 1024), and OP-TEE has room for some 1,300 of all
-    /// its clients. A Linux guest needs a few for its driver and about four for each client at work.
-    /// </remarks>
+    /// <remarks>Each is a file descriptor of this process (RLIMIT_NOFILE, often 1024), and OP-TEE has room for some
+    /// 1,300 of all its clients. Linux needs a few for its driver and about four for each client.</remarks>
     public int MaximumRegistrations { get; init; } = 256;
 
     internal void Validate()

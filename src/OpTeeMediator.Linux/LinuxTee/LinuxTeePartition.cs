@@ -7,8 +7,7 @@ using OpTeeMediator.Protocol;
 namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>One VM's client of the host's TEE: an open file of its own, so that the driver keeps its sessions and
-/// memory apart from all others'. A reset changes nothing: what applications keep without a session is the
-/// host's.</summary>
+/// memory apart from all others'. A reset does nothing: what applications keep is the host's.</summary>
 internal sealed class LinuxTeePartition : ITeePartition
 {
     /// <summary>TEE_IOCTL_LOGIN_REE_KERNEL_MIN and _MAX, which the driver refuses to user space with EPERM.</summary>

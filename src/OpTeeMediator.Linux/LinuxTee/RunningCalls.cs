@@ -4,11 +4,9 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Linux.LinuxTee;
 
 /// <summary>The commands of one VM that may be inside the host's TEE, and the thread that cancels them.</summary>
-/// <remarks>
-/// The driver's TEE_IOC_CANCEL may block until OP-TEE has a thread for it, while the thread that asks for a
+/// <remarks>The driver's TEE_IOC_CANCEL may block until OP-TEE has a thread for it, while the thread that asks for a
 /// cancellation must not: hence a thread of its own, one for each VM, started with the VM so that no call of the guest
-/// makes one. Thread-safe.
-/// </remarks>
+/// makes one. Thread-safe.</remarks>
 internal sealed class RunningCalls : IDisposable
 {
     // A command that was about to begin does not hear its cancellation: it is told again, at growing intervals.

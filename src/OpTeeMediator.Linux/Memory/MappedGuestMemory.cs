@@ -98,9 +98,8 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// <summary>Adds guest RAM at run time (hotplug). KVM learns of it by <c>KvmVm.SetMemoryRegion</c>.</summary>
     /// <param name="region">The region; guest address, length, host address and file offset are multiples of
     /// <see cref="MappingGranule"/>.</param>
-    /// <exception cref="ArgumentException">The region is empty, misaligned, too large or not mapped at a possible
-    /// address; or overlaps another one, or one that was removed and is still pinned; or there are too many
-    /// regions.</exception>
+    /// <exception cref="ArgumentException">The region is empty, misaligned, too large or at no possible address; or
+    /// overlaps another one, or one that was removed and is pinned; or there are too many.</exception>
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
     public void AddRegion(MappedMemoryRegion region)
     {
@@ -130,14 +129,12 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// <returns><see langword="true"/> if its memory is free now; <see langword="false"/> if a page of it is pinned: it
     /// is freed with its last pin.</returns>
     /// <exception cref="ArgumentException">No region begins there.</exception>
-    /// <exception cref="InvalidOperationException">An <c>OpTeeCompanion</c> has mapped it into its VM: dispose of that
+    /// <exception cref="InvalidOperationException">An <c>OpTeeCompanion</c> has mapped it: dispose of that
     /// first.</exception>
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
-    /// <remarks>
-    /// In both cases its addresses are no guest RAM any more when the method returns. The host addresses must stay
-    /// mapped (see the class); the memory behind them may be used for something else, when the method has answered
-    /// <see langword="true"/> or after <see cref="MappedGuestMemoryOptions.RegionReleased"/>.
-    /// </remarks>
+    /// <remarks>In both cases its addresses are no guest RAM any more when the method returns. The host addresses must
+    /// stay mapped (see the class); the memory behind them may be used for something else, when the method has answered
+    /// <see langword="true"/> or after <see cref="MappedGuestMemoryOptions.RegionReleased"/>.</remarks>
     public bool RemoveRegion(GuestAddress start)
     {
         lock (RegionsLock)
@@ -153,8 +150,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
             MappedRegion removed = regions[index];
             if (removed.Holds != 0)
             {
-                // OP-TEE would write to memory that the guest no longer has, and to other memory than the guest's once
-                // the range is added again.
+                // OP-TEE would use memory that is no longer the guest's, and miss what is added there later.
                 throw new InvalidOperationException(
                     $"Region {removed.Range} is mapped into the VM of an OpTeeCompanion; dispose of the companion"
                         + " before the region is removed.");
@@ -171,13 +167,11 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
         }
     }
 
-    /// <summary>Gives host memory back that the guest does not need (balloon, free page reporting); the range reads as
-    /// zero then.</summary>
+    /// <summary>Gives memory back that the guest does not need (balloon, say); the range reads as zero.</summary>
     /// <param name="range">The guest addresses.</param>
     /// <returns><see langword="false"/>, with nothing done, if the range is empty, not all guest RAM, not aligned to
     /// <see cref="MappingGranule"/>, or a page of it is pinned because it is shared with a TEE.</returns>
-    /// <exception cref="SystemCallException">The host failed, as for memory without a file that is a private mapping of
-    /// one.</exception>
+    /// <exception cref="SystemCallException">The host failed, as for a private mapping of a file.</exception>
     public bool TryDiscard(GuestRange range)
     {
         ulong granule = (ulong)MappingGranule;
@@ -500,10 +494,9 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     }
 
     /// <summary>Publishes a table without some regions and frees those that are not pinned.</summary>
-    /// <remarks>
-    /// The order matters, see <see cref="PinSet"/>: the new table and the count first, then the question for pins. A
-    /// pin that is not seen here will see the new table; an unpin that is not seen here will see the count.
-    /// </remarks>
+    /// <remarks>The order matters, see <see cref="PinSet"/>: the new table and the count first, then the question for
+    /// pins. A pin that is not seen here will see the new table; an unpin that is not seen here will see the
+    /// count.</remarks>
     private void Retire(ReadOnlySpan<MappedRegion> regions, RegionTable table)
     {
         _table = table;

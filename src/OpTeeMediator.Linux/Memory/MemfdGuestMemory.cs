@@ -10,8 +10,7 @@ namespace OpTeeMediator.Linux.Memory;
 /// <para>All a VMM needs to give KVM and the mediator the same memory: mapped, so that nothing is copied through an
 /// interface, and backed by files, so that scattered pages can be shared with the host's TEE without a copy.</para>
 /// <para>The host addresses of a removed region stay reserved for regions that are added later: a thread that still
-/// uses a window reads zeroes and writes nowhere, or reads and writes such a region, and never other memory of this
-/// process.</para>
+/// uses a window reads zeroes and writes nowhere, or uses such a region, and never other memory.</para>
 /// <para>Thread-safe, as <see cref="MappedGuestMemory"/> is. Memory of the VMM's own may be added too.</para>
 /// </remarks>
 public sealed class MemfdGuestMemory : MappedGuestMemory

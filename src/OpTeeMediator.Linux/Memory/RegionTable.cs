@@ -4,10 +4,9 @@ using OpTeeMediator.Memory;
 namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>The regions of a VM at one time, in the order of their guest addresses.</summary>
-/// <remarks>
-/// Immutable: readers take one reference and work with it, and a change of the regions publishes another table. The
-/// first region's bounds are copied into the table so that the common case, one region, costs one indirection.
-/// </remarks>
+/// <remarks>Immutable: readers take one reference and work with it, and a change of the regions publishes another
+/// table. The first region's bounds are copied here so that the common case, one region, costs one
+/// indirection.</remarks>
 internal sealed unsafe class RegionTable
 {
     internal static readonly RegionTable Empty = new([]);

@@ -140,10 +140,8 @@ public abstract class GuestServices
     public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
         CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
 
-    /// <summary>
-    /// Declares that the operation waits from now on for something that may take long, such as its turn or time, and
-    /// that it touches nothing until <see cref="EndWait"/> has returned: the VM can be paused meanwhile.
-    /// </summary>
+    /// <summary>Declares that the operation waits from now on for something that may take long, and touches nothing
+    /// until <see cref="EndWait"/> has returned: the VM can be paused meanwhile.</summary>
     /// <exception cref="InvalidOperationException">It runs inline, or has left its prepared thread.</exception>
     /// <remarks>Not to be nested; calls to the guest do this themselves. The cost is negligible.</remarks>
     public abstract void BeginWait();

@@ -1,11 +1,9 @@
 namespace OpTeeMediator.Backends;
 
 /// <summary>A TEE that can serve VMs: the host's own, one in user space, one elsewhere.</summary>
-/// <remarks>
-/// Implementations are thread-safe. A backend sees no guest addresses, no SMC registers, no message layouts. The
-/// smallest one implements <see cref="CreatePartition"/>, <see cref="ITeePartition.OpenSessionAsync"/> and
-/// <see cref="ITeeSession.InvokeCommandAsync"/>; all other members have defaults.
-/// </remarks>
+/// <remarks>Implementations are thread-safe. A backend sees no guest addresses, no SMC registers, no message layouts.
+/// The smallest one implements <see cref="CreatePartition"/>, <see cref="ITeePartition.OpenSessionAsync"/> and
+/// <see cref="ITeeSession.InvokeCommandAsync"/>; all other members have defaults.</remarks>
 public interface ITeeBackend
 {
     /// <summary>The access list used when the options name none; by default <see cref="TeeAccess.None"/>.</summary>

@@ -16,11 +16,9 @@ public interface ITeePartition : IAsyncDisposable
     /// <summary>Where the partition's operations run; read once. By default all may block.</summary>
     TeeExecutionPolicy Execution => TeeExecutionPolicy.Worker;
 
-    /// <summary>
-    /// The devices that the TEE announces to the guest's kernel, or <see langword="null"/>, the default, if it has no
-    /// device enumeration. The mediator answers the guest's enumeration with those that the VM's
-    /// <see cref="TeeAccess"/> allows.
-    /// </summary>
+    /// <summary>The devices that the TEE announces to the guest's kernel, or <see langword="null"/>, the default, if it
+    /// has no device enumeration. The mediator answers the guest's enumeration with those that the VM's
+    /// <see cref="TeeAccess"/> allows.</summary>
     IReadOnlyList<TeeDevice>? Devices => null;
 
     /// <summary>The revision of the TEE, which the guest's driver prints; <see langword="null"/>, the default, if it is
@@ -46,11 +44,9 @@ public interface ITeePartition : IAsyncDisposable
     /// <param name="request">The operation, which was with the backend when
     /// <see cref="TeeRequest.IsCancellationRequested"/> or <see cref="TeeRequest.IsTerminationRequested"/> became true.
     /// It is the same operation until this method returns, though it may have ended.</param>
-    /// <remarks>
-    /// Called once at most for each of the two. Clients cancel only commands and the opening of a session. Not called
-    /// for a request that came before the operation began: that operation finds the property true. Not called while the
-    /// VM is paused, unless it is being reset or disposed of.
-    /// </remarks>
+    /// <remarks>Called once at most for each of the two. Clients cancel only commands and the opening of a session. Not
+    /// called for a request that came before the operation began: that operation finds the property true. Not called
+    /// while the VM is paused, unless it is being reset or disposed of.</remarks>
     void Cancel(TeeRequest request)
     {
     }

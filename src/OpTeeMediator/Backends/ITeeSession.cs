@@ -1,11 +1,9 @@
 namespace OpTeeMediator.Backends;
 
 /// <summary>A session with a trusted application.</summary>
-/// <remarks>
-/// Commands are invoked only while the session is open; <see cref="CloseAsync"/> is called once, when no command is
-/// running any more. Several commands may run at the same time, on several threads; a backend whose sessions take one
-/// at a time makes the others wait.
-/// </remarks>
+/// <remarks>Commands are invoked only while the session is open; <see cref="CloseAsync"/> is called once, when no
+/// command is running any more. Several commands may run at the same time, on several threads; a backend whose sessions
+/// take one at a time makes the others wait.</remarks>
 public interface ITeeSession
 {
     /// <summary>Invokes <see cref="TeeRequest.CommandId"/> with the request's parameters.</summary>

@@ -1,11 +1,9 @@
 namespace OpTeeMediator.Backends;
 
 /// <summary>One of an operation's four parameters: nothing, two numbers, or a reference to shared memory.</summary>
-/// <remarks>
-/// Decoded and checked by the mediator: a memory reference lies within its buffer, and the buffer stays pinned until
-/// the operation is done. A backend sets outputs with <see cref="TeeRequest.SetValue"/> and
-/// <see cref="TeeRequest.SetSize"/>. Belongs to one operation: not thread-safe.
-/// </remarks>
+/// <remarks>Decoded and checked by the mediator: a memory reference lies within its buffer, and the buffer stays pinned
+/// until the operation is done. A backend sets outputs with <see cref="TeeRequest.SetValue"/> and
+/// <see cref="TeeRequest.SetSize"/>. Belongs to one operation: not thread-safe.</remarks>
 public struct TeeParameter
 {
     private ulong _first;

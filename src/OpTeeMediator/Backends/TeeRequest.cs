@@ -4,11 +4,9 @@ using OpTeeMediator.Protocol;
 namespace OpTeeMediator.Backends;
 
 /// <summary>One operation for a backend: what is asked, by whom, with which parameters.</summary>
-/// <remarks>
-/// The mediator keeps one object per call slot and uses it again: a backend keeps no reference to it after the
+/// <remarks>The mediator keeps one object per call slot and uses it again: a backend keeps no reference to it after the
 /// operation has ended. It belongs to the thread that runs the operation; only <see cref="IsCancellationRequested"/>
-/// and <see cref="IsTerminationRequested"/> change meanwhile.
-/// </remarks>
+/// and <see cref="IsTerminationRequested"/> change meanwhile.</remarks>
 public sealed class TeeRequest
 {
     /// <summary>How many parameters an operation has (TEE_NUM_PARAMS).</summary>
@@ -59,11 +57,8 @@ public sealed class TeeRequest
     public bool IsCancellationRequested =>
         Volatile.Read(ref _isCancellationRequested) != 0 || Outer is { IsCancellationRequested: true };
 
-    /// <summary>
-    /// Whether the VM is being reset or disposed of, so that nothing may delay the operation's end: neither an
-    /// application that masks cancellations, nor a wait. It implies <see cref="IsCancellationRequested"/>, and is told
-    /// like that.
-    /// </summary>
+    /// <summary>Whether the VM is being reset or disposed of, so that nothing may delay the operation's end: neither an
+    /// application that masks cancellations, nor a wait. It implies <see cref="IsCancellationRequested"/>.</summary>
     public bool IsTerminationRequested =>
         Volatile.Read(ref _isTerminationRequested) != 0 || Outer is { IsTerminationRequested: true };
 
@@ -83,10 +78,8 @@ public sealed class TeeRequest
         }
     }
 
-    /// <summary>
-    /// Sets the size of a memory reference: how much was written or, with <see cref="TeeReturnCode.ShortBuffer"/>, how
-    /// much is needed. The guest receives it if the reference is an output.
-    /// </summary>
+    /// <summary>Sets the size of a memory reference: how much was written or, with
+    /// <see cref="TeeReturnCode.ShortBuffer"/>, how much is needed. The guest gets that of an output.</summary>
     /// <param name="index">Which parameter: 0 to 3.</param>
     /// <param name="size">The size in bytes; it may exceed <see cref="TeeParameter.Capacity"/>.</param>
     /// <exception cref="IndexOutOfRangeException"><paramref name="index"/> is none of these.</exception>
@@ -103,8 +96,7 @@ public sealed class TeeRequest
     /// <summary>Requests it, with a full fence, and tells whether nobody has before.</summary>
     internal bool RequestCancellation() => Interlocked.Exchange(ref _isCancellationRequested, 1) == 0;
 
-    /// <summary>Requests both, with a full fence, and tells whether nobody has requested the termination
-    /// before.</summary>
+    /// <summary>Requests both, with a full fence, and tells whether nobody has requested the second.</summary>
     internal bool RequestTermination()
     {
         _ = RequestCancellation();

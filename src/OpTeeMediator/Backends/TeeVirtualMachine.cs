@@ -10,7 +10,7 @@ namespace OpTeeMediator.Backends;
 /// <remarks>Immutable, hence thread-safe.</remarks>
 public sealed record TeeVirtualMachine(string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory)
 {
-    /// <summary>The VM's durable identity, as <see cref="Guests.OpTeeGuestOptions.Identity"/>. Default all zero:
+    /// <summary>The VM's durable identity, as <see cref="Guests.OpTeeGuestOptions.Identity"/>. All zero:
     /// none.</summary>
     public Guid Identity { get; init; }
 

@@ -69,11 +69,10 @@ internal sealed class CallCancellation(
 
     /// <summary>Tells the backend of a cancellation, or of the VM's end, that came while it began an operation on a
     /// vCPU's thread, which goes on elsewhere.</summary>
-    /// <remarks>
-    /// The parameters say what the operation was told as it began. A worker's operation needs no such look: between
-    /// <see cref="CallOperation.Begin"/> and its first instruction is a full fence (<see cref="OnDemandThread.Post"/>),
-    /// so that the operation sees the request or the canceller sees the operation.
-    /// </remarks>
+    /// <remarks>The parameters say what the operation was told as it began. A worker's operation needs no such look:
+    /// between <see cref="CallOperation.Begin"/> and its first instruction is a full fence
+    /// (<see cref="OnDemandThread.Post"/>), so that the operation sees the request or the canceller sees the
+    /// operation.</remarks>
     public void Deliver(DriverInstance driverInstance, bool wasCancelled, bool wasTerminated)
     {
         Interlocked.MemoryBarrier();

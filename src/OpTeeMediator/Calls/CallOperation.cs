@@ -86,8 +86,7 @@ internal sealed class CallOperation
         _phase = OperationPhase.Working;
     }
 
-    /// <summary>Ends the operation; called once. Returns whether the guest is gone, so that the caller releases
-    /// it.</summary>
+    /// <summary>Ends the operation; called once. Returns whether the guest is gone: then release it.</summary>
     public bool Complete(TeeResult result)
     {
         Result = result;
@@ -133,8 +132,7 @@ internal sealed class CallOperation
     public static InvalidOperationException CannotRequestRpc() =>
         new("A backend can make one call to the guest at a time, and only while its operation runs.");
 
-    /// <summary>The guest is told of the call. The operation may have ended nevertheless, if its backend did not wait
-    /// for the answer.</summary>
+    /// <summary>The guest is told of the call. The operation may have ended all the same.</summary>
     public void BeginRpc() => _ = Interlocked.CompareExchange(
         ref _phase, OperationPhase.RpcOutstanding, OperationPhase.RpcRequested);
 
@@ -157,8 +155,7 @@ internal sealed class CallOperation
             && Interlocked.CompareExchange(ref _phase, kept, working) == working;
     }
 
-    /// <summary>The backend goes on with a kept answer, of which the caller tells it, unless another thread
-    /// does.</summary>
+    /// <summary>The backend goes on with a kept answerthat the caller delivers, unless another does.</summary>
     public bool TryGoOn(OperationPhase kept)
     {
         OperationPhase working =

@@ -29,8 +29,7 @@ internal sealed class CallPerformer(ITeePartition partition, BackendOperations b
         }
     }
 
-    /// <summary>Performs the operation. Unless it has ended, the slot's <see cref="CallSlot.Complete"/>
-    /// tells.</summary>
+    /// <summary>Performs the operation. Unless it has ended, <see cref="CallSlot.Complete"/> tells.</summary>
     /// <remarks>Each operation looks at its own ValueTask: one that is handed on costs as much as the rest of the way
     /// to an inline backend, because the processor cannot forward its small fields to one wide copy.</remarks>
     public bool TryPerform(CallSlot slot, out TeeResult result)

@@ -10,8 +10,7 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>Runs prepared calls to their end: begins their operations, waits for them, serves their calls to the guest,
-/// and answers.</summary>
+/// <summary>Runs prepared calls to their end: begins, waits, serves calls to the guest, and answers.</summary>
 /// <remarks>A call belongs to the vCPU that has it; each method ends with it suspended or its slot free.</remarks>
 internal sealed class CallRunner(
     CallEnvironment environment, CallSlots slots, CallPerformer performer,
@@ -316,8 +315,7 @@ internal sealed class CallRunner(
         return sleeping.IsEmpty ? Suspend(slot, ref registers) : Suspend(slot, sleeping, ref registers);
     }
 
-    /// <summary>The operation has ended: gives back what is left of the guest's, one piece an exit, then
-    /// finishes.</summary>
+    /// <summary>The operation has ended: gives back what is the guest's, one piece an exit, then ends.</summary>
     private SmcOutcome Conclude(CallSlot slot, ref SmcRegisters registers)
     {
         SmcRegisterSet asked = rpc.GiveBack(slot, ref registers);

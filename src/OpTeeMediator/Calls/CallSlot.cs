@@ -79,11 +79,9 @@ internal sealed class CallSlot
     public bool CannotSleep { get; set; }
 
     /// <summary>Published: the session that the call uses, of an invocation only.</summary>
-    /// <remarks>
-    /// Set with release, after the message was copied: a canceller that finds the session (acquire) finds the
-    /// message's cancellation id. Cleared with release: who waits until no call uses the session (acquire)
-    /// sees all that the call has done.
-    /// </remarks>
+    /// <remarks>Set with release, after the message was copied: a canceller that finds the session (acquire) finds the
+    /// message's cancellation id. Cleared with release: who waits until no call uses the session (acquire) sees all
+    /// that the call has done.</remarks>
     public Session? Session
     {
         get => Volatile.Read(ref _session);
@@ -91,11 +89,9 @@ internal sealed class CallSlot
     }
 
     /// <summary>Published: the driver instance that the call belongs to.</summary>
-    /// <remarks>
-    /// Cleared with release, as the last of what is published: who waits until no call belongs to the life (acquire)
-    /// sees all that its calls have done, on whichever thread, because a backend's thread hands its result over by a
-    /// full fence (<see cref="CallOperation.Complete"/>).
-    /// </remarks>
+    /// <remarks>Cleared with release, as the last of what is published: who waits until no call belongs to the life
+    /// (acquire) sees all that its calls have done, on whichever thread, because a backend's thread hands its result
+    /// over by a full fence (<see cref="CallOperation.Complete"/>).</remarks>
     public DriverInstance? DriverInstance
     {
         get => Volatile.Read(ref _driverInstance);

@@ -3,8 +3,7 @@ namespace OpTeeMediator.Calls;
 /// <summary>A guest's call slots: as many as the guest was told threads.</summary>
 internal sealed class CallSlots
 {
-    /// <summary>Where this thread found its last slot: so vCPUs come to use slots, and cache lines, of their
-    /// own.</summary>
+    /// <summary>Where this thread found its last slot: vCPUs come to use slots and cache lines of their own.</summary>
     [ThreadStatic]
     private static int t_last;
 

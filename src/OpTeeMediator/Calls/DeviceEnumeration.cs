@@ -3,11 +3,9 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Calls;
 
 /// <summary>The pseudo-application by which the guest's kernel learns which applications it has drivers for.</summary>
-/// <remarks>
-/// The mediator answers it for every backend, so that a guest sees only what it may reach. Source: OP-TEE's
+/// <remarks>The mediator answers it for every backend, so that a guest sees only what it may reach. Source: OP-TEE's
 /// <c>pta_device.h</c>. The commands are PTA_CMD_GET_DEVICES* (<see cref="TeeDeviceDependency"/>) with one output: the
-/// UUIDs as 16 octets each, or SHORT_BUFFER with the size they need.
-/// </remarks>
+/// UUIDs as 16 octets each, or SHORT_BUFFER with the size they need.</remarks>
 internal sealed class DeviceEnumeration(IEnumerable<TeeDevice> devices) : ITeeSession
 {
     public static readonly Guid Uuid = new("7011a688-ddde-4053-a5a9-7b3c4ddf13b8");

@@ -4,11 +4,9 @@ namespace OpTeeMediator.Calls;
 
 /// <summary>A guest's driver from its start to its end: its sessions and its shared memory. It ends with the driver,
 /// the guest or the VM.</summary>
-/// <remarks>
-/// Used again for a later driver once it is torn down, so that a guest that starts its driver again and again costs no
-/// memory. Session ids go on from those of the earlier driver. A call that found this object in its earlier life sees
-/// that it is retired, or belongs to the later driver.
-/// </remarks>
+/// <remarks>Used again for a later driver once it is torn down, so that a guest that starts its driver again and again
+/// costs no memory. Session ids go on from those of the earlier driver. A call that found this object in its earlier
+/// life sees that it is retired, or belongs to the later driver.</remarks>
 internal sealed class DriverInstance(int sessionCapacity, int bufferCapacity)
 {
     private readonly ManualResetEventSlim _freed = new(false);

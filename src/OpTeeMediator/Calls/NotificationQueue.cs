@@ -7,8 +7,8 @@ namespace OpTeeMediator.Calls;
 /// number is never sent.</remarks>
 internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
 {
-    /// <summary>The highest number that the guest is told. No multiple of 64, and never sent, as Linux cannot take
-    /// it.</summary>
+    /// <summary>The highest number, as the guest is told. No multiple of 64, and never sent: Linux cannot take it.
+    /// </summary>
     public const uint HighestValue = 255;
 
     private const int Words = 4;
@@ -49,8 +49,7 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
     /// sees it or is seen asleep.</summary>
     public void BeginStop() => _ = Interlocked.Exchange(ref _state, Stopping);
 
-    /// <summary>Ends notifications, unless a driver has enabled them meanwhile. What is pending can be
-    /// fetched.</summary>
+    /// <summary>Ends notifications, unless a driver has enabled them meanwhile. What is pending stays.</summary>
     public void EndStop() => _ = Interlocked.CompareExchange(ref _state, Off, Stopping);
 
     /// <summary>A new driver starts: nothing is pending, nothing enabled.</summary>

@@ -1,11 +1,9 @@
 namespace OpTeeMediator.Calls;
 
 /// <summary>A thread that is started when there is work, and ends when there has been none for a while.</summary>
-/// <remarks>
-/// A reservation may fail, for want of memory or by a limit on threads; what was reserved is performed. So a caller
-/// reserves before it does anything that cannot be taken back. Work that is posted several times before the thread
-/// begins with it is performed once. It never throws. Thread-safe.
-/// </remarks>
+/// <remarks>A reservation may fail, for want of memory or by a limit on threads; what was reserved is performed. So a
+/// caller reserves before it does anything that cannot be taken back. Work that is posted several times before the
+/// thread begins with it is performed once. It never throws. Thread-safe.</remarks>
 internal sealed class OnDemandThread(Action work, string name, TimeSpan idleTime)
 {
     public static readonly TimeSpan DefaultIdleTime = TimeSpan.FromSeconds(10);

@@ -30,8 +30,7 @@ internal enum OperationPhase
     /// <summary>The guest is gone; the backend still works.</summary>
     Orphaned,
 
-    /// <summary>The guest is gone while the VM is paused: a backend that has called it is told after the
-    /// pause.</summary>
+    /// <summary>The guest is gone while the VM is paused: its caller is told after the pause.</summary>
     OrphanedAnswerKept,
 
     /// <summary>The backend has ended it; what it did is not in the tables yet.</summary>

@@ -2,13 +2,10 @@ using System.Diagnostics;
 
 namespace OpTeeMediator.Diagnostics;
 
-/// <summary>Named points between two steps of the core, at which a test stops one thread while another goes
-/// on.</summary>
-/// <remarks>
-/// A call exists only in a compilation that defines INTERLEAVING_POINTS:
-/// tests/OpTeeMediator.InterleavingTests. The shipped core has no call, and so no cost. The name of a point is
-/// its type, its method and what has just happened there.
-/// </remarks>
+/// <summary>Named points between two steps, at which a test stops one thread while another goes on.</summary>
+/// <remarks>A call exists only in a compilation that defines INTERLEAVING_POINTS:
+/// tests/OpTeeMediator.InterleavingTests. The shipped core has no call, and so no cost. The name of a point is its
+/// type, its method and what has just happened there.</remarks>
 internal static class InterleavingPoint
 {
 #if INTERLEAVING_POINTS

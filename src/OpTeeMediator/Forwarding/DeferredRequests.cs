@@ -4,11 +4,8 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>What a new driver asks for during the cleanup after an earlier one: served when that has ended.</summary>
-/// <remarks>
-/// A yielding call is answered FOREIGN_INTR: the guest takes its interrupts and resumes the call. It must keep X1 to X3
-/// of FOREIGN_INTR as they are, so these hold what to begin. As many calls begin by a resume as were deferred.
-/// Thread-safe.
-/// </remarks>
+/// <remarks>A yielding call is answered FOREIGN_INTRand resumed. The guest must keep X1 to X3 of FOREIGN_INTR as they
+/// are, so these hold what to begin. As many calls begin by a resume as were deferred. Thread-safe.</remarks>
 internal sealed class DeferredRequests
 {
     // Resume information of calls that have not begun: below what no call's index gives, above which SMC it is.

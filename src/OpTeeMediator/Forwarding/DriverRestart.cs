@@ -7,11 +7,9 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>Starts a driver: cleans up what an earlier one left, in pieces between the guest's interrupts.</summary>
-/// <remarks>
-/// The first piece is done by EXCHANGE_CAPABILITIES, which then succeeds, because Linux does not try its probe again;
-/// each yielding call of the new driver does another one. Where OP-TEE does not release something, the VM is destroyed
-/// and created in OP-TEE, as often as the options allow. Thread-safe.
-/// </remarks>
+/// <remarks>The first piece is done by EXCHANGE_CAPABILITIES, which then succeeds, because Linux does not try its probe
+/// again; each yielding call of the new driver does another one. Where OP-TEE does not release something, the VM is
+/// destroyed and created in OP-TEE, as often as the options allow. Thread-safe.</remarks>
 internal sealed class DriverRestart(
     VmPhases phases,
     VmRegistration registration,
@@ -30,8 +28,7 @@ internal sealed class DriverRestart(
 
     private long _cleanupStart;
 
-    /// <summary>A driver starts: cleans up after an earlier one, or begins to. Fails if it cannot be served
-    /// now.</summary>
+    /// <summary>A driver starts: cleans up after an earlier one, or begins to. Fails if it cannot be served.</summary>
     public bool TryBeginDriver()
     {
         if (phases.Current == VmPhase.Serving && (!options.ResetOnCapabilityExchange || !vm.HasLeftovers))

@@ -17,10 +17,8 @@ public interface IPhysicalMemory
     bool TryTranslate(GuestAddress address, out PhysicalAddress physical, out ulong length);
 
     /// <summary>The number of shadow pages, at least <see cref="OpTeeForwarderOptions.ShadowPages"/>.</summary>
-    /// <remarks>
-    /// Shadow pages are ordinary memory (normal world, cached) that OP-TEE can reach and no guest can: OP-TEE reads
-    /// messages and page lists there, so that no guest can change them meanwhile. They belong to one forwarder.
-    /// </remarks>
+    /// <remarks>Shadow pages are ordinary memory (normal world, cached) that OP-TEE can reach and no guest can: OP-TEE
+    /// reads messages and page lists there, which no guest can then change. They belong to one forwarder.</remarks>
     int ShadowPages { get; }
 
     /// <summary>A shadow page.</summary>

@@ -9,10 +9,8 @@ using OpTeeMediator.Smccc;
 namespace OpTeeMediator.Forwarding;
 
 /// <summary>Checks and translates a guest's message: cookies to OP-TEE's, page lists to physical addresses.</summary>
-/// <remarks>
-/// The message is read once, into the call's private copy, checked there, and used only from there. A word without a
-/// meaning is cleared, because it may hold an address. Thread-safe: a call belongs to the vCPU that has it.
-/// </remarks>
+/// <remarks>The message is read once into a private copy, and used from there. A word without a meaning is cleared,
+/// because it may hold an address. Thread-safe: a call belongs to the vCPU that has it.</remarks>
 internal sealed class MessageTranslator(
     NonThrowingGuestMemory memory, VmResources vm, MessageReader reader, ILogger log)
 {
@@ -127,8 +125,7 @@ internal sealed class MessageTranslator(
                 return vm.SharedMemory.TryTranslate(parameter.C, out parameter.C) ? null : Refusal.UnknownCookie;
 
             // NULL, or no byte of guest memory. Other memory of the call itself is refused: contiguous, it would have
-            // to be in reserved memory; OP-TEE 4.5 never releases the pages of a page list, and so their pins would
-            // stay.
+            // to be in reserved memory; OP-TEE 4.5 never releases a list's pages.
             case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut
                 when parameter.A == 0 || (parameter.B == 0 && !isPageList && memory.TryRead(parameter.A, out byte _)):
                 parameter.A = 0;

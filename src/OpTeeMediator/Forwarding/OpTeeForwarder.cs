@@ -19,8 +19,8 @@ namespace OpTeeMediator.Forwarding;
 /// page lists into physical ones; it keeps shared pages pinned until OP-TEE has released them; and it shows the guest
 /// nothing but OP-TEE's own interface.</para>
 /// <para>Create it before the VM's first instruction and dispose of it after the VM, before the guest memory.</para>
-/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also while the guest is being reset
-/// or disposed of.</para>
+/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also during a reset or
+/// disposal.</para>
 /// <para>Needs from X0–X17 what <see cref="OpTeeGuest"/> needs.</para>
 /// </remarks>
 public sealed class OpTeeForwarder : IGuestOpTee
@@ -130,11 +130,9 @@ public sealed class OpTeeForwarder : IGuestOpTee
     internal int FreeShadowPages => _vm.Shadows.FreePages;
 
     /// <inheritdoc/>
-    /// <remarks>
-    /// While the VM is paused, it waits for a few milliseconds at most and then answers
+    /// <remarks>While the VM is paused, it waits for a few milliseconds at most and then answers
     /// <see cref="SmcOutcomeKind.Retry"/>: the guest takes its interrupts and makes the call again. After disposal
-    /// every call gets <see cref="SmcccReturn.NotSupported"/>.
-    /// </remarks>
+    /// every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
     public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
     {
         uint functionId = registers.FunctionId.WithoutHint.Value;
@@ -191,13 +189,10 @@ public sealed class OpTeeForwarder : IGuestOpTee
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="TeeUnavailableException">OP-TEE did not release what the VM has, or did not create the VM
     /// again, or a call did not return within <see cref="OpTeeForwarderOptions.ShutdownDeadline"/>; the message says
-    /// which. The guest has no TEE then until it starts its driver or <see cref="ResetAsync"/> is called
-    /// again.</exception>
-    /// <remarks>
-    /// No vCPU of the guest runs meanwhile. OP-TEE is told that the VM is destroyed and created, so that also what its
-    /// applications keep beyond their sessions ends; after <see cref="OpTeeForwarderOptions.RecreationLimit"/> of these
-    /// only what the guest's driver has is released. Thread-safe.
-    /// </remarks>
+    /// which. The guest has no TEE then until its driver starts or it is reset again.</exception>
+    /// <remarks>No vCPU of the guest runs meanwhile. OP-TEE is told that the VM is destroyed and created, so that also
+    /// what its applications keep beyond their sessions ends; after <see cref="OpTeeForwarderOptions.RecreationLimit"/>
+    /// of these only what the guest's driver has is released. Thread-safe.</remarks>
     public async Task ResetAsync()
     {
         VmPhase former;

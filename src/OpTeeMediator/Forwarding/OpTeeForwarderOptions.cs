@@ -19,11 +19,9 @@ public sealed record OpTeeForwarderOptions
     public int? VirtualMachineId { get; init; }
 
     /// <summary>The capabilities that are offered to the guest, as far as OP-TEE has them; no others are.</summary>
-    /// <remarks>
-    /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> follows <see cref="NotificationInterrupt"/> and need
-    /// not be named. <see cref="OpTeeCapabilities.ReservedSharedMemory"/> cannot be offered: it is one region of
-    /// physical memory for all VMs.
-    /// </remarks>
+    /// <remarks><see cref="OpTeeCapabilities.AsynchronousNotifications"/> follows <see cref="NotificationInterrupt"/>
+    /// and need not be named. <see cref="OpTeeCapabilities.ReservedSharedMemory"/> cannot be offered: it is one region
+    /// of physical memory for all VMs.</remarks>
     public OpTeeCapabilities Capabilities { get; init; } =
         OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
 
@@ -31,11 +29,9 @@ public sealed record OpTeeForwarderOptions
     public OpTeeLimits Limits { get; init; } = new();
 
     /// <summary>An edge-triggered interrupt of the guest for notifications; <see langword="null"/> for none.</summary>
-    /// <remarks>
-    /// The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver does not
-    /// start. The VMM calls <see cref="OpTeeForwarder.OnNotificationInterrupt"/> when OP-TEE raises its own interrupt;
-    /// a VMM that passes that interrupt through to its one guest need not.
-    /// </remarks>
+    /// <remarks>The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's driver
+    /// does not start. The VMM calls <see cref="OpTeeForwarder.OnNotificationInterrupt"/> when OP-TEE raises its own
+    /// interrupt; a VMM that passes that interrupt through to its one guest need not.</remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
     /// <summary>How long disposing, resetting and a driver that starts wait for calls that OP-TEE is at work on: 0 to
@@ -44,20 +40,16 @@ public sealed record OpTeeForwarderOptions
 
     /// <summary>Whether EXCHANGE_CAPABILITIES ends what an earlier driver left: calls, sessions, registered memory.
     /// Default <see langword="true"/>.</summary>
-    /// <remarks>
-    /// The forwarder ends the calls, answering what OP-TEE asks for with errors, closes the sessions and unregisters
-    /// the memory. Calls of the new driver wait for it, interruptible, for at most <see cref="ShutdownDeadline"/>. If
-    /// it fails, see <see cref="RecreationLimit"/>.
-    /// </remarks>
+    /// <remarks>The forwarder ends the calls, answering what OP-TEE asks for with errors, closes the sessions and
+    /// unregisters the memory. Calls of the new driver wait for it, interruptible, for at most
+    /// <see cref="ShutdownDeadline"/>. If it fails, see <see cref="RecreationLimit"/>.</remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
     /// <summary>How often at most the VM is destroyed and created again in OP-TEE: 0 to 1,000,000. Default 8.</summary>
-    /// <remarks>
-    /// <see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts if OP-TEE does not release what an
-    /// earlier one left. A guest can cause both at will, and some OP-TEEs lose memory each time and stop serving all
-    /// VMs when none is left (4.10 after 37 to 50 times). At the limit a reset only cleans up, and a driver that starts
-    /// gets OPTEE_SMC_RETURN_ENOTAVAIL where cleaning up does not suffice.
-    /// </remarks>
+    /// <remarks><see cref="OpTeeForwarder.ResetAsync"/> does so, and a driver that starts if OP-TEE does not release
+    /// what an earlier one left. A guest can cause both at will, and some OP-TEEs lose memory each time and stop
+    /// serving all VMs when none is left (4.10 after 37 to 50 times). At the limit a reset only cleans up, and a driver
+    /// that starts gets OPTEE_SMC_RETURN_ENOTAVAIL where cleaning up does not suffice.</remarks>
     public int RecreationLimit { get; init; } = 8;
 
     /// <summary>Where to log. Default nowhere. Errors of guests are logged at Debug, those of hosts at Error.</summary>

@@ -26,12 +26,10 @@ public sealed record OpTeeGuestOptions
     public TeeAccess? Access { get; init; }
 
     /// <summary>The capabilities that are offered to the guest. No others are, whatever the backend can.</summary>
-    /// <remarks>
-    /// <see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
+    /// <remarks><see cref="OpTeeCapabilities.ReservedSharedMemory"/> follows <see cref="ReservedSharedMemory"/> and
     /// <see cref="OpTeeCapabilities.AsynchronousNotifications"/> <see cref="NotificationInterrupt"/>; they need not be
     /// named. <see cref="OpTeeCapabilities.RpmbProbe"/> is for backends whose applications use the guest's RPMB device
-    /// (<see cref="OpTeeRpc.RpmbFrames"/>). Of those that say that they are never offered none can be named.
-    /// </remarks>
+    /// (<see cref="OpTeeRpc.RpmbFrames"/>). Of those that say that they are never offered none can be named.</remarks>
     public OpTeeCapabilities Capabilities { get; init; } =
         OpTeeCapabilities.DynamicSharedMemory | OpTeeCapabilities.NullMemoryReference | OpTeeCapabilities.RpcArgument;
 

@@ -2,13 +2,11 @@ using System.Runtime.InteropServices;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>Guest memory with a file behind it (memfd, hugetlbfs), so that scattered pages can be mapped
-/// again.</summary>
+/// <summary>Guest memory with a file behind it (memfd, hugetlbfs): scattered pages can be mapped again.</summary>
 /// <remarks>Thread-safe like <see cref="IGuestMemory"/>.</remarks>
 public interface IFileBackedGuestMemory : IGuestMemory
 {
-    /// <summary>The smallest piece that can be mapped by itself, in bytes: the host's page size, or the huge
-    /// one.</summary>
+    /// <summary>The smallest piece that can be mapped by itself, in bytes: a page, or a huge page.</summary>
     int MappingGranule { get; }
 
     /// <summary>Finds the file behind guest memory.</summary>

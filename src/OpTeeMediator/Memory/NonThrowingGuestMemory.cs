@@ -4,8 +4,7 @@ using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>The VMM's guest memory, which may throw, as one that does not: what throws fails as if without
-/// RAM.</summary>
+/// <summary>The VMM's guest memory, which may throw, as one that does not: what throws fails, as without RAM.</summary>
 /// <remarks>
 /// <para>Has both optional capabilities; those that the VMM's memory does not have always fail. So every caller
 /// has a way without them.</para>
@@ -13,25 +12,15 @@ namespace OpTeeMediator.Memory;
 /// <see cref="LogRateLimit.Interval"/>.</para>
 /// <para>Thread-safe.</para>
 /// </remarks>
-internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGuestMemory
+internal sealed class NonThrowingGuestMemory(IGuestMemory memory, ILogger log) : IMappedGuestMemory, IFileBackedGuestMemory
 {
-    private readonly IGuestMemory _memory;
-    private readonly IMappedGuestMemory? _mapped;
-    private readonly IFileBackedGuestMemory? _fileBacked;
-    private readonly ILogger _log;
+    private readonly IMappedGuestMemory? _mapped = memory as IMappedGuestMemory;
+    private readonly IFileBackedGuestMemory? _fileBacked = memory as IFileBackedGuestMemory;
     private readonly LogRateLimit _reads = new();
     private readonly LogRateLimit _writes = new();
     private readonly LogRateLimit _pins = new();
     private readonly LogRateLimit _unpins = new();
     private readonly LogRateLimit _mappings = new();
-
-    public NonThrowingGuestMemory(IGuestMemory memory, ILogger log)
-    {
-        _memory = memory;
-        _mapped = memory as IMappedGuestMemory;
-        _fileBacked = memory as IFileBackedGuestMemory;
-        _log = log;
-    }
 
     public int MappingGranule
     {
@@ -53,7 +42,7 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
     {
         try
         {
-            return _memory.TryRead(address, destination);
+            return memory.TryRead(address, destination);
         }
         catch (Exception exception)
         {
@@ -66,7 +55,7 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
     {
         try
         {
-            return _memory.TryWrite(address, source);
+            return memory.TryWrite(address, source);
         }
         catch (Exception exception)
         {
@@ -88,7 +77,7 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
         isUnknown = false;
         try
         {
-            return _memory.TryPin(pages);
+            return memory.TryPin(pages);
         }
         catch (Exception exception)
         {
@@ -106,14 +95,14 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
     {
         try
         {
-            _memory.Unpin(pages);
+            memory.Unpin(pages);
             return true;
         }
         catch (Exception exception)
         {
             if (_unpins.TryPass(out long suppressed))
             {
-                _log.UnpinFailed(pages.Count, suppressed, exception);
+                log.UnpinFailed(pages.Count, suppressed, exception);
             }
 
             return false;
@@ -179,7 +168,7 @@ internal sealed class NonThrowingGuestMemory : IMappedGuestMemory, IFileBackedGu
     {
         if (limit.TryPass(out long suppressed))
         {
-            _log.GuestMemoryFailed(method, suppressed, exception);
+            log.GuestMemoryFailed(method, suppressed, exception);
         }
     }
 }

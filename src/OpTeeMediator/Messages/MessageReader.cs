@@ -7,9 +7,8 @@ namespace OpTeeMediator.Messages;
 /// as many parameters as the guest was told at EXCHANGE_CAPABILITIES.</summary>
 internal sealed class MessageReader(NonThrowingGuestMemory memory, int rpcParameters)
 {
-    /// <summary>Copies and checks a message that may reach to the end of its place. RPC messages go
-    /// <paramref name="rpcOffset"/> bytes after its begin if the guest has supplied room with the call; else it is
-    /// 0.</summary>
+    /// <summary>Copies and checks a message. RPC messages go <paramref name="rpcOffset"/> bytes after its begin if the
+    /// guest has supplied room with the call, else 0.</summary>
     public Refusal? Read(uint functionId, GuestRange place, ref Message message, out int rpcOffset)
     {
         rpcOffset = 0;

@@ -9,8 +9,7 @@ namespace OpTeeMediator.Protocol;
 [StructLayout(LayoutKind.Sequential)]
 internal struct Message
 {
-    /// <summary>The parameters of the call itself that OPEN_SESSION puts first: the application's UUID, and the
-    /// client.</summary>
+    /// <summary>The parameters of the call itself that OPEN_SESSION puts first: UUID and client.</summary>
     public const int MetaParameters = 2;
 
     public const ulong MetaAttributes = OpTeeMessage.AttributeMeta | OpTeeMessage.TypeValueInput;

@@ -31,8 +31,7 @@ public enum OpTeeCapabilities
     RpcArgument = 1 << 6,
 
     /// <summary>OPTEE_SMC_SEC_CAP_RPMB_PROBE: the TEE looks for the guest's RPMB device by itself
-    /// (<see cref="OpTeeRpc.RpmbProbeReset"/> and the next two), so the guest's kernel need not leave RPMB to its
-    /// supplicant.</summary>
+    /// (<see cref="OpTeeRpc.RpmbProbeReset"/>), without its supplicant.</summary>
     RpmbProbe = 1 << 7,
 
     /// <summary>OPTEE_SMC_SEC_CAP_PROTMEM: the TEE has protected memory. Never offered: it is physical memory that

@@ -53,12 +53,10 @@ public static class OpTeeMessage
     /// <summary>OPTEE_MSG_ATTR_NONCONTIG: the buffer pointer names a page list.</summary>
     public const uint AttributeNonContiguous = 1 << 9;
 
-    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size of the pages in a page list and of its parts, in
-    /// bytes.</summary>
+    /// <summary>OPTEE_MSG_NONCONTIG_PAGE_SIZE: the size of a list's pages and of its parts, in bytes.</summary>
     public const int PageSize = 4096;
 
-    /// <summary>The number of addresses in one page of a page list; the next entry is the address of the next
-    /// page.</summary>
+    /// <summary>The number of addresses in one page of a page list; after them its successor's.</summary>
     public const int AddressesPerListPage = (PageSize / sizeof(ulong)) - 1;
 
     /// <summary>sizeof(struct optee_msg_arg).</summary>

@@ -1,14 +1,12 @@
 namespace OpTeeMediator.Protocol;
 
 /// <summary>The commands of RPC messages, by which the TEE asks the guest.</summary>
-/// <remarks>
-/// Source: OP-TEE's <c>optee_rpc_cmd.h</c>; each summary names the upstream constant. GET_TIME, NOTIFICATION, SUSPEND,
-/// SHM_ALLOC, SHM_FREE, I2C_TRANSFER and the RPMB commands from 22 on are served by the guest's kernel
-/// (<see cref="Backends.GuestServices"/> has methods for the first five), the others by its tee-supplicant.
-/// </remarks>
+/// <remarks>Source: OP-TEE's <c>optee_rpc_cmd.h</c>; each summary names the upstream constant. GET_TIME, NOTIFICATION,
+/// SUSPEND, SHM_ALLOC, SHM_FREE, I2C_TRANSFER and the RPMB commands from 22 on are served by the guest's kernel
+/// (<see cref="Backends.GuestServices"/> has methods for the first five), the others by its tee-supplicant.</remarks>
 public static class OpTeeRpc
 {
-    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] the application, or NULL to ask for its
+    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] the application, NULL to ask its
     /// size.</summary>
     public const uint LoadApplication = 0;
 
@@ -54,7 +52,7 @@ public static class OpTeeRpc
     /// memory for their frames.</summary>
     public const uint RpmbProbeReset = 22;
 
-    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device's kind, size and writes, memref[1] its
+    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device, its size and writes, memref[1] its
     /// CID.</summary>
     public const uint RpmbProbeNext = 23;
 
@@ -98,7 +96,6 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_CLOSEDIR: value[0].b the handle.</summary>
     public const uint DirectoryClose = 9;
 
-    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] takes the next name, with its zero
-    /// byte.</summary>
+    /// <summary>OPTEE_RPC_FS_READDIR: value[0].b the handle; memref[1] the next name, zero byte included.</summary>
     public const uint DirectoryRead = 10;
 }

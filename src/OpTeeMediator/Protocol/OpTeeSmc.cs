@@ -137,8 +137,7 @@ public static class OpTeeSmc
     /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages.</summary>
     public const uint CallWithRpcArgument = 0x3200_0012;
 
-    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for RPC
-    /// messages.</summary>
+    /// <summary>OPTEE_SMC_CALL_WITH_REGD_ARG: a message in registered shared memory, with room for an RPC.</summary>
     /// <remarks><code>
     /// call    a1:a2 cookie of the shared memory, a3 offset of the message in it (8-byte aligned)     a4–a7 not used
     /// return  as CALL_WITH_ARG

@@ -5,13 +5,11 @@ using System.Security.Cryptography;
 namespace OpTeeMediator.SharedMemory;
 
 /// <summary>Spreads cookies over a table by keys that the guest does not know.</summary>
-/// <remarks>
-/// The guest chooses the cookies: with a fixed function it could choose many that meet in one place. Each table has
-/// random keys of its own. Multiplication by a random odd factor, of which the highest bits are taken, lets any two
-/// cookies meet with a probability of 2 in the number of places at the most (Dietzfelbinger's multiply-shift). The
-/// first factor takes away what is regular in the cookies, so that they do not lie in rows either. Two multiplications
-/// are all that a look-up can afford. Immutable, hence thread-safe.
-/// </remarks>
+/// <remarks>The guest chooses the cookies: with a fixed function it could choose many that meet in one place. Each
+/// table has random keys of its own. Multiplication by a random odd factor, of which the highest bits are taken, lets
+/// any two cookies meet with a probability of 2 in the number of places at the most (Dietzfelbinger's multiply-shift).
+/// The first factor takes away what is regular in the cookies, so that they do not lie in rows either. Two
+/// multiplications are all that a look-up can afford. Immutable, hence thread-safe.</remarks>
 internal readonly struct CookieHash
 {
     private readonly ulong _mask;

@@ -17,8 +17,7 @@ internal sealed class SequenceLock
     /// <summary>The current version; odd while someone is inside.</summary>
     public int Version => Volatile.Read(ref _version);
 
-    /// <summary>Whether what was looked up since <paramref name="version"/> was read is still right. A full
-    /// fence.</summary>
+    /// <summary>Whether what was looked up since <paramref name="version"/> was read holds. A full fence.</summary>
     public bool IsUnchanged(int version)
     {
         Interlocked.MemoryBarrier();

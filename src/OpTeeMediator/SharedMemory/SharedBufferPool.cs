@@ -8,27 +8,18 @@ namespace OpTeeMediator.SharedMemory;
 
 /// <summary>Makes buffers of what a guest describes, and takes them back; allocates nothing in steady state.</summary>
 /// <remarks>A buffer that comes out of here is checked, counted and pinned. Thread-safe.</remarks>
-internal sealed class SharedBufferPool
+internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudget budget)
 {
     // How many page lists of each size class are kept for use again.
     private const int ListsPerSize = 16;
 
-    private readonly NonThrowingGuestMemory _memory;
-    private readonly MemoryBudget _budget;
-    private readonly ArrayPool<ulong> _lists;
+    private readonly ArrayPool<ulong> _lists = ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize);
     private readonly Lock _lock = new();
     private readonly Stack<SharedBuffer> _free = new();
 
     // The last one that came back, without the lock.
     private SharedBuffer? _spare;
     private int _lastId;
-
-    public SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudget budget)
-    {
-        _memory = memory;
-        _budget = budget;
-        _lists = ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize);
-    }
 
     /// <summary>Makes a buffer of contiguous guest memory, for one call.</summary>
     public TeeReturnCode TryCreateContiguous(GuestAddress address, ulong size, ulong cookie, out SharedBuffer? buffer)
@@ -86,27 +77,27 @@ internal sealed class SharedBufferPool
     public void Return(SharedBuffer buffer)
     {
         int pages = buffer.Pages.Count;
-        if (_memory.TryUnpin(buffer.Pages))
+        if (memory.TryUnpin(buffer.Pages))
         {
             Keep(buffer);
         }
 
         // Otherwise it is not used again, because the VMM's lists may still have it.
 
-        _budget.Return(pages);
+        budget.Return(pages);
     }
 
     private TeeReturnCode Admit(SharedBuffer candidate, out SharedBuffer? buffer)
     {
         buffer = null;
         int pages = candidate.Pages.Count;
-        if (!_budget.TryTake(pages))
+        if (!budget.TryTake(pages))
         {
             Keep(candidate);
             return TeeReturnCode.OutOfMemory;
         }
 
-        if (_memory.TryPin(candidate.Pages, out bool isUnknown))
+        if (memory.TryPin(candidate.Pages, out bool isUnknown))
         {
             buffer = candidate;
             return TeeReturnCode.Success;
@@ -117,7 +108,7 @@ internal sealed class SharedBufferPool
             Keep(candidate);
         }
 
-        _budget.Return(pages);
+        budget.Return(pages);
         return TeeReturnCode.BadParameters;
     }
 
@@ -134,7 +125,7 @@ internal sealed class SharedBufferPool
         ulong pages = (pageOffset + Math.Max(size, 1) + OpTeeMessage.PageSize - 1) / OpTeeMessage.PageSize;
         refusal = TeeReturnCode.OutOfMemory;
         count = (int)Math.Min(pages, int.MaxValue);
-        return pages <= (ulong)_budget.PagesPerBuffer;
+        return pages <= (ulong)budget.PagesPerBuffer;
     }
 
     private bool TryReadPageList(ulong list, int count, GuestPages pages)
@@ -142,7 +133,7 @@ internal sealed class SharedBufferPool
         if (count == 1)
         {
             // As GuestPages.Examine says of many.
-            bool isPage = _memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0
+            bool isPage = memory.TryRead(list, out ulong single) && single % OpTeeMessage.PageSize == 0
                 && single <= ulong.MaxValue - OpTeeMessage.PageSize;
             pages.Set(isPage ? single : 0, 1, null, default);
             return isPage;
@@ -156,7 +147,7 @@ internal sealed class SharedBufferPool
             int left = count - filled;
             bool isLast = left <= OpTeeMessage.AddressesPerListPage;
             Span<ulong> part = addresses.AsSpan(filled, isLast ? left : OpTeeMessage.AddressesPerListPage + 1);
-            if (list % OpTeeMessage.PageSize != 0 || !_memory.TryRead(list, MemoryMarshal.AsBytes(part)))
+            if (list % OpTeeMessage.PageSize != 0 || !memory.TryRead(list, MemoryMarshal.AsBytes(part)))
             {
                 _lists.Return(addresses);
                 return false;
@@ -197,7 +188,7 @@ internal sealed class SharedBufferPool
             }
         }
 
-        return new SharedBuffer(_memory, Interlocked.Increment(ref _lastId));
+        return new SharedBuffer(memory, Interlocked.Increment(ref _lastId));
     }
 
     private void Keep(SharedBuffer buffer)

@@ -6,23 +6,17 @@ namespace OpTeeMediator.SharedMemory;
 /// up to a capacity.</summary>
 /// <remarks><see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the
 /// <see cref="SequenceLock"/> tells. Everything else is called inside <see cref="SequenceLock.Enter"/>.</remarks>
-internal sealed class SharedMemoryTable
+internal sealed class SharedMemoryTable(int capacity)
 {
     // What a driver of Linux registers by itself fits.
     private const int FirstPlaces = 64;
 
     private readonly CookieHash _hash = new();
-    private readonly int _capacity;
-    private SharedBuffer?[] _places;
+    private SharedBuffer?[] _places =
+        new SharedBuffer?[Math.Min(FirstPlaces, BitOperations.RoundUpToPowerOf2((uint)capacity * 2))];
 
     // Where RemoveAny goes on, so that emptying the table looks at each place once.
     private int _searchFrom;
-
-    public SharedMemoryTable(int capacity)
-    {
-        _capacity = capacity;
-        _places = new SharedBuffer?[Math.Min(FirstPlaces, BitOperations.RoundUpToPowerOf2((uint)capacity * 2))];
-    }
 
     public int Count { get; private set; }
 
@@ -49,7 +43,7 @@ internal sealed class SharedMemoryTable
     /// <summary>Enters a buffer; refuses a cookie that is there already, and if the table cannot grow.</summary>
     public bool TryAdd(SharedBuffer buffer)
     {
-        if (Count == _capacity || ((Count + 1) * 2 > _places.Length && !TryGrow()))
+        if (Count == capacity || ((Count + 1) * 2 > _places.Length && !TryGrow()))
         {
             return false;
         }

@@ -40,8 +40,7 @@ public readonly record struct SmcFunctionId(uint Value)
     public int Owner => (int)(Value >> 24) & 0x3f;
 
     /// <summary>The identifier without its hint (bit 16), which does not say which function is called.</summary>
-    /// <remarks>A caller sets it if it keeps no live SVE state, so that the callee need save none (SMCCC
-    /// 1.3).</remarks>
+    /// <remarks>A caller sets it if it keeps no live SVE state, which then need not be saved (SMCCC 1.3).</remarks>
     public SmcFunctionId WithoutHint => new(Value & ~(1u << 16));
 
     /// <summary>The function number, 0–0xffff.</summary>

@@ -25,8 +25,7 @@ public readonly record struct SmcFunctionRange
     /// <summary>The last identifier.</summary>
     public SmcFunctionId Last => new(First.Value + (Count - 1));
 
-    /// <summary>All 65,536 numbers of an owning entity and call type, as SMC32, with and without the hint in bit
-    /// 16.</summary>
+    /// <summary>All 65,536 numbers of an owning entity and call type, as SMC32, with and without the hint.</summary>
     /// <param name="isFast">Whether fast or yielding calls.</param>
     /// <param name="owner">The owning entity, 0–63.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="owner"/> is outside 0–63.</exception>

@@ -3,11 +3,9 @@ using System.Runtime.CompilerServices;
 namespace OpTeeMediator.Smccc;
 
 /// <summary>The registers X0–X17 of a vCPU at an SMC, the arguments of the call and then its results.</summary>
-/// <remarks>
-/// 144 bytes: always passed by reference. Index it (<c>registers[3]</c>) or use the names of the registers that OP-TEE
-/// uses. Source: SMC Calling Convention 1.2 and later (Arm DEN0028) passes arguments in X1–X17. Not thread-safe: it
-/// belongs to the thread of one vCPU.
-/// </remarks>
+/// <remarks>144 bytes: always passed by reference. Index it (<c>registers[3]</c>) or use the names of the registers
+/// that OP-TEE uses. Source: SMC Calling Convention 1.2 and later (Arm DEN0028) passes arguments in X1–X17. Not
+/// thread-safe: it belongs to the thread of one vCPU.</remarks>
 [InlineArray(Count)]
 public struct SmcRegisters
 {

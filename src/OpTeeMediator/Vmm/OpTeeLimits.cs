@@ -7,8 +7,7 @@ namespace OpTeeMediator.Vmm;
 public sealed record OpTeeLimits
 {
     /// <summary>Yielding calls in flight: 1 to 64. Default 8. The guest is told this number of TEE threads.</summary>
-    /// <remarks>Each costs some hundred bytes and, if the backend blocks, a thread. OP-TEE has 2 to 4 per
-    /// core.</remarks>
+    /// <remarks>Each may cost a thread, if the backend blocks. OP-TEE has 2 to 4 per core.</remarks>
     public int Calls { get; init; } = 8;
 
     /// <summary>Open sessions: 1 to 65535. Default 256.</summary>
@@ -23,8 +22,7 @@ public sealed record OpTeeLimits
     /// <remarks>GlobalPlatform asks for 512 KiB at least; clients of other mediators ask for 2 MiB and more.</remarks>
     public int PagesPerBuffer { get; init; } = 4096;
 
-    /// <summary>Pages of 4 KiB in all buffers: <see cref="PagesPerBuffer"/> to 1073741823. Default 16384 (64
-    /// MiB).</summary>
+    /// <summary>Pages of 4 KiB in all: <see cref="PagesPerBuffer"/> to 1073741823. Default 16384 (64 MiB).</summary>
     /// <remarks>Bounds the guest memory that is pinned, and the host memory for page lists: 8 bytes for each.</remarks>
     public int Pages { get; init; } = 16384;
 

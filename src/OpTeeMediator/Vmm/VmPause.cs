@@ -6,8 +6,7 @@ namespace OpTeeMediator.Vmm;
 /// <remarks>
 /// <para>Who begins to work in the TEE says so first, then a full fence, then looks whether the VM is paused. Who
 /// pauses it does the two in the opposite order. So each work is either held, or seen and waited for.</para>
-/// <para>Several attempts to pause may go on at the same time; one <see cref="Resume"/> ends all pauses.
-/// Thread-safe.</para>
+/// <para>Several attempts may go on at a time; one <see cref="Resume"/> ends all pauses. Thread-safe.</para>
 /// </remarks>
 internal class VmPause
 {

@@ -34,8 +34,7 @@ public sealed class KvmVm : IDisposable
     /// <param name="length">The length in bytes, a multiple of the host's page size; 0 empties the slot.</param>
     /// <param name="hostAddress">Where the memory lies in this process; it stays mapped as long as the slot.</param>
     /// <param name="flags">Whether the guest may write, and whether KVM logs the pages that are written.</param>
-    /// <exception cref="SystemCallException">KVM refuses: misaligned, overlapping, or a slot number too
-    /// high.</exception>
+    /// <exception cref="SystemCallException">KVM refuses: misaligned, overlapping, or the slot too high.</exception>
     public unsafe void SetMemoryRegion(
         int slot, ulong guestAddress, ulong length, nint hostAddress, KvmMemoryFlags flags)
     {

@@ -2,10 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm.Arm64;
 
-/// <summary>
-/// Names an input of the GIC in the kernel as <see cref="KvmVm.SetInterruptLine(uint, bool)"/> takes it (KVM_IRQ_LINE
-/// on arm64).
-/// </summary>
+/// <summary>Names an input of KVM's GIC, for <see cref="KvmVm.SetInterruptLine(uint, bool)"/> (KVM_IRQ_LINE).</summary>
 /// <remarks>
 /// <code>
 /// bits 31:28 vCPU number, bits 11:8      bits 27:24 type: 0 CPU input, 1 SPI, 2 PPI

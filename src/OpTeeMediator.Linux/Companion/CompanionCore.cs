@@ -47,8 +47,7 @@ internal sealed class CompanionCore(int index, CompanionTee tee, ICompanionVm vm
     /// <summary>Whether OP-TEE runs on it.</summary>
     internal bool IsOn { get; set; }
 
-    /// <summary>Odd while it runs, a new number each time: the watchdog sees that it comes back. Any thread may read
-    /// it.</summary>
+    /// <summary>Odd while it runs, a new number each time, for the watchdog. Any thread may read it.</summary>
     internal long Runs => Volatile.Read(ref _runs);
 
     /// <summary>When OP-TEE's timer on it is due, as <see cref="Stopwatch"/> counts; <see cref="long.MaxValue"/> for
@@ -87,8 +86,7 @@ internal sealed class CompanionCore(int index, CompanionTee tee, ICompanionVm vm
         return isAnswered;
     }
 
-    /// <summary>Prepares it before its first instruction: its virtual timer is the monitor's, and not
-    /// OP-TEE's.</summary>
+    /// <summary>Prepares it before its first instruction: its virtual timer is the monitor's, not OP-TEE's.</summary>
     internal void Prepare(ulong frequency)
     {
         _frequency = frequency;

@@ -52,8 +52,7 @@ internal sealed class SecureGic
     private readonly GicBank[] _private;
     private readonly Action<int> _notify;
 
-    /// <summary>A GIC as the monitor hands it over. It tells which interrupts of the normal world OP-TEE
-    /// raises.</summary>
+    /// <summary>As the monitor hands it over. It tells of the normal world's interrupts that OP-TEE raises.</summary>
     internal SecureGic(int cores, Action<int> notify)
     {
         _notify = notify;
@@ -80,23 +79,18 @@ internal sealed class SecureGic
             {
                 pending = _shared.Write(offset, data, out word);
             }
+            else if (offset is DistributorControl or DistributorType or PeripheralIdentification)
+            {
+                Answer(data, offset switch
+                {
+                    DistributorControl => ControlValue,
+                    DistributorType => TypeValue,
+                    _ => GicVersion3,
+                });
+            }
             else
             {
-                switch (offset)
-                {
-                    case DistributorControl:
-                        Answer(data, ControlValue);
-                        break;
-                    case DistributorType:
-                        Answer(data, TypeValue);
-                        break;
-                    case PeripheralIdentification:
-                        Answer(data, GicVersion3);
-                        break;
-                    default:
-                        _shared.Read(offset, data);
-                        break;
-                }
+                _shared.Read(offset, data);
             }
         }
 

@@ -5,8 +5,7 @@ namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>What of a guest's calls comes to OP-TEE, and with which registers.</summary>
 /// <remarks>Each register is two system calls, one for each vCPU, so only those go over that the interface gives a
-/// meaning; the others of OP-TEE's core keep what OP-TEE itself has left in them. Unknown calls take all
-/// arguments.</remarks>
+/// meaning; the others of OP-TEE's core keep what OP-TEE has left there. Unknown calls take all.</remarks>
 internal static class SmcFilter
 {
     /// <summary>The registers of a fast call's answer.</summary>

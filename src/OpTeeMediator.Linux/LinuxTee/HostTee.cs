@@ -2,6 +2,5 @@ using Microsoft.Extensions.Logging;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>One VM's way to the host's TEE: its open device, what it may share, and where it logs.
-/// Thread-safe.</summary>
+/// <summary>A VM's way to the host's TEE: its device, what it may share, and where it logs. Thread-safe.</summary>
 internal sealed record HostTee(ITeeDevice Device, PinBudget Budget, string VirtualMachine, ILogger Logger);

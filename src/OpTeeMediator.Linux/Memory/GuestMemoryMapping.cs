@@ -16,8 +16,7 @@ public static class GuestMemoryMapping
     /// <returns>The first slot that is still free.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="SystemCallException">KVM refuses a region.</exception>
-    /// <remarks>Regions that are added later are mapped with <see cref="KvmVm.SetMemoryRegion"/>.
-    /// Thread-safe.</remarks>
+    /// <remarks>Regions added later are mapped with <see cref="KvmVm.SetMemoryRegion"/>. Thread-safe.</remarks>
     public static int MapMemory(this KvmVm vm, MappedGuestMemory memory, int firstSlot)
     {
         ArgumentNullException.ThrowIfNull(vm);

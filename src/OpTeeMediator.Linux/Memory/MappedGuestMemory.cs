@@ -129,8 +129,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     /// <returns><see langword="true"/> if its memory is free now; <see langword="false"/> if a page of it is pinned: it
     /// is freed with its last pin.</returns>
     /// <exception cref="ArgumentException">No region begins there.</exception>
-    /// <exception cref="InvalidOperationException">An <c>OpTeeCompanion</c> has mapped it: dispose of that
-    /// first.</exception>
+    /// <exception cref="InvalidOperationException">An <c>OpTeeCompanion</c> has mapped it: dispose of it.</exception>
     /// <exception cref="ObjectDisposedException">The memory is disposed of.</exception>
     /// <remarks>In both cases its addresses are no guest RAM any more when the method returns. The host addresses must
     /// stay mapped (see the class); the memory behind them may be used for something else, when the method has answered

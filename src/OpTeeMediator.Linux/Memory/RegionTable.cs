@@ -5,8 +5,7 @@ namespace OpTeeMediator.Linux.Memory;
 
 /// <summary>The regions of a VM at one time, in the order of their guest addresses.</summary>
 /// <remarks>Immutable: readers take one reference and work with it, and a change of the regions publishes another
-/// table. The first region's bounds are copied here so that the common case, one region, costs one
-/// indirection.</remarks>
+/// table. The first region's bounds are copied here so that one region costs one indirection.</remarks>
 internal sealed unsafe class RegionTable
 {
     internal static readonly RegionTable Empty = new([]);

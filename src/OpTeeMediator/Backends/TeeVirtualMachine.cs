@@ -10,8 +10,7 @@ namespace OpTeeMediator.Backends;
 /// <remarks>Immutable, hence thread-safe.</remarks>
 public sealed record TeeVirtualMachine(string Name, TeeAccess Access, int ConcurrentCalls, ILoggerFactory LoggerFactory)
 {
-    /// <summary>The VM's durable identity, as <see cref="Guests.OpTeeGuestOptions.Identity"/>. All zero:
-    /// none.</summary>
+    /// <summary>The VM's durable identity: <see cref="Guests.OpTeeGuestOptions.Identity"/>. All zero: none.</summary>
     public Guid Identity { get; init; }
 
     /// <summary>The smallest piece of the file behind the VM's memory that can be mapped by itself, in bytes

@@ -8,8 +8,7 @@ namespace OpTeeMediator.Forwarding;
 
 /// <summary>Has OP-TEE release what it has of a driver that ended without doing so, in steps of one SMC each.</summary>
 /// <remarks>First the driver's suspended calls end, in turns, because one may wait for another; then its notifications,
-/// sessions, registered memory and cached RPC buffers. Not thread-safe: no vCPU makes a yielding call
-/// meanwhile.</remarks>
+/// sessions, registered memory and cached RPC buffers. Not thread-safe; without yielding calls.</remarks>
 internal sealed class DriverCleanup(
     HostOpTee opTee, int id, VmResources vm, ForwardedRpc rpc, ShadowMessages shadows, CallEntry entry, ILogger log)
 {

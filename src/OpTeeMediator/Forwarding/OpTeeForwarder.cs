@@ -19,8 +19,7 @@ namespace OpTeeMediator.Forwarding;
 /// page lists into physical ones; it keeps shared pages pinned until OP-TEE has released them; and it shows the guest
 /// nothing but OP-TEE's own interface.</para>
 /// <para>Create it before the VM's first instruction and dispose of it after the VM, before the guest memory.</para>
-/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also during a reset or
-/// disposal.</para>
+/// <para>Thread-safe: every vCPU thread may call <see cref="Handle"/> at any time, also during a reset.</para>
 /// <para>Needs from X0–X17 what <see cref="OpTeeGuest"/> needs.</para>
 /// </remarks>
 public sealed class OpTeeForwarder : IGuestOpTee

@@ -33,8 +33,8 @@ internal sealed class VmPhases
 
     public void Leave() => _ = Interlocked.Decrement(ref _inside);
 
-    /// <summary>Begins Restarting, CleanupRunning or Disposed. Returns the phase before, which none may have to
-    /// follow.</summary>
+    /// <summary>Begins Restarting, CleanupRunning or Disposed. Returns the phase before; nothing began if that forbids
+    /// it.</summary>
     public VmPhase TryBegin(VmPhase phase)
     {
         while (true)

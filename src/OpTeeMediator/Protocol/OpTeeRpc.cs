@@ -6,8 +6,7 @@ namespace OpTeeMediator.Protocol;
 /// (<see cref="Backends.GuestServices"/> has methods for the first five), the others by its tee-supplicant.</remarks>
 public static class OpTeeRpc
 {
-    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] the application, NULL to ask its
-    /// size.</summary>
+    /// <summary>OPTEE_RPC_CMD_LOAD_TA: value[0].a–b the UUID, memref[1] the application, or NULL.</summary>
     public const uint LoadApplication = 0;
 
     /// <summary>OPTEE_RPC_CMD_RPMB: memref[0] frames to the device, memref[1] frames from it.</summary>
@@ -52,8 +51,7 @@ public static class OpTeeRpc
     /// memory for their frames.</summary>
     public const uint RpmbProbeReset = 22;
 
-    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device, its size and writes, memref[1] its
-    /// CID.</summary>
+    /// <summary>OPTEE_RPC_CMD_RPMB_PROBE_NEXT: value[0] the next device, memref[1] its CID.</summary>
     public const uint RpmbProbeNext = 23;
 
     /// <summary>OPTEE_RPC_CMD_RPMB_FRAMES: memref[0] frames to the device, memref[1] frames from it.</summary>

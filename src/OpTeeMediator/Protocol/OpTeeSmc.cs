@@ -3,8 +3,7 @@ namespace OpTeeMediator.Protocol;
 /// <summary>OP-TEE's SMC interface: function identifiers, return codes and capabilities.</summary>
 /// <remarks>Source, in this order: OP-TEE's <c>optee_smc.h</c>; each summary names the upstream constant. The register
 /// tables use OP-TEE's names: a0–a7 are W0–W7 (32 bits each). "kept" means that the mediator does not change the
-/// register. a7 carries a hypervisor client ID between a hypervisor and a virtualized OP-TEE; the guest's value is
-/// ignored.</remarks>
+/// register. a7 carries a VM's number from a hypervisor to OP-TEE; the guest's value is ignored.</remarks>
 public static class OpTeeSmc
 {
     /// <summary>OPTEE_SMC_OWNER_TRUSTED_OS: owning entity of the calls to the trusted OS.</summary>

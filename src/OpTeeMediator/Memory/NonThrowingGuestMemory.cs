@@ -12,7 +12,8 @@ namespace OpTeeMediator.Memory;
 /// <see cref="LogRateLimit.Interval"/>.</para>
 /// <para>Thread-safe.</para>
 /// </remarks>
-internal sealed class NonThrowingGuestMemory(IGuestMemory memory, ILogger log) : IMappedGuestMemory, IFileBackedGuestMemory
+internal sealed class NonThrowingGuestMemory(IGuestMemory memory, ILogger log)
+    : IMappedGuestMemory, IFileBackedGuestMemory
 {
     private readonly IMappedGuestMemory? _mapped = memory as IMappedGuestMemory;
     private readonly IFileBackedGuestMemory? _fileBacked = memory as IFileBackedGuestMemory;

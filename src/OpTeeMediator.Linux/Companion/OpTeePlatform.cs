@@ -12,7 +12,7 @@ public sealed record OpTeePlatform
     /// <summary>The platform <c>vexpress-qemu_armv8a</c>.</summary>
     public static OpTeePlatform QemuArmV8 { get; } = new();
 
-    /// <summary>OP-TEE's own memory (CFG_TZDRAM_START, CFG_TZDRAM_SIZE), whole pages; those not touched cost none.</summary>
+    /// <summary>OP-TEE's own memory (CFG_TZDRAM_START, CFG_TZDRAM_SIZE), whole pages. Costs what is touched.</summary>
     public GuestRange SecureMemory { get; init; } = new(0x0e10_0000, 0x00f0_0000);
 
     /// <summary>Where OP-TEE expects the GICv3's distributor (GICD_BASE).</summary>

@@ -18,4 +18,5 @@ internal sealed record CallEnvironment(
     TimeSpan SleepAfter,
     NotificationQueue Notifications,
     PauseControl Pause,
-    ILogger Log);
+    ILogger Log,
+    CallObserver Observer);

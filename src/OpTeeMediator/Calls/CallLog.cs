@@ -4,7 +4,7 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Log messages of mediated calls and of the TEE backend.</summary>
-/// <remarks>Event ids are stable: 1001, 1004, 1100, 1101 and 1202.</remarks>
+/// <remarks>Event ids are stable: 1001, 1004, 1100, 1104 and 1202.</remarks>
 internal static partial class CallLog
 {
     [LoggerMessage(1001, LogLevel.Debug, "Trusted application {Application} is not among those this VM may reach")]
@@ -19,7 +19,7 @@ internal static partial class CallLog
     public static partial void BackendFailed(
         this ILogger log, TeeOperation operation, long suppressed, Exception exception);
 
-    [LoggerMessage(1101, LogLevel.Error,
+    [LoggerMessage(1104, LogLevel.Error,
         "The host cannot start a thread for a call of the TEE; the guest gets TEE_ERROR_OUT_OF_MEMORY. Look at the "
             + "limits of threads (ulimit -u, the cgroup's pids.max) and memory. Entries like this suppressed before "
             + "it: {Suppressed}")]

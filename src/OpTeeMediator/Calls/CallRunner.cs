@@ -21,6 +21,7 @@ internal sealed class CallRunner(
     private readonly PauseControl _pause = environment.Pause;
     private readonly TimeSpan _quantum = environment.Quantum;
     private readonly ILogger _log = environment.Log;
+    private readonly CallObserver _observer = environment.Observer;
     private readonly LogRateLimit _missingWorkers = new();
 
     /// <summary>Runs a call whose preparation is complete.</summary>
@@ -38,6 +39,11 @@ internal sealed class CallRunner(
         }
 
         InterleavingPoint.Reach("CallRunner.Begin: about to begin");
+        if (slot.Timeline.IsObserved)
+        {
+            slot.Timeline.BackendBegins();
+        }
+
         if (execution == TeeExecution.Worker)
         {
             if (!TryReserveWorker(slot))
@@ -55,6 +61,11 @@ internal sealed class CallRunner(
             bool wasTerminated = slot.Request.IsTerminationRequested;
             if (performer.TryPerform(slot, out TeeResult result))
             {
+                if (slot.Timeline.IsObserved)
+                {
+                    slot.Timeline.BackendStops();
+                }
+
                 return Finish(slot, result, ref registers);
             }
 
@@ -156,6 +167,7 @@ internal sealed class CallRunner(
     public SmcOutcome Refuse(Refusal refusal, ref SmcRegisters registers)
     {
         _log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), refusal.Answer, refusal.Reason);
+        _observer.Refuse(refusal.Reason);
         return registers.AnswerX0(refusal.Answer);
     }
 
@@ -167,13 +179,24 @@ internal sealed class CallRunner(
             LogRefusal(standby, refusal);
         }
 
-        Write(standby, TeeResult.FromTee(refusal?.Code ?? TeeReturnCode.Success), hasOutputs: false);
+        TeeResult result = TeeResult.FromTee(refusal?.Code ?? TeeReturnCode.Success);
+        Write(standby, result, hasOutputs: false);
+        if (standby.Timeline.IsObserved)
+        {
+            _observer.End(standby, result.Code);
+        }
+
         return registers.AnswerX0(OpTeeSmc.ReturnOk);
     }
 
     /// <summary>Ends a call that changes nothing in its message.</summary>
-    public static SmcOutcome FinishWithoutResult(CallSlot slot, ref SmcRegisters registers)
+    public SmcOutcome FinishWithoutResult(CallSlot slot, ref SmcRegisters registers)
     {
+        if (slot.Timeline.IsObserved)
+        {
+            _observer.End(slot, TeeReturnCode.Success);
+        }
+
         slot.Release();
         return registers.AnswerX0(OpTeeSmc.ReturnOk);
     }
@@ -323,14 +346,16 @@ internal sealed class CallRunner(
     }
 
     /// <summary>FOREIGN_INTR: the guest may go on with something else, and come back when it likes.</summary>
-    private static SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
+    private SmcOutcome Suspend(CallSlot slot, ref SmcRegisters registers)
     {
         registers.X0 = OpTeeSmc.ReturnRpcForeignInterrupt;
         return Suspend(slot, OpTeeRegisters.ResumeInformation, ref registers);
     }
 
-    private static SmcOutcome Suspend(CallSlot slot, SmcRegisterSet changed, ref SmcRegisters registers)
+    private SmcOutcome Suspend(CallSlot slot, SmcRegisterSet changed, ref SmcRegisters registers)
     {
+        _observer.Suspend(slot);
+
         // The last that is done to the slot: from here on another vCPU may have it.
         registers.X3 = slot.Suspend();
         return SmcOutcome.Handled(changed);
@@ -341,6 +366,11 @@ internal sealed class CallRunner(
         if (!slot.DriverInstance!.IsRetired)
         {
             Write(slot, result, hasOutputs);
+        }
+
+        if (slot.Timeline.IsObserved)
+        {
+            _observer.End(slot, result.Code);
         }
 
         slot.Release();
@@ -379,9 +409,11 @@ internal sealed class CallRunner(
 
     private void LogRefusal(CallSlot slot, Refusal refusal)
     {
-        if (refusal.Reason is { } reason)
+        _observer.Refuse(refusal.Reason);
+        if (!refusal.IsLogged)
         {
-            _log.MessageRefused(slot.Message.Header.Command, slot.Message.Header.Session, refusal.Code, reason);
+            _log.MessageRefused(
+                slot.Message.Header.Command, slot.Message.Header.Session, refusal.Code, refusal.Reason);
         }
     }
 }

@@ -43,6 +43,9 @@ internal sealed class CallSlot
     /// <summary>The operation: which, in which phase. Thread-safe.</summary>
     public CallOperation Operation { get; } = new();
 
+    /// <summary>How the call's time divides, if somebody observes it.</summary>
+    public CallTimeline Timeline { get; } = new();
+
     /// <summary>The sleep of the guest's thread. Thread-safe.</summary>
     public CallSleep Sleep { get; }
 
@@ -204,6 +207,11 @@ internal sealed class CallSlot
     /// <summary>Ends the operation. Called once by whichever thread saw it end.</summary>
     public void Complete(TeeResult result)
     {
+        if (Timeline.IsObserved)
+        {
+            Timeline.BackendStops();
+        }
+
         if (Operation.Complete(result))
         {
             _owner.ReleaseAbandoned(this);
@@ -221,6 +229,11 @@ internal sealed class CallSlot
     /// <inheritdoc cref="CallOperation.TryRequestRpc"/>
     public bool TryRequestRpc()
     {
+        if (Timeline.IsObserved)
+        {
+            Timeline.BackendStops();
+        }
+
         bool isRequested = Operation.TryRequestRpc();
         if (isRequested)
         {
@@ -357,6 +370,11 @@ internal sealed class CallSlot
             {
                 return;
             }
+        }
+
+        if (Timeline.IsObserved)
+        {
+            Timeline.BackendBegins();
         }
 
         Rpc.Answer(answer);

@@ -36,7 +36,7 @@ internal sealed class SessionAndBufferOperations
         if (isEnumeration ? _enumeration is null : !_access.Allows(application))
         {
             _log.ApplicationRefused(application);
-            return Refusal.Logged(TeeReturnCode.ItemNotFound);
+            return Refusal.ApplicationNotAllowed;
         }
 
         Refusal? refusal = slot.NeedsTemporaryBuffers ? AttachTemporaryBuffers(slot) : null;
@@ -101,12 +101,11 @@ internal sealed class SessionAndBufferOperations
             return Refusal.NotAPageList;
         }
 
-        TeeReturnCode refusal = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C,
+        TeeReturnCode code = _buffers.TryCreateFromPageList(parameter.A, parameter.B, parameter.C,
             isTemporary: false, out SharedBuffer? buffer);
-        if (refusal != TeeReturnCode.Success)
+        if (code != TeeReturnCode.Success)
         {
-            _log.SharingRefused(parameter.C, parameter.B, refusal, RefusalReason.OfMemory(refusal));
-            return Refusal.Logged(refusal);
+            return RefuseSharing(parameter, Refusal.OfMemory(code));
         }
 
         bool isAdded;
@@ -118,8 +117,7 @@ internal sealed class SessionAndBufferOperations
         if (!isAdded)
         {
             _buffers.Return(buffer!);
-            _log.SharingRefused(parameter.C, parameter.B, TeeReturnCode.BadParameters, RefusalReason.CookieTaken);
-            return Refusal.Logged(TeeReturnCode.BadParameters);
+            return RefuseSharing(parameter, Refusal.CookieTaken);
         }
 
         slot.Buffer = buffer;
@@ -163,13 +161,12 @@ internal sealed class SessionAndBufferOperations
             }
 
             SharedBuffer? buffer;
-            TeeReturnCode refusal = (source.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
+            TeeReturnCode code = (source.Attributes & OpTeeMessage.AttributeNonContiguous) != 0
                 ? _buffers.TryCreateFromPageList(source.A, source.B, source.C, isTemporary: true, out buffer)
                 : _buffers.TryCreateContiguous(source.A, source.B, source.C, out buffer);
-            if (refusal != TeeReturnCode.Success)
+            if (code != TeeReturnCode.Success)
             {
-                _log.SharingRefused(source.C, source.B, refusal, RefusalReason.OfMemory(refusal));
-                return Refusal.Logged(refusal);
+                return RefuseSharing(source, Refusal.OfMemory(code));
             }
 
             slot.Buffers.Attach(index, buffer!);
@@ -193,6 +190,12 @@ internal sealed class SessionAndBufferOperations
         }
 
         return result;
+    }
+
+    private Refusal RefuseSharing(in MessageParameter parameter, Refusal refusal)
+    {
+        _log.SharingRefused(parameter.C, parameter.B, refusal.Code, refusal.Reason);
+        return refusal;
     }
 
     private TeeResult CommitOther(CallSlot slot, TeeResult result)

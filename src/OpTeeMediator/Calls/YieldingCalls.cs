@@ -18,6 +18,7 @@ internal sealed class YieldingCalls : ICallOwner
     private readonly CallRunner _runner;
     private readonly SessionAndBufferOperations _sessionsAndBuffers;
     private readonly SharedBufferPool _buffers;
+    private readonly CallObserver _observer;
     private readonly CallSlot _standby;
     private volatile DriverInstance _driverInstance;
 
@@ -27,6 +28,7 @@ internal sealed class YieldingCalls : ICallOwner
         Pause = environment.Pause;
         Pause.Released = GoOnAfterPause;
         _buffers = environment.Buffers;
+        _observer = environment.Observer;
         _preparation = new CallPreparation(environment.Memory, environment.Reserved);
         Operations = new BackendOperations(environment.Partition, environment.Log);
         _performer = new CallPerformer(environment.Partition, Operations);
@@ -66,6 +68,7 @@ internal sealed class YieldingCalls : ICallOwner
         }
 
         held = slot;
+        _observer.Begin(slot);
 
         // Before the fence in IsUnchanged, after which the operation's begin looks whether the VM is paused.
         slot.Operation.Prepare();
@@ -117,6 +120,11 @@ internal sealed class YieldingCalls : ICallOwner
         }
 
         held = slot;
+        if (slot.Timeline.IsObserved)
+        {
+            slot.Timeline.Resume();
+        }
+
         return _runner.Resume(slot, ref registers);
     }
 
@@ -179,6 +187,7 @@ internal sealed class YieldingCalls : ICallOwner
         DriverInstance driverInstance = _driverInstance;
         lock (_standby)
         {
+            _observer.Begin(_standby);
             Refusal? refusal;
             using (driverInstance.TablesLock.Enter())
             {
@@ -257,7 +266,7 @@ internal sealed class YieldingCalls : ICallOwner
 
             case OpTeeMessage.CommandDoBottomHalf when Notifications.IsAvailable:
                 // Notification 0 asks for it; this mediator has no work of that kind.
-                return CallRunner.FinishWithoutResult(slot, ref registers);
+                return _runner.FinishWithoutResult(slot, ref registers);
 
             case OpTeeMessage.CommandCancel:
                 refusal = CancelCalls(slot, driverInstance);

@@ -88,9 +88,10 @@ internal sealed class ForwardedCalls(
 
     private void AnswerMessage(ForwardedCall call, Refusal refusal)
     {
-        if (refusal.Reason is { } reason)
+        if (!refusal.IsLogged)
         {
-            log.MessageRefused(call.Message.Header.Command, call.Message.Header.Session, refusal.Code, reason);
+            log.MessageRefused(
+                call.Message.Header.Command, call.Message.Header.Session, refusal.Code, refusal.Reason);
         }
 
         shadows.WriteRefusal(call, refusal.Code);

@@ -278,7 +278,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             return;
         }
 
-        log.RpcMemoryRefused(cookie, call.RequestedSize, code, RefusalReason.OfMemory(code));
+        log.RpcMemoryRefused(cookie, call.RequestedSize, code, Refusal.OfMemory(code).Reason);
         if (cookie != 0)
         {
             call.RefusedCookie = cookie;
@@ -326,7 +326,7 @@ internal sealed class ForwardedRpc(NonThrowingGuestMemory memory, VmResources vm
             return;
         }
 
-        log.RpcMemoryRefused(offer.C, offer.B, code, RefusalReason.OfMemory(code));
+        log.RpcMemoryRefused(offer.C, offer.B, code, Refusal.OfMemory(code).Reason);
         result.Attributes = OpTeeMessage.TypeTemporaryOutput;
         result.A = UnusableAddress;
         result.B = requestedSize; // OP-TEE would drop smaller memory without having the guest free it

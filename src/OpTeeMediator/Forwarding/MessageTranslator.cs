@@ -161,14 +161,15 @@ internal sealed class MessageTranslator(
         }
 
         call.Buffer = buffer;
-        if (code != TeeReturnCode.Success)
+        if (code == TeeReturnCode.Success)
         {
-            bool isTaken = code == TeeReturnCode.BadParameters && vm.SharedMemory.TryTranslate(parameter.C, out _);
-            string reason = isTaken ? RefusalReason.CookieTaken : RefusalReason.OfMemory(code);
-            log.SharingRefused(parameter.C, parameter.B, code, reason);
+            return null;
         }
 
-        return Refusal.Logged(code);
+        bool isTaken = code == TeeReturnCode.BadParameters && vm.SharedMemory.TryTranslate(parameter.C, out _);
+        Refusal refusal = isTaken ? Refusal.CookieTaken : Refusal.OfMemory(code);
+        log.SharingRefused(parameter.C, parameter.B, code, refusal.Reason);
+        return refusal;
     }
 
     private Refusal? Unregister(ForwardedCall call)

@@ -101,6 +101,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
             _pause.Released = () => _line?.PulseIfDue();
             DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
             _registration.Create();
+            GuestGauges.Shared.Add(this, options.Name);
         }
         catch
         {
@@ -271,6 +272,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
         TaskCompletionSource disposal = new(TaskCreationOptions.RunContinuationsAsynchronously);
         if (Interlocked.CompareExchange(ref _disposal, disposal, null) is null)
         {
+            GuestGauges.Shared.Remove(this);
             _ = DestroyAsync(disposal); // at once and on this thread, unless OP-TEE is at work
         }
 

@@ -36,6 +36,7 @@ public sealed class OpTeeGuest : IGuestOpTee
     private readonly NonThrowingInterruptLine? _line;
     private readonly PauseControl _pause = new();
     private readonly ILogger _log;
+    private readonly CallObserver _observer;
     private readonly Lock _lifeCycle = new();
     private readonly Teardown _teardown;
     private Task _lastReset = Task.CompletedTask;
@@ -68,6 +69,7 @@ public sealed class OpTeeGuest : IGuestOpTee
 
         _options = options;
         _log = new VmLogger(NonThrowingLogger.Create<OpTeeGuest>(options.LoggerFactory), options.Name);
+        _observer = new CallObserver(options.Name);
         NonThrowingGuestMemory guestMemory = new(memory, _log);
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
@@ -89,7 +91,7 @@ public sealed class OpTeeGuest : IGuestOpTee
             _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
             CallEnvironment environment = new(
                 options.Name, guestMemory, options.ReservedSharedMemory, _partition, access, _buffers, limits.Calls,
-                options.Quantum, options.SleepAfter, new NotificationQueue(_line), _pause, _log);
+                options.Quantum, options.SleepAfter, new NotificationQueue(_line), _pause, _log, _observer);
             _calls = new YieldingCalls(environment, NewDriverInstance());
             if (_line is not null)
             {
@@ -97,6 +99,7 @@ public sealed class OpTeeGuest : IGuestOpTee
             }
 
             _teardown = new Teardown(_calls, _buffers, NewDriverInstance, options.Name, _log);
+            GuestGauges.Shared.Add(this, options.Name);
         }
         catch
         {
@@ -407,6 +410,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         _teardown.Stop();
         _calls.StopWorkers();
         _line?.Dispose();
+        GuestGauges.Shared.Remove(this);
         if (await _calls.Operations.DisposeAsync() is { } failure)
         {
             _log.TeardownFailed(0, failure);
@@ -444,6 +448,7 @@ public sealed class OpTeeGuest : IGuestOpTee
     private SmcOutcome Refuse(ref SmcRegisters registers, uint answer, string reason)
     {
         _log.CallRefused(registers.FunctionId.Value, (uint)registers.X1, answer, reason);
+        _observer.Refuse(reason);
         return registers.AnswerX0(answer);
     }
 }

@@ -9,7 +9,7 @@ internal static partial class MessageLog
     [LoggerMessage(1000, LogLevel.Debug,
         "Call 0x{FunctionId:x8} with argument 0x{Argument:x} refused, {Answer}: {Reason}")]
     public static partial void CallRefused(
-        this ILogger log, uint functionId, ulong argument, uint answer, string? reason);
+        this ILogger log, uint functionId, ulong argument, uint answer, string reason);
 
     [LoggerMessage(1002, LogLevel.Debug,
         "Sharing of memory with cookie 0x{Cookie:x}, {Size} bytes, refused, {Code}: {Reason}")]

@@ -37,15 +37,24 @@ internal sealed class Refusal
     public static readonly Refusal OutsideBuffer = new(0, TeeReturnCode.Security, RefusalReason.OutsideBuffer);
     public static readonly Refusal BeyondLimits = new(0, TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits);
 
-    private static readonly Refusal s_badParameters = new(0, TeeReturnCode.BadParameters, null);
-    private static readonly Refusal s_outOfMemory = new(0, TeeReturnCode.OutOfMemory, null);
-    private static readonly Refusal s_itemNotFound = new(0, TeeReturnCode.ItemNotFound, null);
+    public static readonly Refusal ApplicationNotAllowed =
+        new(0, TeeReturnCode.ItemNotFound, RefusalReason.ApplicationNotAllowed, isLogged: true);
 
-    private Refusal(uint answer, TeeReturnCode code, string? reason)
+    public static readonly Refusal CookieTaken =
+        new(0, TeeReturnCode.BadParameters, RefusalReason.CookieTaken, isLogged: true);
+
+    private static readonly Refusal s_unusableMemory =
+        new(0, TeeReturnCode.BadParameters, RefusalReason.UnusableMemory, isLogged: true);
+
+    private static readonly Refusal s_sharingBeyondLimits =
+        new(0, TeeReturnCode.OutOfMemory, RefusalReason.BeyondLimits, isLogged: true);
+
+    private Refusal(uint answer, TeeReturnCode code, string reason, bool isLogged = false)
     {
         Answer = answer;
         Code = code;
         Reason = reason;
+        IsLogged = isLogged;
     }
 
     /// <summary>X0; OPTEE_SMC_RETURN_OK, which is 0, if the answer is in the message.</summary>
@@ -54,17 +63,15 @@ internal sealed class Refusal
     /// <summary>The return code in the message, if <see cref="Answer"/> is OPTEE_SMC_RETURN_OK.</summary>
     public TeeReturnCode Code { get; }
 
-    /// <summary>For the log; <see langword="null"/> if it is logged already.</summary>
-    public string? Reason { get; }
+    /// <summary>For log and metrics.</summary>
+    public string Reason { get; }
 
-    /// <summary>What is logged already: the answer is in the message. <see langword="null"/> for success.</summary>
-    public static Refusal? Logged(TeeReturnCode code) => code switch
-    {
-        TeeReturnCode.Success => null,
-        TeeReturnCode.OutOfMemory => s_outOfMemory,
-        TeeReturnCode.ItemNotFound => s_itemNotFound,
-        _ => s_badParameters,
-    };
+    /// <summary>Whether there is an entry in the log already, which says more.</summary>
+    public bool IsLogged { get; }
+
+    /// <summary>Memory that cannot be shared; logged already.</summary>
+    public static Refusal OfMemory(TeeReturnCode code) =>
+        code == TeeReturnCode.OutOfMemory ? s_sharingBeyondLimits : s_unusableMemory;
 
     // The answer is in X0, because there is no message or none that can be answered.
     private static Refusal OfCall(uint answer, string reason) => new(answer, TeeReturnCode.Success, reason);

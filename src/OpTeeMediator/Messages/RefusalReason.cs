@@ -23,13 +23,11 @@ internal static class RefusalReason
     public const string UnknownType = "unknown type of parameter";
     public const string UnknownSession = "no such session is open";
     public const string UnknownCookie = "no shared memory has this cookie";
+    public const string ApplicationNotAllowed = "the application is not among those this VM may reach";
     public const string OutsideBuffer = "a reference leaves its shared memory";
     public const string NotAPageList = "the parameter is no page list";
     public const string CookieTaken = "the cookie is taken, or reserved";
     public const string UnusableMemory = "not whole pages of guest RAM, or no list of them";
     public const string NotForwardable = "memory that is named in the message itself cannot be forwarded";
     public const string BeyondLimits = "beyond the VM's limits";
-
-    public static string OfMemory(Backends.TeeReturnCode code) =>
-        code == Backends.TeeReturnCode.OutOfMemory ? BeyondLimits : UnusableMemory;
 }

@@ -361,7 +361,8 @@ internal sealed class LifeCycleTests
                 TimeSpan.FromMilliseconds(5),
                 new NotificationQueue(null),
                 new PauseControl(),
-                bench.Loggers),
+                bench.Loggers,
+                new CallObserver("vm")),
             driverInstance);
         GuestParameter list =
             GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);

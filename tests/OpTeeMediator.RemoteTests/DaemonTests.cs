@@ -1,8 +1,11 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Net.Sockets;
 using OpTeeMediator.Backends;
+using OpTeeMediator.FirmwareTpmTests;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Remote;
+using OpTeeMediator.SoftwareTee.FirmwareTpm;
 using OpTeeMediator.Testing;
 
 namespace OpTeeMediator.RemoteTests;
@@ -145,6 +148,29 @@ internal sealed class DaemonTests
             Is.EqualTo(TeeReturnCode.ItemNotFound));
     }
 
+    // A primary key depends on the TPM's seed alone.
+    [Test]
+    public async Task Main_WithTpmAndKilled_VmHasItsTpmAgainAndNoOther()
+    {
+        string tpms = Path.Combine(_folder, "tpm");
+        _ = Directory.CreateDirectory(tpms, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        string[] arguments =
+            Arguments("--socket", SocketPath, "--storage", Path.Combine(_folder, "db"), "--tpm", tpms);
+        Start(Program, arguments);
+        await using RemoteVm vm = Connect("vm1", Guid.NewGuid());
+        await using RemoteVm other = Connect("vm2", Guid.NewGuid());
+        byte[] key = CreateKeyInTpm(vm);
+        byte[] otherKey = CreateKeyInTpm(other);
+
+        _daemon!.Kill(entireProcessTree: true);
+        await _daemon.WaitForExitAsync();
+        _daemon.Dispose();
+        Start(Program, arguments);
+
+        Assert.That(CreateKeyInTpm(vm), Is.EqualTo(key));
+        Assert.That(otherKey, Has.Length.EqualTo(key.Length).And.Not.EqualTo(key));
+    }
+
     [TestCase("--socket is missing")]
     [TestCase("unknown option '--sockets'", "--sockets", "x")]
     [TestCase("--heap: expected a number from 16", "--heap", "15")]
@@ -184,6 +210,34 @@ internal sealed class DaemonTests
         command,
         GuestParameter.RegisteredIn(0, 1, 0x55),
         command == Write ? GuestParameter.RegisteredIn(1, 1, 0x55) : GuestParameter.RegisteredOut(1, 1, 0x55));
+
+    // The key's public part and what proves that it was created.
+    private static byte[] CreateKeyInTpm(RemoteVm vm)
+    {
+        const ulong Cookie = 0x66;
+        ulong[] pages = vm.Driver.AllocatePages(2, 1);
+        Assert.That(vm.Driver.Register(pages, 0, 2 * 4096, Cookie).ReturnCode, Is.Zero);
+        uint session = Open(vm, FirmwareTpmExtensions.FirmwareTpmUuid);
+        _ = Execute(TpmCommands.Startup);
+        byte[] response = Execute(TpmCommands.CreateKey);
+        _ = vm.Driver.Unregister(Cookie);
+        return response;
+
+        byte[] Execute(byte[] command)
+        {
+            vm.Driver.Write<byte>(pages[0], command);
+            GuestMessage answer = vm.Driver.Invoke(
+                session,
+                0,
+                GuestParameter.RegisteredIn(0, (ulong)command.Length, Cookie),
+                GuestParameter.RegisteredInOut(4096, 4096, Cookie));
+            byte[] output = new byte[answer.Parameters[1].B];
+            vm.Driver.Read<byte>(pages[1], output);
+            uint code = BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(6));
+            Assert.That((answer.ReturnCode, code), Is.EqualTo((0u, 0u)));
+            return output;
+        }
+    }
 
     private RemoteVm Connect(string name) => Connect(name, Guid.Empty);
 

@@ -4,7 +4,7 @@
 //                                           many bytes work
 //          guest-calls write NAME TEXT      writes a file by way of the supplicant
 //          guest-calls read NAME            prints what it reads of one
-//          guest-calls wait MS              has the application wait
+//          guest-calls wait MS              has the application wait; prints "waits" before
 //          guest-calls cancel MS AFTER      cancels the wait after some milliseconds; prints its result and how many it
 //                                           took
 //          guest-calls speed MS...          counts beside a call that waits, and without one, in turn, for each MS;
@@ -123,6 +123,8 @@ static pthread_t start_wait(struct wait *wait, uint32_t milliseconds)
 static void wait_for(char **arguments)
 {
 	struct wait wait;
+	printf("waits\n");
+	fflush(stdout);
 	pthread_join(start_wait(&wait, strtoul(arguments[0], NULL, 0)), NULL);
 	must("wait", wait.result, TEEC_ORIGIN_TRUSTED_APP);
 }

@@ -4,12 +4,13 @@ using OpTeeMediator.StorageTests;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>Guests without TrustZone whose TEE is another process.</summary>
+/// <summary>Guests without TrustZone whose TEE is another process or keeps objects in a server.</summary>
 [TestFixture]
 internal sealed class DaemonTests : MachineFixture
 {
     private const string TargetDead = "ffff3024";
     private const string Communication = "ffff000e";
+    private const string StorageNotAvailable = "f0100003";
     private const string Key = Daemon.Folder + "/key";
     private const string Sqlite = $"--storage {Daemon.Folder}/objects.db";
 
@@ -48,27 +49,44 @@ internal sealed class DaemonTests : MachineFixture
     }
 
     [Test]
-    public async Task VmmsOwnStorage_InPostgreSql_OutlivesGuestAndVmm()
+    public async Task VmmsOwnStorage_InPostgreSql_OutlivesGuestServerAndVmm()
     {
         using PostgreSqlServer server = PostgreSqlServer.StartNew(isOnNetwork: true);
-        (await Machine.RunAsync($"head -c 32 /dev/urandom > {Key} && chmod 600 {Key}")).Succeeded();
-        GuestOptions options = WithDaemon with
-        {
-            Tee = "software",
-            More = $"{WithDaemon.More} --storage \"postgres:{server.NetworkConnectionString("10.0.2.2")}\" "
-                + $"--storage-key {Key}",
-        };
+        GuestOptions options = await WithStorageOfTheVmmAsync(server);
         await using (Guest guest = await Guest.StartAsync(Machine, 1, options))
         {
             await WriteAsync(guest, "kept", "first");
             await guest.RestartAsync("reboot -f");
             Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo("first"), "after the guest's reboot");
+
+            server.Crash();
+            Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo(StorageNotAvailable), "without the server");
+            server.Start();
+            Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo("first"), "with the server again");
             await WriteAsync(guest, "kept", "second");
             await guest.KillAsync();
         }
 
         await using Guest again = await Guest.StartAsync(Machine, 1, options);
         Assert.That(await ReadAsync(again, "kept"), Is.EqualTo("second"), "after kill -9 of the VMM");
+    }
+
+    [Test]
+    public async Task VmmsOwnStorage_SecondVmmOfTheVm_FirstWritesNothing()
+    {
+        using PostgreSqlServer server = PostgreSqlServer.StartNew(isOnNetwork: true);
+        GuestOptions options = await WithStorageOfTheVmmAsync(server);
+        await using Guest first = await Guest.StartAsync(Machine, 1, options);
+        await WriteAsync(first, "kept", "first");
+        await using Guest second = await Guest.StartAsync(Machine, 2, options);
+        string found = await ReadAsync(second, "kept");
+        await WriteAsync(second, "kept", "second");
+
+        CommandResult write = await first.RunAsync($"{Client} write kept lost");
+
+        Assert.That(found, Is.EqualTo("first"));
+        Assert.That(write.Output, Is.EqualTo(StorageNotAvailable));
+        Assert.That(await ReadAsync(second, "kept"), Is.EqualTo("second"));
     }
 
     [TestCase("worker")]
@@ -106,6 +124,17 @@ internal sealed class DaemonTests : MachineFixture
 
         Assert.That(owners.Output.Split('\n', StringSplitOptions.TrimEntries),
             Is.EqualTo(["Uid:\t65534\t65534\t65534\t65534", "NoNewPrivs:\t1"]));
+    }
+
+    private async Task<GuestOptions> WithStorageOfTheVmmAsync(PostgreSqlServer server)
+    {
+        (await Machine.RunAsync($"head -c 32 /dev/urandom > {Key} && chmod 600 {Key}")).Succeeded();
+        return WithDaemon with
+        {
+            Tee = "software",
+            More = $"{WithDaemon.More} --storage \"postgres:{server.NetworkConnectionString("10.0.2.2")}\" "
+                + $"--storage-key {Key}",
+        };
     }
 
     private async Task OutliveAllAsync(string storage)

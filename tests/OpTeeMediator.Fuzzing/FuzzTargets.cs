@@ -1,0 +1,21 @@
+using OpTeeMediator.Fuzzing.Engine;
+using OpTeeMediator.Fuzzing.Targets;
+
+namespace OpTeeMediator.Fuzzing;
+
+/// <summary>The targets, by the names that <c>tests/fuzz/run</c> and the corpus have for them.</summary>
+public static class FuzzTargets
+{
+    private static readonly SortedDictionary<string, Func<FuzzTarget>> Factories = new(StringComparer.Ordinal)
+    {
+        ["conversation"] = static () => new ConversationTarget(),
+        ["device-tree"] = static () => new DeviceTreeTarget(),
+        ["frame"] = static () => new FrameTarget(),
+        ["message"] = static () => new MessageTarget(),
+        ["page-list"] = static () => new PageListTarget(),
+    };
+
+    public static IReadOnlyCollection<string> Names => Factories.Keys;
+
+    public static FuzzTarget Create(string name) => Factories[name]();
+}

@@ -4,6 +4,7 @@ using KvmVmm.DeviceTree;
 using KvmVmm.Machine;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.DeviceTree;
@@ -30,6 +31,8 @@ internal sealed class TeeWiring : IAsyncDisposable
     private readonly KvmInterruptLine? _notifications;
     private readonly LinuxTeeBackend? _hostTee;
     private readonly TeeStorage? _storage;
+    private readonly OpTeeTrace? _trace;
+    private readonly MetricsReport? _metrics;
     private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
 
@@ -39,12 +42,15 @@ internal sealed class TeeWiring : IAsyncDisposable
             ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
             : null;
         _storage = options.Storage is null ? null : OpenStorage(options.Storage, options.StorageKey);
+        _trace = options.Trace is null ? null : CreateTrace(options.Trace);
+        _metrics = options.PrintsMetrics ? new MetricsReport() : null;
         OpTeeGuestOptions mediated = new()
         {
             Access = options.Access,
             Identity = options.VmId ?? (options.Tee == TeeKind.Software ? OnlyVm : Guid.Empty),
             NotificationInterrupt = _notifications,
             LoggerFactory = loggers,
+            Trace = _trace,
         };
         _hostTee = options.Tee == TeeKind.Linux ? OpenHostTee(options.TeeDevice) : null;
         _optee = options.Tee switch
@@ -91,6 +97,24 @@ internal sealed class TeeWiring : IAsyncDisposable
         await _optee.DisposeAsync();
         _hostTee?.Dispose();
         _storage?.Dispose();
+        _metrics?.Dispose();
+        _trace?.Dispose();
+        if (_trace?.Failure is { } failure)
+        {
+            Console.Error.WriteLine($"kvmvmm: the trace is not complete: {failure.Message}");
+        }
+    }
+
+    private static OpTeeTrace CreateTrace(string path)
+    {
+        try
+        {
+            return new OpTeeTrace(File.Create(path));
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new BootException($"The trace cannot be written: {failure.Message}");
+        }
     }
 
     private static LinuxTeeBackend OpenHostTee(string? device) =>

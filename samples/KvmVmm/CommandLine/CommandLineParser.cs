@@ -41,6 +41,8 @@ internal static class CommandLineParser
           --notify on|off     whether an interrupt wakes threads of the guest, which then sleep during long
                               calls                                           default: on
           --tee-log           also logs the console of the companion's OP-TEE; slow
+          --trace FILE        writes what the guest's calls of its TEE do, for ui.perfetto.dev; not with companion
+          --metrics           measures these calls, and writes the result on standard error at the end
           --log LEVEL         messages on standard error: trace, debug, information, warning, error, none
                                                                               default: warning
           --list              prints the applications of --tee software
@@ -64,9 +66,10 @@ internal static class CommandLineParser
         while (!arguments.IsEmpty)
         {
             string name = arguments[0];
-            if (name == "--tee-log")
+            if (name is "--tee-log" or "--metrics")
             {
-                options = options with { LogsTee = true };
+                options = name == "--metrics" ? options with { PrintsMetrics = true }
+                    : options with { LogsTee = true };
                 arguments = arguments[1..];
                 continue;
             }
@@ -85,6 +88,7 @@ internal static class CommandLineParser
                 "--vm-id" => options with { VmId = UuidOf(arguments[0], ValueOf(arguments)) },
                 "--allow" => options with { Access = AccessOf(ValueOf(arguments)) },
                 "--notify" => options with { HasNotifications = SwitchOf(arguments) },
+                "--trace" => options with { Trace = ValueOf(arguments) },
                 "--log" => options with { LogLevel = LevelOf(ValueOf(arguments)) },
                 _ => throw new UsageException($"unknown option '{name}'"),
             };
@@ -92,6 +96,11 @@ internal static class CommandLineParser
         }
 
         CheckStorage(options);
+        if (options is { Tee: TeeKind.Companion, Trace: not null } or { Tee: TeeKind.Companion, PrintsMetrics: true })
+        {
+            throw new UsageException("--trace and --metrics are not for --tee companion, whose calls nobody observes");
+        }
+
         return options.Kernel.Length > 0
             ? options
             : throw new UsageException("--kernel is missing: name an arm64 kernel Image");

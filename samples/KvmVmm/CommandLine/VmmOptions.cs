@@ -62,6 +62,12 @@ internal sealed record VmmOptions
     /// <summary>Whether the TEE may notify the guest by an interrupt.</summary>
     public bool HasNotifications { get; init; } = true;
 
+    /// <summary>The file for a trace of the guest's calls of its TEE; <see langword="null"/> for none.</summary>
+    public string? Trace { get; init; }
+
+    /// <summary>Whether what was measured of these calls is written at the end.</summary>
+    public bool PrintsMetrics { get; init; }
+
     /// <summary>The least important messages that are written.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 }

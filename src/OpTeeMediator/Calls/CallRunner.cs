@@ -63,7 +63,7 @@ internal sealed class CallRunner(
             {
                 if (slot.Timeline.IsObserved)
                 {
-                    slot.Timeline.BackendStops();
+                    _observer.EndWork(slot.Timeline, slot.Message.Header.Command);
                 }
 
                 return Finish(slot, result, ref registers);
@@ -183,7 +183,7 @@ internal sealed class CallRunner(
         Write(standby, result, hasOutputs: false);
         if (standby.Timeline.IsObserved)
         {
-            _observer.End(standby, result.Code);
+            _observer.End(standby.Timeline, standby.Message.Header.Command, result.Code);
         }
 
         return registers.AnswerX0(OpTeeSmc.ReturnOk);
@@ -194,7 +194,7 @@ internal sealed class CallRunner(
     {
         if (slot.Timeline.IsObserved)
         {
-            _observer.End(slot, TeeReturnCode.Success);
+            _observer.End(slot.Timeline, slot.Message.Header.Command, TeeReturnCode.Success);
         }
 
         slot.Release();
@@ -233,6 +233,11 @@ internal sealed class CallRunner(
     /// <summary>Frees the slot of a call that nobody waits for any more.</summary>
     public void ReleaseAbandoned(CallSlot slot)
     {
+        if (slot.Timeline.IsObserved)
+        {
+            _observer.Abandon(slot.Timeline, slot.Message.Header.Command);
+        }
+
         TakeBack(slot);
         slot.Release();
     }
@@ -354,7 +359,7 @@ internal sealed class CallRunner(
 
     private SmcOutcome Suspend(CallSlot slot, SmcRegisterSet changed, ref SmcRegisters registers)
     {
-        _observer.Suspend(slot);
+        _observer.Suspend(slot.Timeline, slot.Stage, slot.Rpc.Command);
 
         // The last that is done to the slot: from here on another vCPU may have it.
         registers.X3 = slot.Suspend();
@@ -370,7 +375,7 @@ internal sealed class CallRunner(
 
         if (slot.Timeline.IsObserved)
         {
-            _observer.End(slot, result.Code);
+            _observer.End(slot.Timeline, slot.Message.Header.Command, result.Code);
         }
 
         slot.Release();

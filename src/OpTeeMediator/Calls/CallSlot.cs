@@ -14,6 +14,7 @@ internal sealed class CallSlot
 {
     private readonly ICallOwner _owner;
     private readonly PauseControl _pause;
+    private readonly CallObserver _observer;
     private readonly CallWaiters _waiters;
     private readonly CallCancellation _cancellation;
     private readonly Action _onCompleted;
@@ -29,8 +30,10 @@ internal sealed class CallSlot
     {
         _owner = owner;
         _pause = owner.Pause;
+        _observer = owner.Observer;
         _waiters = waiters;
         Index = index;
+        Timeline = new CallTimeline(index);
         _onCompleted = CompleteFromAwaiter;
         Rpc = new GuestRpc(this);
         Request = new TeeRequest { Guest = Rpc };
@@ -44,7 +47,7 @@ internal sealed class CallSlot
     public CallOperation Operation { get; } = new();
 
     /// <summary>How the call's time divides, if somebody observes it.</summary>
-    public CallTimeline Timeline { get; } = new();
+    public CallTimeline Timeline { get; }
 
     /// <summary>The sleep of the guest's thread. Thread-safe.</summary>
     public CallSleep Sleep { get; }
@@ -209,7 +212,7 @@ internal sealed class CallSlot
     {
         if (Timeline.IsObserved)
         {
-            Timeline.BackendStops();
+            _observer.EndWork(Timeline, _message.Header.Command);
         }
 
         if (Operation.Complete(result))
@@ -231,7 +234,7 @@ internal sealed class CallSlot
     {
         if (Timeline.IsObserved)
         {
-            Timeline.BackendStops();
+            _observer.EndWork(Timeline, _message.Header.Command);
         }
 
         bool isRequested = Operation.TryRequestRpc();

@@ -7,14 +7,22 @@ namespace OpTeeMediator.Calls;
 /// <remarks>In ticks of <see cref="Stopwatch"/>. The vCPU that has the call writes it, and while the backend has the
 /// operation, the backend's thread its part: both meet in the operation's phase. A backend that goes on without waiting
 /// for the guest's answer gets a time that is wrong, and nothing worse.</remarks>
-internal sealed class CallTimeline
+internal sealed class CallTimeline(int slot)
 {
     private long _backendSince;
     private long _backendStopped;
-    private long _suspended;
+
+    /// <summary>The slot of the call.</summary>
+    public int Slot { get; } = slot;
+
+    /// <summary>The call's number in the trace.</summary>
+    public long Number { get; private set; }
 
     /// <summary>When the call began; 0 if nobody observes it.</summary>
     public long Started { get; private set; }
+
+    /// <summary>When the guest was last given the call.</summary>
+    public long Suspended { get; private set; }
 
     /// <summary>Whether somebody observes the call.</summary>
     public bool IsObserved => Started != 0;
@@ -28,8 +36,9 @@ internal sealed class CallTimeline
     /// <summary>Nobody observes the call.</summary>
     public void Clear() => Started = 0;
 
-    public void Begin()
+    public void Begin(long number)
     {
+        Number = number;
         _backendSince = 0;
         _backendStopped = 0;
         BackendTime = 0;
@@ -37,28 +46,30 @@ internal sealed class CallTimeline
         Started = Stopwatch.GetTimestamp();
     }
 
-    public void Suspend() => _suspended = Stopwatch.GetTimestamp();
+    public void Suspend() => Suspended = Stopwatch.GetTimestamp();
 
-    public void Resume()
+    public void Resume(long now)
     {
         // Only the vCPU lets the backend begin, so what does not work now has stopped at a known moment.
         if (Volatile.Read(ref _backendSince) == 0)
         {
-            GuestTime += Math.Max(0, Stopwatch.GetTimestamp() - Math.Max(_suspended, _backendStopped));
+            GuestTime += Math.Max(0, now - Math.Max(Suspended, _backendStopped));
         }
     }
 
     public void BackendBegins() => Volatile.Write(ref _backendSince, Stopwatch.GetTimestamp());
 
-    public void BackendStops()
+    /// <returns>When it had begun; 0 if it did not work.</returns>
+    public long BackendStops(long now)
     {
         long since = Volatile.Read(ref _backendSince);
         if (since != 0)
         {
-            long now = Stopwatch.GetTimestamp();
             BackendTime += now - since;
             _backendStopped = now;
             Volatile.Write(ref _backendSince, 0);
         }
+
+        return since;
     }
 }

@@ -11,6 +11,8 @@ internal interface ICallOwner
 
     BackendOperations Operations { get; }
 
+    CallObserver Observer { get; }
+
     void ReturnBuffer(SharedBuffer buffer);
 
     /// <summary>Frees the slot of a call whose guest is gone and whose operation has ended or never begun.</summary>

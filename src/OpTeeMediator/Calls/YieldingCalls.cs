@@ -18,7 +18,6 @@ internal sealed class YieldingCalls : ICallOwner
     private readonly CallRunner _runner;
     private readonly SessionAndBufferOperations _sessionsAndBuffers;
     private readonly SharedBufferPool _buffers;
-    private readonly CallObserver _observer;
     private readonly CallSlot _standby;
     private volatile DriverInstance _driverInstance;
 
@@ -28,7 +27,7 @@ internal sealed class YieldingCalls : ICallOwner
         Pause = environment.Pause;
         Pause.Released = GoOnAfterPause;
         _buffers = environment.Buffers;
-        _observer = environment.Observer;
+        Observer = environment.Observer;
         _preparation = new CallPreparation(environment.Memory, environment.Reserved);
         Operations = new BackendOperations(environment.Partition, environment.Log);
         _performer = new CallPerformer(environment.Partition, Operations);
@@ -47,6 +46,8 @@ internal sealed class YieldingCalls : ICallOwner
     public NotificationQueue Notifications { get; }
 
     public PauseControl Pause { get; }
+
+    public CallObserver Observer { get; }
 
     /// <summary>Whether nobody is at work in the backend.</summary>
     public bool AreQuiet => Slots.AreQuiet && Pause.IsQuiet;
@@ -68,7 +69,7 @@ internal sealed class YieldingCalls : ICallOwner
         }
 
         held = slot;
-        _observer.Begin(slot);
+        Observer.Begin(slot.Timeline);
 
         // Before the fence in IsUnchanged, after which the operation's begin looks whether the VM is paused.
         slot.Operation.Prepare();
@@ -122,7 +123,7 @@ internal sealed class YieldingCalls : ICallOwner
         held = slot;
         if (slot.Timeline.IsObserved)
         {
-            slot.Timeline.Resume();
+            Observer.Resume(slot.Timeline, slot.Stage, slot.Rpc.Command);
         }
 
         return _runner.Resume(slot, ref registers);
@@ -187,7 +188,7 @@ internal sealed class YieldingCalls : ICallOwner
         DriverInstance driverInstance = _driverInstance;
         lock (_standby)
         {
-            _observer.Begin(_standby);
+            Observer.Begin(_standby.Timeline);
             Refusal? refusal;
             using (driverInstance.TablesLock.Enter())
             {

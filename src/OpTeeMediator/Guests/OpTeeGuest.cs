@@ -69,7 +69,7 @@ public sealed class OpTeeGuest : IGuestOpTee
 
         _options = options;
         _log = new VmLogger(NonThrowingLogger.Create<OpTeeGuest>(options.LoggerFactory), options.Name);
-        _observer = new CallObserver(options.Name);
+        _observer = new CallObserver(options.Name, options.Trace);
         NonThrowingGuestMemory guestMemory = new(memory, _log);
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
@@ -229,6 +229,19 @@ public sealed class OpTeeGuest : IGuestOpTee
             return SmcOutcome.NeedsRegisters(needed);
         }
 
+        return _observer.IsTracing ? HandleTraced(functionId, ref registers) : Answer(functionId, ref registers);
+    }
+
+    private SmcOutcome HandleTraced(uint functionId, ref SmcRegisters registers)
+    {
+        long started = CallObserver.BeginSmc();
+        SmcOutcome outcome = Answer(functionId, ref registers);
+        _observer.EndSmc(functionId, registers.X0, started);
+        return outcome;
+    }
+
+    private SmcOutcome Answer(uint functionId, ref SmcRegisters registers)
+    {
         CallSlot? held = null;
         try
         {

@@ -72,6 +72,10 @@ public sealed record OpTeeGuestOptions
     /// <summary>Where to log. Default nowhere. Errors of guests are logged at Debug, those of hosts at Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
+    /// <summary>Where to write what the VM's calls do; <see langword="null"/>, the default, for nowhere. It must
+    /// outlive the VM's OP-TEE, and may be that of other VMs too.</summary>
+    public OpTeeTrace? Trace { get; init; }
+
     internal void Validate()
     {
         ArgumentNullException.ThrowIfNull(Limits);

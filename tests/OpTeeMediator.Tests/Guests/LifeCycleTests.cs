@@ -362,7 +362,7 @@ internal sealed class LifeCycleTests
                 new NotificationQueue(null),
                 new PauseControl(),
                 bench.Loggers,
-                new CallObserver("vm")),
+                new CallObserver("vm", null)),
             driverInstance);
         GuestParameter list =
             GuestParameter.PageList(bench.Driver.WritePageList([bench.Driver.AllocatePage()]), 0x1000, Cookie);

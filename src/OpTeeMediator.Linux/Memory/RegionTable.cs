@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Memory;
@@ -33,6 +34,7 @@ internal sealed unsafe class RegionTable
     internal ReadOnlySpan<GuestRange> Ranges => _ranges;
 
     /// <summary>Finds the host address of a range that lies in one region.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal byte* Find(ulong address, ulong length)
     {
         ulong offset = unchecked(address - _start);

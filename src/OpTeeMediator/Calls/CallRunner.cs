@@ -29,6 +29,7 @@ internal sealed class CallRunner(
         slot.Operation.Phase == OperationPhase.Draining ? Drain(slot, ref registers) : Begin(slot, ref registers);
 
     /// <summary>Runs a call whose session says where its operations run.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public SmcOutcome Begin(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
         // Behind a full fence after the preparation's begin: see CallOperation.Prepare.
@@ -96,6 +97,7 @@ internal sealed class CallRunner(
     }
 
     /// <summary>Ends a call: tables, results, registers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public SmcOutcome Finish(CallSlot slot, TeeResult result, ref SmcRegisters registers)
     {
         // Before, so that Abort does not do it a second time.
@@ -366,6 +368,7 @@ internal sealed class CallRunner(
         return SmcOutcome.Handled(changed);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private SmcOutcome End(CallSlot slot, TeeResult result, bool hasOutputs, ref SmcRegisters registers)
     {
         if (!slot.DriverInstance!.IsRetired)

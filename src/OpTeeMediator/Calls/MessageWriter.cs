@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
@@ -18,6 +19,7 @@ internal readonly ref struct MessageWriter
     private readonly Span<MessageHeader> _header;
     private readonly Span<MessageParameter> _parameters;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public MessageWriter(NonThrowingGuestMemory memory, GuestAddress address, int parameters)
     {
         _memory = memory;
@@ -42,6 +44,7 @@ internal readonly ref struct MessageWriter
     }
 
     /// <summary>Writes the return code alone: REGISTER_SHM and UNREGISTER_SHM leave the origin as it is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void WriteReturnCode(TeeReturnCode code)
     {
         if (_header.IsEmpty)
@@ -54,6 +57,7 @@ internal readonly ref struct MessageWriter
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void WriteResult(TeeResult result)
     {
         WriteReturnCode(result.Code);

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Messages;
@@ -177,6 +178,7 @@ internal sealed class SessionAndBufferOperations
     }
 
     /// <summary>Enters into the tables what an operation has changed.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public TeeResult Commit(CallSlot slot, TeeResult result)
     {
         if (slot.Operation.Kind != TeeOperation.InvokeCommand)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace OpTeeMediator.Calls;
 
 /// <summary>A guest's sessions, by id. The table grows up to a capacity.</summary>
@@ -15,6 +17,7 @@ internal sealed class SessionTable(int capacity)
 
     public int Count { get; private set; }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Session? Find(uint id)
     {
         Session?[] sessions = _sessions;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 
@@ -18,6 +19,7 @@ internal sealed class FastCalls(OpTeeGuestOptions options, OpTeeRevision revisio
     private readonly ulong _calls = (ulong)options.Limits.Calls;
 
     /// <summary>Whether a function is one of those that are answered first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool IsConstant(uint functionId)
     {
         uint number = functionId - OpTeeSmc.GetOsUuid;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -9,6 +10,7 @@ namespace OpTeeMediator.Messages;
 internal static class MessageLocator
 {
     /// <summary>Finds where the message can be: from its first byte to the end of its page, or of its buffer.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool TryFind(uint functionId, in SmcRegisters registers, SharedMemoryTable buffers,
         GuestRange? reserved, out GuestRange place)
     {

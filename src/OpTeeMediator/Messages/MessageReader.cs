@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 
@@ -9,6 +10,7 @@ internal sealed class MessageReader(NonThrowingGuestMemory memory, int rpcParame
 {
     /// <summary>Copies and checks a message. RPC messages go <paramref name="rpcOffset"/> bytes after its begin if the
     /// guest has supplied room with the call, else 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Refusal? Read(uint functionId, GuestRange place, ref Message message, out int rpcOffset)
     {
         rpcOffset = 0;

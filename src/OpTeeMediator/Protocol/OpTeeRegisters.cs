@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Protocol;
@@ -20,6 +21,7 @@ internal static class OpTeeRegisters
     public static SmcRegisterSet AllocationAnswer { get; } = SmcRegisterSet.Range(0, 5);
 
     /// <summary>The registers that a call needs; of RETURN_FROM_RPC those that tell which call it resumes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static SmcRegisterSet NeededBy(uint functionId) => functionId switch
     {
         OpTeeSmc.CallWithRegisteredArgument => X0ToX3,

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace OpTeeMediator.SharedMemory;
 
 /// <summary>Lets calls look things up without a lock, and tells a change which calls use what it removes.</summary>
@@ -18,6 +20,7 @@ internal sealed class SequenceLock
     public int Version => Volatile.Read(ref _version);
 
     /// <summary>Whether what was looked up since <paramref name="version"/> was read holds. A full fence.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool IsUnchanged(int version)
     {
         Interlocked.MemoryBarrier();

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace OpTeeMediator.SharedMemory;
 
@@ -20,6 +21,7 @@ internal sealed class SharedMemoryTable(int capacity)
 
     public int Count { get; private set; }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public SharedBuffer? Find(ulong cookie)
     {
         SharedBuffer?[] places = _places;

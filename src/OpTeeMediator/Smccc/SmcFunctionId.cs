@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace OpTeeMediator.Smccc;
 
 /// <summary>The function identifier of an SMC or HVC: W0 at the call.</summary>
@@ -41,7 +43,11 @@ public readonly record struct SmcFunctionId(uint Value)
 
     /// <summary>The identifier without its hint (bit 16), which does not say which function is called.</summary>
     /// <remarks>A caller sets it if it keeps no live SVE state, which then need not be saved (SMCCC 1.3).</remarks>
-    public SmcFunctionId WithoutHint => new(Value & ~(1u << 16));
+    public SmcFunctionId WithoutHint
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(Value & ~(1u << 16));
+    }
 
     /// <summary>The function number, 0–0xffff.</summary>
     public int Number => (int)(Value & 0xffff);

@@ -44,5 +44,6 @@ public struct SmcRegisters
     /// <summary>The 64-bit value that a 32-bit caller splits over two registers.</summary>
     /// <param name="high">The index of the register with bits 63:32; its own upper half is ignored.</param>
     /// <param name="low">The index of the register with bits 31:0; its upper half is ignored.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly ulong Pair(int high, int low) => this[high] << 32 | (uint)this[low];
 }

@@ -22,7 +22,7 @@ internal sealed class PostgreSqlTeeStoreTransaction(
             Bytes(root),
             Long(expectedVersion)) == 1;
 
-    public TeeStoreRecord? Read(TeeStoreKey key) =>
+    public TeeStoreRecord? Read(TeeStoreKey key, long expectedVersion) =>
         ReadOne($"SELECT version, data FROM opteemediator.record WHERE {ByKey}", Key(key));
 
     public bool TryInsert(TeeStoreKey key, TeeStoreRecord content) => Execute(
@@ -42,25 +42,11 @@ internal sealed class PostgreSqlTeeStoreTransaction(
         Uuid(application),
         Uuid(objectNumber));
 
-    public IReadOnlyList<TeeStoreKey> List(Guid application) => PostgreSqlFailures.Translate(() =>
+    public bool HasRecords() => PostgreSqlFailures.Translate(() =>
     {
-        using NpgsqlCommand command = CreateCommand(
-            "SELECT object, part FROM opteemediator.record WHERE vm = $1 AND application = $2", Uuid(application));
-        using NpgsqlDataReader reader = command.ExecuteReader();
-        List<TeeStoreKey> keys = [];
-        while (reader.Read())
-        {
-            keys.Add(new TeeStoreKey(application, reader.GetGuid(0), reader.GetInt32(1)));
-        }
-
-        return keys;
-    });
-
-    public long GetSize() => PostgreSqlFailures.Translate(() =>
-    {
-        using NpgsqlCommand command = CreateCommand(
-            "SELECT coalesce(sum(length(data)), 0)::bigint FROM opteemediator.record WHERE vm = $1");
-        return (long)command.ExecuteScalar()!;
+        using NpgsqlCommand command =
+            CreateCommand("SELECT EXISTS (SELECT 1 FROM opteemediator.record WHERE vm = $1)");
+        return (bool)command.ExecuteScalar()!;
     });
 
     public void Commit() => PostgreSqlFailures.Translate(transaction.Commit);

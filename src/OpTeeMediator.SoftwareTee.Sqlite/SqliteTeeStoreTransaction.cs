@@ -23,7 +23,7 @@ internal sealed class SqliteTeeStoreTransaction(
             Data(root),
             new("$expected", expectedVersion)) == 1;
 
-    public TeeStoreRecord? Read(TeeStoreKey key) =>
+    public TeeStoreRecord? Read(TeeStoreKey key, long expectedVersion) =>
         ReadOne($"SELECT version, data FROM record WHERE {ByKey}", Parameters(key));
 
     public bool TryInsert(TeeStoreKey key, TeeStoreRecord content) => Execute(
@@ -44,26 +44,10 @@ internal sealed class SqliteTeeStoreTransaction(
         new("$application", application.ToByteArray()),
         new("$object", objectNumber.ToByteArray()));
 
-    public IReadOnlyList<TeeStoreKey> List(Guid application) => SqliteFailures.Translate(path, () =>
+    public bool HasRecords() => SqliteFailures.Translate(path, () =>
     {
-        using SqliteCommand command = CreateCommand(
-            "SELECT object, part FROM record WHERE vm = $vm AND application = $application",
-            new SqliteParameter("$application", application.ToByteArray()));
-        using SqliteDataReader reader = command.ExecuteReader();
-        List<TeeStoreKey> keys = [];
-        while (reader.Read())
-        {
-            keys.Add(new TeeStoreKey(application, new Guid((byte[])reader.GetValue(0)), reader.GetInt32(1)));
-        }
-
-        return keys;
-    });
-
-    public long GetSize() => SqliteFailures.Translate(path, () =>
-    {
-        using SqliteCommand command =
-            CreateCommand("SELECT coalesce(sum(length(data)), 0) FROM record WHERE vm = $vm");
-        return (long)command.ExecuteScalar()!;
+        using SqliteCommand command = CreateCommand("SELECT EXISTS (SELECT 1 FROM record WHERE vm = $vm)");
+        return (long)command.ExecuteScalar()! != 0;
     });
 
     public void Commit() => SqliteFailures.Translate(path, transaction.Commit);

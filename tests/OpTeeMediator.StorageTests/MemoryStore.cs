@@ -53,7 +53,7 @@ internal sealed class MemoryStore : ITeeStore
             return true;
         }
 
-        public TeeStoreRecord? Read(TeeStoreKey key) =>
+        public TeeStoreRecord? Read(TeeStoreKey key, long expectedVersion) =>
             _records.TryGetValue((machine, key), out TeeStoreRecord record) ? record : null;
 
         public bool TryInsert(TeeStoreKey key, TeeStoreRecord content)
@@ -64,7 +64,7 @@ internal sealed class MemoryStore : ITeeStore
 
         public bool TryReplace(TeeStoreKey key, long expectedVersion, TeeStoreRecord content)
         {
-            if (Read(key)?.Version != expectedVersion)
+            if (Read(key, expectedVersion)?.Version != expectedVersion)
             {
                 return false;
             }
@@ -75,24 +75,21 @@ internal sealed class MemoryStore : ITeeStore
         }
 
         public bool TryDelete(TeeStoreKey key, long expectedVersion) =>
-            Read(key)?.Version == expectedVersion && _records.Remove((machine, key));
+            Read(key, expectedVersion)?.Version == expectedVersion && _records.Remove((machine, key));
 
         public void DeleteObject(Guid application, Guid objectNumber)
         {
-            foreach (TeeStoreKey key in List(application).Where(key => key.Object == objectNumber))
+            foreach ((Guid Machine, TeeStoreKey Key) record in _records.Keys)
             {
-                _ = _records.Remove((machine, key));
+                if (record.Machine == machine && record.Key.Application == application
+                    && record.Key.Object == objectNumber)
+                {
+                    _ = _records.Remove(record);
+                }
             }
         }
 
-        public IReadOnlyList<TeeStoreKey> List(Guid application) =>
-        [
-            .. _records.Keys.Where(record => record.Machine == machine && record.Key.Application == application)
-                .Select(record => record.Key),
-        ];
-
-        public long GetSize() =>
-            _records.Where(record => record.Key.Machine == machine).Sum(record => (long)record.Value.Data.Length);
+        public bool HasRecords() => _records.Keys.Any(record => record.Machine == machine);
 
         public void Commit()
         {

@@ -18,7 +18,7 @@ internal static class StoreContract
             Assert.That(transaction.TryReplaceRoot(1, first), Is.False);
             Assert.That(transaction.TryReplaceRoot(0, first), Is.True);
             Assert.That(transaction.TryReplaceRoot(0, first), Is.False);
-            Assert.That(transaction.Read(key), Is.Null);
+            Assert.That(transaction.Read(key, 1), Is.Null);
             Assert.That(transaction.TryReplace(key, 1, second), Is.False);
             Assert.That(transaction.TryInsert(key, first), Is.True);
             Assert.That(transaction.TryInsert(key, second), Is.False);
@@ -31,18 +31,16 @@ internal static class StoreContract
         Run(session, commits: true, transaction =>
         {
             AssertEqual(transaction.ReadRoot(), first);
-            AssertEqual(transaction.Read(key), first);
+            AssertEqual(transaction.Read(key, 1), first);
             Assert.That(transaction.TryReplace(key, 2, second), Is.False);
             Assert.That(transaction.TryReplace(key, 1, second), Is.True);
             Assert.That(transaction.TryReplaceRoot(1, second), Is.True);
             Assert.That(transaction.TryInsert(key with { Part = 4 }, first), Is.True);
-            Assert.That(transaction.GetSize(), Is.EqualTo(5));
-            Assert.That(transaction.List(key.Application), Is.EquivalentTo(new[] { key, key with { Part = 4 } }));
-            Assert.That(transaction.List(Guid.NewGuid()), Is.Empty);
+            Assert.That(transaction.HasRecords());
             Assert.That(transaction.TryDelete(key, 1), Is.False);
             Assert.That(transaction.TryDelete(key, 2), Is.True);
             transaction.DeleteObject(key.Application, key.Object);
-            Assert.That(transaction.GetSize(), Is.Zero);
+            Assert.That(transaction.HasRecords(), Is.False);
         });
         using ITeeStoreSession other = store.Open(machine);
         Assert.That(

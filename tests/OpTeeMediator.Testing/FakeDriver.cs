@@ -251,6 +251,13 @@ public sealed class FakeDriver
     }
 
     /// <summary>Reads a message from guest memory.</summary>
+    public GuestMessage ReadMessage(ulong address)
+    {
+        Span<uint> header = stackalloc uint[8];
+        Read(address, header);
+        return ReadMessage(address, (int)header[7]);
+    }
+
     public GuestMessage ReadMessage(ulong address, int parameters)
     {
         Span<uint> header = stackalloc uint[8];

@@ -29,6 +29,9 @@ internal static class CommandLineParser
                               if there is none                                default: they cannot keep any
           --storage postgres:CONNECTION
                               the same in a PostgreSQL database, by a connection string of Npgsql
+          --storage guest:FILE, --storage guest:postgres:CONNECTION
+                              the same in the guest's own files, by its tee-supplicant; only what they must be like
+                              is in the database
           --storage-key FILE  its root key, 32 to 64 bytes, mode 0600         default: FILE.key beside FILE, made
                                                                               with a new database
           --storage-key keyring:NAME

@@ -1,4 +1,5 @@
 using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.GuestStorage;
 using OpTeeMediator.SoftwareTee.Linux;
 using OpTeeMediator.SoftwareTee.PostgreSql;
 using OpTeeMediator.SoftwareTee.Sqlite;
@@ -10,6 +11,7 @@ namespace KvmVmm.Tee;
 internal sealed class TeeStorage : IDisposable
 {
     private const string PostgreSql = "postgres:";
+    private const string Guest = "guest:";
     private const string Keyring = "keyring:";
 
     private readonly ITeeStore _store;
@@ -24,10 +26,14 @@ internal sealed class TeeStorage : IDisposable
     public SoftwareTeeOptions Options { get; }
 
     /// <summary>Whether a database is no file, which several hosts may use.</summary>
-    public static bool IsShared(string database) => database.StartsWith(PostgreSql, StringComparison.Ordinal);
+    public static bool IsShared(string database) =>
+        DatabaseOf(database).StartsWith(PostgreSql, StringComparison.Ordinal);
 
     /// <summary>Opens the database and the root key.</summary>
-    /// <param name="database">An SQLite file, or "postgres:" and a connection string of Npgsql.</param>
+    /// <param name="database">
+    /// An SQLite file; "postgres:" and a connection string of Npgsql; or "guest:" and one of both, for the root records
+    /// of objects in the guest's own files.
+    /// </param>
     /// <param name="key">
     /// A file, or "keyring:" and a name; <see langword="null"/> for the file beside an SQLite file.
     /// </param>
@@ -40,9 +46,8 @@ internal sealed class TeeStorage : IDisposable
         {
             ITeeKeySource source = KeyOf(database, key);
             Array.Clear(source.ReadKey());
-            store = IsShared(database)
-                ? new PostgreSqlTeeStore(database[PostgreSql.Length..])
-                : new SqliteTeeStore(database);
+            store = Open(DatabaseOf(database));
+            store = IsInGuest(database) ? new GuestFileStore(store) : store;
             return new TeeStorage(store, source);
         }
         catch (Exception failure) when (failure is TeeStoreException or ArgumentException or IOException
@@ -56,6 +61,14 @@ internal sealed class TeeStorage : IDisposable
     /// <inheritdoc/>
     public void Dispose() => (_store as IDisposable)?.Dispose();
 
+    private static bool IsInGuest(string database) => database.StartsWith(Guest, StringComparison.Ordinal);
+
+    private static string DatabaseOf(string database) => IsInGuest(database) ? database[Guest.Length..] : database;
+
+    private static ITeeStore Open(string database) => IsShared(database)
+        ? new PostgreSqlTeeStore(database[PostgreSql.Length..])
+        : new SqliteTeeStore(database);
+
     // A new database in a file gets a new key in a file beside it. Without its key, an old one is not touched.
     private static ITeeKeySource KeyOf(string database, string? key)
     {
@@ -66,8 +79,9 @@ internal sealed class TeeStorage : IDisposable
                 : new TeeKeyFile(key);
         }
 
-        string file = database + ".key";
-        if (!File.Exists(database) && !File.Exists(file))
+        string name = DatabaseOf(database);
+        string file = name + ".key";
+        if (!File.Exists(name) && !File.Exists(file))
         {
             TeeKeyFile.Create(file);
         }

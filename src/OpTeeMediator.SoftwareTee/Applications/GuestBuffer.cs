@@ -10,11 +10,11 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 /// </remarks>
 public sealed class GuestBuffer : IDisposable, IAsyncDisposable
 {
-    private readonly RunningOperation _operation;
+    private readonly IGuestOperation _operation;
     private readonly int _number;
     private TeeSharedMemory? _memory;
 
-    internal GuestBuffer(RunningOperation operation, TeeSharedMemory memory)
+    internal GuestBuffer(IGuestOperation operation, TeeSharedMemory memory)
     {
         _operation = operation;
         _number = operation.Number;

@@ -1,6 +1,7 @@
 using System.Text;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 

@@ -1,5 +1,6 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Applications;
 

@@ -31,10 +31,10 @@ public sealed class GuestFileSystem
     private readonly List<OpenHandle> _open = [];
     private GuestBuffer? _buffer;
 
-    internal GuestFileSystem(RunningOperation operation) => Operation = operation;
+    internal GuestFileSystem(IGuestOperation operation) => Operation = operation;
 
     /// <summary>The operation that the files belong to.</summary>
-    internal RunningOperation Operation { get; }
+    internal IGuestOperation Operation { get; }
 
     /// <summary>Whether the application has left something open.</summary>
     internal bool HasOpen => _open.Count != 0;

@@ -24,6 +24,16 @@ internal sealed record ApplicationEnvironment(
     MemoryQuota Memory,
     VirtualMachineSecrets Secrets)
 {
+    /// <summary>Runs an operation of the guest, by which the storage may call it.</summary>
+    public TResult Run<TState, TResult>(TeeRequest request, TState state, Func<TState, TeeRequest, TResult> operation)
+        where TState : class =>
+        Secrets.Storage is { CallsGuest: true }
+            ? ThreadOperation.Run(
+                request.Guest,
+                (State: state, Request: request, Operation: operation),
+                static run => run.Operation(run.State, run.Request))
+            : operation(state, request);
+
     /// <summary>Ends an operation of the guest: it is inside no application any more.</summary>
     public void RunDeferred(TeeRequest request, TeeRequest root)
     {

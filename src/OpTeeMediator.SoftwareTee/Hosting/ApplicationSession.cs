@@ -66,19 +66,25 @@ internal sealed class ApplicationSession : ITeeSession
         return result;
     }
 
-    public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
-    {
-        TeeResult result = Invoke(request, request);
-        _environment.Deferred.Run(request);
-        return new(result);
-    }
+    public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request) => new(_environment.Run(
+        request,
+        this,
+        static (session, request) =>
+        {
+            TeeResult result = session.Invoke(request, request);
+            session._environment.Deferred.Run(request);
+            return result;
+        }));
 
-    public ValueTask CloseAsync(TeeRequest request)
-    {
-        Close(request, request);
-        _environment.Deferred.Run(request);
-        return default;
-    }
+    public ValueTask CloseAsync(TeeRequest request) => _environment.Run(
+        request,
+        this,
+        static (session, request) =>
+        {
+            session.Close(request, request);
+            session._environment.Deferred.Run(request);
+            return default(ValueTask);
+        });
 
     /// <summary>Invokes a command for an operation of the guest.</summary>
     public TeeResult Invoke(TeeRequest request, TeeRequest root)

@@ -78,7 +78,8 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
     {
         ArgumentNullException.ThrowIfNull(request);
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return OpenSessionAsync(request, request);
+        return _environment.Run(
+            request, this, static (partition, request) => partition.OpenSessionAsync(request, request));
     }
 
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request, TeeRequest root)

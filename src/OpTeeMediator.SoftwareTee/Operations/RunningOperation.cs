@@ -14,7 +14,7 @@ internal sealed class RunningOperation(
     EntryLockQueue queue,
     RunningCancellations cancellations,
     Guid application,
-    IApplicationDirectory directory)
+    IApplicationDirectory directory) : IGuestOperation
 {
     private readonly OperationCancellation _cancellation = new();
     private TeeRequest? _root;
@@ -160,40 +160,9 @@ internal sealed class RunningOperation(
         return result;
     }
 
-    /// <summary>Makes a call to the guest with parameters that receive its outputs, and checks their sizes.</summary>
-    /// <returns>The guest's answer; TEE_ERROR_SECURITY if it claims success and more output than fits.</returns>
-    public TeeReturnCode Call(uint command, Span<TeeParameter> parameters)
-    {
-        GuestServices guest = Guest;
-        TeeReturnCode code = guest.Call(command, parameters);
-        guest.Parameters[..parameters.Length].CopyTo(parameters);
-        return code == TeeReturnCode.Success && ClaimsTooMuch(parameters) ? TeeReturnCode.Security : code;
-    }
-
     /// <summary>Does work on the operation's thread: at once on that thread, else when it waits.</summary>
     public ValueTask<TResult> RunAsync<TState, TResult>(TState state, Func<TState, TResult> work) =>
         context is null or { IsCurrent: true } ? new(work(state)) : new(context.RunAsync(state, work));
-
-    /// <summary>Disposes of something that calls the guest then.</summary>
-    public async ValueTask DisposeAsync(IDisposable held) => _ = await RunAsync(held, static held =>
-    {
-        held.Dispose();
-        return true;
-    });
-
-    // A NULL reference has room for nothing, and its size is the size that is needed: a success, too.
-    private static bool ClaimsTooMuch(ReadOnlySpan<TeeParameter> parameters)
-    {
-        foreach (ref readonly TeeParameter parameter in parameters)
-        {
-            if (parameter is { IsMemory: true, Memory: not null } && parameter.Size > parameter.Capacity)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
 
     // Only the built-in generator may still be running then, on the thread pool.
     private static TeeResult Wait(ValueTask<TeeResult> running) =>

@@ -7,6 +7,12 @@ namespace OpTeeMediator.SoftwareTee.Storage;
 /// </remarks>
 public interface ITeeStore
 {
+    /// <summary>
+    /// Whether it calls the guest. Then storage is available on the threads of the guest's operations only, and to
+    /// applications that run on workers (<see cref="Backends.TeeExecution.Worker"/>).
+    /// </summary>
+    bool CallsGuest => false;
+
     /// <summary>Takes the VM's lease, from the session that has it, and opens the VM's records.</summary>
     /// <param name="virtualMachine">The VM's durable identity.</param>
     /// <returns>

@@ -16,8 +16,11 @@ public interface ITeeStoreTransaction : IDisposable
 
     /// <summary>Reads a record.</summary>
     /// <param name="key">Its key.</param>
-    /// <returns>The record, or <see langword="null"/> if there is none.</returns>
-    TeeStoreRecord? Read(TeeStoreKey key);
+    /// <param name="expectedVersion">The version that it should have.</param>
+    /// <returns>
+    /// The record, of whatever version; <see langword="null"/> if there is none, or none with this version.
+    /// </returns>
+    TeeStoreRecord? Read(TeeStoreKey key, long expectedVersion);
 
     /// <summary>Adds a record.</summary>
     /// <param name="key">Its key.</param>
@@ -43,14 +46,9 @@ public interface ITeeStoreTransaction : IDisposable
     /// <param name="objectNumber">Its number.</param>
     void DeleteObject(Guid application, Guid objectNumber);
 
-    /// <summary>Lists the records of an application, in any order.</summary>
-    /// <param name="application">The application.</param>
-    /// <returns>Their keys.</returns>
-    IReadOnlyList<TeeStoreKey> List(Guid application);
-
-    /// <summary>Measures the VM's records, without the root record.</summary>
-    /// <returns>The sum of their data, in bytes.</returns>
-    long GetSize();
+    /// <summary>Whether the VM has records beside the root record.</summary>
+    /// <returns>Whether there is one.</returns>
+    bool HasRecords();
 
     /// <summary>Makes the changes durable.</summary>
     /// <exception cref="TeeStoreException">

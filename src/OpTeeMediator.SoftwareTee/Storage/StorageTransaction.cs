@@ -164,7 +164,7 @@ internal sealed class StorageTransaction(
 
     private byte[] Read(TeeStoreKey key, RecordReference reference)
     {
-        TeeStoreRecord? record = transaction.Read(key);
+        TeeStoreRecord? record = transaction.Read(key, reference.Version);
         return record is null
             ? throw new CorruptStorageException($"the record {key} is missing")
             : record.Value.Version != reference.Version

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Operations;
 
 namespace OpTeeMediator.SoftwareTee.Storage;
 
@@ -30,6 +31,9 @@ internal sealed class VirtualMachineStorage(
     // The root record is the parent of all others and belongs to no application.
     private static TeeStoreKey RootKey => default;
 
+    /// <summary>Whether the store calls the guest.</summary>
+    public bool CallsGuest => options.Store.CallsGuest;
+
     /// <summary>The most that the VM may store, in bytes.</summary>
     public long Quota => options.Quota;
 
@@ -45,19 +49,17 @@ internal sealed class VirtualMachineStorage(
     /// <summary>Releases a handle.</summary>
     public void Release(TrustedObject handle)
     {
-        lock (_lock)
-        {
-            _ = _open.Remove(handle);
-        }
+        Enter();
+        _ = _open.Remove(handle);
+        _lock.Exit();
     }
 
     /// <summary>Releases the handles of an instance.</summary>
     public void Release(TrustedStorage owner)
     {
-        lock (_lock)
-        {
-            _ = _open.RemoveAll(handle => handle.Owner == owner);
-        }
+        Enter();
+        _ = _open.RemoveAll(handle => handle.Owner == owner);
+        _lock.Exit();
     }
 
     /// <summary>Runs an operation; its changes take effect if it succeeds, and only then.</summary>
@@ -66,32 +68,34 @@ internal sealed class VirtualMachineStorage(
     /// <returns>Its code, or that of a failure, which is logged.</returns>
     public TeeReturnCode Run(bool writes, Func<StorageTransaction, TeeReturnCode> operation)
     {
-        lock (_lock)
+        Enter();
+        try
         {
-            try
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            Open();
+            return RunOpen(writes, operation);
+        }
+        catch (CorruptStorageException exception)
+        {
+            return Fail(exception, TeeReturnCode.CorruptObject);
+        }
+        catch (TeeStoreException exception)
+        {
+            return Fail(exception, exception.Failure switch
             {
-                ObjectDisposedException.ThrowIf(_isDisposed, this);
-                Open();
-                return RunOpen(writes, operation);
-            }
-            catch (CorruptStorageException exception)
-            {
-                return Fail(exception, TeeReturnCode.CorruptObject);
-            }
-            catch (TeeStoreException exception)
-            {
-                return Fail(exception, exception.Failure switch
-                {
-                    TeeStoreFailure.Full => TeeReturnCode.StorageNoSpace,
-                    TeeStoreFailure.Corrupt => TeeReturnCode.CorruptObject,
-                    _ => TeeReturnCode.StorageNotAvailable,
-                });
-            }
-            catch (Exception exception)
-            {
-                // Store, key source and counter are supplied and may throw anything.
-                return Fail(exception, TeeReturnCode.StorageNotAvailable);
-            }
+                TeeStoreFailure.Full => TeeReturnCode.StorageNoSpace,
+                TeeStoreFailure.Corrupt => TeeReturnCode.CorruptObject,
+                _ => TeeReturnCode.StorageNotAvailable,
+            });
+        }
+        catch (Exception exception)
+        {
+            // Store, key source and counter are supplied and may throw anything.
+            return Fail(exception, TeeReturnCode.StorageNotAvailable);
+        }
+        finally
+        {
+            _lock.Exit();
         }
     }
 
@@ -110,6 +114,21 @@ internal sealed class VirtualMachineStorage(
             {
                 _ = Fail(exception, TeeReturnCode.StorageNotAvailable);
             }
+        }
+    }
+
+    // Who has the lock may be waiting for the guest, which does not answer while its VM is paused.
+    private void Enter()
+    {
+        if (!CallsGuest || ThreadOperation.Current is not { } operation)
+        {
+            _lock.Enter();
+        }
+        else if (!_lock.TryEnter())
+        {
+            operation.Guest.BeginWait();
+            _lock.Enter();
+            operation.Guest.EndWait();
         }
     }
 
@@ -154,7 +173,7 @@ internal sealed class VirtualMachineStorage(
         {
             (found, root) = DecryptRoot(record);
         }
-        else if (transaction.GetSize() != 0)
+        else if (transaction.HasRecords())
         {
             throw new CorruptStorageException("the root record is missing, other records are there");
         }

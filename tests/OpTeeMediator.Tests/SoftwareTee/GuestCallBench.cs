@@ -23,9 +23,10 @@ internal sealed class GuestCallBench : IAsyncDisposable
         TrustedApplicationManifest manifest,
         Func<ApplicationCall, ValueTask<TeeReturnCode>> whenInvoked,
         OpTeeGuestOptions? options = null,
-        Func<ScriptedApplication>? create = null)
+        Func<ScriptedApplication>? create = null,
+        SoftwareTeeOptions? teeOptions = null)
     {
-        SoftwareTeeBackend tee = new(new SoftwareTeeOptions()
+        SoftwareTeeBackend tee = new((teeOptions ?? new SoftwareTeeOptions())
             .Add(manifest,
                 () => Application = create is null ? new ScriptedApplication { WhenInvoked = whenInvoked } : create())
             .Add(new TrustedApplicationManifest(Other), () => new ScriptedApplication()));
@@ -89,7 +90,7 @@ internal sealed class GuestCallBench : IAsyncDisposable
     }
 
     /// <summary>What a call asks the guest.</summary>
-    public GuestMessage Asked(PendingCall call) => Driver.ReadMessage(call.Page + OpTeeMessage.HeaderSize, 1);
+    public GuestMessage Asked(PendingCall call) => Driver.ReadMessage(call.Page + OpTeeMessage.HeaderSize);
 
     /// <summary>Serves a call until it ends.</summary>
     public TeeReturnCode Finish(PendingCall call)

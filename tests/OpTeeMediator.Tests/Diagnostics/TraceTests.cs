@@ -32,14 +32,14 @@ internal sealed class TraceTests
         }
 
         JsonElement[] records = Read(file);
-        JsonElement call = records.Single(record => IsSpan(record, "INVOKE_COMMAND", "call in slot 0", records));
+        JsonElement call = records.Single(record => IsSpan(record, "INVOKE_COMMAND", "call in slot", records));
         long number = CallOf(call);
-        JsonElement[] smcs = [.. records.Where(record => Track(record, records) != "call in slot 0"
-            && Track(record, records) != "TEE for slot 0" && record.GetProperty("ph").GetString() == "X"
+        JsonElement[] smcs = [.. records.Where(record => Track(record, records) != "call in slot"
+            && Track(record, records) != "TEE for slot" && record.GetProperty("ph").GetString() == "X"
             && CallOf(record) == number)];
         JsonElement[] work = [.. records.Where(record =>
-            IsSpan(record, "INVOKE_COMMAND", "TEE for slot 0", records) && CallOf(record) == number)];
-        JsonElement rpc = records.Single(record => IsSpan(record, "GET_TIME", "call in slot 0", records));
+            IsSpan(record, "INVOKE_COMMAND", "TEE for slot", records) && CallOf(record) == number)];
+        JsonElement rpc = records.Single(record => IsSpan(record, "GET_TIME", "call in slot", records));
         Assert.That(records.First(record => Name(record) == "process_name").GetProperty("args").GetProperty("name")
             .GetString(), Is.EqualTo("tiny \"vm\""));
         Assert.That(Result(call), Is.EqualTo("Busy"));
@@ -76,8 +76,8 @@ internal sealed class TraceTests
         }
 
         JsonElement[] records = Read(file);
-        Assert.That(records.Count(record => IsSpan(record, "preempted", "call in slot 0", records)), Is.EqualTo(1));
-        Assert.That(records.Where(record => IsSpan(record, "INVOKE_COMMAND", "call in slot 0", records)).Select(Result),
+        Assert.That(records.Count(record => IsSpan(record, "preempted", "call in slot", records)), Is.EqualTo(1));
+        Assert.That(records.Where(record => IsSpan(record, "INVOKE_COMMAND", "call in slot", records)).Select(Result),
             Is.EqualTo(["abandoned"]));
         Assert.That(records.Where(record => Name(record) == "RETURN_FROM_RPC").Select(Result),
             Is.EqualTo(["RPC_FOREIGN_INTR", "ERESUME"]));
@@ -189,11 +189,13 @@ internal sealed class TraceTests
     private static bool IsSpan(JsonElement record, string name, string track, JsonElement[] records) =>
         record.GetProperty("ph").GetString() == "X" && Name(record) == name && Track(record, records) == track;
 
+    // Without its number: which slot a call gets depends on what its thread used before.
     private static string? Track(JsonElement record, JsonElement[] records) => records
         .Where(one => Name(one) == "thread_name"
             && one.GetProperty("tid").GetInt32() == record.GetProperty("tid").GetInt32()
             && one.GetProperty("pid").GetInt32() == record.GetProperty("pid").GetInt32())
-        .Select(one => one.GetProperty("args").GetProperty("name").GetString()).SingleOrDefault();
+        .Select(one => one.GetProperty("args").GetProperty("name").GetString()!.TrimEnd([.. " 0123456789"]))
+        .SingleOrDefault();
 
     private static string? Name(JsonElement record) => record.GetProperty("name").GetString();
 

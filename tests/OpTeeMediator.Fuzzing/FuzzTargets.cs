@@ -10,9 +10,12 @@ public static class FuzzTargets
     {
         ["conversation"] = static () => new ConversationTarget(),
         ["device-tree"] = static () => new DeviceTreeTarget(),
+        ["forwarder"] = static () => new ForwarderTarget(),
         ["frame"] = static () => new FrameTarget(),
+        ["image"] = static () => new ImageTarget(),
         ["message"] = static () => new MessageTarget(),
         ["page-list"] = static () => new PageListTarget(),
+        ["stored-record"] = static () => new StoredRecordTarget(),
     };
 
     public static IReadOnlyCollection<string> Names => Factories.Keys;

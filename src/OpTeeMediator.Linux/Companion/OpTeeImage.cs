@@ -54,11 +54,19 @@ public sealed class OpTeeImage
     public static OpTeeImage Load(string path)
     {
         ArgumentNullException.ThrowIfNull(path);
-        byte[] file = Read(path);
-        return file switch
+        return Parse(path, Read(path), Read);
+    }
+
+    /// <summary>Finds out what a file is.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="file">Its content.</param>
+    /// <param name="read">Reads a file that lies beside it.</param>
+    /// <exception cref="InvalidDataException">It is not an image that can be used.</exception>
+    internal static OpTeeImage Parse(string path, byte[] file, Func<string, byte[]> read) =>
+        file switch
         {
             [(byte)'O', (byte)'P', (byte)'T', (byte)'E', 1, ..] => FromHeader(path, file),
-            [(byte)'O', (byte)'P', (byte)'T', (byte)'E', 2, ..] => FromHeaders(path, file),
+            [(byte)'O', (byte)'P', (byte)'T', (byte)'E', 2, ..] => FromHeaders(path, file, read),
             [0x7f, (byte)'E', (byte)'L', (byte)'F', ..] => throw new InvalidDataException(
                 $"'{path}' is an ELF file, which lacks what OP-TEE's build adds to it (hashes and relocations); use"
                     + $" tee.bin, tee-pager_v2.bin or tee-raw.bin from the same folder."),
@@ -66,7 +74,6 @@ public sealed class OpTeeImage
                 throw new InvalidDataException($"'{path}' has {file.Length} bytes, which is no OP-TEE image."),
             _ => new OpTeeImage(null, file),
         };
-    }
 
     /// <summary>tee.bin: a header, then the image; a pageable part behind it would need OP-TEE's pager.</summary>
     private static OpTeeImage FromHeader(string path, byte[] file)
@@ -87,7 +94,7 @@ public sealed class OpTeeImage
     }
 
     /// <summary>tee-header_v2.bin: a list of images that lie beside it, of which one is used.</summary>
-    private static OpTeeImage FromHeaders(string path, byte[] file)
+    private static OpTeeImage FromHeaders(string path, byte[] file, Func<string, byte[]> read)
     {
         CheckHeader(path, file);
         uint images = Word(file, 8);
@@ -99,7 +106,7 @@ public sealed class OpTeeImage
         }
 
         string imagePath = Path.Combine(Path.GetDirectoryName(path) ?? "", "tee-pager_v2.bin");
-        byte[] image = Read(imagePath);
+        byte[] image = read(imagePath);
         return image.Length == size
             ? new OpTeeImage(Pair(file, 12), image)
             : throw new InvalidDataException(

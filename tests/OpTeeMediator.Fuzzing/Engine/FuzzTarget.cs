@@ -22,4 +22,20 @@ public abstract class FuzzTarget
             throw new PropertyException(what);
         }
     }
+
+    /// <summary>Waits for what another thread does, without a sleep in most cases.</summary>
+    protected static void Wait(Func<bool> condition, string what)
+    {
+        for (int round = 0; round < 10_000; round++)
+        {
+            if (condition())
+            {
+                return;
+            }
+
+            _ = Thread.Yield();
+        }
+
+        Require(SpinWait.SpinUntil(condition, TimeSpan.FromMinutes(1)), what);
+    }
 }

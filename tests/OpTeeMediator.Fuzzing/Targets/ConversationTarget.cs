@@ -60,9 +60,6 @@ internal sealed class ConversationTarget : FuzzTarget
     }
 
     // What an earlier driver has left is freed by a thread.
-    private static void Wait(Func<bool> condition, string what) =>
-        Require(condition() || SpinWait.SpinUntil(condition, TimeSpan.FromMinutes(1)), what);
-
     private bool IsConsistent() => _guest.Status is var status && _memory.Pinned.Count == status.Buffers
         && _backend.OpenSessions == status.Sessions;
 

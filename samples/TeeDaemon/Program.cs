@@ -79,6 +79,7 @@ internal static class Program
                     Arguments = arguments,
                     HeapLimit = (long)options.HeapMebibytes << 20,
                     UserName = options.WorkerUser,
+                    MayStartPrograms = options.Tpm is not null,
                 },
             LoggerFactory = log,
         });

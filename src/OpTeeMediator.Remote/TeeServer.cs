@@ -279,6 +279,8 @@ public sealed class TeeServer : IAsyncDisposable
             _options.MaximumCalls,
             Limits,
             workers.MaximumFiles,
+            workers.RequiresSystemCallFilter,
+            workers.MayStartPrograms,
             _options.HandshakeTimeout,
             _options.SendTimeout,
             Access.Applications);

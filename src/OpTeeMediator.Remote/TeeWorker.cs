@@ -33,10 +33,12 @@ public static class TeeWorker
     /// <returns>The exit code of the process, which is to end now: 0 if the VM's operations have all ended.</returns>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">The process is no worker.</exception>
-    /// <exception cref="TeeUnavailableException">The server is gone, or is of another version.</exception>
+    /// <exception cref="TeeUnavailableException">
+    /// The server is gone, is of another version, or requires a filter of system calls that the host does not have.
+    /// </exception>
     /// <remarks>
     /// Before anything of the VM is read, the process gives up new privileges (no_new_privs), core dumps and access by
-    /// other processes of its user (PR_SET_DUMPABLE), and takes the server's limit of files.
+    /// other processes of its user (PR_SET_DUMPABLE), takes the server's limit of files, and filters its system calls.
     /// </remarks>
     public static int Run(IReadOnlyList<string> arguments, ITeeBackend backend, ILoggerFactory loggerFactory)
     {
@@ -56,8 +58,9 @@ public static class TeeWorker
         }
 
         WorkerSettings settings = WorkerSettings.Read(new FrameReader(body));
-        ProcessRestrictions.Apply(settings.MaximumFiles);
-        return Serve(control, SocketOf(control.TakeDescriptor()), settings, backend, loggerFactory);
+        ILogger log = NonThrowingLogger.Create(loggerFactory, typeof(TeeWorker).FullName!);
+        ProcessRestrictions.Apply(settings, log);
+        return Serve(control, SocketOf(control.TakeDescriptor()), settings, backend, loggerFactory, log);
     }
 
     private static Socket SocketOf(SafeFileHandle descriptor)
@@ -68,7 +71,12 @@ public static class TeeWorker
     }
 
     private static int Serve(
-        FrameChannel control, Socket client, WorkerSettings settings, ITeeBackend backend, ILoggerFactory loggerFactory)
+        FrameChannel control,
+        Socket client,
+        WorkerSettings settings,
+        ITeeBackend backend,
+        ILoggerFactory loggerFactory,
+        ILogger log)
     {
         FrameChannel channel = new(client, takesDescriptors: true, settings.SendTimeout)
         {
@@ -83,7 +91,7 @@ public static class TeeWorker
             PermitsHugePages: true,
             OperationsDeadline,
             loggerFactory,
-            NonThrowingLogger.Create(loggerFactory, typeof(TeeWorker).FullName!)));
+            log));
         new Thread(() => FollowServer(control, channel)) { IsBackground = true, Name = "tee server" }.Start();
         return virtualMachine.Run() ? 0 : 1;
     }

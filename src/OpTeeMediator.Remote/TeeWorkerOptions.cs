@@ -31,6 +31,18 @@ public sealed record TeeWorkerOptions
     /// </summary>
     public string? UserName { get; init; } = "nobody";
 
+    /// <summary>
+    /// Whether a process that cannot filter its system calls (seccomp, by libseccomp 2) serves no VM. Default: no; then
+    /// one log entry says that there is no filter, and why.
+    /// </summary>
+    public bool RequiresSystemCallFilter { get; init; }
+
+    /// <summary>
+    /// Whether the filter permits a process to start programs, as a TEE with firmware TPMs needs, and to send signals
+    /// to other processes of its user. Default: no.
+    /// </summary>
+    public bool MayStartPrograms { get; init; }
+
     internal void Validate()
     {
         ArgumentException.ThrowIfNullOrEmpty(FileName);

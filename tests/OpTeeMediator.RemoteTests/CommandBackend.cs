@@ -1,9 +1,12 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 
 namespace OpTeeMediator.RemoteTests;
 
 /// <summary>A TEE whose commands do what a test needs in another process.</summary>
-internal sealed class CommandBackend : ITeeBackend, ITeePartition, ITeeSession
+internal sealed partial class CommandBackend : ITeeBackend, ITeePartition, ITeeSession
 {
     /// <summary>Adds the two numbers of the first parameter.</summary>
     public const uint Add = 0;
@@ -28,6 +31,12 @@ internal sealed class CommandBackend : ITeeBackend, ITeePartition, ITeeSession
 
     /// <summary>Returns what the process is permitted: soft limit of files, no_new_privs.</summary>
     public const uint Describe = 7;
+
+    /// <summary>
+    /// Returns the mode of seccomp and how many threads do not have it, then what makes an AF_VSOCK socket and a
+    /// program fail: error numbers, or 0.
+    /// </summary>
+    public const uint TryDeniedCalls = 8;
 
     public TeeAccess DefaultAccess => TeeAccess.All;
 
@@ -88,10 +97,42 @@ internal sealed class CommandBackend : ITeeBackend, ITeePartition, ITeeSession
                 request.SetValue(1, (ulong)Environment.ProcessId, NumberOf(limits, "Max core file size"));
                 return new(TeeResult.Success);
 
+            case TryDeniedCalls:
+                string[] own = File.ReadAllLines("/proc/self/status");
+                request.SetValue(0, NumberOf(own, "Seccomp:"), (ulong)Directory.GetDirectories("/proc/self/task")
+                    .Count(task => NumberOf(File.ReadAllLines($"{task}/status"), "Seccomp:") == 0));
+                request.SetValue(1, (ulong)ErrorOfVsock(), (ulong)ErrorOfProgram());
+                return new(TeeResult.Success);
+
             default:
                 return new(TeeResult.FromTee(TeeReturnCode.NotSupported));
         }
     }
+
+    private static int ErrorOfVsock()
+    {
+        const int AF_VSOCK = 40;
+        const int SOCK_STREAM = 1;
+        int descriptor = OpenSocket(AF_VSOCK, SOCK_STREAM, 0);
+        return descriptor < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
+    private static int ErrorOfProgram()
+    {
+        try
+        {
+            using Process program = Process.Start("/bin/true");
+            program.WaitForExit();
+            return 0;
+        }
+        catch (Win32Exception failure)
+        {
+            return failure.NativeErrorCode;
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
+    private static partial int OpenSocket(int family, int type, int protocol);
 
     private static int Recurse(int depth) => depth == 0 ? 0 : 1 + Recurse(depth + 1) + (depth & 1);
 

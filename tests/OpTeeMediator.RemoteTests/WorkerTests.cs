@@ -78,6 +78,41 @@ internal sealed class WorkerTests
     }
 
     [Test]
+    public async Task Invoke_ApplicationMakesDeniedSystemCalls_TheyFailUnlessTheServerPermitsThem()
+    {
+        const int FilterMode = 2;
+        const int EPERM = 1;
+        string path = Path + "2";
+        await using TeeServer server = TeeServer.Start(new CommandBackend(), new TeeServerOptions
+        {
+            SocketPath = path,
+            Workers = new TeeWorkerOptions
+            {
+                FileName = ServerProcess.ProgramPath,
+                UserName = null,
+                RequiresSystemCallFilter = true,
+                MayStartPrograms = true,
+            },
+        });
+        await using RemoteVm permitted = new(Options with { SocketPath = path }, "vm3");
+
+        GuestMessage answer = _vm.Invoke(_vm.Open(), CommandBackend.TryDeniedCalls);
+        GuestMessage other = permitted.Invoke(permitted.Open(), CommandBackend.TryDeniedCalls);
+
+        Assert.Multiple(() =>
+        {
+            Assert.That((answer.ReturnCode, other.ReturnCode), Is.EqualTo((0u, 0u)));
+            Assert.That(answer.Parameters[0].A, Is.EqualTo(FilterMode));
+            Assert.That(answer.Parameters[0].B, Is.Zero, "threads without the filter");
+            Assert.That(answer.Parameters[1].A, Is.EqualTo(EPERM), "a socket of AF_VSOCK");
+            Assert.That(answer.Parameters[1].B, Is.EqualTo(EPERM), "a program");
+            Assert.That(other.Parameters[0].A, Is.EqualTo(FilterMode));
+            Assert.That(other.Parameters[1].A, Is.EqualTo(EPERM), "a socket where programs are permitted");
+            Assert.That(other.Parameters[1].B, Is.Zero, "a program where programs are permitted");
+        });
+    }
+
+    [Test]
     public void Kill_OfAWorker_TargetDeadForItsVmAloneAndANewProcessForTheNextSession()
     {
         uint session = _vm.Open();

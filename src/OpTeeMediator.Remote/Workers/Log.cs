@@ -27,4 +27,9 @@ internal static partial class Log
         Message = "The worker process of VM number {Partition} ({Program}) cannot serve it: the connection is closed.")]
     internal static partial void WorkerFailed(
         this ILogger logger, uint partition, string program, Exception exception);
+
+    [LoggerMessage(
+        EventId = 2664, Level = LogLevel.Warning,
+        Message = "The worker process of VM number {Partition} has no filter of system calls: {Reason}.")]
+    internal static partial void WorkerUnfiltered(this ILogger logger, uint partition, string reason);
 }

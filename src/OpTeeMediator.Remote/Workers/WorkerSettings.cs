@@ -7,6 +7,8 @@ namespace OpTeeMediator.Remote.Workers;
 /// <param name="MaximumCalls">How many calls at a time the VM may ask for.</param>
 /// <param name="Limits">What else it may use.</param>
 /// <param name="MaximumFiles">RLIMIT_NOFILE of the process.</param>
+/// <param name="RequiresFilter">Whether it serves no VM without a filter of system calls.</param>
+/// <param name="MayStartPrograms">Whether its filter permits programs.</param>
 /// <param name="HandshakeTimeout">How long the VMM may take to say which VM it has.</param>
 /// <param name="SendTimeout">How long it may leave frames unread.</param>
 /// <param name="Applications">What the VM may reach at most; <see langword="null"/> for every application.</param>
@@ -15,6 +17,8 @@ internal sealed record WorkerSettings(
     int MaximumCalls,
     ProtocolLimits Limits,
     int MaximumFiles,
+    bool RequiresFilter,
+    bool MayStartPrograms,
     TimeSpan HandshakeTimeout,
     TimeSpan SendTimeout,
     IReadOnlyCollection<Guid>? Applications)
@@ -29,6 +33,8 @@ internal sealed record WorkerSettings(
         frame.Write((uint)Limits.Ranges);
         frame.Write((uint)Limits.Frame);
         frame.Write((uint)MaximumFiles);
+        frame.Write(RequiresFilter ? 1u : 0);
+        frame.Write(MayStartPrograms ? 1u : 0);
         frame.Write((ulong)HandshakeTimeout.Ticks);
         frame.Write((ulong)SendTimeout.Ticks);
         frame.Write(Applications is null ? FrameFormat.EveryApplication : (uint)Applications.Count);
@@ -51,6 +57,8 @@ internal sealed record WorkerSettings(
             (int)body.ReadUInt32(),
             (int)body.ReadUInt32());
         int files = (int)body.ReadUInt32();
+        bool requiresFilter = body.ReadUInt32() != 0;
+        bool mayStartPrograms = body.ReadUInt32() != 0;
         TimeSpan handshake = new((long)body.ReadUInt64());
         TimeSpan send = new((long)body.ReadUInt64());
         uint count = body.ReadUInt32();
@@ -65,6 +73,7 @@ internal sealed record WorkerSettings(
         }
 
         body.End();
-        return new WorkerSettings(partition, calls, limits, files, handshake, send, applications);
+        return new WorkerSettings(
+            partition, calls, limits, files, requiresFilter, mayStartPrograms, handshake, send, applications);
     }
 }

@@ -1,0 +1,4 @@
+namespace OpTeeMediator;
+
+/// <summary>Entered by <see cref="ControlledLock"/>.</summary>
+internal sealed class Lock;

@@ -1,0 +1,32 @@
+namespace OpTeeMediator.ExplorationTests.Scheduling;
+
+/// <summary>A thread that goes on only when it has its turn; used for all schedules of a scenario.</summary>
+internal sealed class ControlledThread
+{
+    private readonly SemaphoreSlim _turn = new(0);
+
+    public ControlledThread(int index, Action<ControlledThread> run)
+    {
+        Index = index;
+        new Thread(() => run(this)) { IsBackground = true, Name = $"explored {index}" }.Start();
+    }
+
+    public int Index { get; }
+
+    public Action? Body { get; set; }
+
+    public bool IsFinished { get; set; }
+
+    public bool IsUnwinding { get; set; }
+
+    /// <summary>What it waits for, if it waits.</summary>
+    public Func<bool>? MayGoOn { get; set; }
+
+    public bool IsPulsed { get; set; }
+
+    public long Priority { get; set; }
+
+    public void GiveTurn() => _turn.Release();
+
+    public void AwaitTurn() => _turn.Wait();
+}

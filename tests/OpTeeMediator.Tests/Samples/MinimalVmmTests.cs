@@ -1,5 +1,4 @@
 using System.Globalization;
-using MinimalVmm;
 using OpTeeMediator.Tests.Linux;
 
 namespace OpTeeMediator.Tests.Samples;
@@ -42,7 +41,7 @@ internal sealed class MinimalVmmTests
     private static async Task<(int ExitCode, string Output)> RunAsync(bool isManaged)
     {
         await using StringWriter output = new(CultureInfo.InvariantCulture);
-        int exitCode = await Program.RunAsync(output, isManaged);
+        int exitCode = await MinimalVmm.Program.RunAsync(output, isManaged);
         return (exitCode, output.ToString());
     }
 }

@@ -4,6 +4,7 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Testing.Traces;
 
 namespace OpTeeMediator.Fuzzing.Targets;
 
@@ -49,6 +50,12 @@ internal sealed class MessageTarget : FuzzTarget, IDisposable
                     GuestParameter.RegisteredIn(0, 0, FuzzVm.LongCookie)));
                 yield return Input(call, new(OpTeeMessage.CommandDoBottomHalf));
                 yield return Input(call, new(OpTeeMessage.CommandStopAsyncNotification));
+            }
+
+            foreach (TraceCall recorded in FuzzTraces.Linux.Where(recorded => recorded.Message is not null))
+            {
+                byte call = (byte)Math.Max(0, Array.IndexOf(Calls, recorded.FunctionId));
+                yield return Input(call, Adapt(recorded.Message!.Content));
             }
         }
     }
@@ -117,6 +124,23 @@ internal sealed class MessageTarget : FuzzTarget, IDisposable
                 "attributes stay");
         }
     }
+
+    // A recorded message, with the session and the memory of this VM.
+    private GuestMessage Adapt(GuestMessage message) => message with
+    {
+        Session = message.Session == 0 ? 0 : _vm.Session,
+        Parameters =
+        [
+            .. message.Parameters.Select(parameter => (uint)(parameter.Attributes & OpTeeMessage.TypeMask) switch
+            {
+                >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut =>
+                    parameter with { A = parameter.A % 0x1000, B = parameter.B % 0x1000, C = FuzzVm.LongCookie },
+                >= OpTeeMessage.TypeTemporaryInput when parameter.A != 0 =>
+                    parameter with { A = FuzzVm.ListPage | (parameter.A % 0x1000) },
+                _ => parameter,
+            }),
+        ],
+    };
 
     private static byte[] Input(byte call, GuestMessage message) => [call, 0, .. FuzzVm.BytesOf(message)];
 }

@@ -68,7 +68,6 @@ public enum KvmCapability
     /// kind <see cref="KvmExitReason.ArmNoSyndrome"/>.</summary>
     ArmNoSyndromeToUser = 177,
 
-    /// <summary>KVM_CAP_ARM_SYSTEM_SUSPEND: once enabled, PSCI SYSTEM_SUSPEND is an exit of the kind
-    /// <see cref="KvmExitReason.SystemEvent"/>.</summary>
+    /// <summary>KVM_CAP_ARM_SYSTEM_SUSPEND: SYSTEM_SUSPEND becomes a <see cref="KvmExitReason.SystemEvent"/>.</summary>
     ArmSystemSuspend = 216,
 }

@@ -15,8 +15,7 @@ public enum KvmExitReason
     /// <summary>KVM_EXIT_IO (x86): see <see cref="KvmVcpu.Io"/>.</summary>
     Io = 2,
 
-    /// <summary>KVM_EXIT_HYPERCALL: on arm64 a call that the filter forwards; see
-    /// <see cref="KvmVcpu.Hypercall"/>.</summary>
+    /// <summary>KVM_EXIT_HYPERCALL: on arm64 a forwarded call; see <see cref="KvmVcpu.Hypercall"/>.</summary>
     Hypercall = 3,
 
     /// <summary>KVM_EXIT_DEBUG.</summary>
@@ -46,8 +45,7 @@ public enum KvmExitReason
     /// <summary>KVM_EXIT_SYSTEM_EVENT (arm64: PSCI SYSTEM_OFF, say): see <see cref="KvmVcpu.SystemEvent"/>.</summary>
     SystemEvent = 24,
 
-    /// <summary>KVM_EXIT_ARM_NISV: an access outside memory that the hardware does not describe; see
-    /// <see cref="KvmVcpu.NoSyndrome"/>.</summary>
+    /// <summary>KVM_EXIT_ARM_NISV: an access without description; see <see cref="KvmVcpu.NoSyndrome"/>.</summary>
     ArmNoSyndrome = 28,
 
     /// <summary>KVM_EXIT_MEMORY_FAULT.</summary>

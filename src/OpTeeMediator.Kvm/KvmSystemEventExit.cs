@@ -2,8 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace OpTeeMediator.Kvm;
 
-/// <summary>The guest shuts its machine down, or the like (KVM_EXIT_SYSTEM_EVENT). It borrows from kvm_run: valid until
-/// the vCPU runs again.</summary>
+/// <summary>The guest shuts down, say (KVM_EXIT_SYSTEM_EVENT). Valid until the vCPU runs again.</summary>
 /// <remarks>Belongs to the vCPU's thread.</remarks>
 [Experimental("OPTEE001")]
 public readonly ref struct KvmSystemEventExit

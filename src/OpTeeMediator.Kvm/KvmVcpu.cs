@@ -235,8 +235,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     }
 
     /// <summary>Reads a register (KVM_GET_ONE_REG).</summary>
-    /// <typeparam name="T">Of its size: <see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>,
-    /// say.</typeparam>
+    /// <typeparam name="T"><see cref="uint"/>, <see cref="ulong"/>, <see cref="UInt128"/>: as large as it.</typeparam>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <exception cref="ArgumentException">The register has another size.</exception>
     /// <exception cref="SystemCallException">KVM refuses.</exception>

@@ -34,8 +34,7 @@ public static unsafe class KvmArm64
                 + " first.");
     }
 
-    /// <summary>Completes a feature whose size was chosen after <see cref="Initialize"/>
-    /// (KVM_ARM_VCPU_FINALIZE).</summary>
+    /// <summary>Completes a feature sized after <see cref="Initialize"/> (KVM_ARM_VCPU_FINALIZE).</summary>
     /// <param name="vcpu">The vCPU.</param>
     /// <param name="feature">One feature, such as <see cref="Arm64VcpuFeatures.Sve"/>.</param>
     /// <exception cref="ArgumentNullException"><paramref name="vcpu"/> is <see langword="null"/>.</exception>

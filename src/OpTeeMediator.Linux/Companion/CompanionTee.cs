@@ -110,8 +110,7 @@ internal sealed class CompanionTee : IDisposable
             Vectors = vectors;
             lock (_end)
             {
-                // Even if it has: the watchdog may have ended it in the same moment, and nobody replaces one that
-                // fails before it has started.
+                // Even if it has: the watchdog may just have ended it, and nobody replaces what has not started.
                 if (!hasStarted || HasEnded)
                 {
                     throw new TeeUnavailableException(

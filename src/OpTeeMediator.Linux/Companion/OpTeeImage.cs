@@ -36,8 +36,7 @@ public sealed class OpTeeImage
         Content = content;
     }
 
-    /// <summary>Where the image belongs and begins to run; <see langword="null"/> if it does not say: at the beginning
-    /// of the secure memory.</summary>
+    /// <summary>Where the image belongs; <see langword="null"/>: at the beginning of the secure memory.</summary>
     public GuestAddress? Address { get; }
 
     /// <summary>The image's size in bytes.</summary>

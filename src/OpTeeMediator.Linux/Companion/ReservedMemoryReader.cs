@@ -4,8 +4,7 @@ using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Finds what OP-TEE has reserved in a device tree: <c>reg</c> of the nodes in
-/// <c>/reserved-memory</c>.</summary>
+/// <summary>Finds what is reserved in a device tree: <c>reg</c> of the nodes in <c>/reserved-memory</c>.</summary>
 /// <remarks>OP-TEE has written the tree before the guest runs; all offsets are checked nevertheless. Source: Devicetree
 /// Specification, chapter 5.</remarks>
 internal ref struct ReservedMemoryReader

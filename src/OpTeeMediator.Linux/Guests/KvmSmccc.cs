@@ -7,8 +7,7 @@ using OpTeeMediator.Smccc;
 
 namespace OpTeeMediator.Linux.Guests;
 
-/// <summary>Brings a guest's SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/> and
-/// back.</summary>
+/// <summary>Brings SMCs from KVM (arm64, Linux 6.4 and later) to an <see cref="ISmcHandler"/> and back.</summary>
 /// <remarks>
 /// <para>Works with a VMM's own code for KVM (file descriptors and <c>struct kvm_run</c>), or with this library's
 /// handles.</para>

@@ -7,8 +7,7 @@ namespace OpTeeMediator.Linux.Guests;
 internal static class SmcccCall
 {
     /// <summary>Answers a call with the registers of <paramref name="file"/>.</summary>
-    /// <exception cref="InvalidOperationException">The handler breaks its contract: it asks again for registers that it
-    /// has been given.</exception>
+    /// <exception cref="InvalidOperationException">The handler asks for registers again.</exception>
     internal static SmcccCallReport Handle<TFile>(
         ref TFile file, KvmHypercallExit exit, ISmcHandler handler, SmcccConduit conduit)
         where TFile : struct, IRegisterFile

@@ -172,8 +172,7 @@ internal sealed unsafe class HostBuffer : IDisposable
         }
     }
 
-    // Memory of this process rather than the driver's TEE_IOC_SHM_ALLOC: that must be contiguous in the host, which
-    // little of a large buffer ever is.
+    // Memory of this process, because the driver's TEE_IOC_SHM_ALLOC needs contiguous memory of the host.
     private static int RegisterCopy(
         ITeeDevice device, ulong size, out SafeHandle? registration, out int id, out SafeMemoryMapping? copy)
     {

@@ -3,8 +3,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.LinuxTee;
 
-/// <summary>One open file of the host's TEE driver: a context, whose sessions and memory are nobody else's. Tests put
-/// their own in its place.</summary>
+/// <summary>An open file of the host's TEE driver: a context of its own. Tests put their own in its place.</summary>
 /// <remarks>Thread-safe. Each method answers 0 or an error number (<see cref="Errno"/>), and takes as long as the TEE
 /// takes. What is registered and not released lives as long as its handle, even longer than the context.</remarks>
 internal interface ITeeDevice : IDisposable

@@ -2,8 +2,7 @@ using OpTeeMediator.Kvm.SystemCalls;
 
 namespace OpTeeMediator.Linux.Memory;
 
-/// <summary>Addresses of this process that removed regions have left behind: they hold no guest memory, and the next
-/// regions get them.</summary>
+/// <summary>Addresses of this process that removed regions have left, and that the next regions get.</summary>
 /// <remarks>Neighbours become one range, so that regions of growing size, each added after the last was removed, need
 /// no more addresses than two of them. Not thread-safe.</remarks>
 internal sealed class ReservedAddresses

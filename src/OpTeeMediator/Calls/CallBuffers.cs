@@ -36,8 +36,7 @@ internal struct CallBuffers
         _temporaryMask |= 1 << parameter;
     }
 
-    /// <summary>Takes any one buffer out that is for this call only. Those that are left do not depend on what the
-    /// backend did to the request.</summary>
+    /// <summary>Takes any one buffer out that is for this call only, whatever the backend did to the request.</summary>
     public SharedBuffer? DetachAny()
     {
         if (_temporaryMask == 0)

@@ -119,8 +119,7 @@ internal sealed class CallOperation
         return false;
     }
 
-    /// <summary>The backend calls the guest; fails if the guest is gone, and throws if a call is being made already or
-    /// no operation runs.</summary>
+    /// <summary>The backend calls the guest. Fails if the guest is gone; throws during another call.</summary>
     public bool TryRequestRpc() =>
         Interlocked.CompareExchange(ref _phase, OperationPhase.RpcRequested, OperationPhase.Working) switch
         {
@@ -187,8 +186,7 @@ internal sealed class CallOperation
         WaitsSince = WaitsSince == 0 ? start : WaitsSince;
         TimeSpan left = quantum;
 
-        // A full fence, as there is one after each change of the phase: either the backend sees that it is waited
-        // for, or it is seen to be done.
+        // A full fence, as after each change of the phase: either the wait is seen, or the operation's end.
         _ = Interlocked.Exchange(ref _isWaitedFor, 1);
         while (left > TimeSpan.Zero && _phase == OperationPhase.Working)
         {

@@ -244,8 +244,7 @@ internal sealed class CallRunner(
         slot.Release();
     }
 
-    /// <summary>Enters into the tables what the operation of a call did that ends without an answer, or takes back what
-    /// it was about to do.</summary>
+    /// <summary>Enters into the tables what an unanswered operation has done, or takes it back.</summary>
     private void TakeBack(CallSlot slot)
     {
         switch (slot.Operation.Phase)
@@ -267,8 +266,7 @@ internal sealed class CallRunner(
         rpc.Discard(slot);
     }
 
-    /// <summary>Waits until the others are done that stand in the way: users of what is taken away, as OP-TEE does,
-    /// or sleeping calls.</summary>
+    /// <summary>Waits for those in the way: users of what is taken away, as OP-TEE does, or sleeping calls.</summary>
     private SmcOutcome Drain(CallSlot slot, ref SmcRegisters registers)
     {
         if (slot.Operation.Kind == TeeOperation.None)

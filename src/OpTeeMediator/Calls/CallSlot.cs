@@ -74,8 +74,7 @@ internal sealed class CallSlot
     /// <summary>What the guest is asked for while the call is suspended.</summary>
     public RpcStage Stage { get; set; }
 
-    /// <summary>How far behind the message RPC messages go, in bytes, if the guest has supplied room with the call
-    /// (RPC_ARG); else 0.</summary>
+    /// <summary>The offset of RPC messages, in bytes, if the guest has supplied room with the call; else 0.</summary>
     public int RpcOffset { get; set; }
 
     /// <summary>Memory for RPC messages that the guest has allocated, once the call has needed it.</summary>

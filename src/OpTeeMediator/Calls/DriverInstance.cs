@@ -2,8 +2,7 @@ using OpTeeMediator.SharedMemory;
 
 namespace OpTeeMediator.Calls;
 
-/// <summary>A guest's driver from its start to its end: its sessions and its shared memory. It ends with the driver,
-/// the guest or the VM.</summary>
+/// <summary>A guest's driver from its start to its end, or the VM's: its sessions and its shared memory.</summary>
 /// <remarks>Used again for a later driver once it is torn down, so that a guest that starts its driver again and again
 /// costs no memory. Session ids go on from those of the earlier driver. A call that found this object in its earlier
 /// life sees that it is retired, or belongs to the later driver.</remarks>

@@ -35,8 +35,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     {
         if (slot is { Operation.IsOnWorker: true, Worker.IsCurrent: true })
         {
-            // The thread has nothing else to do. Were it let go, a backend that blocks for the result would wait
-            // for the thread that it blocks.
+            // Were the thread let go, a backend that blocks for the result would wait for the thread it blocks.
             return new ValueTask<TeeReturnCode>(CallCore(command, count));
         }
 

@@ -3,12 +3,10 @@ using OpTeeMediator.Vmm;
 namespace OpTeeMediator.Calls;
 
 /// <summary>The notifications for a guest: small numbers that wait to be fetched, and their interrupt.</summary>
-/// <remarks>Thread-safe. The rules are the Linux driver's: one interrupt may stand for several values; the highest
-/// number is never sent.</remarks>
+/// <remarks>Thread-safe. By the Linux driver's rules, one interrupt may stand for several values.</remarks>
 internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
 {
-    /// <summary>The highest number, as the guest is told. No multiple of 64, and never sent: Linux cannot take it.
-    /// </summary>
+    /// <summary>The highest number for the guest. No multiple of 64, and never sent: Linux cannot take it.</summary>
     public const uint HighestValue = 255;
 
     private const int Words = 4;
@@ -45,8 +43,7 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
         }
     }
 
-    /// <summary>From now on nothing is to wait for a notification. A full fence: a call that is about to wait either
-    /// sees it or is seen asleep.</summary>
+    /// <summary>Nothing is to wait now. A full fence: a call about to wait either sees it or is seen asleep.</summary>
     public void BeginStop() => _ = Interlocked.Exchange(ref _state, Stopping);
 
     /// <summary>Ends notifications, unless a driver has enabled them meanwhile. What is pending stays.</summary>

@@ -3,8 +3,7 @@ using OpTeeMediator.Vmm;
 namespace OpTeeMediator.Calls;
 
 /// <summary>Whether the VM is paused, and who is at work in the backend without a call slot of its own.</summary>
-/// <remarks>Resetting and disposing of the VM end what its drivers have left, and are not held; see
-/// <see cref="BeginEnding"/>. Thread-safe.</remarks>
+/// <remarks>Resetting and disposing of the VM are not held; see <see cref="BeginEnding"/>. Thread-safe.</remarks>
 internal sealed class PauseControl : VmPause
 {
     private volatile int _endings;
@@ -15,8 +14,7 @@ internal sealed class PauseControl : VmPause
     /// <summary>Whether what belongs to a driver instance may not go on.</summary>
     public bool Holds(DriverInstance driverInstance) => IsPaused && !(_endings != 0 && driverInstance.IsRetired);
 
-    /// <summary>The VM is reset or disposed of: what belongs to its retired drivers is not held any more. Retire the
-    /// present one afterwards.</summary>
+    /// <summary>The VM is reset or disposed of: retired drivers are not held. Then retire the present one.</summary>
     public void BeginEnding() => _ = Interlocked.Increment(ref _endings);
 
     /// <summary>The drivers of the VM that is reset or disposed of are retired.</summary>

@@ -263,8 +263,7 @@ internal sealed class RpcStateMachine(
         return true;
     }
 
-    /// <summary>Reads the answer to the backend's call, once. If the guest offered memory that cannot be used, the call
-    /// is then its SHM_FREE.</summary>
+    /// <summary>Reads the answer to the call, once; the call becomes the SHM_FREE of unusable memory.</summary>
     private TeeReturnCode ReadAnswer(CallSlot slot, out bool declines)
     {
         declines = false;

@@ -28,8 +28,7 @@ internal sealed class SessionAndBufferOperations
         }
     }
 
-    /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is the mediator's
-    /// own, and set at once.</summary>
+    /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is set at once.</summary>
     public Refusal? BeginOpen(CallSlot slot, DriverInstance driverInstance)
     {
         Guid application = slot.Request.Application;

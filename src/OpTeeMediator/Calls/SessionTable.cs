@@ -3,8 +3,7 @@ using System.Runtime.CompilerServices;
 namespace OpTeeMediator.Calls;
 
 /// <summary>A guest's sessions, by id. The table grows up to a capacity.</summary>
-/// <remarks><see cref="Find"/> may run beside a change; everything else is called inside
-/// <see cref="SharedMemory.SequenceLock.Enter"/>.</remarks>
+/// <remarks><see cref="Find"/> may run beside a change; all else is called inside the sequence lock.</remarks>
 internal sealed class SessionTable(int capacity)
 {
     private const int IndexBits = 16;

@@ -66,8 +66,7 @@ internal sealed class Teardown
         return next ?? _create();
     }
 
-    /// <summary>Begins to end a driver, which takes no new calls from now on;
-    /// <see cref="DriverInstance.WaitUntilFreed"/> waits for it.</summary>
+    /// <summary>Begins to end a driver: it takes no calls; see <see cref="DriverInstance.WaitUntilFreed"/>.</summary>
     public void Begin(DriverInstance driverInstance)
     {
         driverInstance.Retire();

@@ -68,8 +68,7 @@ internal sealed class DriverRestart(
         }
     }
 
-    /// <summary>Handles a call that depends on a cleanup that has not ended; <see langword="null"/> if it is to be
-    /// served as always.</summary>
+    /// <summary>Handles a call that depends on the cleanup; <see langword="null"/> if it is served as always.</summary>
     public SmcOutcome? HandleDuringCleanup(uint functionId, ref SmcRegisters registers)
     {
         switch (functionId)

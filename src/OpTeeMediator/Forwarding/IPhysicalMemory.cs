@@ -7,8 +7,7 @@ namespace OpTeeMediator.Forwarding;
 public interface IPhysicalMemory
 {
     /// <summary>Translates a guest address.</summary>
-    /// <param name="address">An address in a page that <see cref="IGuestMemory.TryPin"/> has pinned; the answer holds
-    /// until it is unpinned.</param>
+    /// <param name="address">An address in a pinned page; the answer holds until it is unpinned.</param>
     /// <param name="physical">The physical address of the byte.</param>
     /// <param name="length">How many bytes from there on are contiguous in both address spaces.</param>
     /// <returns><see langword="false"/> if there is no such guest memory.</returns>

@@ -33,8 +33,7 @@ internal sealed class VmPhases
 
     public void Leave() => _ = Interlocked.Decrement(ref _inside);
 
-    /// <summary>Begins Restarting, CleanupRunning or Disposed. Returns the phase before; nothing began if that forbids
-    /// it.</summary>
+    /// <summary>Begins a phase. Returns the one before; nothing began if there is no such transition.</summary>
     public VmPhase TryBegin(VmPhase phase)
     {
         while (true)

@@ -21,8 +21,7 @@ public sealed record OpTeeGuestOptions
     /// in the software TEE. A copy of a VM needs an identity of its own.</remarks>
     public Guid Identity { get; init; }
 
-    /// <summary>Which trusted applications the VM may reach; <see langword="null"/> for the backend's
-    /// <see cref="ITeeBackend.DefaultAccess"/>.</summary>
+    /// <summary>What the VM may reach; <see langword="null"/>: <see cref="ITeeBackend.DefaultAccess"/>.</summary>
     public TeeAccess? Access { get; init; }
 
     /// <summary>The capabilities that are offered to the guest. No others are, whatever the backend can.</summary>
@@ -55,8 +54,7 @@ public sealed record OpTeeGuestOptions
     public TimeSpan SleepAfter { get; init; } = TimeSpan.FromMilliseconds(5);
 
     /// <summary>An edge-triggered interrupt of the guest for notifications; <see langword="null"/> for none.</summary>
-    /// <remarks>The VMM's device tree must name it (<see cref="OpTeeDeviceTreeNode.Spi"/>), otherwise Linux's
-    /// driver does not start.</remarks>
+    /// <remarks>The device tree names it (<see cref="OpTeeDeviceTreeNode.Spi"/>), or Linux's driver fails.</remarks>
     public IInterruptLine? NotificationInterrupt { get; init; }
 
     /// <summary>How long disposing waits for calls that the backend does not end: 0 to 10 minutes. Default 5 s. After
@@ -65,8 +63,7 @@ public sealed record OpTeeGuestOptions
 
     /// <summary>Whether EXCHANGE_CAPABILITIES drops what an earlier driver left: calls, sessions, registered memory.
     /// Default <see langword="true"/>.</summary>
-    /// <remarks>A kexec'ed or crash kernel never hears of its predecessor's registrations, and Linux unregisters
-    /// nothing at shutdown.</remarks>
+    /// <remarks>Linux unregisters nothing at shutdown, and a crash kernel does not know what is registered.</remarks>
     public bool ResetOnCapabilityExchange { get; init; } = true;
 
     /// <summary>Where to log. Default nowhere. Errors of guests are logged at Debug, those of hosts at Error.</summary>

@@ -9,8 +9,7 @@ namespace OpTeeMediator.Memory;
 /// <see cref="IGuestMemory.Unpin"/>, and may be read by any thread in between.</remarks>
 public sealed class GuestPages
 {
-    /// <summary>The size of a page of this list in bytes, whatever the page sizes of guest and host: 4096
-    /// (OPTEE_MSG_NONCONTIG_PAGE_SIZE).</summary>
+    /// <summary>A page's size in bytes, whatever guest and host have: 4096 (OPTEE_MSG_NONCONTIG_PAGE_SIZE).</summary>
     public const int PageSize = 4096;
 
     // Its end does not fit 64 bits, so no GuestRange contains it.

@@ -90,8 +90,7 @@ internal sealed class NonThrowingGuestMemory(IGuestMemory memory, ILogger log)
 
     public void Unpin(GuestPages pages) => _ = TryUnpin(pages);
 
-    /// <summary>Unpins pages. After a failure they must not be used for anything else, as in
-    /// <see cref="TryPin(GuestPages, out bool)"/>.</summary>
+    /// <summary>Unpins pages. After a failure they must not be used again, as after an unknown pin.</summary>
     public bool TryUnpin(GuestPages pages)
     {
         try

@@ -11,8 +11,7 @@ public enum OpTeeCapabilities
     /// <summary>OPTEE_SMC_SEC_CAP_HAVE_RESERVED_SHM: a region of RAM is set aside for sharing.</summary>
     ReservedSharedMemory = 1 << 0,
 
-    /// <summary>OPTEE_SMC_SEC_CAP_UNREGISTERED_SHM: the TEE reads memory that was never registered. Never offered:
-    /// no OP-TEE sets it.</summary>
+    /// <summary>OPTEE_SMC_SEC_CAP_UNREGISTERED_SHM: memory is not registered. Never offered, nor by OP-TEE.</summary>
     UnregisteredSharedMemory = 1 << 1,
 
     /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_SHM: the guest may register any of its pages.</summary>
@@ -38,7 +37,6 @@ public enum OpTeeCapabilities
     /// hardware keeps from the normal world.</summary>
     ProtectedMemory = 1 << 8,
 
-    /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_PROTMEM: the TEE protects memory that it is lent. Never offered, as
-    /// <see cref="ProtectedMemory"/>.</summary>
+    /// <summary>OPTEE_SMC_SEC_CAP_DYNAMIC_PROTMEM: the TEE protects memory that it is lent. Never offered.</summary>
     DynamicProtectedMemory = 1 << 9,
 }

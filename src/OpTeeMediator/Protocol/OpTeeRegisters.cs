@@ -31,8 +31,7 @@ internal static class OpTeeRegisters
         _ => SmcRegisterSet.X0,
     };
 
-    /// <summary>Whether the answer to a yielding call means that it has not ended: OP-TEE asks for something first
-    /// (OPTEE_SMC_RETURN_IS_RPC).</summary>
+    /// <summary>Whether a yielding call goes on: OP-TEE asks for something (OPTEE_SMC_RETURN_IS_RPC).</summary>
     public static bool IsRpc(uint answer) =>
         (answer & RpcPrefix) == RpcPrefix && answer != OpTeeSmc.ReturnUnknownFunction;
 

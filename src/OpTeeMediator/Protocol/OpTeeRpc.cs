@@ -84,8 +84,7 @@ public static class OpTeeRpc
     /// <summary>OPTEE_RPC_FS_REMOVE: memref[1] the name.</summary>
     public const uint FileRemove = 6;
 
-    /// <summary>OPTEE_RPC_FS_RENAME: value[0].b whether a file of the new name is replaced, memref[1] the old name,
-    /// memref[2] the new one.</summary>
+    /// <summary>OPTEE_RPC_FS_RENAME: value[0].b whether to replace, memref[1] the old name, [2] the new.</summary>
     public const uint FileRename = 7;
 
     /// <summary>OPTEE_RPC_FS_OPENDIR: memref[1] the name, value[2].a the handle.</summary>

@@ -3,8 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace OpTeeMediator.SharedMemory;
 
-/// <summary>The registered buffers of a guest, by cookie: an open-addressing table that is at most half full, and grows
-/// up to a capacity.</summary>
+/// <summary>The registered buffers by cookie: open addressing, at most half full, up to a capacity.</summary>
 /// <remarks><see cref="Find"/> may run beside a change; what it then found is wrong at worst, never harmful, and the
 /// <see cref="SequenceLock"/> tells. Everything else is called inside <see cref="SequenceLock.Enter"/>.</remarks>
 internal sealed class SharedMemoryTable(int capacity)

@@ -29,8 +29,7 @@ public readonly record struct SmcFunctionRange
     /// <param name="isFast">Whether fast or yielding calls.</param>
     /// <param name="owner">The owning entity, 0–63.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="owner"/> is outside 0–63.</exception>
-    /// <remarks>KVM's SMCCC filter compares all 32 bits of an identifier, so those with the hint (SMCCC 1.3) must
-    /// be in the range too.</remarks>
+    /// <remarks>KVM's SMCCC filter compares all 32 bits, those with the hint of SMCCC 1.3 too.</remarks>
     public static SmcFunctionRange OfOwner(bool isFast, int owner) =>
         new(SmcFunctionId.Create(isFast, owner, 0), 0x2_0000);
 

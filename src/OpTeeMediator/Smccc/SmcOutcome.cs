@@ -22,8 +22,7 @@ public readonly record struct SmcOutcome
     /// <summary>The call is not one of the handler's; no register was touched.</summary>
     public static SmcOutcome NotHandled => default;
 
-    /// <summary>The call cannot be answered within the quantum, and no register was touched: the vCPU is to execute its
-    /// instruction again.</summary>
+    /// <summary>No answer within the quantum, no register touched: the vCPU is to repeat its instruction.</summary>
     public static SmcOutcome Retry => new(SmcOutcomeKind.Retry, SmcRegisterSet.None);
 
     /// <summary>The registers hold a valid answer.</summary>

@@ -19,7 +19,8 @@ internal sealed class StorageTests : MachineFixture
     private const string Files = "/var/lib/optee-client/data/tee";
 
     private const string LoadDisk =
-        "for module in virtio_mmio virtio_blk ext4; do modprobe $module; done; until [ -e /dev/vda ]; do sleep 0.1; done";
+        "for module in virtio_mmio virtio_blk ext4; do modprobe $module; done; "
+        + "until [ -e /dev/vda ]; do sleep 0.1; done";
 
     private const string MountDisk = $"mkdir -p {Files} && mount -t ext4 /dev/vda {Files} && tee-supplicant -d";
 

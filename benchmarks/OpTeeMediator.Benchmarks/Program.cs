@@ -2,9 +2,10 @@ using BenchmarkDotNet.Running;
 using OpTeeMediator.Benchmarks;
 using OpTeeMediator.Benchmarks.Check;
 
-if (args is ["--check"])
+if (args is ["--check"] or ["--check", "--other-processor"])
 {
-    return BudgetCheck.Run(Console.Out) == 0 ? 0 : 1;
+    // The budget was measured on one processor; the ratios of another differ by more than a tenth.
+    return BudgetCheck.Run(Console.Out, args.Length == 1 ? 1.1 : 1.6) == 0 ? 0 : 1;
 }
 
 if (args is [BudgetCheck.MeasureArgument, ..])

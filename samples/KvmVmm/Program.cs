@@ -26,7 +26,7 @@ internal static class Program
         if (arguments is ["--help" or "-h"] or ["--list"])
         {
             string applications = $"{SumApplication.Description}\n{GuestApplication.Description}\n"
-                + ExampleApplicationOptions.Description;
+                + $"{StorageBenchmarkApplication.Description}\n{ExampleApplicationOptions.Description}";
             Console.WriteLine(arguments[0] == "--list" ? applications : CommandLineParser.Usage);
             return Success;
         }

@@ -136,5 +136,6 @@ internal sealed class TeeWiring : IAsyncDisposable
         (storage?.Options ?? new SoftwareTeeOptions())
         .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
         .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())
+        .Add(StorageBenchmarkApplication.Manifest, () => new StorageBenchmarkApplication())
         .AddExampleApplications());
 }

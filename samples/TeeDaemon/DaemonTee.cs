@@ -38,6 +38,7 @@ internal static class DaemonTee
         return new SoftwareTeeBackend(tee
             .Add(new TrustedApplicationManifest(SumApplication.Uuid), () => new SumApplication())
             .Add(new TrustedApplicationManifest(GuestApplication.Uuid), () => new GuestApplication())
+            .Add(StorageBenchmarkApplication.Manifest, () => new StorageBenchmarkApplication())
             .AddExampleApplications());
     }
 }

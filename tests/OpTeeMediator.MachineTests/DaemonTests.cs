@@ -39,6 +39,14 @@ internal sealed class DaemonTests : MachineFixture
     public Task Objects_InSqlite_OutliveGuestVmmWorkerAndDaemon() => OutliveAllAsync(Sqlite);
 
     [Test]
+    public async Task Objects_OnTheGuestsOwnDisk_OutliveGuestVmmWorkerAndDaemon()
+    {
+        const string Disk = Daemon.Folder + "/disk";
+        await GuestDisk.MakeAsync(Machine, Disk);
+        await OutliveAllAsync(Sqlite.Replace("--storage ", "--storage guest:", StringComparison.Ordinal), Disk);
+    }
+
+    [Test]
     public async Task Objects_InPostgreSql_OutliveGuestVmmWorkerAndDaemon()
     {
         using PostgreSqlServer server = PostgreSqlServer.StartNew(isOnNetwork: true);
@@ -137,14 +145,17 @@ internal sealed class DaemonTests : MachineFixture
         };
     }
 
-    private async Task OutliveAllAsync(string storage)
+    private async Task OutliveAllAsync(string storage, string disk = "")
     {
+        GuestOptions options = WithDaemon with { Disk = disk };
         await Daemon.StartAsync(Machine, storage);
-        await using (Guest guest = await Guest.StartAsync(Machine, 1, WithDaemon))
+        await using (Guest guest = await Guest.StartAsync(Machine, 1, options))
         {
+            await MountAsync(guest, isNew: true);
             await WriteAsync(guest, "kept", "first");
             await WriteAsync(guest, "long", LongText);
             await guest.RestartAsync("reboot -f");
+            await MountAsync(guest, isNew: false);
             Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo("first"), "after the guest's reboot");
 
             (await Machine.RunAsync($"kill {Daemon.Process}")).Succeeded();
@@ -154,9 +165,18 @@ internal sealed class DaemonTests : MachineFixture
             await guest.KillAsync();
         }
 
-        await using Guest again = await Guest.StartAsync(Machine, 1, WithDaemon);
+        await using Guest again = await Guest.StartAsync(Machine, 1, options);
+        await MountAsync(again, isNew: false);
         Assert.That(await ReadAsync(again, "kept"), Is.EqualTo("second"), "after kill -9 of the VMM");
         (await again.RunAsync($"[ $({Client} read long) = {LongText} ]")).Succeeded();
+
+        async Task MountAsync(Guest guest, bool isNew)
+        {
+            if (disk.Length > 0)
+            {
+                await GuestDisk.MountAsync(guest, isNew);
+            }
+        }
     }
 
     private static async Task WriteAsync(Guest guest, string name, string text) =>

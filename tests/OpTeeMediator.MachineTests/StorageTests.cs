@@ -15,15 +15,6 @@ internal sealed class StorageTests : MachineFixture
     // For the guest's shell: several chunks of an object, made in the guest as its console is slow.
     private const string LongText = "$(printf %040000d 0)";
 
-    // Where Debian's tee-supplicant keeps its files.
-    private const string Files = "/var/lib/optee-client/data/tee";
-
-    private const string LoadDisk =
-        "for module in virtio_mmio virtio_blk ext4; do modprobe $module; done; "
-        + "until [ -e /dev/vda ]; do sleep 0.1; done";
-
-    private const string MountDisk = $"mkdir -p {Files} && mount -t ext4 /dev/vda {Files} && tee-supplicant -d";
-
     private static readonly string Client = MachineFiles.Program("objects");
 
     private static readonly GuestOptions WithStorage = new()
@@ -31,6 +22,12 @@ internal sealed class StorageTests : MachineFixture
         Tee = "software",
         Cpus = 1,
         More = $"--storage {Database} --vm-id 7b7f0d1c-6a0c-4d4b-8a8e-1d0c5f4f0a09",
+    };
+
+    private static readonly GuestOptions OnItsDisk = WithStorage with
+    {
+        Disk = Folder + "/disk",
+        More = WithStorage.More.Replace("--storage ", "--storage guest:", StringComparison.Ordinal),
     };
 
     [SetUp]
@@ -109,42 +106,41 @@ internal sealed class StorageTests : MachineFixture
     [Test]
     public async Task Objects_OnTheGuestsOwnDisk_AreThereAfterItsRebootAndTheVmms()
     {
-        await using (Guest guest = await Guest.StartAsync(Machine, 1, await OnItsDiskAsync()))
+        await GuestDisk.MakeAsync(Machine, OnItsDisk.Disk);
+        await using (Guest guest = await Guest.StartAsync(Machine, 1, OnItsDisk))
         {
-            (await guest.RunAsync($"{LoadDisk}; mke2fs /dev/vda > /dev/null && {MountDisk}")).Succeeded();
+            await GuestDisk.MountAsync(guest, isNew: true);
             await WriteAsync(guest, "kept", "first");
             await WriteAsync(guest, "long", LongText);
-            (await guest.RunAsync("sync")).Succeeded();
             await guest.RestartAsync("reboot -f");
-            (await guest.RunAsync($"{LoadDisk}; {MountDisk}")).Succeeded();
+            await GuestDisk.MountAsync(guest);
             Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo("first"), "after the guest's reboot");
             await WriteAsync(guest, "kept", "second");
-            (await guest.RunAsync($"killall tee-supplicant; sleep 1; umount {Files}")).Succeeded();
-            (await guest.PowerOffAsync()).Succeeded();
+            await guest.KillAsync();
         }
 
-        await using Guest again = await Guest.StartAsync(Machine, 1, await OnItsDiskAsync());
-        (await again.RunAsync($"{LoadDisk}; {MountDisk}")).Succeeded();
-        Assert.That(await ReadAsync(again, "kept"), Is.EqualTo("second"), "after the VMM's end");
+        await using Guest again = await Guest.StartAsync(Machine, 1, OnItsDisk);
+        await GuestDisk.MountAsync(again);
+        Assert.That(await ReadAsync(again, "kept"), Is.EqualTo("second"), "after kill -9 of the VMM");
         (await again.RunAsync($"[ $({Client} read long) = {LongText} ]")).Succeeded();
     }
 
     [Test]
     public async Task Files_OfTheGuestChangedOrPutBack_CorruptObject()
     {
-        await using Guest guest = await Guest.StartAsync(Machine, 1, await OnItsDiskAsync());
+        await using Guest guest = await Guest.StartAsync(Machine, 1, OnItsDisk with { Disk = "" });
         (await guest.RunAsync("tee-supplicant -d")).Succeeded();
         await WriteAsync(guest, "kept", "first");
-        (await guest.RunAsync($"cp -r {Files} /tmp/earlier")).Succeeded();
+        (await guest.RunAsync($"cp -r {GuestDisk.Files} /tmp/earlier")).Succeeded();
         await WriteAsync(guest, "kept", "second");
-        (await guest.RunAsync($"cp -r {Files} /tmp/latest && rm -r {Files}/*")).Succeeded();
-        (await guest.RunAsync($"cp -r /tmp/earlier/* {Files}")).Succeeded();
+        (await guest.RunAsync($"cp -r {GuestDisk.Files} /tmp/latest && rm -r {GuestDisk.Files}/*")).Succeeded();
+        (await guest.RunAsync($"cp -r /tmp/earlier/* {GuestDisk.Files}")).Succeeded();
         Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo(CorruptObject), "put back");
 
-        (await guest.RunAsync($"rm -r {Files}/* && cp -r /tmp/latest/* {Files}")).Succeeded();
+        (await guest.RunAsync($"rm -r {GuestDisk.Files}/* && cp -r /tmp/latest/* {GuestDisk.Files}")).Succeeded();
         Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo("second"));
         (await guest.RunAsync(
-            $"for file in $(find {Files} -type f); do printf X | dd of=$file bs=1 seek=9 conv=notrunc; done"))
+            $"for file in $(find {GuestDisk.Files} -type f); do printf X | dd of=$file bs=1 seek=9 conv=notrunc; done"))
             .Succeeded();
         Assert.That(await ReadAsync(guest, "kept"), Is.EqualTo(CorruptObject), "changed");
     }
@@ -155,18 +151,6 @@ internal sealed class StorageTests : MachineFixture
         await using Guest guest =
             await Guest.StartAsync(Machine, 1, new GuestOptions { Tee = "software", Cpus = 1 });
         Assert.That(await ReadAsync(guest, "any"), Is.EqualTo(ItemNotFound));
-    }
-
-    // The guest's disk outlives the folder's other files.
-    private async Task<GuestOptions> OnItsDiskAsync()
-    {
-        (await Machine.RunAsync(
-            $"[ -e {Folder}/disk ] || dd if=/dev/zero of={Folder}/disk bs=1M count=16 2> /dev/null")).Succeeded();
-        return WithStorage with
-        {
-            Disk = $"{Folder}/disk",
-            More = WithStorage.More.Replace("--storage ", "--storage guest:", StringComparison.Ordinal),
-        };
     }
 
     private static async Task WriteAsync(Guest guest, string name, string text) =>

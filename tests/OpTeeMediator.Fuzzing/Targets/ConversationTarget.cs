@@ -20,6 +20,9 @@ internal sealed class ConversationTarget : FuzzTarget
     private readonly OpTeeGuest _guest;
     private readonly HostileDriver _driver;
 
+    // Of the application: the mediator catches what a backend throws.
+    private PropertyException? _failure;
+
     public ConversationTarget()
     {
         _backend = new ScriptedBackend
@@ -49,6 +52,11 @@ internal sealed class ConversationTarget : FuzzTarget
     {
         _driver.Play(input);
 
+        if (_failure is not null)
+        {
+            throw _failure;
+        }
+
         Require(_guest.Status.CallsInFlight == 0, "no call is left");
         Wait(IsConsistent, "guest, TEE and memory agree on sessions, buffers and pins");
         _driver.CleanUp();
@@ -66,8 +74,21 @@ internal sealed class ConversationTarget : FuzzTarget
     private bool IsEmpty() => _guest.Status == OpTeeGuestStatus.Nothing && _memory.Pinned.Count == 0
         && _backend is { OpenSessions: 0, RegisteredBuffers: 0 };
 
+    private async ValueTask<TeeResult> ServeAsync(TeeRequest request, uint script)
+    {
+        try
+        {
+            return await PerformAsync(request, script);
+        }
+        catch (PropertyException exception)
+        {
+            _failure ??= exception;
+            throw;
+        }
+    }
+
     // What an application asks of its guest, three bits of the command for each step.
-    private static async ValueTask<TeeResult> ServeAsync(TeeRequest request, uint script)
+    private static async ValueTask<TeeResult> PerformAsync(TeeRequest request, uint script)
     {
         GuestServices guest = request.Guest!;
         TeeSharedMemory? memory = null;

@@ -107,9 +107,30 @@ internal sealed class ForwarderTarget : FuzzTarget
         _shadowPages = _forwarder.FreeShadowPages;
     }
 
-    // What an application asks of its guest, three bits of the command for each step.
-    private static IEnumerable<RpcStep> Serve(FakeThread thread)
+    // What OP-TEE finds by a cookie must be pinned, and no address may be the guest's.
+    private void CheckParameters(FakeThread thread)
     {
+        foreach (ref readonly GuestParameter parameter in thread.Parameters[..(int)thread.MessageHeader[7]])
+        {
+            switch ((uint)parameter.Attributes & OpTeeMessage.TypeMask)
+            {
+                case >= OpTeeMessage.TypeRegisteredInput and <= OpTeeMessage.TypeRegisteredInOut:
+                    Require(thread.Partition.Find(parameter.C) is { } pages && _memory.ArePinned(pages),
+                        "OP-TEE has the memory that a parameter names, and it is pinned");
+                    break;
+                case >= OpTeeMessage.TypeTemporaryInput and <= OpTeeMessage.TypeTemporaryInOut:
+                    Require(parameter is { A: 0, C: 0 }, "OP-TEE gets no address of the guest");
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+
+    // What an application asks of its guest, three bits of the command for each step.
+    private IEnumerable<RpcStep> Serve(FakeThread thread)
+    {
+        CheckParameters(thread);
         uint script = thread.MessageHeader[1];
         ulong cookie = 0;
         for (int step = 0; step < Steps; step++)

@@ -32,6 +32,9 @@ internal sealed class FuzzVm : IDisposable
     private readonly FakeDriver _driver;
     private readonly OpTeeGuestStatus _atRest;
 
+    // Of the application: the mediator catches what a backend throws.
+    private PropertyException? _failure;
+
     public FuzzVm()
     {
         Backend = new ScriptedBackend
@@ -77,6 +80,11 @@ internal sealed class FuzzVm : IDisposable
         registers.X2 = (uint)name;
         registers.X3 = functionId == OpTeeSmc.CallWithRegisteredArgument ? (uint)offset : 0;
         SmcOutcome outcome = Guest.Handle(ref registers, SmcRegisterSet.All);
+        if (_failure is not null)
+        {
+            throw _failure;
+        }
+
         Require(outcome.Kind == SmcOutcomeKind.Handled, "a call of an inline TEE is answered at once");
         uint answer = (uint)registers.X0;
         Require(registers.X0 is OpTeeSmc.ReturnOk or OpTeeSmc.ReturnBadAddress or OpTeeSmc.ReturnBadCommand
@@ -154,8 +162,22 @@ internal sealed class FuzzVm : IDisposable
     private void WriteList(ulong list, ReadOnlySpan<ulong> pages) =>
         Require(Memory.TryWrite(list, MemoryMarshal.AsBytes(pages)), "the list lies in RAM");
 
+    private ValueTask<TeeResult> Use(TeeRequest request, TeeReturnCode code)
+    {
+        try
+        {
+            UseParameters(request);
+        }
+        catch (PropertyException exception)
+        {
+            _failure ??= exception;
+        }
+
+        return new(TeeResult.FromTee(code));
+    }
+
     // What an application may do with its parameters, and what it must not be able to do.
-    private static ValueTask<TeeResult> Use(TeeRequest request, TeeReturnCode code)
+    private static void UseParameters(TeeRequest request)
     {
         Span<byte> bytes = stackalloc byte[16];
         for (int index = 0; index < TeeRequest.ParameterCount; index++)
@@ -175,8 +197,6 @@ internal sealed class FuzzVm : IDisposable
                 Require(!parameter.TryRead(0, []), "nothing can be read without memory");
             }
         }
-
-        return new(TeeResult.FromTee(code));
     }
 
     private static void CheckReference(in TeeParameter parameter, TeeSharedMemory memory, Span<byte> bytes)

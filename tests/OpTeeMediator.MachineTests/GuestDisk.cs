@@ -19,7 +19,8 @@ internal static class GuestDisk
     /// <param name="guest">The guest, which has started.</param>
     /// <param name="isNew">Whether the disk is empty.</param>
     /// <returns>A task.</returns>
-    /// <remarks>Synchronously, as a journal would: what the supplicant has written outlives kill -9 of the VMM.</remarks>
+    /// <remarks>Synchronously, as a journal would: what the supplicant has written outlives kill -9 of the
+    /// VMM.</remarks>
     public static async Task MountAsync(Guest guest, bool isNew = false) => (await guest.RunAsync(
         "for module in virtio_mmio virtio_blk ext4; do modprobe $module; done; "
         + "until [ -e /dev/vda ]; do sleep 0.1; done; "

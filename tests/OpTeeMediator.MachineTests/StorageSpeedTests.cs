@@ -62,7 +62,8 @@ internal sealed partial class StorageSpeedTests : MachineFixture
             }
 
             // Less than a millisecond for all is an infinite speed.
-            bool isKnown = double.TryParse(row.Groups["speed"].ValueSpan, CultureInfo.InvariantCulture, out double speed);
+            bool isKnown =
+                double.TryParse(row.Groups["speed"].ValueSpan, CultureInfo.InvariantCulture, out double speed);
             tables[^1].Add(isKnown ? speed : double.PositiveInfinity);
             last = size;
         }

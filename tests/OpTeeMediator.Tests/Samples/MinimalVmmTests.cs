@@ -42,6 +42,15 @@ internal sealed class MinimalVmmTests
     {
         await using StringWriter output = new(CultureInfo.InvariantCulture);
         int exitCode = await MinimalVmm.Program.RunAsync(output, isManaged);
-        return (exitCode, output.ToString());
+
+        // On a busy computer a call may be preempted, and then the guest resumes it (RETURN_FROM_RPC).
+        const string Resumption = "→ ffff0004\nSMC 32000003 →";
+        string text = output.ToString();
+        while (text.Contains(Resumption, StringComparison.Ordinal))
+        {
+            text = text.Replace(Resumption, "→", StringComparison.Ordinal);
+        }
+
+        return (exitCode, text);
     }
 }

@@ -108,6 +108,7 @@ internal sealed class DaemonTests
         Random random = new(3);
         byte version = 1;
         byte stored = 1;
+        int writes = 0;
         vm.Driver.Write<byte>(page, [(byte)'o', version]);
         uint session = Open(vm, Objects);
         Assert.That(Invoke(vm, session, Write).ReturnCode, Is.Zero);
@@ -123,6 +124,7 @@ internal sealed class DaemonTests
             while (code == 0)
             {
                 version++;
+                writes++;
                 vm.Driver.Write<byte>(page, [(byte)'o', version]);
                 code = Invoke(vm, session, Write).ReturnCode;
                 stored = code == 0 ? version : stored;
@@ -140,6 +142,8 @@ internal sealed class DaemonTests
             Assert.That(read[1], Is.EqualTo(stored).Or.EqualTo(version));
             (stored, version) = (read[1], read[1]);
         }
+
+        TestContext.Out.WriteLine($"{writes} writes");
 
         // The other VM has no such object.
         other.Driver.Write<byte>(otherPage, [(byte)'o']);

@@ -253,6 +253,30 @@ public sealed unsafe class KvmVcpu : IDisposable
     public void SetRegister<T>(ulong id, T value)
         where T : unmanaged => Access(KvmIoctl.KVM_SET_ONE_REG, "KVM_SET_ONE_REG", id, ref value);
 
+    /// <inheritdoc cref="GetRegister{T}"/>
+    /// <summary>Reads a register of any size (KVM_GET_ONE_REG).</summary>
+    /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
+    /// <param name="value">Receives the value; as large as the register.</param>
+    public void GetRegister(ulong id, Span<byte> value)
+    {
+        fixed (byte* address = value)
+        {
+            Access(KvmIoctl.KVM_GET_ONE_REG, "KVM_GET_ONE_REG", id, address, value.Length);
+        }
+    }
+
+    /// <inheritdoc cref="GetRegister(ulong, Span{byte})"/>
+    /// <summary>Writes a register of any size (KVM_SET_ONE_REG).</summary>
+    /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
+    /// <param name="value">Its value; as large as the register.</param>
+    public void SetRegister(ulong id, ReadOnlySpan<byte> value)
+    {
+        fixed (byte* address = value)
+        {
+            Access(KvmIoctl.KVM_SET_ONE_REG, "KVM_SET_ONE_REG", id, address, value.Length);
+        }
+    }
+
     /// <summary>Lists the registers that make up the vCPU's state (KVM_GET_REG_LIST).</summary>
     /// <returns>KVM's numbers of the registers, of several sizes.</returns>
     /// <exception cref="SystemCallException">KVM refuses: the vCPU is not initialised.</exception>
@@ -343,24 +367,28 @@ public sealed unsafe class KvmVcpu : IDisposable
 
     private void Access<T>(uint request, string name, ulong id, ref T value) where T : unmanaged
     {
-        // Bits 55:52 are the logarithm of the size: the kernel copies as many bytes.
-        if (1 << (int)(id >> 52 & 0xf) != sizeof(T))
-        {
-            throw new ArgumentException(
-                $"Register 0x{id:x} has {1 << (int)(id >> 52 & 0xf)} bytes; {typeof(T).Name} has {sizeof(T)}.",
-                nameof(id));
-        }
-
         fixed (T* address = &value)
         {
-            KvmOneRegister argument = new() { Id = id, Address = address };
-            if (LibC.Ioctl(_file, request, &argument) != 0)
-            {
-                throw new SystemCallException(
-                    $"{name} 0x{id:x}", Errno.Last,
-                    "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: that, or the"
-                        + " value is wrong.");
-            }
+            Access(request, name, id, address, sizeof(T));
+        }
+    }
+
+    private void Access(uint request, string name, ulong id, void* address, int size)
+    {
+        // Bits 55:52 are the logarithm of the size: the kernel copies as many bytes.
+        if (1 << (int)(id >> 52 & 0xf) != size)
+        {
+            throw new ArgumentException(
+                $"Register 0x{id:x} has {1 << (int)(id >> 52 & 0xf)} bytes; the value has {size}.", nameof(id));
+        }
+
+        KvmOneRegister argument = new() { Id = id, Address = address };
+        if (LibC.Ioctl(_file, request, &argument) != 0)
+        {
+            throw new SystemCallException(
+                $"{name} 0x{id:x}", Errno.Last,
+                "ENOENT: the vCPU has no such register. ENOEXEC: the vCPU is not initialised. EINVAL: that, or the"
+                    + " value is wrong.");
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Linux.Memory;
 
 namespace OpTeeMediator.KvmChecks;
 
@@ -27,6 +28,7 @@ internal static class Checks
         ["interrupt-file"] = CheckInterruptFile,
         ["io-event-file"] = CheckIoEventFile,
         ["gic-state"] = CheckGicState,
+        ["vm-state"] = CheckVmState,
         ["smccc-filter"] = CheckSmcccFilter,
         ["capability"] = CheckCapability,
     }.ToImmutableSortedDictionary(StringComparer.Ordinal);
@@ -165,6 +167,83 @@ internal static class Checks
         Check.Equal("the level of interrupt 40", 1u << 8, target.Gic.GetLineLevels(0, 32));
         Check.Equal("the mask of the second vCPU", 0xe0ul,
             target.Gic.GetCpuRegister(1, Arm64Register.InterruptPriorityMask));
+    }
+
+    private static void CheckVmState()
+    {
+        // str x1, [x2]: an exit; add x1, x1, #1; ldr x3, [x4]; str x3, [x2]: another exit.
+        const uint AddToX1 = 0x9100_0421;
+        const uint LoadX3FromX4 = 0xf940_0083;
+        const uint StoreX3AtX2 = 0xf900_0043;
+        const ulong Stored = 0x0123_4567_89ab_cdef;
+        const ulong Counted = 41;
+        UInt128 vector = new(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
+        using TestVm source = new();
+        source.Load(StoreAtX0, StoreAtX2, AddToX1, LoadX3FromX4, StoreX3AtX2);
+        source.First.SetRegister(Arm64Register.X(0), TestVm.Ram + 0x8000);
+        source.First.SetRegister(Arm64Register.X(1), Counted);
+        source.First.SetRegister(Arm64Register.X(2), Nothing);
+        source.First.SetRegister(Arm64Register.X(4), TestVm.Ram + 0x8000);
+        source.First.SetRegister(Arm64Register.V(7).Id, vector);
+        source.First.SetRegister(Arm64Register.VirtualTimerCompare, Stored);
+        source.First.SetRegister(Arm64Register.VirtualTimerControl, 1);
+        source.Second.SetRegister(Arm64Register.PhysicalTimerCompare, Stored + 1);
+        source.Second.SetRegister(Arm64Register.X(9), Stored + 2);
+        source.Gic.SetDistributorRegister(0x0000, 0x12);
+        source.Gic.SetRedistributorRegister(1, 0x1_0100, 0x0800_00ff);
+        Check.Equal("the exit", KvmExitReason.Mmio, source.First.Run());
+        source.First.CompleteExit();
+        ulong before = source.First.GetRegister(Arm64Register.VirtualCounter);
+        using MemoryStream registers = new();
+        using MemoryStream memory = new();
+        Arm64VmState.Save(registers, source.Gic, source.First, source.Second);
+        GuestMemoryState.Save(source.Memory, memory);
+        Console.WriteLine($"{registers.Length} bytes of registers, {memory.Length} bytes of memory");
+
+        using TestVm target = new();
+        registers.Position = 0;
+        memory.Position = 0;
+        GuestMemoryState.Restore(target.Memory, memory);
+        Arm64VmState.Restore(registers, target.Gic, target.First, target.Second);
+
+        Check.Equal("all was read", (registers.Length, memory.Length), (registers.Position, memory.Position));
+        foreach ((string name, KvmVcpu expected, KvmVcpu found) in ((string, KvmVcpu, KvmVcpu)[])
+            [("first", source.First, target.First), ("second", source.Second, target.Second)])
+        {
+            Check.Equal($"the {name} vCPU's state", expected.MpState, found.MpState);
+            foreach (ulong id in expected.ListRegisters())
+            {
+                if (id != Arm64Register.VirtualCounter.Id && id != Arm64Register.PhysicalCounter.Id)
+                {
+                    byte[] value = new byte[new Arm64Register(id).Size];
+                    byte[] other = new byte[value.Length];
+                    expected.GetRegister(id, value);
+                    found.GetRegister(id, other);
+                    Check.Equal($"0x{id:x}", Convert.ToHexString(value), Convert.ToHexString(other));
+                }
+            }
+        }
+
+        Check.Equal("the GIC", true, source.Gic.SaveState(source.First, source.Second)
+            .SequenceEqual(target.Gic.SaveState(target.First, target.Second)));
+        Check.Equal(
+            "the counter goes on", true, target.First.GetRegister(Arm64Register.VirtualCounter) >= before);
+
+        // The program goes on where it was.
+        Check.Equal("the exit", KvmExitReason.Mmio, target.First.Run());
+        Check.Equal("what it has counted", Counted + 1, target.First.GetRegister(Arm64Register.X(1)));
+        Check.Equal("what it reads", Counted, target.First.Mmio.ReadValue());
+
+        // A VM whose counter is ahead of the host's goes on, too.
+        ulong physical = source.First.GetRegister(Arm64Register.PhysicalCounter) + (1ul << 50);
+        source.First.SetRegister(Arm64Register.PhysicalCounter, physical);
+        registers.SetLength(0);
+        Arm64VmState.Save(registers, source.Gic, source.First, source.Second);
+        registers.Position = 0;
+        using TestVm ahead = new();
+        Arm64VmState.Restore(registers, ahead.Gic, ahead.First, ahead.Second);
+        Check.Equal(
+            "the physical counter", true, ahead.First.GetRegister(Arm64Register.PhysicalCounter) >= physical);
     }
 
     private static void CheckSmcccFilter()

@@ -20,20 +20,20 @@ internal sealed class TestVm : IDisposable
     private const ulong Pstate = 0x3c5;
 
     private readonly KvmSystem _system = KvmSystem.Open();
-    private readonly MemfdGuestMemory _memory = MemfdGuestMemory.Create(new GuestRange(Ram, RamSize));
-
     public TestVm()
     {
         Vm = _system.CreateVm();
-        GuestRange ram = _memory.Regions[0].Range;
+        GuestRange ram = Memory.Regions[0].Range;
         Vm.SetMemoryRegion(
-            0, ram.Start.Value, ram.Length, _memory.Regions[0].HostAddress, KvmMemoryFlags.LogDirtyPages);
+            0, ram.Start.Value, ram.Length, Memory.Regions[0].HostAddress, KvmMemoryFlags.LogDirtyPages);
         First = Vm.CreateVcpu(0);
         Second = Vm.CreateVcpu(1);
         First.Initialize(Arm64VcpuFeatures.Psci);
         Second.Initialize(Arm64VcpuFeatures.Psci | Arm64VcpuFeatures.PowerOff);
         Gic = Arm64Gic.Create(Vm, Distributor, Redistributors, Interrupts);
     }
+
+    public MemfdGuestMemory Memory { get; } = MemfdGuestMemory.Create(new GuestRange(Ram, RamSize));
 
     public KvmVm Vm { get; }
 
@@ -46,7 +46,7 @@ internal sealed class TestVm : IDisposable
     /// <summary>Has the first vCPU begin with some instructions, at the beginning of RAM.</summary>
     public void Load(params ReadOnlySpan<uint> code)
     {
-        _ = _memory.TryWrite(Ram, MemoryMarshal.AsBytes(code));
+        _ = Memory.TryWrite(Ram, MemoryMarshal.AsBytes(code));
         First.SetRegister(Arm64Register.Pc, Ram);
         First.SetRegister(Arm64Register.Pstate, Pstate);
     }
@@ -57,7 +57,7 @@ internal sealed class TestVm : IDisposable
         Second.Dispose();
         First.Dispose();
         Vm.Dispose();
-        _memory.Dispose();
+        Memory.Dispose();
         _system.Dispose();
     }
 }

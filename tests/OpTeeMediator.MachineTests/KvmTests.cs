@@ -16,6 +16,7 @@ internal sealed class KvmTests : MachineFixture
     [TestCase("interrupt-file")]
     [TestCase("io-event-file")]
     [TestCase("gic-state")]
+    [TestCase("vm-state")]
     [TestCase("smccc-filter")]
     public async Task KvmChecks_OfOneKind_Pass(string name)
     {

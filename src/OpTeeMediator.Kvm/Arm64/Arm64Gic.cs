@@ -130,4 +130,8 @@ public sealed class Arm64Gic : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => Device.Dispose();
+
+    /// <summary>Whether the attributes of a group are state, and do nothing else.</summary>
+    internal static bool IsState(uint group) =>
+        group is GroupDistributor or GroupRedistributor or GroupCpuRegisters or GroupLevelInfo;
 }

@@ -21,6 +21,8 @@ public sealed class HeaderTests
                 .Include("linux/memfd.h")
                 .Expect("O_RDWR", LibC.O_RDWR)
                 .Expect("O_CLOEXEC", LibC.O_CLOEXEC)
+                .Expect("SEEK_DATA", LibC.SEEK_DATA)
+                .Expect("SEEK_HOLE", LibC.SEEK_HOLE)
                 .Expect("PROT_NONE", LibC.PROT_NONE)
                 .Expect("PROT_READ", LibC.PROT_READ)
                 .Expect("PROT_WRITE", LibC.PROT_WRITE)
@@ -337,11 +339,20 @@ public sealed class HeaderTests
     }
 
     [Test]
-    public void KvmArm64_ConstantsAndLayouts_AreThoseOfTheHeader() =>
+    public void KvmArm64_ConstantsAndLayouts_AreThoseOfTheHeader()
+    {
+        Arm64VcpuEvents events = default;
         Assert.That(
             CHeaders.OfArm64()
                 .Include("linux/kvm.h")
+                .Expect(nameof(Arm64Ioctl.KVM_GET_VCPU_EVENTS), Arm64Ioctl.KVM_GET_VCPU_EVENTS)
+                .Expect(nameof(Arm64Ioctl.KVM_SET_VCPU_EVENTS), Arm64Ioctl.KVM_SET_VCPU_EVENTS)
                 .Expect(nameof(Arm64Ioctl.KVM_ARM_VCPU_INIT), Arm64Ioctl.KVM_ARM_VCPU_INIT)
+                .ExpectSize<Arm64VcpuEvents>("struct kvm_vcpu_events")
+                .ExpectOffset(
+                    "struct kvm_vcpu_events", "exception.serror_has_esr", in events, in events.SystemErrorHasSyndrome)
+                .ExpectOffset(
+                    "struct kvm_vcpu_events", "exception.serror_esr", in events, in events.SystemErrorSyndrome)
                 .Expect(nameof(Arm64Ioctl.KVM_ARM_PREFERRED_TARGET), Arm64Ioctl.KVM_ARM_PREFERRED_TARGET)
                 .Expect(nameof(Arm64Ioctl.KVM_ARM_VCPU_FINALIZE), Arm64Ioctl.KVM_ARM_VCPU_FINALIZE)
                 .ExpectSize<Arm64VcpuInit>("struct kvm_vcpu_init")
@@ -419,6 +430,7 @@ public sealed class HeaderTests
                 .ExpectIfDefined("KVM_ARM_VM_SMCCC_CTRL", "offsetof(struct kvm_smccc_filter, action)", 8)
                 .Compile(),
             Is.Empty);
+    }
 
     [Test]
     public void Tee_ConstantsAndLayouts_AreThoseOfTheHeader([Values] bool arm64)

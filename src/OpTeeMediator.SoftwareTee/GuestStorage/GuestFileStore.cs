@@ -11,8 +11,8 @@ namespace OpTeeMediator.SoftwareTee.GuestStorage;
 /// or the new version, and perhaps files that nobody reads any more.</para>
 /// <para>Each access is several calls to the guest. As long as no supplicant runs, the first one waits for it. Guest
 /// calls are made while no transaction of the host's store is open: a guest that does not answer holds up its own VM
-/// only. Applications must run on workers, and use their storage on the thread of their operation; where no operation
-/// of the guest runs, as in Destroy when the VM ends, storage is not available.</para>
+/// only. Applications must run on workers, and use their storage on the thread of their operation: one that runs inline
+/// has no storage. Where no operation of the guest runs, as in Destroy when the VM ends, it is not available.</para>
 /// <para>Immutable, hence thread-safe.</para>
 /// </remarks>
 public sealed class GuestFileStore : ITeeStore

@@ -17,6 +17,7 @@ internal sealed class RecordFiles(Guid virtualMachine)
     // are larger than chunks.
     private const int LargestRecord = 16 << 20;
     private const int MostFilesOfAnObject = 1 << 16;
+    private const int FilesAtATime = 64;
 
     private readonly string _folder = virtualMachine.ToString("N");
     private ThreadOperation? _operation;
@@ -87,19 +88,30 @@ internal sealed class RecordFiles(Guid virtualMachine)
     public void RemoveAll(Guid application, Guid number)
     {
         string folder = FolderOf(application, number);
-        List<string> names = [];
-        using (GuestDirectory? files = Files.OpenDirectory(folder, out _))
+        List<string> names = new(FilesAtATime);
+        int removed = 0;
+        do
         {
-            while (names.Count < MostFilesOfAnObject && files?.Read(out string name) == TeeReturnCode.Success)
+            names.Clear();
+            using (GuestDirectory? files = Files.OpenDirectory(folder, out _))
             {
-                names.Add(name);
+                while (names.Count < FilesAtATime && files?.Read(out string name) == TeeReturnCode.Success)
+                {
+                    names.Add(name);
+                }
             }
-        }
 
-        foreach (string name in names)
-        {
-            _ = Files.Remove($"{folder}/{name}");
+            foreach (string name in names)
+            {
+                if (Files.Remove($"{folder}/{name}") != TeeReturnCode.Success)
+                {
+                    return;
+                }
+            }
+
+            removed += names.Count;
         }
+        while (names.Count == FilesAtATime && removed < MostFilesOfAnObject);
     }
 
     private static bool Exists(TeeReturnCode code, string action) => code switch

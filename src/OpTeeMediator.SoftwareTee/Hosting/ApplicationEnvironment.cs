@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Operations;
 using OpTeeMediator.SoftwareTee.Storage;
 
@@ -33,6 +34,13 @@ internal sealed record ApplicationEnvironment(
                 (State: state, Request: request, Operation: operation),
                 static run => run.Operation(run.State, run.Request))
             : operation(state, request);
+
+    /// <summary>What an application gets of the VM's secrets: one that runs inline cannot wait for the guest, so that
+    /// storage which calls the guest is not for it.</summary>
+    public VirtualMachineSecrets SecretsOf(TrustedApplicationManifest manifest) =>
+        manifest.Execution == TeeExecution.Inline && Secrets.Storage is { CallsGuest: true }
+            ? Secrets with { Storage = null }
+            : Secrets;
 
     /// <summary>Ends an operation of the guest: it is inside no application any more.</summary>
     public void RunDeferred(TeeRequest request, TeeRequest root)

@@ -237,7 +237,7 @@ internal sealed class ApplicationHost
             }
 
             claimed = application;
-            application.Attach(Manifest.Uuid, _environment.Secrets, _environment.Memory);
+            application.Attach(Manifest.Uuid, _environment.SecretsOf(Manifest), _environment.Memory);
             TeeReturnCode code = application.Create();
             if (code == TeeReturnCode.Success)
             {

@@ -46,7 +46,8 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
         foreach (ApplicationRegistration registration in registrations)
         {
             TrustedApplicationManifest manifest = registration.Manifest;
-            if ((manifest.NeedsStorage && secrets.Storage is null) || (manifest.NeedsKeys && secrets.Keys is null))
+            VirtualMachineSecrets supplied = _environment.SecretsOf(manifest);
+            if ((manifest.NeedsStorage && supplied.Storage is null) || (manifest.NeedsKeys && supplied.Keys is null))
             {
                 continue;
             }

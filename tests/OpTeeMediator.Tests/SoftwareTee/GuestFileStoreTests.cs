@@ -245,6 +245,34 @@ internal sealed class GuestFileStoreTests
     }
 
     [Test]
+    public async Task Put_InlineApplicationWhileAnotherOneStores_StorageNotAvailableAtOnce()
+    {
+        _action = call => call.Storage.Create([(byte)call.CommandId], All, [1], out _);
+        TrustedApplicationManifest inline = new(Guid.NewGuid()) { Execution = TeeExecution.Inline };
+        await using GuestCallBench bench =
+            Create(new TrustedApplicationManifest(SoftwareTeeBench.PerSession.Uuid), inline);
+        PendingCall inside = bench.StartUntilCommand(bench.Session, command: 1);
+
+        uint answer = bench.Driver.Invoke(bench.Open(inline.Uuid), 2).ReturnCode;
+
+        Assert.That((TeeReturnCode)answer, Is.EqualTo(TeeReturnCode.StorageNotAvailable));
+        Assert.That(bench.Finish(inside), Is.EqualTo(TeeReturnCode.Success));
+    }
+
+    [Test]
+    public async Task OpenSession_InlineApplicationThatNeedsStorage_ItemNotFound()
+    {
+        TrustedApplicationManifest inline =
+            new(Guid.NewGuid()) { Execution = TeeExecution.Inline, NeedsStorage = true };
+        await using GuestCallBench bench =
+            Create(new TrustedApplicationManifest(SoftwareTeeBench.PerSession.Uuid), inline);
+
+        uint answer = bench.Driver.OpenSession(inline.Uuid).ReturnCode;
+
+        Assert.That((TeeReturnCode)answer, Is.EqualTo(TeeReturnCode.ItemNotFound));
+    }
+
+    [Test]
     public async Task PauseAsync_OneOperationWaitsForAnotherOnesFile_IsPausedAndBothGoOn()
     {
         _action = call => call.Storage.Create([(byte)call.CommandId], All, [1], out _);
@@ -319,17 +347,23 @@ internal sealed class GuestFileStoreTests
         Assert.That(bench.Invoke(), Is.EqualTo(TeeReturnCode.Success));
     }
 
-    private GuestCallBench Create(TrustedApplicationManifest manifest)
+    private GuestCallBench Create(TrustedApplicationManifest manifest, params TrustedApplicationManifest[] others)
     {
+        SoftwareTeeOptions tee = new()
+        {
+            KeySource = new FixedKey(1),
+            Storage = new TrustedStorageOptions(new GuestFileStore(_roots)),
+        };
+        foreach (TrustedApplicationManifest other in others)
+        {
+            tee = tee.Add(other, () => new ScriptedApplication { WhenInvoked = call => new(_action(call)) });
+        }
+
         GuestCallBench bench = new(
             manifest,
             call => new(_action(call)),
             new OpTeeGuestOptions { Identity = Machine },
-            teeOptions: new SoftwareTeeOptions
-            {
-                KeySource = new FixedKey(1),
-                Storage = new TrustedStorageOptions(new GuestFileStore(_roots)),
-            });
+            teeOptions: tee);
         foreach ((string name, List<byte> content) in _files)
         {
             bench.Supplicant.Files.Add(name, content);

@@ -21,6 +21,17 @@ internal sealed class OpenedSessions(IApplicationDirectory directory)
         return opened;
     }
 
+    public bool IsEmpty
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _sessions.Count == 0;
+            }
+        }
+    }
+
     public bool TryRemove(ClientSession session)
     {
         lock (_lock)

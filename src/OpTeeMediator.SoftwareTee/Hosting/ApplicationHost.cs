@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Operations;
+using OpTeeMediator.State;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -59,6 +60,76 @@ internal sealed class ApplicationHost
         result = new ApplicationSession(this, instance, request.Client, _environment).Open(request, root);
         _environment.RunDeferred(request, root);
         return result;
+    }
+
+    /// <summary>The instance that is kept alive without a session, if there is one.</summary>
+    public ApplicationInstance? Idle => _single is { IsDead: false, Sessions: 0 } idle ? idle : null;
+
+    /// <summary>Makes an instance that goes on from a saved state, before the VM's first operation.</summary>
+    /// <exception cref="OpTeeStateException">It cannot.</exception>
+    public ApplicationInstance RestoreInstance(ReadOnlySpan<byte> state)
+    {
+        if (Manifest.SingleInstance && _single is not null)
+        {
+            throw StateReader.Malformed($"application {Manifest.Uuid} has two single instances");
+        }
+
+        EntryLock entryLock = Manifest.SingleInstance ? _entryLock : new EntryLock(_environment.Queue);
+        TeeResult result = Create(entryLock, out ApplicationInstance? instance);
+        if (instance is null)
+        {
+            throw new OpTeeStateException(
+                $"Application {Manifest.Uuid} ({_registration.Type}) could not be made again: {result.Code}.");
+        }
+
+        if (Manifest.SingleInstance)
+        {
+            _single = instance;
+        }
+
+        try
+        {
+            if (instance.Application is not ISavableApplication savable)
+            {
+                throw new NotSupportedException($"it is no {nameof(ISavableApplication)} any more.");
+            }
+
+            savable.RestoreInstance(state);
+            return instance;
+        }
+        catch (Exception exception)
+        {
+            Abandon(instance);
+            throw RestoreFailed(exception);
+        }
+    }
+
+    /// <summary>Makes a session that goes on from a saved state.</summary>
+    /// <exception cref="OpTeeStateException">It cannot.</exception>
+    public ApplicationSession RestoreSession(
+        ApplicationInstance instance, ClientIdentity client, ReadOnlySpan<byte> state)
+    {
+        ApplicationSession session = new(this, instance, client, _environment);
+        try
+        {
+            session.Restore(((ISavableApplication)instance.Application).RestoreSession(client, state));
+            return session;
+        }
+        catch (Exception exception)
+        {
+            throw RestoreFailed(exception);
+        }
+    }
+
+    /// <summary>Ends an instance that was restored in vain, unless a session or the VM's end does.</summary>
+    public void Abandon(ApplicationInstance instance)
+    {
+        if (instance.Sessions == 0 && !Manifest.SingleInstance)
+        {
+            TeeRequest root = new() { Guest = new NoGuest() };
+            DestroyAsync(instance, root).AsTask().GetAwaiter().GetResult();
+            _environment.Deferred.Run(root);
+        }
     }
 
     /// <summary>Ends a session's use of its instance. The caller is inside the instance's lock.</summary>
@@ -262,6 +333,10 @@ internal sealed class ApplicationHost
             }
         }
     }
+
+    private OpTeeStateException RestoreFailed(Exception exception) => new(
+        $"Application {Manifest.Uuid} ({_registration.Type}) cannot go on from its saved state: {exception.Message}",
+        exception);
 
     private void LogPanic(Exception exception, string entryPoint)
     {

@@ -42,6 +42,22 @@ internal sealed class ApplicationSession : ITeeSession
         _entryLock = host.Manifest.Concurrent ? new EntryLock(environment.Queue) : instance.EntryLock;
     }
 
+    public ApplicationHost Host => _host;
+
+    public ApplicationInstance Instance => _instance;
+
+    public ClientIdentity Client => _call.Client;
+
+    /// <summary>What the application keeps for the session.</summary>
+    public object? Context => _call.SessionContext;
+
+    /// <summary>Becomes a session of an earlier process.</summary>
+    public void Restore(object? context)
+    {
+        _call.SessionContext = context;
+        _instance.Add(this);
+    }
+
     /// <summary>Runs the entry point for opening. The caller is inside the lock, which this leaves.</summary>
     public TeeResult Open(TeeRequest request, TeeRequest root)
     {

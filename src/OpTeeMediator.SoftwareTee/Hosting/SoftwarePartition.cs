@@ -8,11 +8,12 @@ using OpTeeMediator.SoftwareTee.Storage;
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
 /// <summary>The trusted applications as one VM sees them.</summary>
-internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
+internal sealed class SoftwarePartition : ISavableTeePartition, IApplicationDirectory
 {
     private readonly FrozenDictionary<Guid, ApplicationHost> _hosts;
     private readonly ApplicationEnvironment _environment;
     private readonly ITeeSession? _randomNumbers;
+    private readonly PartitionState _state;
     private bool _isDisposed;
 
     /// <summary>Creates the partition of a VM.</summary>
@@ -65,6 +66,7 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
         }
 
         _hosts = hosts.ToFrozenDictionary();
+        _state = new PartitionState(_hosts, randomNumbers);
         Devices = devices;
         Execution = hosts.Values.Any(host => host.Manifest.Execution == TeeExecution.Worker)
             ? TeeExecutionPolicy.ByApplication(ExecutionOf, memory: TeeExecution.Inline)
@@ -140,6 +142,21 @@ internal sealed class SoftwarePartition : ITeePartition, IApplicationDirectory
 
             _environment.Secrets.Storage?.Dispose();
         }
+    }
+
+    public bool CanSave(ITeeSession session) => _state.CanSave(session);
+
+    public ValueTask<ReadOnlyMemory<byte>> SaveAsync(IReadOnlyList<ITeeSession> sessions)
+    {
+        ArgumentNullException.ThrowIfNull(sessions);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return new(_state.Save(sessions));
+    }
+
+    public ValueTask<IReadOnlyList<ITeeSession?>> RestoreAsync(ReadOnlyMemory<byte> state, int sessions)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return new(_state.Restore(state, sessions));
     }
 
     // What is no application is refused at once.

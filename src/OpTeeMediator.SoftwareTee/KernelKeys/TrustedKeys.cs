@@ -9,7 +9,7 @@ namespace OpTeeMediator.SoftwareTee.KernelKeys;
 /// Sources: Linux's <c>trusted_tee.c</c> for the commands, OP-TEE's <c>ta/trusted_keys</c> for the checks and their
 /// codes. <see cref="SealedKey"/> has the format.
 /// </remarks>
-internal sealed class TrustedKeys : TrustedApplication, IDisposable
+internal sealed class TrustedKeys : TrustedApplication, ISavableApplication, IDisposable
 {
     /// <summary>TA_CMD_GET_RANDOM: parameter 0 is an output to fill.</summary>
     internal const uint GetRandom = 0;

@@ -61,6 +61,10 @@ internal sealed class CallOperation
     public bool IsQuiet =>
         _waitsOutside || _phase is not (OperationPhase.Preparing or OperationPhase.Working or OperationPhase.Orphaned);
 
+    /// <summary>Whether the backend has it neither, nor is about to, unless it finds that operations may begin; as
+    /// <see cref="IsQuiet"/>.</summary>
+    public bool IsDrained => !IsAtBackend && _phase != OperationPhase.Preparing;
+
     /// <summary>A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
     /// <see cref="VmPause.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
     /// operation may begin (<see cref="IsQuiet"/>).</summary>
@@ -96,6 +100,14 @@ internal sealed class CallOperation
 
     /// <summary>The operation has ended on the vCPU's thread, or is being entered into the tables.</summary>
     public void Clear() => _phase = OperationPhase.None;
+
+    /// <summary>Takes over an operation of an earlier process: one that has not begun, or has ended.</summary>
+    public void Restore(TeeOperation kind, OperationPhase phase, TeeResult result)
+    {
+        Kind = kind;
+        Result = result;
+        _phase = phase;
+    }
 
     /// <summary>The guest is gone; fails if the operation has not begun or has ended. If the backend waits for an
     /// answer of the guest, it is to be told.</summary>

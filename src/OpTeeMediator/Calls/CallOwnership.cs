@@ -68,5 +68,12 @@ internal struct CallOwnership
     /// <summary>Any vCPU may take the slot.</summary>
     public void EndRelease() => Volatile.Write(ref _word, (_word & ~StateMask) | (int)CallState.Free);
 
+    /// <summary>The generation, for <see cref="Restore"/>.</summary>
+    public readonly int Generation => Volatile.Read(in _word) & ~StateMask;
+
+    /// <summary>Takes over a word of an earlier process, before the VM's first call.</summary>
+    public void Restore(int generation, CallState state) =>
+        Volatile.Write(ref _word, (generation & ~StateMask) | (int)state);
+
     private static CallState StateOf(int word) => (CallState)(word & StateMask);
 }

@@ -33,7 +33,7 @@ internal sealed class CallRunner(
     public SmcOutcome Begin(CallSlot slot, TeeExecution execution, ref SmcRegisters registers)
     {
         // Behind a full fence after the preparation's begin: see CallOperation.Prepare.
-        if (_pause.IsPaused)
+        if (_pause.HoldsNew)
         {
             slot.Operation.Hold();
             return Suspend(slot, ref registers);
@@ -292,7 +292,7 @@ internal sealed class CallRunner(
 
     private SmcOutcome Hold(CallSlot slot, ref SmcRegisters registers)
     {
-        if (!WaitForResumption())
+        if (_pause.HoldsNew && !slots.WaitUntil(static (_, pause) => !pause.HoldsNew, _pause, _quantum))
         {
             return Suspend(slot, ref registers);
         }

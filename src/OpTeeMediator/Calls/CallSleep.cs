@@ -43,6 +43,13 @@ internal sealed class CallSleep(NotificationQueue notifications, uint number)
         _ = _timer?.Change(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
+    /// <summary>The guest's thread sleeps since before the state was saved; its operation runs no more.</summary>
+    public void Restore()
+    {
+        _state = SleepState.Asleep;
+        Wake();
+    }
+
     /// <summary>Wakes the guest's thread, if it sleeps and was not woken yet.</summary>
     public void Wake()
     {

@@ -115,8 +115,18 @@ internal sealed class CallSlot
     /// <summary>Thread-safe.</summary>
     public CallState State => _ownership.State;
 
+    /// <summary>Which resume information is valid, for <see cref="Restore"/>.</summary>
+    public int Generation => _ownership.Generation;
+
     /// <summary>Whether the backend is not at work nor about to be, if the VM is paused. Thread-safe.</summary>
     public bool IsQuiet => State == CallState.Free || Operation.IsQuiet;
+
+    /// <summary>Whether the backend has no operation of the slot, nor is about to, if nothing may begin.
+    /// Thread-safe.</summary>
+    public bool IsDrained => State == CallState.Free || Operation.IsDrained;
+
+    /// <inheritdoc cref="CallOwnership.Restore"/>
+    public void Restore(int generation, CallState state) => _ownership.Restore(generation, state);
 
     /// <inheritdoc cref="CallOwnership.TryTake"/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

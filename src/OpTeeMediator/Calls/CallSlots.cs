@@ -61,6 +61,8 @@ internal sealed class CallSlots
 
     public bool HasSleepers => Array.Exists(_slots, slot => slot.Sleep.IsActive);
 
+    public bool AreDrained => Array.TrueForAll(_slots, slot => slot.IsDrained);
+
     public bool AreQuiet => Array.TrueForAll(_slots, slot => slot.IsQuiet);
 
     /// <summary>Whether every slot is held by a call of another driver instance.</summary>

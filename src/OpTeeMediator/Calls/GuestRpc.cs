@@ -117,6 +117,9 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         Count = 1;
     }
 
+    /// <summary>Takes over a call of an earlier process, whose answer nobody waits for.</summary>
+    public void Restore(uint command, int count) => Begin(command, count, isBlocking: false);
+
     /// <summary>Takes the guest's answer; the backend goes on, on this thread if it is inline.</summary>
     public void Answer(TeeReturnCode code)
     {

@@ -1,3 +1,4 @@
+using OpTeeMediator.State;
 using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Calls;
@@ -89,6 +90,44 @@ internal sealed class NotificationQueue(NonThrowingInterruptLine? line)
             }
 
             return false;
+        }
+    }
+
+    public void Save(StateWriter writer)
+    {
+        lock (_lock)
+        {
+            writer.WriteByte((byte)_state);
+            foreach (ulong word in _pending)
+            {
+                writer.WriteUInt64(word);
+            }
+        }
+    }
+
+    public void Restore(StateReader reader)
+    {
+        byte state = reader.ReadByte();
+        if (state > Stopping || (state != Off && !IsAvailable))
+        {
+            throw StateReader.Malformed($"{state} is no state of notifications");
+        }
+
+        bool hasPending;
+        lock (_lock)
+        {
+            _state = state;
+            foreach (ref ulong word in _pending.AsSpan())
+            {
+                word = reader.ReadUInt64();
+            }
+
+            hasPending = HasPending;
+        }
+
+        if (hasPending)
+        {
+            line?.Pulse();
         }
     }
 

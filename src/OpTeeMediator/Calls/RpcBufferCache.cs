@@ -1,3 +1,5 @@
+using OpTeeMediator.State;
+
 namespace OpTeeMediator.Calls;
 
 /// <summary>Memory for RPC messages that a guest without RPC_ARG leaves with the TEE between calls.</summary>
@@ -26,6 +28,38 @@ internal sealed class RpcBufferCache
         {
             _buffers.Clear();
             _isEnabled = false;
+        }
+    }
+
+    public void Save(StateWriter writer)
+    {
+        lock (_lock)
+        {
+            writer.WriteBoolean(_isEnabled);
+            writer.WriteCount(_buffers.Count);
+            foreach (RpcBuffer buffer in _buffers)
+            {
+                buffer.Save(writer);
+            }
+        }
+    }
+
+    public void Restore(StateReader reader, int atMost)
+    {
+        lock (_lock)
+        {
+            _isEnabled = reader.ReadBoolean();
+            RpcBuffer[] buffers = new RpcBuffer[reader.ReadCount(atMost, "cached RPC buffers")];
+            for (int index = 0; index < buffers.Length; index++)
+            {
+                buffers[index] = RpcBuffer.Restore(reader);
+            }
+
+            // The last one that was put back is the next to be taken.
+            for (int index = buffers.Length - 1; index >= 0; index--)
+            {
+                _buffers.Push(buffers[index]);
+            }
         }
     }
 

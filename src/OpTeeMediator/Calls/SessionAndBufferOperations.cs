@@ -12,7 +12,6 @@ internal sealed class SessionAndBufferOperations
 {
     private readonly BackendOperations _operations;
     private readonly TeeAccess _access;
-    private readonly DeviceEnumeration? _enumeration;
     private readonly SharedBufferPool _buffers;
     private readonly ILogger _log;
 
@@ -24,16 +23,19 @@ internal sealed class SessionAndBufferOperations
         _log = environment.Log;
         if (environment.Partition.Devices is { } devices)
         {
-            _enumeration = new DeviceEnumeration(devices.Where(device => _access.Allows(device.Uuid)));
+            Enumeration = new DeviceEnumeration(devices.Where(device => _access.Allows(device.Uuid)));
         }
     }
+
+    /// <summary>The session of the device enumeration, if the TEE has one.</summary>
+    public DeviceEnumeration? Enumeration { get; }
 
     /// <summary>OPEN_SESSION: may the guest, and is there a place? The enumeration's session is set at once.</summary>
     public Refusal? BeginOpen(CallSlot slot, DriverInstance driverInstance)
     {
         Guid application = slot.Request.Application;
         bool isEnumeration = application == DeviceEnumeration.Uuid;
-        if (isEnumeration ? _enumeration is null : !_access.Allows(application))
+        if (isEnumeration ? Enumeration is null : !_access.Allows(application))
         {
             _log.ApplicationRefused(application);
             return Refusal.ApplicationNotAllowed;
@@ -57,7 +59,7 @@ internal sealed class SessionAndBufferOperations
 
         if (isEnumeration)
         {
-            slot.Request.Session = _enumeration;
+            slot.Request.Session = Enumeration;
             session.Execution = TeeExecution.Inline;
         }
 

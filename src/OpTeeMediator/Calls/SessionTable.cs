@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using OpTeeMediator.State;
 
 namespace OpTeeMediator.Calls;
 
@@ -67,6 +68,45 @@ internal sealed class SessionTable(int capacity)
 
         _removeFrom = 0;
         return null;
+    }
+
+    /// <summary>All sessions, in no order.</summary>
+    public IEnumerable<Session> All => _sessions.OfType<Session>();
+
+    /// <summary>Saves which ids come next.</summary>
+    public void SaveIds(StateWriter writer)
+    {
+        writer.WriteUInt32(_generation);
+        writer.WriteCount(_searchFrom);
+        writer.WriteCount(_sessions.Length);
+    }
+
+    /// <summary>Takes over which ids come next, into an empty table.</summary>
+    public void RestoreIds(StateReader reader)
+    {
+        _generation = reader.ReadUInt32();
+        int next = reader.ReadCount(capacity, "sessions");
+        int places = reader.ReadCount(capacity, "sessions");
+        if (next >= places)
+        {
+            throw StateReader.Malformed("its session table is");
+        }
+
+        _sessions = new Session?[places];
+        _searchFrom = next;
+    }
+
+    /// <summary>Enters a session under an id of its own.</summary>
+    public Session Restore(uint id, Guid application)
+    {
+        int index = (int)(id & ((1u << IndexBits) - 1)) - 1;
+        if ((uint)index >= (uint)_sessions.Length || _sessions[index] is not null)
+        {
+            throw StateReader.Malformed($"a session has the id 0x{id:x}");
+        }
+
+        Count++;
+        return _sessions[index] = new Session(id, application);
     }
 
     private bool TryGrow()

@@ -52,6 +52,12 @@ internal sealed class YieldingCalls : ICallOwner
     /// <summary>Whether nobody is at work in the backend.</summary>
     public bool AreQuiet => Slots.AreQuiet && Pause.IsQuiet;
 
+    /// <summary>Whether no operation is at the backend, neither at work nor waiting.</summary>
+    public bool AreDrained => Slots.AreDrained && Pause.IsQuiet;
+
+    /// <inheritdoc cref="SessionAndBufferOperations.Enumeration"/>
+    public DeviceEnumeration? Enumeration => _sessionsAndBuffers.Enumeration;
+
     /// <summary>The driver instance that new calls belong to.</summary>
     public DriverInstance DriverInstance
     {

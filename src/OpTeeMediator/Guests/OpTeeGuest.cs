@@ -8,6 +8,7 @@ using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.State;
 using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Guests;
@@ -185,6 +186,96 @@ public sealed class OpTeeGuest : IGuestOpTee
         return _pause.PauseAsync(() => _calls.AreQuiet, _options.ShutdownDeadline, cancellationToken);
     }
 
+    /// <summary>Lets no operation begin at the TEE, and waits until those that have begun are over, with their calls
+    /// to the guest: then the VM can be saved without loss.</summary>
+    /// <param name="cancellationToken">Withdraws the attempt.</param>
+    /// <returns>A task that says whether no operation is left at the TEE. If not, this call has no effect: not all have
+    /// ended within <see cref="OpTeeGuestOptions.ShutdownDeadline"/>, or <see cref="Resume"/> was called
+    /// meanwhile.</returns>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
+    /// <remarks>The vCPUs run meanwhile. New calls are suspended, and begin after <see cref="Resume"/>, here or where
+    /// the state is restored. Then stop the vCPUs, <see cref="PauseAsync"/>, <see cref="SaveAsync"/>.</remarks>
+    public Task<bool> DrainAsync(CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return _pause.DrainAsync(() => _calls.AreDrained, _options.ShutdownDeadline, cancellationToken);
+    }
+
+    /// <summary>Saves what the guest has at its OP-TEE, for <see cref="RestoreAsync"/> in another process.</summary>
+    /// <param name="options">How.</param>
+    /// <returns>The state: some hundred bytes, and what the TEE has saved. The VM stays paused; it may be resumed, if
+    /// the state is not restored elsewhere.</returns>
+    /// <exception cref="ArgumentException">An option is outside its range.</exception>
+    /// <exception cref="InvalidOperationException">The VM is not paused (<see cref="PauseAsync"/>), or a vCPU is in
+    /// <see cref="Handle"/>.</exception>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <exception cref="OpTeeStateException">Something cannot move; the message says what.</exception>
+    /// <remarks>
+    /// <para>Saved are sessions, shared memory, suspended calls with what the guest was asked for, notifications, and
+    /// what was agreed with the driver. What the guest knows of them stays valid: session ids, cookies, resume
+    /// information.</para>
+    /// <para>Sessions move if the partition can (<see cref="ISavableTeePartition"/>). An operation that is at the TEE
+    /// cannot move: <see cref="DrainAsync"/> before the pause waits for them all. What an earlier driver has left is
+    /// not saved.</para>
+    /// </remarks>
+    public async Task<byte[]> SaveAsync(OpTeeStateOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        foreach (CallSlot slot in _calls.Slots.All)
+        {
+            if (slot.State == CallState.Running)
+            {
+                throw new InvalidOperationException($"A vCPU is in {nameof(Handle)}: stop them all first.");
+            }
+        }
+
+        if (!_pause.IsPaused || !_calls.AreQuiet)
+        {
+            throw new InvalidOperationException($"The VM is not paused: await {nameof(PauseAsync)} first.");
+        }
+
+        StateSaver saver = new(_calls, _partition, _calls.Enumeration);
+        SaveAgreement(saver.Writer);
+        await saver.SaveAsync(options.DropsWhatCannotMove);
+        return SealedState.Seal(saver.Writer.Written, _options.Identity, options.Key.Span);
+    }
+
+    /// <summary>Gives a VM the OP-TEE that <see cref="SaveAsync"/> has saved.</summary>
+    /// <param name="memory">The VM's memory, as large as it was; its content is not looked at.</param>
+    /// <param name="backend">The TEE.</param>
+    /// <param name="options">How it behaves: with the same identity, notification interrupt and reserved memory, no
+    /// fewer capabilities and no lower limits than when it was saved.</param>
+    /// <param name="state">The state.</param>
+    /// <param name="stateOptions">With the key with which it was saved.</param>
+    /// <returns>The OP-TEE, paused: <see cref="Resume"/> it when the VM is complete.</returns>
+    /// <exception cref="ArgumentException">An option is outside its range.</exception>
+    /// <exception cref="OpTeeStateException">The state cannot be restored here; the message says why.</exception>
+    /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message says why.</exception>
+    public static async Task<OpTeeGuest> RestoreAsync(
+        IGuestMemory memory, ITeeBackend backend, OpTeeGuestOptions options, ReadOnlyMemory<byte> state,
+        OpTeeStateOptions stateOptions)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(stateOptions);
+        stateOptions.Validate();
+        StateReader reader = new(SealedState.Unseal(state.Span, options.Identity, stateOptions.Key.Span));
+        OpTeeGuest guest = new(memory, backend, options);
+        _ = guest._pause.TryConfirm(guest._pause.Attempt());
+        try
+        {
+            await guest.LoadAsync(reader);
+            return guest;
+        }
+        catch
+        {
+            await guest.DisposeAsync();
+            throw;
+        }
+    }
+
     /// <inheritdoc/>
     public void Resume()
     {
@@ -349,19 +440,7 @@ public sealed class OpTeeGuest : IGuestOpTee
             return Refuse(ref registers, OpTeeSmc.ReturnNotAvailable, RefusalReason.EarlierDriver);
         }
 
-        const OpTeeCapabilities Derived =
-            OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.AsynchronousNotifications;
-        OpTeeCapabilities capabilities = _options.Capabilities & ~Derived;
-        if (_calls.Notifications.IsAvailable)
-        {
-            capabilities |= OpTeeCapabilities.AsynchronousNotifications;
-        }
-
-        if (_options.ReservedSharedMemory is not null)
-        {
-            capabilities |= OpTeeCapabilities.ReservedSharedMemory;
-        }
-
+        OpTeeCapabilities capabilities = OfferedCapabilities;
         ulong rpcParameters =
             (capabilities & OpTeeCapabilities.RpcArgument) != 0 ? (ulong)RpcMessages.ParameterCount : 0;
         ulong highest = _calls.Notifications.IsAvailable ? NotificationQueue.HighestValue : 0;
@@ -451,6 +530,67 @@ public sealed class OpTeeGuest : IGuestOpTee
         catch (TimeoutException)
         {
             _log.CallsOutliveGuest(Status.CallsInFlight, _options.ShutdownDeadline);
+        }
+    }
+
+    /// <summary>Saves what was agreed with the driver.</summary>
+    private void SaveAgreement(StateWriter writer)
+    {
+        writer.WriteUInt64((ulong)OfferedCapabilities);
+        writer.WriteUInt32((uint)(_line?.Spi ?? 0));
+        writer.WriteUInt64(_options.ReservedSharedMemory?.Start.Value ?? 0);
+        writer.WriteUInt64(_options.ReservedSharedMemory?.Length ?? 0);
+    }
+
+    private async Task LoadAsync(StateReader reader)
+    {
+        OpTeeCapabilities missing = (OpTeeCapabilities)reader.ReadUInt64() & ~OfferedCapabilities;
+        if (missing != 0)
+        {
+            throw new OpTeeStateException(
+                $"The guest was offered {missing} when the VM was saved, and these options do not.");
+        }
+
+        uint interrupt = reader.ReadUInt32();
+        if (interrupt != (uint)(_line?.Spi ?? 0))
+        {
+            throw new OpTeeStateException(
+                $"The guest knows SPI {interrupt} for notifications, and {nameof(OpTeeGuestOptions)}."
+                + $"{nameof(OpTeeGuestOptions.NotificationInterrupt)} is SPI {_line?.Spi ?? 0} (0 is none).");
+        }
+
+        ulong start = reader.ReadUInt64();
+        ulong length = reader.ReadUInt64();
+        if (start != (_options.ReservedSharedMemory?.Start.Value ?? 0)
+            || length != (_options.ReservedSharedMemory?.Length ?? 0))
+        {
+            throw new OpTeeStateException(
+                $"The guest knows {length} bytes at 0x{start:x} as reserved memory, and {nameof(OpTeeGuestOptions)}."
+                + $"{nameof(OpTeeGuestOptions.ReservedSharedMemory)} is {_options.ReservedSharedMemory}.");
+        }
+
+        StateLoader loader = new(_calls, _partition, _buffers, _calls.Enumeration);
+        try
+        {
+            await loader.LoadAsync(reader, _options.Limits.Sessions, _options.Limits.Buffers);
+            reader.End();
+        }
+        catch
+        {
+            await loader.CloseUntakenAsync();
+            throw;
+        }
+    }
+
+    private OpTeeCapabilities OfferedCapabilities
+    {
+        get
+        {
+            const OpTeeCapabilities Derived =
+                OpTeeCapabilities.ReservedSharedMemory | OpTeeCapabilities.AsynchronousNotifications;
+            return (_options.Capabilities & ~Derived)
+                | (_calls.Notifications.IsAvailable ? OpTeeCapabilities.AsynchronousNotifications : 0)
+                | (_options.ReservedSharedMemory is null ? 0 : OpTeeCapabilities.ReservedSharedMemory);
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
+using OpTeeMediator.State;
 
 namespace OpTeeMediator.SharedMemory;
 
@@ -49,6 +50,21 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         _pageOffset = pageOffset;
         _size = size;
         _isTemporary = isTemporary;
+    }
+
+    /// <summary>Saves what <see cref="SharedBufferPool.Restore"/> makes the same buffer of.</summary>
+    public void Save(StateWriter writer)
+    {
+        writer.WriteUInt64(Cookie);
+        writer.WriteUInt64(_pageOffset);
+        writer.WriteUInt64(_size);
+        writer.WriteBoolean(_isTemporary);
+        writer.WriteByte((byte)Kind);
+        writer.WriteBoolean(Pages.IsContiguous);
+        for (int page = 0; page < (Pages.IsContiguous ? 1 : Pages.Count); page++)
+        {
+            writer.WriteUInt64(Pages[page].Value);
+        }
     }
 
     /// <summary>The longest run of contiguous guest memory at an offset.</summary>

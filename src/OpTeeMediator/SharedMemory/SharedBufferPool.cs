@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.State;
 
 namespace OpTeeMediator.SharedMemory;
 
@@ -70,6 +71,42 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
 
         candidate.Describe(cookie, pageOffset, size, isTemporary);
         return Admit(candidate, out buffer);
+    }
+
+    /// <summary>Makes a buffer that an earlier process had. Its description is checked as a guest's is.</summary>
+    /// <exception cref="OpTeeStateException">There is no such buffer in this VM.</exception>
+    public SharedBuffer Restore(StateReader reader)
+    {
+        ulong cookie = reader.ReadUInt64();
+        ulong pageOffset = reader.ReadUInt64();
+        ulong size = reader.ReadUInt64();
+        bool isTemporary = reader.ReadBoolean();
+        GuestMemoryKind kind = reader.ReadEnum<GuestMemoryKind>();
+        bool isContiguous = reader.ReadBoolean();
+        if (pageOffset >= OpTeeMessage.PageSize || !TryCountPages(pageOffset, size, out int count, out _))
+        {
+            throw new OpTeeStateException(
+                $"The state has a buffer of {size} bytes, and this VM's may have {budget.PagesPerBuffer} pages: give it "
+                + "the limits that it had when it was saved.");
+        }
+
+        SharedBuffer candidate = Rent();
+        candidate.Describe(cookie, pageOffset, size, isTemporary);
+        candidate.Kind = kind;
+        if (!TryReadPages(reader, isContiguous, count, candidate.Pages))
+        {
+            Keep(candidate);
+            throw StateReader.Malformed("a buffer has no pages");
+        }
+
+        TeeReturnCode code = Admit(candidate, out SharedBuffer? buffer);
+        return code == TeeReturnCode.Success
+            ? buffer!
+            : throw new OpTeeStateException(code == TeeReturnCode.OutOfMemory
+                ? "The state has more shared memory than this VM may have: give it the limits that it had when it was "
+                    + "saved."
+                : $"The state has a buffer of {count} pages that are not in this VM's memory: give it the memory that "
+                    + "it had when it was saved.");
     }
 
     /// <summary>Unpins a buffer and takes it back. Nobody uses it any more.</summary>
@@ -164,6 +201,30 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
 
         bool arePages =
             GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous, out GuestRange extent);
+        pages.Set(addresses[0], count, contiguous || !arePages ? null : addresses, extent);
+        if (contiguous || !arePages)
+        {
+            _lists.Return(addresses);
+        }
+
+        return arePages;
+    }
+
+    private bool TryReadPages(StateReader reader, bool isContiguous, int count, GuestPages pages)
+    {
+        if (isContiguous)
+        {
+            ulong first = reader.ReadUInt64();
+            pages.Set(first, count, null, default);
+            return first % OpTeeMessage.PageSize == 0
+                && first < ulong.MaxValue - ((ulong)count * OpTeeMessage.PageSize);
+        }
+
+        // Before anything is rented: a state that ends here costs nothing.
+        ReadOnlySpan<byte> saved = reader.ReadRaw(count * sizeof(ulong));
+        ulong[] addresses = _lists.Rent(count);
+        saved.CopyTo(MemoryMarshal.AsBytes(addresses.AsSpan(0, count)));
+        bool arePages = GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous, out GuestRange extent);
         pages.Set(addresses[0], count, contiguous || !arePages ? null : addresses, extent);
         if (contiguous || !arePages)
         {

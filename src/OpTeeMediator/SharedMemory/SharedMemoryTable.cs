@@ -111,6 +111,9 @@ internal sealed class SharedMemoryTable(int capacity)
         return null;
     }
 
+    /// <summary>All buffers, in no order.</summary>
+    public IEnumerable<SharedBuffer> All => _places.OfType<SharedBuffer>();
+
     /// <summary>For tests: how many places a search for a cookie looks at.</summary>
     internal int CountProbes(ulong cookie)
     {

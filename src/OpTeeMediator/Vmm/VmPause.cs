@@ -10,7 +10,11 @@ namespace OpTeeMediator.Vmm;
 /// </remarks>
 internal class VmPause
 {
-    private volatile bool _isPaused;
+    // What _held says: nothing may go on; and, only, nothing new may begin.
+    private const int Paused = 1;
+    private const int Draining = 2;
+
+    private volatile int _held;
     private bool _hasSucceeded;
     private int _attempts;
     private long _resumptions;
@@ -19,14 +23,51 @@ internal class VmPause
     /// <summary>Called, on the thread that ends it, after a pause: what was held may go on.</summary>
     public Action Released { get; set; } = static () => { };
 
-    /// <summary>Whether nothing may begin.</summary>
-    public bool IsPaused => _isPaused;
+    /// <summary>Whether nothing may begin or go on.</summary>
+    public bool IsPaused => (_held & Paused) != 0;
+
+    /// <summary>Whether no operation may begin.</summary>
+    public bool HoldsNew => _held != 0;
 
     /// <summary>Whether no one is at work between <see cref="TryEnter"/> and <see cref="Exit"/>.</summary>
     public bool IsQuiet => Volatile.Read(ref _working) == 0;
 
     /// <summary>The lock of the pause's state, pulsed when something that was held may go on.</summary>
     protected object Waiting { get; } = new();
+
+    /// <summary>Lets nothing new begin until <see cref="Resume"/>, and waits until what has begun is over. Fails,
+    /// without effect, if the time is over or the VM was resumed meanwhile.</summary>
+    public async Task<bool> DrainAsync(Func<bool> isDrained, TimeSpan deadline, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        long resumptions = BeginDrain();
+        long start = Stopwatch.GetTimestamp();
+        try
+        {
+            while (!isDrained())
+            {
+                if (IsOver(resumptions))
+                {
+                    return false;
+                }
+
+                if (Stopwatch.GetElapsedTime(start) > deadline)
+                {
+                    EndDrain(resumptions);
+                    return false;
+                }
+
+                await Task.Delay(1, cancellationToken);
+            }
+        }
+        catch
+        {
+            EndDrain(resumptions);
+            throw;
+        }
+
+        return !IsOver(resumptions);
+    }
 
     /// <summary>Pauses the VM: waits until everything has come to a halt. Fails, without effect, if the time is over or
     /// the VM was resumed meanwhile.</summary>
@@ -68,7 +109,7 @@ internal class VmPause
         lock (Waiting)
         {
             _attempts++;
-            _isPaused = true;
+            _held |= Paused;
             Interlocked.MemoryBarrier();
             return _resumptions;
         }
@@ -107,7 +148,7 @@ internal class VmPause
                 return;
             }
 
-            Continue();
+            Continue(Paused);
         }
 
         Released();
@@ -120,7 +161,7 @@ internal class VmPause
             _resumptions++;
             _attempts = 0;
             _hasSucceeded = false;
-            Continue();
+            Continue(Paused | Draining);
         }
 
         Released();
@@ -130,7 +171,7 @@ internal class VmPause
     public bool TryEnter()
     {
         EnterUnheld();
-        if (!_isPaused)
+        if (!IsPaused)
         {
             return true;
         }
@@ -150,16 +191,41 @@ internal class VmPause
         long start = Stopwatch.GetTimestamp();
         lock (Waiting)
         {
-            while (_isPaused && atMost - Stopwatch.GetElapsedTime(start) is { Ticks: > 0 } left)
+            while (IsPaused && atMost - Stopwatch.GetElapsedTime(start) is { Ticks: > 0 } left)
             {
                 _ = Monitor.Wait(Waiting, WholeMilliseconds.AtLeast(left));
             }
         }
     }
 
-    private void Continue()
+    private long BeginDrain()
     {
-        _isPaused = false;
+        lock (Waiting)
+        {
+            _held |= Draining;
+            Interlocked.MemoryBarrier();
+            return _resumptions;
+        }
+    }
+
+    private void EndDrain(long resumptions)
+    {
+        lock (Waiting)
+        {
+            if (_resumptions != resumptions)
+            {
+                return;
+            }
+
+            Continue(Draining);
+        }
+
+        Released();
+    }
+
+    private void Continue(int released)
+    {
+        _held &= ~released;
         Interlocked.MemoryBarrier();
         Monitor.PulseAll(Waiting);
     }

@@ -1,0 +1,26 @@
+namespace OpTeeMediator.Backends;
+
+/// <summary>A partition of a TEE whose sessions can go on in another process.</summary>
+/// <remarks>A partition without it is new after a restore: sessions of before it are dead, and registered memory is
+/// registered again. The mediator calls this while the VM is paused and nothing is at work in the partition, but for
+/// operations that wait (<see cref="GuestServices.BeginWait"/>), which are not saved.</remarks>
+public interface ISavableTeePartition : ITeePartition
+{
+    /// <summary>Whether a session can go on elsewhere as it is now.</summary>
+    /// <param name="session">An open session of the partition.</param>
+    /// <returns><see langword="false"/> if it would be dead after a restore.</returns>
+    bool CanSave(ITeeSession session);
+
+    /// <summary>Saves what the partition holds for the VM, and changes nothing.</summary>
+    /// <param name="sessions">The open sessions that are to go on; <see cref="CanSave"/> allows each.</param>
+    /// <returns>The state, in a form of the TEE's own. It is authenticated, and encrypted if the VMM gives a key.
+    /// </returns>
+    ValueTask<ReadOnlyMemory<byte>> SaveAsync(IReadOnlyList<ITeeSession> sessions);
+
+    /// <summary>Takes over what <see cref="SaveAsync"/> has saved, before the VM's first operation.</summary>
+    /// <param name="state">The state.</param>
+    /// <param name="sessions">How many sessions there were.</param>
+    /// <returns>The sessions, in the same order; <see langword="null"/> for one that is dead.</returns>
+    /// <exception cref="State.OpTeeStateException">It cannot; the message says why.</exception>
+    ValueTask<IReadOnlyList<ITeeSession?>> RestoreAsync(ReadOnlyMemory<byte> state, int sessions);
+}

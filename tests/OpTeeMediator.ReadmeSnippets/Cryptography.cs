@@ -2,7 +2,7 @@ using OpTeeMediator.SoftwareTee.BouncyCastle;
 
 namespace OpTeeMediator.ReadmeSnippets;
 
-/// <summary>The snippet about algorithms; a test runs it and compares it with the pages.</summary>
+/// <summary>The snippets about algorithms; a test compares them with the pages.</summary>
 internal static class Cryptography
 {
     internal static byte[] Authenticate(ReadOnlySpan<byte> key, ReadOnlySpan<byte> message)
@@ -14,5 +14,18 @@ internal static class Cryptography
         cmac.Final(tag);
         // </snippet>
         return tag;
+    }
+
+    internal static int Encrypt(
+        byte[] key, byte[] nonce, byte[] header, byte[] firstPiece, byte[] lastPiece, byte[] output, byte[] tag)
+    {
+        // <snippet>
+        using AesGcmOperation operation = new(key, encrypts: true);
+        operation.Initialize(nonce, tagSize: 16);
+        operation.UpdateAssociatedData(header);
+        int written = operation.Update(firstPiece, output);
+        written += operation.EncryptFinal(lastPiece, output.AsSpan(written), tag);
+        // </snippet>
+        return written;
     }
 }

@@ -86,8 +86,8 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
         if (pageOffset >= OpTeeMessage.PageSize || !TryCountPages(pageOffset, size, out int count, out _))
         {
             throw new OpTeeStateException(
-                $"The state has a buffer of {size} bytes, and this VM's may have {budget.PagesPerBuffer} pages: give it "
-                + "the limits that it had when it was saved.");
+                $"The state has a buffer of {size} bytes, and this VM's may have {budget.PagesPerBuffer} pages: give "
+                + "it the limits that it had when it was saved.");
         }
 
         SharedBuffer candidate = Rent();

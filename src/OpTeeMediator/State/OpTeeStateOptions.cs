@@ -23,7 +23,7 @@ public sealed record OpTeeStateOptions
         if (Key.Length is not (0 or KeyLength))
         {
             throw new ArgumentException(
-                $"{nameof(OpTeeStateOptions)}.{nameof(Key)} has {Key.Length} bytes; it must have {KeyLength}, or none.");
+                $"{nameof(OpTeeStateOptions)}.{nameof(Key)} has {Key.Length} bytes; it must have {KeyLength} or none.");
         }
     }
 }

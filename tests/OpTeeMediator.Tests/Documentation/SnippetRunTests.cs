@@ -8,6 +8,8 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.ReadmeSnippets;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.SoftwareTee;
+using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Vmm;
 
@@ -26,6 +28,20 @@ internal sealed class SnippetRunTests
 
     [TearDown]
     public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public async Task MovingVm_OfTheStatePage_GoesOnAndItsApplicationToo()
+    {
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(Ram);
+        SoftwareTeeBackend tee = new(new SoftwareTeeOptions()
+            .Add(new TrustedApplicationManifest(Guid.NewGuid()), () => new Counter()));
+        OpTeeGuestOptions options = new() { Identity = Guid.NewGuid() };
+        await using OpTeeGuest guest = new(memory, tee, options);
+
+        await using OpTeeGuest? restored = await MovingVm.MoveAsync(guest, memory, tee, options, new byte[32]);
+
+        Assert.That(restored, Is.Not.Null);
+    }
 
     [Test]
     [NonParallelizable]

@@ -1,6 +1,6 @@
 namespace OpTeeMediator.Tests.Documentation;
 
-/// <summary>The C# of the README, of the guide and of the packages' pages is that of the project ReadmeSnippets, which
+/// <summary>The C# of the README, of docs and of the packages' pages is that of the project ReadmeSnippets, which
 /// compiles it.</summary>
 internal sealed class SnippetTests
 {
@@ -11,7 +11,7 @@ internal sealed class SnippetTests
 
     private static readonly IReadOnlyList<RepositoryFile> Pages = [.. Repository.Files.Where(file =>
         file.Path == "README.md"
-        || file.Path.StartsWith("docs/guide/", StringComparison.Ordinal)
+        || (file.Path.StartsWith("docs/", StringComparison.Ordinal) && file.IsMarkdown)
         || (file.Path.StartsWith("src/", StringComparison.Ordinal) && file.IsMarkdown))];
 
     private static readonly HashSet<string> Compiled = [.. Repository.Files

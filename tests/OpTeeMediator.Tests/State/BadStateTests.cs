@@ -56,7 +56,8 @@ internal sealed class BadStateTests
             {
                 byte[] changed = [.. content];
                 changed[position] ^= mask;
-                byte[] bad = SealedState.Seal(isCut ? content.AsSpan(0, position) : changed, MovingVm.Identity, default);
+                byte[] bad =
+                    SealedState.Seal(isCut ? content.AsSpan(0, position) : changed, MovingVm.Identity, default);
                 refused += await TryUseAsync(vm, bad) ? 0 : 1;
                 if (isCut)
                 {

@@ -13,7 +13,8 @@ using OpTeeMediator.Tests.Guests;
 
 namespace OpTeeMediator.Tests.State;
 
-/// <summary>A VM whose OP-TEE is saved and restored: its memory and its driver stay, mediator and TEE are new.</summary>
+/// <summary>A VM whose OP-TEE is saved and restored: memory and driver stay, mediator and TEE are new.
+/// </summary>
 internal sealed class MovingVm : ISmcHandler, IAsyncDisposable
 {
     public static readonly Guid Identity = new("3d4f2b52-6a0e-4f76-9d1b-7f2f4b1c9a01");

@@ -11,21 +11,25 @@ namespace OpTeeMediator.Benchmarks.Check;
 /// each process compiles again, with a profile of its own, and lays out its memory again, which makes a difference of
 /// up to a tenth; and the computer may have more to do at one time than at another.
 /// </remarks>
-internal static class BudgetCheck
+public static class BudgetCheck
 {
     /// <summary>The first argument of a process that measures.</summary>
-    public const string MeasureArgument = "--measure";
+    internal const string MeasureArgument = "--measure";
 
     private const int Rounds = 1001;
     private const int Processes = 6;
 
+    /// <summary>What each scenario may cost, by its name.</summary>
+    public static Dictionary<string, Budget> ReadBudgets() =>
+        JsonSerializer.Deserialize<Dictionary<string, Budget>>(
+            File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "budget.json")), JsonSerializerOptions.Web)!;
+
     /// <summary>Measures everything, prints the ratios, and returns the number of broken budgets.</summary>
     /// <param name="output">Where they are printed.</param>
     /// <param name="slack">How many times its budget a ratio may be.</param>
-    public static int Run(TextWriter output, double slack)
+    internal static int Run(TextWriter output, double slack)
     {
-        Dictionary<string, Budget> budgets = JsonSerializer.Deserialize<Dictionary<string, Budget>>(
-            File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "budget.json")), JsonSerializerOptions.Web)!;
+        Dictionary<string, Budget> budgets = ReadBudgets();
         Dictionary<string, Measurement> best = [];
         string[] names = [.. MeasuredScenario.All.Select(one => one.Name)];
         string[] broken = names;
@@ -52,7 +56,7 @@ internal static class BudgetCheck
     }
 
     /// <summary>Measures scenarios and prints a line of JSON for each.</summary>
-    public static void Measure(ReadOnlySpan<string> names)
+    internal static void Measure(ReadOnlySpan<string> names)
     {
         foreach (string name in names)
         {
@@ -62,7 +66,7 @@ internal static class BudgetCheck
     }
 
     /// <summary>Starts this program again.</summary>
-    public static Process Start(params ReadOnlySpan<string> arguments)
+    internal static Process Start(params ReadOnlySpan<string> arguments)
     {
         ProcessStartInfo start = new(Environment.ProcessPath!) { RedirectStandardOutput = true };
         if (Path.GetFileNameWithoutExtension(start.FileName) == "dotnet")

@@ -5,10 +5,14 @@ using OpTeeMediator.Testing;
 namespace OpTeeMediator.Benchmarks.Scenarios;
 
 /// <summary>GET_THREAD_COUNT.</summary>
-public sealed class FastCall : Scenario
+public sealed class FastCall : Scenario, ISingleCall
 {
     private readonly Bench _bench = new(new ScriptedBackend(), 1);
     private readonly SmcRegisters _call = Bench.Registers(OpTeeSmc.GetThreadCount, 0, 0);
+
+    public ISmcHandler Handler => _bench.Guest;
+
+    public SmcRegisters Registers => _call;
 
     public override void Run(int operations)
     {

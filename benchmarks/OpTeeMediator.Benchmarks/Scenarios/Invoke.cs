@@ -8,7 +8,7 @@ using OpTeeMediator.Testing;
 namespace OpTeeMediator.Benchmarks.Scenarios;
 
 /// <summary>INVOKE_COMMAND by CALL_WITH_REGD_ARG, from one or several threads on one VM.</summary>
-public sealed class Invoke : Scenario
+public sealed class Invoke : Scenario, ISingleCall
 {
     private static readonly Guid Application = new("e5a0b9c2-6b8e-4c47-9d9c-3b1f4b7f9a01");
 
@@ -51,6 +51,10 @@ public sealed class Invoke : Scenario
     /// <summary>Four references to four of the registered buffers, four pages each; four buffers at least.</summary>
     public static Invoke WithMemory(int registered) =>
         new(new ScriptedBackend(), 1, (driver, _) => References(driver, registered));
+
+    public ISmcHandler Handler => _bench.Guest;
+
+    public SmcRegisters Registers => _calls[0];
 
     public override void Run(int operations)
     {

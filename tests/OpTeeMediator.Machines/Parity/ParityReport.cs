@@ -38,8 +38,12 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
     {
         var text = new StringBuilder();
         text.AppendLine("# Parity with the host").AppendLine();
+        text.AppendLine("## Summary").AppendLine();
+        AppendFigures(text);
+        AppendDifferences(text);
+        text.AppendLine("## How it was run").AppendLine();
         text.AppendLine(introduction).AppendLine();
-        text.AppendLine(Summary()).AppendLine();
+        text.AppendLine("## Case by case").AppendLine();
         text.AppendLine(CultureInfo.InvariantCulture,
             $"| case | {string.Join(" | ", columns.Select(column => column.Name))} | remark |");
         text.AppendLine(CultureInfo.InvariantCulture, $"|---|{string.Concat(columns.Select(_ => "---|"))}---|");
@@ -51,6 +55,50 @@ public sealed class ParityReport(IReadOnlyList<ParityColumn> columns)
         }
 
         return text.ToString();
+    }
+
+    private void AppendFigures(StringBuilder text)
+    {
+        text.AppendLine("| where xtest runs | passed | failed | skip something | time | times the first |");
+        text.AppendLine("|---|---|---|---|---|---|");
+        foreach (ParityColumn column in columns)
+        {
+            IReadOnlyList<XtestCase> cases = column.Run.Cases;
+            text.AppendLine(CultureInfo.InvariantCulture,
+                $"| {column.Name}{(column.Run.Interruption is null ? "" : ", **not run to the end**")} "
+                + $"| {cases.Count(one => one.Outcome == XtestOutcome.Passed)} of {cases.Count} "
+                + $"| {cases.Count(one => one.Outcome == XtestOutcome.Failed)} "
+                + $"| {cases.Count(one => one.Skips.Count > 0)} "
+                + $"| {column.Seconds:0} s | {column.Seconds / columns[0].Seconds:0.00} |");
+        }
+
+        text.AppendLine();
+    }
+
+    // For each reason the cases, so that a reader need not look for them in the table below.
+    private void AppendDifferences(StringBuilder text)
+    {
+        (string Place, string Reason, string Id)[] differences =
+        [
+            .. _ids.SelectMany(id => Differing(id).Select(column =>
+                (column.Name, column.Expected.TryGetValue(id, out string? reason) ? reason : "**unexpected**", id))),
+        ];
+        if (differences.Length == 0)
+        {
+            text.AppendLine(CultureInfo.InvariantCulture,
+                $"Each case that passes on the {columns[0].Name} passes everywhere.").AppendLine();
+            return;
+        }
+
+        text.AppendLine(CultureInfo.InvariantCulture, $"What passes on the {columns[0].Name} and fails elsewhere:");
+        text.AppendLine();
+        foreach (var group in differences.GroupBy(one => (one.Place, one.Reason)))
+        {
+            text.AppendLine(CultureInfo.InvariantCulture, $"- {group.Key.Place}, "
+                + $"{string.Join(", ", group.Select(one => one.Id))}: {group.Key.Reason}.");
+        }
+
+        text.AppendLine();
     }
 
     private static string Result(ParityColumn column, string id) => column.Find(id) switch

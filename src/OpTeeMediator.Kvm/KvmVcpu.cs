@@ -246,14 +246,14 @@ public sealed unsafe class KvmVcpu : IDisposable
         return value;
     }
 
-    /// <inheritdoc cref="GetRegister{T}"/>
+    /// <inheritdoc cref="GetRegister{T}" path="/*[not(self::summary or self::param)]"/>
     /// <summary>Writes a register (KVM_SET_ONE_REG).</summary>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <param name="value">Its value.</param>
     public void SetRegister<T>(ulong id, T value)
         where T : unmanaged => Access(KvmIoctl.KVM_SET_ONE_REG, "KVM_SET_ONE_REG", id, ref value);
 
-    /// <inheritdoc cref="GetRegister{T}"/>
+    /// <inheritdoc cref="GetRegister{T}" path="/*[not(self::summary or self::param)]"/>
     /// <summary>Reads a register of any size (KVM_GET_ONE_REG).</summary>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <param name="value">Receives the value; as large as the register.</param>
@@ -265,7 +265,7 @@ public sealed unsafe class KvmVcpu : IDisposable
         }
     }
 
-    /// <inheritdoc cref="GetRegister(ulong, Span{byte})"/>
+    /// <inheritdoc cref="GetRegister(ulong, Span{byte})" path="/*[not(self::summary or self::param)]"/>
     /// <summary>Writes a register of any size (KVM_SET_ONE_REG).</summary>
     /// <param name="id">KVM's number of the register, bits 55:52 of which are the logarithm of its size.</param>
     /// <param name="value">Its value; as large as the register.</param>
@@ -332,11 +332,11 @@ public sealed unsafe class KvmVcpu : IDisposable
     public void EnableCapability(KvmCapability capability, params ReadOnlySpan<ulong> arguments) =>
         KvmVm.Enable(_file, $"vCPU {Id}", capability, arguments);
 
-    /// <inheritdoc cref="KvmDevice.HasAttribute(uint, ulong)"/>
+    /// <inheritdoc cref="KvmDevice.HasAttribute(uint, ulong)" path="/*[not(self::summary)]"/>
     /// <summary>Whether the vCPU has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
     public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
 
-    /// <inheritdoc cref="KvmDevice.SetAttribute{T}(uint, ulong, in T)"/>
+    /// <inheritdoc cref="KvmDevice.SetAttribute{T}(uint, ulong, in T)" path="/*[not(self::summary)]"/>
     /// <summary>Sets an attribute of the vCPU (KVM_SET_DEVICE_ATTR).</summary>
     public void SetAttribute<T>(uint group, ulong attribute, in T value)
         where T : unmanaged => KvmDevice.SetAttribute(_file, "vCPU", group, attribute, in value);

@@ -24,7 +24,7 @@ public sealed class KvmVm : IDisposable
     /// <summary>The VM's file, for ioctls that this class does not know; it stays owned by this object.</summary>
     public SafeHandle Handle => _file;
 
-    /// <inheritdoc cref="KvmSystem.CheckCapability(KvmCapability)"/>
+    /// <inheritdoc cref="KvmSystem.CheckCapability(KvmCapability)" path="/*[not(self::summary)]"/>
     /// <summary>Asks what KVM can do for this VM.</summary>
     public int CheckCapability(KvmCapability capability) => KvmSystem.CheckCapability(_file, capability);
 
@@ -170,7 +170,7 @@ public sealed class KvmVm : IDisposable
         SetInterruptFile(eventFile, resampleFile, interrupt, KvmIrqFile.Resample);
     }
 
-    /// <inheritdoc cref="AddInterruptFile(SafeHandle, uint)"/>
+    /// <inheritdoc cref="AddInterruptFile(SafeHandle, uint)" path="/*[not(self::summary)]"/>
     /// <summary>Ends <see cref="AddInterruptFile(SafeHandle, uint)"/>.</summary>
     public void RemoveInterruptFile(SafeHandle eventFile, uint interrupt) =>
         SetInterruptFile(eventFile, null, interrupt, KvmIrqFile.Deassign);
@@ -204,7 +204,7 @@ public sealed class KvmVm : IDisposable
         KvmIoEventFile.Deassign | (value is null ? 0 : KvmIoEventFile.DataMatch));
 
     /// <summary>Enables a capability for the VM (KVM_ENABLE_CAP).</summary>
-    /// <inheritdoc cref="KvmVcpu.EnableCapability"/>
+    /// <inheritdoc cref="KvmVcpu.EnableCapability" path="/*[not(self::summary)]"/>
     public void EnableCapability(KvmCapability capability, params ReadOnlySpan<ulong> arguments) =>
         Enable(_file, "the VM", capability, arguments);
 
@@ -258,11 +258,11 @@ public sealed class KvmVm : IDisposable
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public void SetInterruptLine(uint interrupt, bool isActive) => SetInterruptLine(_file, interrupt, isActive);
 
-    /// <inheritdoc cref="KvmDevice.HasAttribute(uint, ulong)"/>
+    /// <inheritdoc cref="KvmDevice.HasAttribute(uint, ulong)" path="/*[not(self::summary)]"/>
     /// <summary>Whether the VM has an attribute (KVM_HAS_DEVICE_ATTR).</summary>
     public bool HasAttribute(uint group, ulong attribute) => KvmDevice.HasAttribute(_file, group, attribute);
 
-    /// <inheritdoc cref="KvmDevice.SetAttribute{T}(uint, ulong, in T)"/>
+    /// <inheritdoc cref="KvmDevice.SetAttribute{T}(uint, ulong, in T)" path="/*[not(self::summary)]"/>
     /// <summary>Sets an attribute of the VM (KVM_SET_DEVICE_ATTR).</summary>
     public void SetAttribute<T>(uint group, ulong attribute, in T value)
         where T : unmanaged => KvmDevice.SetAttribute(_file, "VM", group, attribute, in value);

@@ -65,7 +65,7 @@ public sealed record SoftwareTeeOptions
         return Add(manifest, _ => create());
     }
 
-    /// <inheritdoc cref="Add{T}(TrustedApplicationManifest, Func{T})"/>
+    /// <inheritdoc cref="Add{T}(TrustedApplicationManifest, Func{T})" path="/*[not(self::summary or self::param)]"/>
     /// <summary>Adds a trusted application whose instances depend on the VM.</summary>
     /// <param name="manifest">Its declaration.</param>
     /// <param name="create">Makes a new instance for a VM; called on the thread that opens the session.</param>

@@ -67,7 +67,7 @@ public sealed class Arm64Gic : IDisposable
     /// <exception cref="SystemCallException">KVM refuses.</exception>
     public uint GetDistributorRegister(int offset) => Device.GetAttribute<uint>(GroupDistributor, (uint)offset);
 
-    /// <inheritdoc cref="GetDistributorRegister"/>
+    /// <inheritdoc cref="GetDistributorRegister" path="/*[not(self::summary)]"/>
     /// <summary>Writes a register of the distributor (GICD_*).</summary>
     public void SetDistributorRegister(int offset, uint value) =>
         Device.SetAttribute(GroupDistributor, (uint)offset, in value);
@@ -79,7 +79,7 @@ public sealed class Arm64Gic : IDisposable
     public uint GetRedistributorRegister(uint affinity, int offset) =>
         Device.GetAttribute<uint>(GroupRedistributor, (ulong)affinity << AffinityShift | (uint)offset);
 
-    /// <inheritdoc cref="GetRedistributorRegister"/>
+    /// <inheritdoc cref="GetRedistributorRegister" path="/*[not(self::summary)]"/>
     /// <summary>Writes a 32-bit register of a vCPU's redistributor (GICR_*).</summary>
     public void SetRedistributorRegister(uint affinity, int offset, uint value) =>
         Device.SetAttribute(GroupRedistributor, (ulong)affinity << AffinityShift | (uint)offset, in value);
@@ -91,7 +91,7 @@ public sealed class Arm64Gic : IDisposable
     public ulong GetCpuRegister(uint affinity, Arm64Register register) =>
         Device.GetAttribute<ulong>(GroupCpuRegisters, (ulong)affinity << AffinityShift | (ushort)register.Id);
 
-    /// <inheritdoc cref="GetCpuRegister"/>
+    /// <inheritdoc cref="GetCpuRegister" path="/*[not(self::summary)]"/>
     /// <summary>Writes a register of a vCPU's interface (ICC_*_EL1).</summary>
     public void SetCpuRegister(uint affinity, Arm64Register register, ulong value) =>
         Device.SetAttribute(GroupCpuRegisters, (ulong)affinity << AffinityShift | (ushort)register.Id, in value);

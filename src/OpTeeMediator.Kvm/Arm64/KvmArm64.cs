@@ -61,7 +61,7 @@ public static unsafe class KvmArm64
         return vcpu.GetRegister<ulong>(register.Id);
     }
 
-    /// <inheritdoc cref="GetRegister"/>
+    /// <inheritdoc cref="GetRegister" path="/*[not(self::summary)]"/>
     /// <summary>Writes a 64-bit register (KVM_SET_ONE_REG).</summary>
     public static void SetRegister(this KvmVcpu vcpu, Arm64Register register, ulong value)
     {
@@ -82,7 +82,7 @@ public static unsafe class KvmArm64
         vcpu.SetAttribute(KVM_ARM_VCPU_TIMER_CTRL, KVM_ARM_VCPU_TIMER_IRQ_VTIMER, in interrupt);
     }
 
-    /// <inheritdoc cref="SetVirtualTimerInterrupt"/>
+    /// <inheritdoc cref="SetVirtualTimerInterrupt" path="/*[not(self::summary)]"/>
     /// <summary>Sets which private interrupt the vCPU's physical timer raises (KVM_ARM_VCPU_TIMER_IRQ_PTIMER; KVM's own
     /// choice is 30). After the GIC is made, before the first run.</summary>
     public static void SetPhysicalTimerInterrupt(this KvmVcpu vcpu, int interrupt)

@@ -109,13 +109,13 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
     }
 
-    /// <inheritdoc cref="Start(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions)"/>
+    /// <inheritdoc cref="Start(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions)" path="/*[not(self::summary)]"/>
     /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
     public static OpTeeCompanion Start(MappedGuestMemory memory, OpTeeCompanionOptions options) =>
         StartWith(given: null, memory, options);
 
-    /// <inheritdoc cref="Start(MappedGuestMemory, OpTeeCompanionOptions)"/>
+    /// <inheritdoc cref="Start(MappedGuestMemory, OpTeeCompanionOptions)" path="/*[not(self::param)]"/>
     /// <param name="memory">Where all of the VM's memory lies; it stays mapped until the companion's disposal.</param>
     /// <param name="options">The image, and how the companion behaves.</param>
     public static OpTeeCompanion Start(IReadOnlyList<MappedMemoryRegion> memory, OpTeeCompanionOptions options)

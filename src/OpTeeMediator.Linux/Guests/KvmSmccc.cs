@@ -37,7 +37,7 @@ public static unsafe class KvmSmccc
         ForwardToUser(file.Descriptor, handler);
     }
 
-    /// <inheritdoc cref="ForwardToUser(SafeHandle, ISmcHandler)"/>
+    /// <inheritdoc cref="ForwardToUser(SafeHandle, ISmcHandler)" path="/*[not(self::param)]"/>
     /// <param name="vmFd">The VM's file descriptor.</param>
     /// <param name="handler">The handler, most often a <see cref="SmcRouter"/>; its <see cref="ISmcHandler.Ranges"/>
     /// become KVM's SMCCC filter.</param>
@@ -97,7 +97,7 @@ public static unsafe class KvmSmccc
         return SmcccCall.Handle(ref registers, exit, handler, conduit);
     }
 
-    /// <inheritdoc cref="Handle(int, nint, ISmcHandler, SmcccConduit)"/>
+    /// <inheritdoc cref="Handle(int, nint, ISmcHandler, SmcccConduit)" path="/*[not(self::param)]"/>
     /// <param name="vcpu">The vCPU's file.</param>
     /// <param name="run">Where the vCPU's <c>struct kvm_run</c> is mapped.</param>
     /// <param name="handler">The handler.</param>

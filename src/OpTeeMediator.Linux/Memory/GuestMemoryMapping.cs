@@ -32,7 +32,7 @@ public static class GuestMemoryMapping
         return slot;
     }
 
-    /// <inheritdoc cref="MapMemory(KvmVm, MappedGuestMemory, int)"/>
+    /// <inheritdoc cref="MapMemory(KvmVm, MappedGuestMemory, int)" path="/*[not(self::summary)]"/>
     /// <summary>Maps every region of <paramref name="memory"/> into the VM, from slot 0 on.</summary>
     public static void MapMemory(this KvmVm vm, MappedGuestMemory memory) => _ = vm.MapMemory(memory, 0);
 }

@@ -68,7 +68,8 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
 
     private protected bool IsDisposed { get; private set; }
 
-    /// <inheritdoc cref="Create(MappedGuestMemoryOptions, ReadOnlySpan{MappedMemoryRegion})"/>
+    /// <inheritdoc cref="Create(MappedGuestMemoryOptions, ReadOnlySpan{MappedMemoryRegion})"
+    ///   path="/*[not(self::summary)]"/>
     /// <summary>Describes guest RAM of ordinary pages.</summary>
     public static MappedGuestMemory Create(params ReadOnlySpan<MappedMemoryRegion> regions) =>
         Create(new MappedGuestMemoryOptions(), regions);

@@ -26,7 +26,7 @@ public sealed class MemfdGuestMemory : MappedGuestMemory
             options.Name, options.HugePageSize == 0 ? Environment.SystemPageSize : options.HugePageSize,
             CreateLogger(options.LoggerFactory), regionReleased: null) => _hugePageSize = options.HugePageSize;
 
-    /// <inheritdoc cref="Create(MemfdGuestMemoryOptions, ReadOnlySpan{GuestRange})"/>
+    /// <inheritdoc cref="Create(MemfdGuestMemoryOptions, ReadOnlySpan{GuestRange})" path="/*[not(self::summary)]"/>
     /// <summary>Creates guest RAM of ordinary pages.</summary>
     public static MemfdGuestMemory Create(params ReadOnlySpan<GuestRange> regions) =>
         Create(new MemfdGuestMemoryOptions(), regions);

@@ -134,7 +134,7 @@ public sealed class ApplicationCall
     /// <remarks>While the VM is paused the wait does not end; its time continues.</remarks>
     public TeeReturnCode Wait(TimeSpan time) => Wait(time, CancellationToken.None);
 
-    /// <inheritdoc cref="Wait(TimeSpan)"/>
+    /// <inheritdoc cref="Wait(TimeSpan)" path="/*[not(self::param)]"/>
     /// <param name="time">0 or more; <see cref="Timeout.InfiniteTimeSpan"/> waits for a cancellation alone.</param>
     /// <param name="cancellationToken">The application's own cancellation, with the same effect.</param>
     public TeeReturnCode Wait(TimeSpan time, CancellationToken cancellationToken)

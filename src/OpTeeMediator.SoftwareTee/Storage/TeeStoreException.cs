@@ -8,14 +8,14 @@ public sealed class TeeStoreException : Exception
     {
     }
 
-    /// <inheritdoc cref="TeeStoreException()"/>
+    /// <inheritdoc cref="TeeStoreException()" path="/*[not(self::param)]"/>
     /// <param name="message">What has happened, and what to do.</param>
     public TeeStoreException(string message)
         : base(message)
     {
     }
 
-    /// <inheritdoc cref="TeeStoreException(string)"/>
+    /// <inheritdoc cref="TeeStoreException(string)" path="/*[not(self::param)]"/>
     /// <param name="message">What has happened, and what to do.</param>
     /// <param name="innerException">The engine's own exception.</param>
     public TeeStoreException(string message, Exception? innerException)

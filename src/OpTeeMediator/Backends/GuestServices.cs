@@ -65,7 +65,7 @@ public abstract class GuestServices
         return CallCore(command, parameters.Length);
     }
 
-    /// <inheritdoc cref="Call"/>
+    /// <inheritdoc cref="Call" path="/*[not(self::summary)]"/>
     /// <summary>Makes a call.</summary>
     /// <exception cref="InvalidOperationException">A call is being made already, or no operation runs.</exception>
     public ValueTask<TeeReturnCode> CallAsync(uint command, params ReadOnlySpan<TeeParameter> parameters)
@@ -82,7 +82,7 @@ public abstract class GuestServices
     /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
     public abstract TeeSharedMemory? Allocate(GuestMemoryKind kind, int size);
 
-    /// <inheritdoc cref="Allocate"/>
+    /// <inheritdoc cref="Allocate" path="/*[not(self::summary)]"/>
     /// <summary>Asks for memory that the guest shares.</summary>
     public abstract ValueTask<TeeSharedMemory?> AllocateAsync(GuestMemoryKind kind, int size);
 
@@ -93,7 +93,7 @@ public abstract class GuestServices
     /// <exception cref="InvalidOperationException">As <see cref="Call"/>.</exception>
     public abstract TeeReturnCode Free(TeeSharedMemory memory);
 
-    /// <inheritdoc cref="Free"/>
+    /// <inheritdoc cref="Free" path="/*[not(self::summary)]"/>
     /// <summary>Gives memory back to the guest. The mediator gives back what is left when the operation ends.</summary>
     public abstract ValueTask<TeeReturnCode> FreeAsync(TeeSharedMemory memory);
 
@@ -102,7 +102,7 @@ public abstract class GuestServices
     /// TEE_ERROR_BAD_FORMAT if it is no time.</returns>
     public GuestAnswer<TimeSpan> GetTime() => ToTime(Call(OpTeeRpc.GetTime, NoTime));
 
-    /// <inheritdoc cref="GetTime"/>
+    /// <inheritdoc cref="GetTime" path="/*[not(self::summary)]"/>
     /// <summary>Asks for the guest's time.</summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
     public async ValueTask<GuestAnswer<TimeSpan>> GetTimeAsync() => ToTime(await CallAsync(OpTeeRpc.GetTime, NoTime));
@@ -112,7 +112,7 @@ public abstract class GuestServices
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
     public TeeReturnCode Suspend(TimeSpan time) => Call(OpTeeRpc.Suspend, Milliseconds(time));
 
-    /// <inheritdoc cref="Suspend"/>
+    /// <inheritdoc cref="Suspend" path="/*[not(self::summary)]"/>
     /// <summary>Makes the guest's thread sleep.</summary>
     public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time) => CallAsync(OpTeeRpc.Suspend, Milliseconds(time));
 
@@ -123,7 +123,7 @@ public abstract class GuestServices
     public TeeReturnCode WaitForNotification(uint notification) =>
         Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
 
-    /// <inheritdoc cref="WaitForNotification"/>
+    /// <inheritdoc cref="WaitForNotification" path="/*[not(self::summary)]"/>
     /// <summary>Makes the guest's thread sleep until another operation sends the same notification.</summary>
     public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification) =>
         CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
@@ -135,7 +135,7 @@ public abstract class GuestServices
     public TeeReturnCode SendNotification(uint notification) =>
         Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
 
-    /// <inheritdoc cref="SendNotification"/>
+    /// <inheritdoc cref="SendNotification" path="/*[not(self::summary)]"/>
     /// <summary>Wakes the thread that waits for a notification. If none waits, the next one does not sleep.</summary>
     public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
         CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));

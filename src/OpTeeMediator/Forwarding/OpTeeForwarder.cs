@@ -41,7 +41,8 @@ public sealed class OpTeeForwarder : IGuestOpTee
     private readonly ILogger _log;
     private TaskCompletionSource? _disposal;
 
-    /// <inheritdoc cref="OpTeeForwarder(HostOpTee, IGuestMemory, IPhysicalMemory, OpTeeForwarderOptions)"/>
+    /// <inheritdoc cref="OpTeeForwarder(HostOpTee, IGuestMemory, IPhysicalMemory, OpTeeForwarderOptions)"
+    ///   path="/*[not(self::summary)]"/>
     /// <summary>Creates a VM in OP-TEE, with default options.</summary>
     public OpTeeForwarder(HostOpTee opTee, IGuestMemory memory, IPhysicalMemory physical)
         : this(opTee, memory, physical, new OpTeeForwarderOptions())

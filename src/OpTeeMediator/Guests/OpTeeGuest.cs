@@ -44,7 +44,7 @@ public sealed class OpTeeGuest : IGuestOpTee
     private Task? _disposal;
     private volatile bool _isDisposed;
 
-    /// <inheritdoc cref="OpTeeGuest(IGuestMemory, ITeeBackend, OpTeeGuestOptions)"/>
+    /// <inheritdoc cref="OpTeeGuest(IGuestMemory, ITeeBackend, OpTeeGuestOptions)" path="/*[not(self::summary)]"/>
     /// <summary>Gives a VM an OP-TEE with default options.</summary>
     public OpTeeGuest(IGuestMemory memory, ITeeBackend backend) : this(memory, backend, new OpTeeGuestOptions())
     {

@@ -6,7 +6,7 @@ namespace OpTeeMediator.Tests.Documentation;
 /// </remarks>
 internal static class Repository
 {
-    private static readonly string[] Folders = [".ci", "benchmarks", "docs", "samples", "src", "tests"];
+    private static readonly string[] Folders = [".ci", "benchmarks", "docs", "samples", "src", "templates", "tests"];
     private static readonly string[] OutputFolders = ["bin", "obj", "TestResults"];
 
     /// <summary>Written by programs: they are not held to the rules for texts.</summary>

@@ -19,6 +19,11 @@ internal sealed class ExplorationTests
         ["sequence lock"] = Scenarios.SequenceLock,
         ["slots"] = Scenarios.Slots,
         ["completion"] = Scenarios.Completion,
+        ["drain"] = CallScenarios.Drain,
+        ["restart"] = CallScenarios.Restart,
+        ["teardown"] = CallScenarios.Teardown,
+        ["buffer pool"] = MemoryScenarios.BufferPool,
+        ["forwarder cookies"] = MemoryScenarios.Cookies,
     };
 
     [TearDown]
@@ -30,6 +35,11 @@ internal sealed class ExplorationTests
     [TestCase("sequence lock")]
     [TestCase("slots")]
     [TestCase("completion")]
+    [TestCase("drain")]
+    [TestCase("restart")]
+    [TestCase("teardown")]
+    [TestCase("buffer pool")]
+    [TestCase("forwarder cookies")]
     public void Explore_Machine_HasNoFinding(string machine)
     {
         long start = Stopwatch.GetTimestamp();
@@ -44,11 +54,17 @@ internal sealed class ExplorationTests
     [TestCase("sequence lock", nameof(KnownRace.VersionIsNotReadAgain))]
     [TestCase("slots", nameof(KnownRace.ResumeIsNotAtomic))]
     [TestCase("completion", nameof(KnownRace.WaitIsSaidTooLate))]
+    [TestCase("drain", nameof(KnownRace.WaitersAreAskedTooEarly))]
+    [TestCase("drain", nameof(KnownRace.VersionIsNotReadAgain))]
+    [TestCase("restart", nameof(KnownRace.RetirementIsNotSeen))]
+    [TestCase("teardown", nameof(KnownRace.SuspendedCallIsLeft))]
+    [TestCase("buffer pool", nameof(KnownRace.SpareIsTakenTwice))]
+    [TestCase("forwarder cookies", nameof(KnownRace.TranslationIsNotChecked))]
     public void Explore_RacePutBack_IsFoundAndReplayed(string machine, string race)
     {
         Races.PutBack = Enum.Parse<KnownRace>(race);
 
-        string? finding = Explorer.Explore(Machines[machine], 2000);
+        string? finding = Explorer.Explore(Machines[machine], 10_000);
 
         Assert.That(finding, Is.Not.Null);
         TestContext.Out.WriteLine(finding);

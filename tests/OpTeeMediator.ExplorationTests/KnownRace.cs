@@ -23,4 +23,19 @@ internal enum KnownRace
 
     /// <summary>A vCPU looks for the result before it says that it waits.</summary>
     WaitIsSaidTooLate,
+
+    /// <summary>A call looks whether its end is waited for before others see that it has ended.</summary>
+    WaitersAreAskedTooEarly,
+
+    /// <summary>A call that begins does not look whether its driver has ended.</summary>
+    RetirementIsNotSeen,
+
+    /// <summary>A call that is suspended does not look whether its driver has ended meanwhile.</summary>
+    SuspendedCallIsLeft,
+
+    /// <summary>Who takes the pool's spare buffer reads it, then clears the place.</summary>
+    SpareIsTakenTwice,
+
+    /// <summary>A translated cookie is used though the buffer that was found may have become another one.</summary>
+    TranslationIsNotChecked,
 }

@@ -23,4 +23,18 @@ internal static class Races
         Volatile.Write(ref location, value);
         return true;
     }
+
+    /// <summary>An exchange for nothing, or with the race a read and then a write.</summary>
+    public static T? Take<T>(KnownRace race, ref T? location)
+        where T : class
+    {
+        if (PutBack != race)
+        {
+            return Interlocked.Exchange(ref location, null);
+        }
+
+        T? taken = Volatile.Read(ref location);
+        Volatile.Write(ref location, null);
+        return taken;
+    }
 }

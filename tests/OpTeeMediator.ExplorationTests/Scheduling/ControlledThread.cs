@@ -8,16 +8,22 @@ internal sealed class ControlledThread
     public ControlledThread(int index, Action<ControlledThread> run)
     {
         Index = index;
-        new Thread(() => run(this)) { IsBackground = true, Name = $"explored {index}" }.Start();
+        new System.Threading.Thread(() => run(this)) { IsBackground = true, Name = $"explored {index}" }.Start();
     }
 
     public int Index { get; }
 
     public Action? Body { get; set; }
 
+    /// <summary>What the core has for this thread, in this schedule.</summary>
+    public Thread? Thread { get; set; }
+
     public bool IsFinished { get; set; }
 
     public bool IsUnwinding { get; set; }
+
+    /// <summary>How many scheduling points it has passed since it began to unwind.</summary>
+    public int PointsUnwound { get; set; }
 
     /// <summary>What it waits for, if it waits.</summary>
     public Func<bool>? MayGoOn { get; set; }

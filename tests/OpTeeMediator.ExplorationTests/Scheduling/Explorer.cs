@@ -1,4 +1,5 @@
 using System.Text;
+using OpTeeMediator.Diagnostics;
 
 namespace OpTeeMediator.ExplorationTests.Scheduling;
 
@@ -9,12 +10,14 @@ namespace OpTeeMediator.ExplorationTests.Scheduling;
 /// few random points (probabilistic concurrency testing), which finds orders that need a long stay away.</para>
 /// <para>Time stands still: a wait does not end by its deadline. When none can go on, the finding is a deadlock, or a
 /// wake-up that was lost and that the deadline would have hidden.</para>
+/// <para>Threads that the core starts are explored ones too: <see cref="Scenario.StartedThreads"/> are kept ready. The
+/// core's interleaving points (<see cref="InterleavingPoint"/>) are scheduling points.</para>
 /// </remarks>
 internal sealed class Explorer : IDisposable
 {
     private const int MaximumSteps = 10_000;
+    private const int MaximumPointsUnwound = 100;
     private const int PriorityChanges = 3;
-    private const int StepsWithChanges = 60;
 
     [ThreadStatic]
     private static ControlledThread? s_current;
@@ -34,21 +37,26 @@ internal sealed class Explorer : IDisposable
     private bool _isStopped;
     private string? _finding;
 
-    private Explorer(int threads)
+    private Explorer(Scenario first)
     {
-        _threads = new ControlledThread[threads];
-        for (int index = 0; index < threads; index++)
+        _threads = new ControlledThread[first.Threads.Length + first.StartedThreads];
+        for (int index = 0; index < _threads.Length; index++)
         {
             _threads[index] = new ControlledThread(index, Serve);
         }
     }
 
+    /// <summary>What the core has for the explored thread that runs; null outside of schedules.</summary>
+    public static Thread? CurrentThread =>
+        s_current is { } current ? current.Thread ??= new Thread(static () => { }) : null;
+
     /// <summary>Runs schedules until one has a finding. Describes it with its seed and its steps; null without one.
     /// </summary>
     public static string? Explore(Func<Scenario> make, int schedules, int firstSeed = 1)
     {
-        using Explorer explorer = new(make().Threads.Length);
+        using Explorer explorer = new(make());
         s_active = explorer;
+        InterleavingPoint.Reached = Reach;
         try
         {
             for (int seed = firstSeed; seed < firstSeed + schedules; seed++)
@@ -63,14 +71,34 @@ internal sealed class Explorer : IDisposable
         }
         finally
         {
+            InterleavingPoint.Reached = null;
             s_active = null;
         }
+    }
+
+    /// <summary>Ends the schedule with a finding. Unlike an exception it cannot be caught by the core.</summary>
+    public static void Fail(string finding)
+    {
+        s_active!._finding ??= finding;
+        Reach("finding");
+    }
+
+    /// <summary>The core starts a thread.</summary>
+    public static void Start(Thread thread, Action body)
+    {
+        Reach("Thread.Start");
+        ControlledThread started = Array.Find(s_active!._threads, static candidate => candidate.IsFinished)
+            ?? throw new InvalidOperationException("The scenario keeps too few threads ready.");
+        started.Thread = thread;
+        started.Body = body;
+        started.MayGoOn = null;
+        started.IsFinished = false;
     }
 
     /// <summary>A scheduling point.</summary>
     public static void Reach(string operation)
     {
-        if (s_current is { IsUnwinding: false } current)
+        if (s_current is { } current && !IsToUnwind(current))
         {
             s_active!.Switch(current, operation, isYield: false);
         }
@@ -78,7 +106,7 @@ internal sealed class Explorer : IDisposable
 
     public static void Yield()
     {
-        if (s_current is { IsUnwinding: false } current)
+        if (s_current is { } current && !IsToUnwind(current))
         {
             s_active!.Switch(current, "SpinOnce", isYield: true);
         }
@@ -92,7 +120,7 @@ internal sealed class Explorer : IDisposable
             return;
         }
 
-        if (!current.IsUnwinding)
+        if (!IsToUnwind(current))
         {
             current.MayGoOn = condition;
             s_active!.Switch(current, operation, isYield: false);
@@ -164,6 +192,17 @@ internal sealed class Explorer : IDisposable
         }
     }
 
+    // A handler in the core may have caught what ends the schedule: after a while it is thrown again.
+    private static bool IsToUnwind(ControlledThread thread)
+    {
+        if (thread.IsUnwinding && ++thread.PointsUnwound > MaximumPointsUnwound)
+        {
+            throw new ScheduleEndedException();
+        }
+
+        return thread.IsUnwinding;
+    }
+
     private string? Run(Scenario scenario, int seed)
     {
         _random = new Random(seed);
@@ -174,14 +213,18 @@ internal sealed class Explorer : IDisposable
         _pulseTargets.Clear();
         for (int change = 0; change < PriorityChanges; change++)
         {
-            _changes[change] = _random.Next(StepsWithChanges);
+            _changes[change] = _random.Next(scenario.Steps);
         }
 
         for (int index = 0; index < _threads.Length; index++)
         {
             ControlledThread thread = _threads[index];
-            thread.Body = scenario.Threads[index];
-            thread.IsFinished = thread.IsUnwinding = false;
+            bool begins = index < scenario.Threads.Length;
+            thread.Body = begins ? scenario.Threads[index] : null;
+            thread.IsFinished = !begins;
+            thread.IsUnwinding = false;
+            thread.PointsUnwound = 0;
+            thread.Thread = null;
             thread.MayGoOn = null;
             thread.Priority = _random.Next(1, int.MaxValue);
         }

@@ -403,9 +403,10 @@ public sealed unsafe class KvmVcpu : IDisposable
         switch (error)
         {
             case Errno.EINTR:
-                // In this order: a kick that sees the old answer pending leaves it at that, so the flag goes first.
+                // In this order: a kick that sees the old answer pending leaves it at that, so the flag goes first. A
+                // full fence: such a kick's caller has set what the vCPU is to do, which is looked at after this.
                 Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 0);
-                Volatile.Write(ref _isKicked, false);
+                _ = Interlocked.Exchange(ref _isKicked, false);
                 return KvmExitReason.Interrupted;
 
             // A vCPU that waits for its start was woken up.

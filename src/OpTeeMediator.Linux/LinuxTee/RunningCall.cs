@@ -34,7 +34,10 @@ internal sealed class RunningCall
             _session = session;
             _cancelId = cancelId;
             _isCancelRequested = false;
-            Volatile.Write(ref _request, request);
+
+            // A full fence, which the end of a lock is not: either a cancellation finds the command, or the command
+            // sees the cancellation.
+            _ = Interlocked.Exchange(ref _request, request);
             return true;
         }
     }

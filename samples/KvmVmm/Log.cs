@@ -15,4 +15,13 @@ internal static partial class Log
 
     [LoggerMessage(3, LogLevel.Debug, "The guest reaches for {address}, where no device is (write: {isWrite}).")]
     public static partial void NoDevice(this ILogger log, GuestAddress address, bool isWrite);
+
+    [LoggerMessage(4, LogLevel.Information, "The VM was saved: {bytes} bytes, in {seconds:f2} s.")]
+    public static partial void Saved(this ILogger log, long bytes, double seconds);
+
+    [LoggerMessage(5, LogLevel.Error, "The VM cannot be saved, and goes on: {reason}")]
+    public static partial void NotSaved(this ILogger log, string reason);
+
+    [LoggerMessage(6, LogLevel.Information, "The VM was restored in {seconds:f2} s.")]
+    public static partial void Restored(this ILogger log, double seconds);
 }

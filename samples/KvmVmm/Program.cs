@@ -45,7 +45,7 @@ internal static class Program
             return Complain($"{wrong.Message}\n{CommandLineParser.Usage}", WrongUsage);
         }
         catch (Exception failure) when (failure is BootException or GuestStoppedException or SystemCallException
-            or NotSupportedException or TeeUnavailableException)
+            or NotSupportedException or TeeUnavailableException or InvalidDataException)
         {
             return Complain(failure.Message, Failure);
         }

@@ -36,7 +36,15 @@ internal sealed class TeeWiring : IAsyncDisposable
     private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
 
-    public TeeWiring(VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers)
+    /// <summary>Wires a TEE up.</summary>
+    /// <param name="options">Which one.</param>
+    /// <param name="kvm">The host's KVM.</param>
+    /// <param name="memory">The guest's memory.</param>
+    /// <param name="loggers">Where to log.</param>
+    /// <param name="state">The state of one that was saved, which is then paused; <see langword="null"/> for a new
+    /// one.</param>
+    public TeeWiring(
+        VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers, Stream? state)
     {
         _notifications = options.HasNotifications
             ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
@@ -58,7 +66,7 @@ internal sealed class TeeWiring : IAsyncDisposable
             TeeKind.Software => new OpTeeGuest(memory, CreateSoftwareTee(_storage), mediated),
             TeeKind.Remote => new OpTeeGuest(memory, new RemoteTeeBackend(options.TeeSocket!), mediated),
             TeeKind.Companion =>
-                OpTeeCompanion.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers)),
+                CompanionTee.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers), state),
             _ => new OpTeeGuest(memory, _hostTee!, mediated),
         };
         _smc = new SmcRouter(_optee);
@@ -87,6 +95,16 @@ internal sealed class TeeWiring : IAsyncDisposable
     // In each vCPU's thread, at KVM_EXIT_HYPERCALL.
     public SmcccCallReport Handle(KvmVcpu vcpu) =>
         KvmSmccc.Handle(vcpu.Handle, vcpu.RunAddress, _smc, SmcccConduit.Smc);
+
+    // Before the VM is saved, and after it was restored.
+    public Task<bool> PauseAsync() => _optee.PauseAsync();
+
+    public void Resume() => _optee.Resume();
+
+    // While the VM is paused.
+    public Task SaveAsync(Stream target) => _optee is OpTeeCompanion companion
+        ? companion.SaveAsync(target, CompanionTee.StateOptions)
+        : throw new NotSupportedException("This TEE cannot be saved.");
 
     // When the guest reboots, while no vCPU runs.
     public Task ResetAsync() => _optee.ResetAsync();

@@ -1,13 +1,17 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using KvmVmm.CommandLine;
 using KvmVmm.Cpus;
 using KvmVmm.DeviceTree;
 using KvmVmm.HostConsole;
 using KvmVmm.Logging;
 using KvmVmm.Machine;
+using KvmVmm.Saving;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.State;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
@@ -31,8 +35,13 @@ internal static class VirtualMachineMonitor
         using KvmSystem kvm = KvmSystem.Open();
         using MemfdGuestMemory memory =
             MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { LoggerFactory = loggers }, ram);
-        await using TeeWiring tee = new(options, kvm, memory, loggers);
         using DiskFile? disk = options.Disk is { } path ? DiskFile.Open(path) : null;
+        long begin = Stopwatch.GetTimestamp();
+        using FileStream? saved = options.Restore is { } from ? OpenSaved(from) : null;
+        Stream? teeState = null;
+        using VmStateReader? state =
+            saved is null ? null : StateFile.Open(saved, options, memory, disk, out teeState);
+        await using TeeWiring tee = new(options, kvm, memory, loggers, teeState);
         using BootImages images = BootImages.Open(options, ram, tee.ReservedMemory);
 
         // Not Console.OpenStandardInput: on a terminal that one edits lines.
@@ -41,17 +50,30 @@ internal static class VirtualMachineMonitor
         using GuestConsole console = new(input, Console.OpenStandardOutput(), RawTerminal.TryEnter(), stop.Cancel);
         await using CancellationTokenRegistration registration = stop.Token.Register(console.StopWaiting);
 
+        bool isRestored = state is not null;
         while (true)
         {
-            byte[] deviceTree =
-                MachineDeviceTree.Write(ram, options, images.Initrd, tee);
-            images.Load(memory, deviceTree);
-            log.GuestStarts(images.Entry, images.Initrd, images.DeviceTree);
+            if (!isRestored)
+            {
+                byte[] deviceTree =
+                    MachineDeviceTree.Write(ram, options, images.Initrd, tee);
+                images.Load(memory, deviceTree);
+                log.GuestStarts(images.Entry, images.Initrd, images.DeviceTree);
+            }
 
             using VirtualMachine machine = new(kvm, memory, images, options.Cpus, console, disk, tee, log);
+            if (isRestored)
+            {
+                machine.Restore(state!);
+                state!.Complete();
+                tee.Resume();
+                log.Restored(Stopwatch.GetElapsedTime(begin).TotalSeconds);
+                isRestored = false;
+            }
+
             long start = Stopwatch.GetTimestamp();
             CallCosts costs = new();
-            MachineEnd end = await machine.RunAsync(costs, stop.Token);
+            MachineEnd end = await RunAsync(machine, costs, options, memory, disk, tee, log, stop.Token);
             log.GuestEnded(
                 Stopwatch.GetElapsedTime(start).TotalSeconds, end.ToString(), $"{costs} {tee.Report}".TrimEnd());
             if (end != MachineEnd.Reset)
@@ -60,6 +82,73 @@ internal static class VirtualMachineMonitor
             }
 
             await tee.ResetAsync();
+        }
+    }
+
+    /// <summary>Runs a machine until it ends or was saved. One that cannot be saved goes on.</summary>
+    private static async Task<MachineEnd> RunAsync(
+        VirtualMachine machine, CallCosts costs, VmmOptions options, MemfdGuestMemory memory, DiskFile? disk,
+        TeeWiring tee, ILogger log, CancellationToken stop)
+    {
+        // SIGUSR1 on arm64 and x86-64.
+        const PosixSignal SaveSignal = (PosixSignal)10;
+        while (true)
+        {
+            using CancellationTokenSource halt = new();
+            using PosixSignalRegistration? signal = options.Save is null
+                ? null
+                : PosixSignalRegistration.Create(SaveSignal, context =>
+                {
+                    context.Cancel = true;
+                    halt.Cancel();
+                });
+            MachineEnd end = await machine.RunAsync(costs, stop, halt.Token);
+            if (end != MachineEnd.Halted)
+            {
+                return end;
+            }
+
+            if (await TrySaveAsync(machine, options, memory, disk, tee, log))
+            {
+                return MachineEnd.Saved;
+            }
+        }
+    }
+
+    private static async Task<bool> TrySaveAsync(
+        VirtualMachine machine, VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, TeeWiring tee, ILogger log)
+    {
+        long begin = Stopwatch.GetTimestamp();
+        if (!await tee.PauseAsync())
+        {
+            log.NotSaved("its TEE does not come to a halt.");
+            return false;
+        }
+
+        try
+        {
+            long size = await StateFile.SaveAsync(options, memory, disk, tee, machine);
+            log.Saved(size, Stopwatch.GetElapsedTime(begin).TotalSeconds);
+            return true;
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or BootException
+            or SystemCallException or NotSupportedException or InvalidOperationException)
+        {
+            log.NotSaved(failure.Message);
+            tee.Resume();
+            return false;
+        }
+    }
+
+    private static FileStream OpenSaved(string path)
+    {
+        try
+        {
+            return File.OpenRead(path);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            throw new BootException($"--restore: {failure.Message}");
         }
     }
 }

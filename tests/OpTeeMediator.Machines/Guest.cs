@@ -27,7 +27,7 @@ public sealed class Guest : IAsyncDisposable
     public AgentLine Console { get; }
 
     /// <summary>Completes when the VMM has ended; its output is what the VMM logged.</summary>
-    public Task<CommandResult> Exit { get; }
+    public Task<CommandResult> Exit { get; private set; }
 
     private string PidFile => PidFileOf(_number);
 
@@ -104,6 +104,31 @@ public sealed class Guest : IAsyncDisposable
         Task ready = Console.Announcement;
         _ = RunAsync(script); // never ends
         await Console.WaitForAsync(ready, Boots);
+    }
+
+    /// <summary>Has the VMM save the guest, which was started with <c>--save</c>, and end.</summary>
+    /// <returns>How the VMM ended.</returns>
+    /// <remarks>Commands of the guest that run go on after <see cref="RestoreAsync"/>; none may be begun
+    /// meanwhile.</remarks>
+    public async Task<CommandResult> SaveAsync()
+    {
+        await _machine.RunAsync($"kill -USR1 $(cat {PidFile})");
+        return await EndAsync();
+    }
+
+    /// <summary>Goes on with the guest in another process of the VMM.</summary>
+    /// <param name="options">How it was, and <c>--restore</c>.</param>
+    /// <returns>A task that ends when the guest answers; fails with the VMM's messages if it ends instead.</returns>
+    public async Task RestoreAsync(GuestOptions options)
+    {
+        Exit = _machine.Host.RunAsync(CommandOf(_number, options), Lives);
+        Task answer = RunAsync("true");
+        if (await Task.WhenAny(answer, Exit) == Exit)
+        {
+            throw new MachineFailedException($"the VMM ended instead: {await Exit}\n{_machine.Logs()}");
+        }
+
+        await answer;
     }
 
     /// <summary>Has the guest switch itself off.</summary>

@@ -46,6 +46,11 @@ internal static class CommandLineParser
           --tee-log           also logs the console of the companion's OP-TEE; slow
           --trace FILE        writes what the guest's calls of its TEE do, for ui.perfetto.dev; not with companion
           --metrics           measures these calls, and writes the result on standard error at the end
+          --save FILE         saves the VM there at SIGUSR1, and ends; with --tee companion
+          --restore FILE      goes on with a saved VM; all other options as then
+          --state-key FILE, --state-key keyring:NAME
+                              the key that encrypts these files, 32 to 64 bytes, mode 0600
+                                                                              default: none, only a checksum
           --log LEVEL         messages on standard error: trace, debug, information, warning, error, none
                                                                               default: warning
           --list              prints the applications of --tee software
@@ -92,6 +97,9 @@ internal static class CommandLineParser
                 "--allow" => options with { Access = AccessOf(ValueOf(arguments)) },
                 "--notify" => options with { HasNotifications = SwitchOf(arguments) },
                 "--trace" => options with { Trace = ValueOf(arguments) },
+                "--save" => options with { Save = ValueOf(arguments) },
+                "--restore" => options with { Restore = ValueOf(arguments) },
+                "--state-key" => options with { StateKey = ValueOf(arguments) },
                 "--log" => options with { LogLevel = LevelOf(ValueOf(arguments)) },
                 _ => throw new UsageException($"unknown option '{name}'"),
             };
@@ -99,6 +107,7 @@ internal static class CommandLineParser
         }
 
         CheckStorage(options);
+        CheckState(options);
         if (options is { Tee: TeeKind.Companion, Trace: not null } or { Tee: TeeKind.Companion, PrintsMetrics: true })
         {
             throw new UsageException("--trace and --metrics are not for --tee companion, whose calls nobody observes");
@@ -107,6 +116,19 @@ internal static class CommandLineParser
         return options.Kernel.Length > 0
             ? options
             : throw new UsageException("--kernel is missing: name an arm64 kernel Image");
+    }
+
+    private static void CheckState(VmmOptions options)
+    {
+        if (options is { Save: null, Restore: null, StateKey: not null })
+        {
+            throw new UsageException("--state-key is for --save and --restore, which are missing");
+        }
+
+        if (options.Tee != TeeKind.Companion && (options.Save ?? options.Restore) is not null)
+        {
+            throw new UsageException("--save and --restore are for --tee companion; another TEE cannot be saved");
+        }
     }
 
     private static void CheckStorage(VmmOptions options)

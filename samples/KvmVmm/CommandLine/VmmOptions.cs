@@ -68,6 +68,15 @@ internal sealed record VmmOptions
     /// <summary>Whether what was measured of these calls is written at the end.</summary>
     public bool PrintsMetrics { get; init; }
 
+    /// <summary>The file into which the VM is saved at SIGUSR1; <see langword="null"/> for none.</summary>
+    public string? Save { get; init; }
+
+    /// <summary>The file of a saved VM that goes on; <see langword="null"/> for one that boots.</summary>
+    public string? Restore { get; init; }
+
+    /// <summary>The key of these files: a file, or "keyring:" and a name; <see langword="null"/> for none.</summary>
+    public string? StateKey { get; init; }
+
     /// <summary>The least important messages that are written.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 }

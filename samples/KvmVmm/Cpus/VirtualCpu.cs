@@ -12,23 +12,23 @@ internal sealed class VirtualCpu : IDisposable
     private readonly KvmVcpu _vcpu;
     private readonly MmioBus _bus;
     private readonly TeeWiring _tee;
-    private readonly TaskCompletionSource<MachineEnd> _machineEnd;
-    private readonly Thread _thread;
+    private TaskCompletionSource<MachineEnd> _machineEnd = new();
+    private Thread? _thread;
     private volatile bool _isStopping;
 
     /// <summary>Makes a vCPU.</summary>
     /// <param name="vcpu">KVM's part of it, initialised.</param>
     /// <param name="bus">The machine's devices.</param>
     /// <param name="tee">The machine's TEE.</param>
-    /// <param name="machineEnd">Is told when the guest ends the machine, or when it cannot go on.</param>
-    public VirtualCpu(KvmVcpu vcpu, MmioBus bus, TeeWiring tee, TaskCompletionSource<MachineEnd> machineEnd)
+    public VirtualCpu(KvmVcpu vcpu, MmioBus bus, TeeWiring tee)
     {
         _vcpu = vcpu;
         _bus = bus;
         _tee = tee;
-        _machineEnd = machineEnd;
-        _thread = new Thread(Run) { Name = $"vCPU {vcpu.Id}", IsBackground = true };
     }
+
+    /// <summary>KVM's part of it.</summary>
+    public KvmVcpu Vcpu => _vcpu;
 
     /// <summary>What its calls of the TEE have cost. To be read when it has stopped.</summary>
     public CallCosts Costs { get; } = new();
@@ -55,8 +55,15 @@ internal sealed class VirtualCpu : IDisposable
     public static void PrepareOther(KvmVcpu vcpu) =>
         vcpu.Initialize(Arm64VcpuFeatures.Psci | Arm64VcpuFeatures.PowerOff);
 
-    /// <summary>Lets it run.</summary>
-    public void Start() => _thread.Start();
+    /// <summary>Lets it run, for the first time or after it has stopped.</summary>
+    /// <param name="machineEnd">Is told when the guest ends the machine, or when it cannot go on.</param>
+    public void Start(TaskCompletionSource<MachineEnd> machineEnd)
+    {
+        _machineEnd = machineEnd;
+        _isStopping = false;
+        _thread = new Thread(Run) { Name = $"vCPU {_vcpu.Id}", IsBackground = true };
+        _thread.Start();
+    }
 
     /// <summary>Asks it to stop; <see cref="Join"/> waits for it.</summary>
     public void Stop()
@@ -66,7 +73,7 @@ internal sealed class VirtualCpu : IDisposable
     }
 
     /// <summary>Waits until it has stopped.</summary>
-    public void Join() => _thread.Join();
+    public void Join() => _thread?.Join();
 
     /// <inheritdoc/>
     public void Dispose() => _vcpu.Dispose();
@@ -83,6 +90,9 @@ internal sealed class VirtualCpu : IDisposable
                     return;
                 }
             }
+
+            // Otherwise a register that the guest reads from a device would be saved with its old value.
+            _vcpu.CompleteExit();
         }
         catch (Exception failure)
         {

@@ -107,6 +107,42 @@ internal sealed class SbsaUart : IMmioDevice, IDisposable
         }
     }
 
+    /// <summary>Writes its registers, and the input that waits for the guest.</summary>
+    public void Save(BinaryWriter writer)
+    {
+        lock (_gate)
+        {
+            writer.Write(_mask);
+            writer.Write(_transmitted);
+            byte[] input = _console.WaitingInput();
+            writer.Write(input.Length);
+            writer.Write(input);
+        }
+    }
+
+    /// <summary>Restores what was saved; the GIC's state comes first.</summary>
+    /// <exception cref="InvalidDataException">It makes no sense.</exception>
+    public void Restore(BinaryReader reader)
+    {
+        uint mask = reader.ReadUInt32();
+        uint transmitted = reader.ReadUInt32();
+        int length = reader.ReadInt32();
+        if ((mask & ~AllInterrupts) != 0 || (transmitted & ~Transmitted) != 0
+            || length is < 0 or > GuestConsole.InputCapacity)
+        {
+            throw new InvalidDataException("The saved state of the serial port makes no sense.");
+        }
+
+        byte[] input = new byte[length];
+        reader.BaseStream.ReadExactly(input);
+        _console.Restore(input);
+        lock (_gate)
+        {
+            (_mask, _transmitted) = (mask, transmitted);
+            _interrupt.Restore((Raw & _mask) != 0);
+        }
+    }
+
     /// <summary>Unplugs it; its interrupt's VM may go.</summary>
     public void Dispose()
     {

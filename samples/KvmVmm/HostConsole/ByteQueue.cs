@@ -42,6 +42,40 @@ internal sealed class ByteQueue(int capacity)
         }
     }
 
+    /// <summary>Adds bytes before all others; those for which there is no room are dropped.</summary>
+    /// <param name="bytes">The bytes.</param>
+    public void Prepend(ReadOnlySpan<byte> bytes)
+    {
+        lock (_gate)
+        {
+            bytes = bytes[..Math.Min(bytes.Length, _ring.Length - _count)];
+            _start = (_start - bytes.Length + _ring.Length) % _ring.Length;
+            for (int index = 0; index < bytes.Length; index++)
+            {
+                _ring[(_start + index) % _ring.Length] = bytes[index];
+            }
+
+            _count += bytes.Length;
+            Monitor.PulseAll(_gate);
+        }
+    }
+
+    /// <summary>Copies what it holds.</summary>
+    /// <returns>The bytes, the oldest one first.</returns>
+    public byte[] ToArray()
+    {
+        lock (_gate)
+        {
+            byte[] bytes = new byte[_count];
+            for (int index = 0; index < bytes.Length; index++)
+            {
+                bytes[index] = _ring[(_start + index) % _ring.Length];
+            }
+
+            return bytes;
+        }
+    }
+
     /// <summary>Takes the oldest byte.</summary>
     /// <param name="next">The byte.</param>
     /// <returns>Whether there was one.</returns>

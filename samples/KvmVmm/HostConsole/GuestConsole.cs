@@ -6,8 +6,9 @@ namespace KvmVmm.HostConsole;
 /// </remarks>
 internal sealed class GuestConsole : IDisposable
 {
-    // More than a person types ahead; a pipe's writer waits.
-    private const int InputCapacity = 4096;
+    /// <summary>The most bytes that wait for the guest.</summary>
+    /// <remarks>More than a person types ahead; a pipe's writer waits.</remarks>
+    public const int InputCapacity = 4096;
 
     // Enough that a vCPU rarely waits for a reader that is only slow.
     private const int OutputCapacity = 64 << 10;
@@ -45,6 +46,14 @@ internal sealed class GuestConsole : IDisposable
     /// <param name="next">The byte.</param>
     /// <returns>Whether there was one.</returns>
     public bool TryTake(out byte next) => _input.TryTake(out next);
+
+    /// <summary>Copies what waits for the guest.</summary>
+    /// <returns>The bytes.</returns>
+    public byte[] WaitingInput() => _input.ToArray();
+
+    /// <summary>Puts input before what waits for the guest.</summary>
+    /// <param name="input">The bytes; what does not fit in before is dropped.</param>
+    public void Restore(ReadOnlySpan<byte> input) => _input.Prepend(input);
 
     /// <summary>Sends a byte of the guest's to the host; waits while the host's reader is slow.</summary>
     /// <param name="value">The byte.</param>

@@ -14,4 +14,10 @@ internal enum MachineEnd
 
     /// <summary>The VMM was stopped.</summary>
     Stopped,
+
+    /// <summary>It is to be saved: it has not ended, but no vCPU of it runs.</summary>
+    Halted,
+
+    /// <summary>It was saved, and goes on elsewhere.</summary>
+    Saved,
 }

@@ -5,6 +5,7 @@ using KvmVmm.HostConsole;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
+using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 
@@ -18,12 +19,16 @@ namespace KvmVmm.Machine;
 /// </remarks>
 internal sealed class VirtualMachine : IDisposable
 {
+    // The sections of its state.
+    private const string KvmSection = "KVM.";
+    private const string DeviceSection = "DEVS";
+
     private readonly KvmVm _vm;
     private readonly SbsaUart _uart;
+    private readonly InterruptLine? _diskInterrupt;
     private readonly VirtioMmio? _disk;
     private readonly Arm64Gic _gic;
     private readonly List<VirtualCpu> _cpus = [];
-    private readonly TaskCompletionSource<MachineEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Makes a machine whose memory is filled.</summary>
     /// <param name="kvm">The host's KVM.</param>
@@ -51,8 +56,8 @@ internal sealed class VirtualMachine : IDisposable
         List<IMmioDevice> devices = [_uart];
         if (disk is not null)
         {
-            InterruptLine interrupt = new(_vm, MemoryMap.DiskInterrupt);
-            _disk = new VirtioMmio(MemoryMap.Disk, new VirtioDisk(disk, memory), memory, interrupt.Set);
+            _diskInterrupt = new(_vm, MemoryMap.DiskInterrupt);
+            _disk = new VirtioMmio(MemoryMap.Disk, new VirtioDisk(disk, memory), memory, _diskInterrupt.Set);
             devices.Add(_disk);
         }
 
@@ -60,7 +65,7 @@ internal sealed class VirtualMachine : IDisposable
         for (int index = 0; index < cpuCount; index++)
         {
             KvmVcpu vcpu = _vm.CreateVcpu(index);
-            _cpus.Add(new VirtualCpu(vcpu, bus, tee, _end));
+            _cpus.Add(new VirtualCpu(vcpu, bus, tee));
             if (index == 0)
             {
                 VirtualCpu.PrepareFirst(vcpu, images.Entry, images.DeviceTree);
@@ -81,23 +86,63 @@ internal sealed class VirtualMachine : IDisposable
     /// <summary>Runs the machine to its end; then no vCPU runs any more.</summary>
     /// <param name="costs">Receives what its calls of the TEE have cost.</param>
     /// <param name="stop">Ends it.</param>
+    /// <param name="halt">Halts it: it may run again.</param>
     /// <returns>How it has ended.</returns>
     /// <exception cref="GuestStoppedException">The guest has done something that this VMM does not support.</exception>
     /// <exception cref="SystemCallException">KVM has failed.</exception>
-    public async Task<MachineEnd> RunAsync(CallCosts costs, CancellationToken stop)
+    public async Task<MachineEnd> RunAsync(CallCosts costs, CancellationToken stop, CancellationToken halt)
     {
-        await using CancellationTokenRegistration registration =
-            stop.Register(() => _end.TrySetResult(MachineEnd.Stopped));
-        _cpus.ForEach(cpu => cpu.Start());
+        TaskCompletionSource<MachineEnd> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using CancellationTokenRegistration stopping = stop.Register(() => end.TrySetResult(MachineEnd.Stopped));
+        await using CancellationTokenRegistration halting = halt.Register(() => end.TrySetResult(MachineEnd.Halted));
+        _disk?.Continue();
+        _cpus.ForEach(cpu => cpu.Start(end));
         try
         {
-            return await _end.Task;
+            return await end.Task;
         }
         finally
         {
             _cpus.ForEach(cpu => cpu.Stop());
             _cpus.ForEach(cpu => cpu.Join());
+            _disk?.Halt();
             _cpus.ForEach(cpu => costs.Add(cpu.Costs));
+        }
+    }
+
+    /// <summary>Writes its state, but for memory and TEE. No vCPU runs.</summary>
+    /// <param name="state">Where it is written.</param>
+    public void Save(VmStateWriter state)
+    {
+        using (Stream section = state.BeginSection(KvmSection))
+        {
+            Arm64VmState.Save(section, _gic, [.. _cpus.Select(cpu => cpu.Vcpu)]);
+        }
+
+        using (Stream section = state.BeginSection(DeviceSection))
+        using (BinaryWriter writer = new(section))
+        {
+            _uart.Save(writer);
+            _disk?.Save(writer);
+        }
+    }
+
+    /// <summary>Goes on where another one was saved. Before it runs.</summary>
+    /// <param name="state">What <see cref="Save"/> has written.</param>
+    /// <exception cref="InvalidDataException">The state makes no sense here; dispose of the machine.</exception>
+    public void Restore(VmStateReader state)
+    {
+        Arm64VmState.Restore(state.OpenSection(KvmSection), _gic, [.. _cpus.Select(cpu => cpu.Vcpu)]);
+        using BinaryReader reader = new(state.OpenSection(DeviceSection));
+        try
+        {
+            _uart.Restore(reader);
+            _disk?.Restore(reader);
+            _diskInterrupt?.Restore(_disk!.IsInterrupting);
+        }
+        catch (EndOfStreamException)
+        {
+            throw new InvalidDataException("The saved state of the devices ends too early.");
         }
     }
 

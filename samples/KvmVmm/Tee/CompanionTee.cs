@@ -2,7 +2,10 @@ using System.Globalization;
 using KvmVmm.CommandLine;
 using KvmVmm.Machine;
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Vmm;
 
 namespace KvmVmm.Tee;
@@ -23,6 +26,20 @@ internal static class CompanionTee
             LogsConsole = options.LogsTee,
             LoggerFactory = loggers,
         };
+
+    /// <summary>Its state is a part of the VM's, which is encrypted and has the identity.</summary>
+    public static VmStateOptions StateOptions { get; } = new();
+
+    /// <summary>Starts one, or goes on with one that was saved.</summary>
+    /// <param name="kvm">The host's KVM.</param>
+    /// <param name="memory">The guest's memory.</param>
+    /// <param name="options">How it behaves.</param>
+    /// <param name="state">Its state; <see langword="null"/> for a new one.</param>
+    /// <returns>The companion; paused if it was saved.</returns>
+    public static OpTeeCompanion Start(
+        KvmSystem kvm, MemfdGuestMemory memory, OpTeeCompanionOptions options, Stream? state) => state is null
+            ? OpTeeCompanion.Start(kvm, memory, options)
+            : OpTeeCompanion.RestoreAsync(kvm, memory, options, state, StateOptions).GetAwaiter().GetResult();
 
     /// <summary>What it has done, for a message at the end.</summary>
     public static string Report(OpTeeCompanionStatus status)

@@ -8,6 +8,8 @@ namespace OpTeeMediator.Kvm.State;
 /// info: so a changed header gives another key. A chunk's header is authenticated with it.</remarks>
 internal sealed class AesGcmProtection : ChunkProtection
 {
+    private const int KeySize = 32;
+
     private readonly AesGcm _cipher;
     private ulong _chunks;
 
@@ -17,7 +19,7 @@ internal sealed class AesGcmProtection : ChunkProtection
         Span<byte> info = stackalloc byte[StateHeader.Size];
         purpose.CopyTo(info);
         header.CopyTo(info[purpose.Length..]);
-        Span<byte> derived = stackalloc byte[VmStateOptions.KeySize];
+        Span<byte> derived = stackalloc byte[KeySize];
         HKDF.DeriveKey(HashAlgorithmName.SHA256, key, derived, salt, info[..(purpose.Length + header.Length)]);
         _cipher = new AesGcm(derived, TagSize);
         CryptographicOperations.ZeroMemory(derived);

@@ -7,25 +7,26 @@ namespace OpTeeMediator.Kvm.State;
 [Experimental("OPTEE001")]
 public sealed record VmStateOptions
 {
-    /// <summary>The size of a key in bytes.</summary>
-    public const int KeySize = 32;
+    /// <summary>The least size of a key in bytes.</summary>
+    public const int MinimumKeySize = 32;
 
     /// <summary>The VM's durable identity: a state of another VM is refused. The default, zero, for a VM that has
     /// none.</summary>
     public Guid VmIdentity { get; init; }
 
-    /// <summary>The key, <see cref="KeySize"/> bytes: then everything is encrypted and authenticated (AES-256-GCM).
-    /// Empty for none: then a checksum tells of damage, and who writes the file decides what the VM
+    /// <summary>The key, <see cref="MinimumKeySize"/> bytes or more: then everything is encrypted and authenticated
+    /// (AES-256-GCM). Empty for none: then a checksum tells of damage, and who writes the file decides what the VM
     /// does.</summary>
     /// <remarks>Who restores with a key refuses a state without encryption, and the reverse.</remarks>
     public ReadOnlyMemory<byte> Key { get; init; }
 
     internal void Validate()
     {
-        if (Key.Length is not (0 or KeySize))
+        if (Key.Length is > 0 and < MinimumKeySize)
         {
             throw new ArgumentException(
-                $"{nameof(VmStateOptions)}.{nameof(Key)} has {Key.Length} bytes; expected {KeySize}, or none.");
+                $"{nameof(VmStateOptions)}.{nameof(Key)} has {Key.Length} bytes; expected {MinimumKeySize} or more, or"
+                    + " none.");
         }
     }
 }

@@ -40,6 +40,9 @@ internal sealed class CompanionCore(int index, CompanionTee tee, ICompanionVm vm
 
     internal int Index => index;
 
+    /// <summary>The frequency of its counter in Hz.</summary>
+    internal ulong Frequency => _frequency;
+
     /// <summary>The kernel's number of the thread that has taken it last, for which it is the best choice: KVM makes
     /// moves of a vCPU expensive. Any thread may read it.</summary>
     internal int Thread { get; private set; }
@@ -93,6 +96,16 @@ internal sealed class CompanionCore(int index, CompanionTee tee, ICompanionVm vm
         _quantumTicks = (ulong)(quantum.TotalSeconds * frequency);
         _cpu.Set(Arm64Register.VirtualTimerCompare, Never);
         _cpu.Set(Arm64Register.VirtualTimerControl, TimerEnable);
+    }
+
+    /// <summary>Goes on with a core whose registers were restored.</summary>
+    internal void Continue(bool isOn)
+    {
+        IsOn = isOn;
+        if (isOn)
+        {
+            NoteTimer();
+        }
     }
 
     /// <summary>Starts OP-TEE on it, if it answers that it has.</summary>

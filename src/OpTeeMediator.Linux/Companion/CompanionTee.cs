@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
@@ -15,6 +16,11 @@ namespace OpTeeMediator.Linux.Companion;
 internal sealed class CompanionTee : IDisposable
 {
     private const int NoThread = 0;
+
+    // The sections of its state.
+    private const string CallSection = "CALL";
+    private const string MemorySection = "MEMO";
+    private const string CoreSection = "CORE";
 
     private static readonly long RetryTicks = Stopwatch.Frequency / 100;
 
@@ -92,6 +98,7 @@ internal sealed class CompanionTee : IDisposable
 
         try
         {
+            _vm.LoadImage();
             bool hasStarted = first.TryReadFrequency(out ulong frequency);
             if (hasStarted && frequency == 0)
             {
@@ -131,6 +138,114 @@ internal sealed class CompanionTee : IDisposable
         return ReservedMemoryReader.TryRead(_vm.ReadDeviceTree(), out List<GuestRange> reserved)
             ? reserved
             : throw new TeeUnavailableException("OP-TEE has left no valid device tree behind; build it with CFG_DT=y.");
+    }
+
+    /// <summary>Writes its state while no core runs.</summary>
+    /// <exception cref="InvalidOperationException">A core is in use: the VM is not paused.</exception>
+    internal void Save(VmStateWriter state)
+    {
+        int taken = 0;
+        try
+        {
+            // Should the VM be resumed meanwhile, calls find no core, and are made again.
+            for (; taken < Cores.Length; taken++)
+            {
+                if (!Cores[taken].TryTake(Cores[taken].Thread))
+                {
+                    throw new InvalidOperationException("A core of OP-TEE is in use, though its VM is to be saved.");
+                }
+            }
+
+            using (Stream section = state.BeginSection(CallSection))
+            using (BinaryWriter writer = new(section))
+            {
+                writer.Write(Cores[0].Frequency);
+                writer.Write(Vectors.Address);
+                writer.Write(AwaitsDriver);
+                writer.Write(Volatile.Read(ref _callsInFlight));
+                writer.Write(Cores.Length);
+                foreach (CompanionCore core in Cores)
+                {
+                    writer.Write(core.IsOn);
+                }
+
+                _suspended.Save(writer);
+            }
+
+            using (Stream section = state.BeginSection(MemorySection))
+            {
+                _vm.SaveMemory(section);
+            }
+
+            using (Stream section = state.BeginSection(CoreSection))
+            {
+                _vm.SaveCores(section);
+            }
+        }
+        finally
+        {
+            while (--taken >= 0)
+            {
+                Release(Cores[taken]);
+            }
+        }
+    }
+
+    /// <summary>Goes on where another one was saved, and returns what it has reserved.</summary>
+    /// <exception cref="InvalidDataException">The state makes no sense, or is that of another kind of host.</exception>
+    /// <exception cref="TeeUnavailableException">KVM's VM does not run.</exception>
+    internal IReadOnlyList<GuestRange> Restore(VmStateReader state)
+    {
+        CompanionCore first = Cores[0];
+        if (!first.TryTake(NoThread))
+        {
+            throw new InvalidOperationException("An OP-TEE starts once.");
+        }
+
+        try
+        {
+            ulong frequency = RestoreCalls(state.OpenSection(CallSection), out bool[] areOn);
+            _vm.RestoreMemory(state.OpenSection(MemorySection));
+            if (!first.TryReadFrequency(out ulong found))
+            {
+                throw new TeeUnavailableException($"The companion VM does not run: {_failure}.");
+            }
+
+            if (found != frequency)
+            {
+                throw new InvalidDataException(
+                    $"The counter of this host has {found} Hz, that of the saved state {frequency} Hz.");
+            }
+
+            foreach (CompanionCore core in Cores)
+            {
+                core.Prepare(frequency);
+            }
+
+            _vm.RestoreCores(state.OpenSection(CoreSection));
+            foreach (CompanionCore core in Cores)
+            {
+                core.Continue(areOn[core.Index]);
+            }
+
+            lock (_end)
+            {
+                if (HasEnded)
+                {
+                    throw new TeeUnavailableException($"OP-TEE has not been restored: {_failure}.");
+                }
+
+                HasStarted = true;
+            }
+        }
+        finally
+        {
+            Release(first);
+        }
+
+        return ReservedMemoryReader.TryRead(_vm.ReadDeviceTree(), out List<GuestRange> reserved)
+            ? reserved
+            : throw new InvalidDataException("The saved OP-TEE has no valid device tree.");
     }
 
     internal SmcRegisterSet InputsOf(in SmcRegisters registers, SmcRegisterSet loaded) =>
@@ -286,6 +401,35 @@ internal sealed class CompanionTee : IDisposable
         {
             // The next one can be started all the same.
             _log.CompanionNotEnded(_name, exception);
+        }
+    }
+
+    private ulong RestoreCalls(Stream section, out bool[] areOn)
+    {
+        try
+        {
+            using BinaryReader reader = new(section);
+            ulong frequency = reader.ReadUInt64();
+            Vectors = new VectorTable(reader.ReadUInt64());
+            AwaitsDriver = reader.ReadBoolean();
+            _callsInFlight = reader.ReadInt32();
+            if (reader.ReadInt32() != Cores.Length)
+            {
+                throw new InvalidDataException("The saved OP-TEE has another number of cores.");
+            }
+
+            areOn = new bool[Cores.Length];
+            for (int index = 0; index < areOn.Length; index++)
+            {
+                areOn[index] = reader.ReadBoolean();
+            }
+
+            _suspended.Restore(reader);
+            return frequency;
+        }
+        catch (EndOfStreamException)
+        {
+            throw new InvalidDataException("The saved state of OP-TEE's calls ends too early.");
         }
     }
 

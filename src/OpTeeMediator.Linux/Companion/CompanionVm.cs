@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Collections.Immutable;
 using System.Security.Cryptography;
+using System.Text;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
@@ -56,16 +57,26 @@ internal sealed class CompanionVm : ICompanionVm
     private readonly SecureDevices _devices;
     private readonly List<KvmVcpu> _vcpus = [];
     private readonly OpTeePlatform _platform;
+    private readonly OpTeeCompanionOptions _options;
+    private readonly GuestRange[] _guestRanges;
+    private readonly SecureGic _secureGic;
+    private readonly ILogger _log;
     private Arm64Gic? _gic;
 
     private CompanionVm(
-        KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, SecureDevices devices, OpTeePlatform platform)
+        KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, GuestRange[] guestRanges, SecureGic secureGic,
+        OpTeeCompanionOptions options, ILogger log)
     {
         _vm = vm;
         _memory = memory;
         _guestMemory = guestMemory;
-        _devices = devices;
-        _platform = platform;
+        _guestRanges = guestRanges;
+        _secureGic = secureGic;
+        _options = options;
+        _platform = options.Platform;
+        _log = log;
+        TeeConsole? console = options.LogsConsole ? new TeeConsole(options.Name, log) : null;
+        _devices = new SecureDevices(_platform, secureGic, options.CoreCount, console, options.Name, log);
     }
 
     public ImmutableArray<ICompanionCpu> Cpus { get; private set; } = [];
@@ -73,7 +84,7 @@ internal sealed class CompanionVm : ICompanionVm
     // The last page of the device tree's memory, which OP-TEE leaves alone, as the tree in it is small.
     public ulong FrequencyCode => _platform.DeviceTree.Value + DeviceTreeSize - (ulong)Environment.SystemPageSize;
 
-    /// <summary>Makes the VM and loads the image.</summary>
+    /// <summary>Makes the VM, its memory empty.</summary>
     /// <exception cref="SystemCallException">KVM refuses; the message says what.</exception>
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter, or guest RAM lies beyond the host's
     /// guest addresses.</exception>
@@ -91,7 +102,6 @@ internal sealed class CompanionVm : ICompanionVm
         }
 
         SecureGic gic = new(options.CoreCount, _ => line?.Pulse());
-        TeeConsole? console = options.LogsConsole ? new TeeConsole(options.Name, log) : null;
         IDisposable hold = guestMemory.Hold(out ImmutableArray<MappedMemoryRegion> guestRegions);
         MemfdGuestMemory? memory = null;
         CompanionVm? companion = null;
@@ -104,9 +114,7 @@ internal sealed class CompanionVm : ICompanionVm
             GuestRange roomForGic = FindRoom(guestRanges, options);
             KvmVm vm = kvm.CreateVmFor(
                 HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
-            companion = new CompanionVm(
-                vm, memory, hold, new SecureDevices(platform, gic, options.CoreCount, console, options.Name, log),
-                platform);
+            companion = new CompanionVm(vm, memory, hold, guestRanges, gic, options, log);
             int free = 0;
             foreach (MappedMemoryRegion region in guestRegions)
             {
@@ -115,7 +123,7 @@ internal sealed class CompanionVm : ICompanionVm
             }
 
             _ = companion._vm.MapMemory(memory, free);
-            companion.Load(options, guestRanges, log);
+            log.CompanionMapped(options.Name, guestRanges.Length);
             companion.MakeCores(options.CoreCount, roomForGic.Start);
             return companion;
         }
@@ -196,6 +204,24 @@ internal sealed class CompanionVm : ICompanionVm
         return tree;
     }
 
+    public void SaveMemory(Stream target) => GuestMemoryState.Save(_memory, target);
+
+    public void RestoreMemory(Stream source) => GuestMemoryState.Restore(_memory, source);
+
+    public void SaveCores(Stream target)
+    {
+        Arm64VmState.Save(target, _gic!, [.. _vcpus]);
+        using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
+        _secureGic.Save(writer);
+    }
+
+    public void RestoreCores(Stream source)
+    {
+        Arm64VmState.Restore(source, _gic!, [.. _vcpus]);
+        using BinaryReader reader = new(source, Encoding.UTF8, leaveOpen: true);
+        _secureGic.Restore(reader);
+    }
+
     public void Dispose()
     {
         foreach (KvmVcpu vcpu in _vcpus)
@@ -219,16 +245,17 @@ internal sealed class CompanionVm : ICompanionVm
         ("UART", new GuestRange(options.Platform.Uart, (ulong)Environment.SystemPageSize)),
     ];
 
-    private void Load(OpTeeCompanionOptions options, GuestRange[] guestMemory, ILogger log)
+    public void LoadImage()
     {
+        OpTeeCompanionOptions options = _options;
         GuestAddress address = options.Image.Address ?? _platform.SecureMemory.Start;
         _ = _memory.TryGetWindow(address, options.Image.Length, out Span<byte> window);
         options.Image.Content.CopyTo(window);
         int replaced = SecureTimerPatch.Apply(window);
-        log.SecureTimerReplaced(options.Name, replaced);
+        _log.SecureTimerReplaced(options.Name, replaced);
         _ = _memory.TryWrite(
             _platform.DeviceTree,
-            MemoryDeviceTree.Write(guestMemory, options.LogsConsole ? [] : RandomNumberGenerator.GetBytes(SeedSize)));
+            MemoryDeviceTree.Write(_guestRanges, options.LogsConsole ? [] : RandomNumberGenerator.GetBytes(SeedSize)));
         Span<byte> instructions = stackalloc byte[sizeof(ulong)];
         BinaryPrimitives.WriteUInt64LittleEndian(instructions, ReadFrequency);
         _ = _memory.TryWrite(FrequencyCode, instructions);

@@ -46,6 +46,22 @@ internal sealed class GicBank(int interrupts)
     internal bool IsNonSecure(int interrupt) =>
         (_groups[interrupt / 8] >> (interrupt % 8) & 1) != 0 && (_modifiers[interrupt / 8] >> (interrupt % 8) & 1) == 0;
 
+    internal void Save(BinaryWriter writer)
+    {
+        foreach (byte[] registers in (byte[][])[_groups, _enabled, _priorities, _configuration, _modifiers])
+        {
+            writer.Write(registers);
+        }
+    }
+
+    internal void Restore(BinaryReader reader)
+    {
+        foreach (byte[] registers in (byte[][])[_groups, _enabled, _priorities, _configuration, _modifiers])
+        {
+            reader.BaseStream.ReadExactly(registers);
+        }
+    }
+
     internal void Read(int offset, Span<byte> data)
     {
         data.Clear();

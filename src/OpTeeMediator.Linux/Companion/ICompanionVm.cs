@@ -3,7 +3,7 @@ using OpTeeMediator.Kvm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: the image loaded, nothing run yet. Tests put
+/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: its memory empty, nothing run yet. Tests put
 /// their own in KVM's place.</summary>
 internal interface ICompanionVm : IDisposable
 {
@@ -13,6 +13,23 @@ internal interface ICompanionVm : IDisposable
     /// (<see cref="OpteedCall.Unused"/>, X0).</summary>
     /// <remarks>Only code in the VM can read CNTFRQ_EL0.</remarks>
     ulong FrequencyCode { get; }
+
+    /// <summary>Puts the image, its device tree and the code of <see cref="FrequencyCode"/> into memory.</summary>
+    void LoadImage();
+
+    /// <summary>Writes the content of OP-TEE's own memory, while no core runs.</summary>
+    void SaveMemory(Stream target);
+
+    /// <summary>Fills the empty memory.</summary>
+    /// <exception cref="InvalidDataException">The content makes no sense.</exception>
+    void RestoreMemory(Stream source);
+
+    /// <summary>Writes the state of cores, interrupt controller and devices, while no core runs.</summary>
+    void SaveCores(Stream target);
+
+    /// <summary>Restores the state of cores, interrupt controller and devices, while no core runs.</summary>
+    /// <exception cref="InvalidDataException">The state makes no sense, or is that of another kind of host.</exception>
+    void RestoreCores(Stream source);
 
     /// <summary>Answers an access of a core outside memory.</summary>
     void Access(int core, KvmMmioExit access);

@@ -53,4 +53,10 @@ internal static partial class Log
     [LoggerMessage(2310, LogLevel.Error,
         "What the ended OP-TEE of {Name} had could not be freed, or one of its cores not be interrupted.")]
     internal static partial void CompanionNotEnded(this ILogger logger, string name, Exception exception);
+
+    [LoggerMessage(2311, LogLevel.Debug, "The VM of {Name}'s OP-TEE has mapped {Regions} regions of guest RAM.")]
+    internal static partial void CompanionMapped(this ILogger logger, string name, int regions);
+
+    [LoggerMessage(2312, LogLevel.Information, "The OP-TEE of {Name} was restored in {Milliseconds} ms.")]
+    internal static partial void CompanionRestored(this ILogger logger, string name, long milliseconds);
 }

@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
@@ -43,6 +44,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     private readonly LogRateLimit _teeFailures = new();
     private readonly LogRateLimit _replacements = new();
     private readonly LogRateLimit _callFailures = new();
+    private readonly ImmutableArray<GuestRange> _guestMemory;
     private readonly ILogger _log;
     private readonly Supervisor _supervisor;
     private readonly Watchdog _watchdog = null!;
@@ -59,9 +61,10 @@ public sealed class OpTeeCompanion : IGuestOpTee
 
     private OpTeeCompanion(
         Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options,
-        ImmutableArray<GuestRange> guestMemory, ILogger log)
+        ImmutableArray<GuestRange> guestMemory, ILogger log, VmStateReader? state)
     {
         _options = options;
+        _guestMemory = guestMemory;
         _log = log;
         _ending = new Lazy<Task>(() => Task.Run(End));
         _supervisor = new Supervisor(this);
@@ -73,7 +76,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
             _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
             _maintenance = new CompanionMaintenance(Replace, _pause, options.Name, log);
             _pause.Released = OnResumed;
-            IReadOnlyList<GuestRange> reserved = StartTee(awaitsDriver: false);
+            IReadOnlyList<GuestRange> reserved =
+                state is null ? StartTee(awaitsDriver: false) : RestoreTee(state);
             ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
         }
         catch
@@ -140,6 +144,68 @@ public sealed class OpTeeCompanion : IGuestOpTee
     {
         ArgumentNullException.ThrowIfNull(kvm);
         return StartWith(given: kvm, memory, options);
+    }
+
+    /// <inheritdoc cref="RestoreAsync(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"
+    /// path="/*[not(self::summary) and not(@name='kvm')]"/>
+    /// <summary>Gives a VM the OP-TEE that was saved, with the KVM of <c>/dev/kvm</c>.</summary>
+    public static Task<OpTeeCompanion> RestoreAsync(
+        MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source, VmStateOptions stateOptions) =>
+        RestoreWithAsync(given: null, memory, options, source, stateOptions);
+
+    /// <summary>Gives a VM the OP-TEE that was saved.</summary>
+    /// <param name="kvm">The host's KVM; it must outlive the companion.</param>
+    /// <param name="memory">The VM's memory, with the regions that the saved VM had; it must outlive the
+    /// companion.</param>
+    /// <param name="options">As the saved companion's; the image serves when the VM is reset.</param>
+    /// <param name="source">What <see cref="SaveAsync"/> has written.</param>
+    /// <param name="stateOptions">Whose state it is, and its key.</param>
+    /// <returns>The companion, paused. Sessions, calls in flight, timers and notifications go on after
+    /// <see cref="Resume"/>.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses;
+    /// the message names them.</exception>
+    /// <exception cref="InvalidDataException">The state is cut off, was changed, or is that of another VM, of another
+    /// version, or of another kind of host; the message says which. Nothing is left of the attempt.</exception>
+    /// <exception cref="TeeUnavailableException">KVM's VM does not run.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
+    /// RAM lies beyond the guest addresses that the host has.</exception>
+    /// <remarks>Restore the guest's RAM and vCPUs as they were when the state was saved: calls in flight are in
+    /// both.</remarks>
+    public static Task<OpTeeCompanion> RestoreAsync(
+        KvmSystem kvm, MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
+        VmStateOptions stateOptions)
+    {
+        ArgumentNullException.ThrowIfNull(kvm);
+        return RestoreWithAsync(given: kvm, memory, options, source, stateOptions);
+    }
+
+    /// <summary>Saves the OP-TEE of a paused VM, with its sessions and calls in flight. The VM stays paused.</summary>
+    /// <param name="target">Where it is written; see docs/save-restore.md.</param>
+    /// <param name="stateOptions">Whose state it is, and its key. The state has all secrets of the TEE: leave the key
+    /// out only inside something that is encrypted.</param>
+    /// <returns>A task that ends when all is written.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="InvalidOperationException">The VM is not paused.</exception>
+    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <exception cref="IOException">The target cannot be written.</exception>
+    /// <remarks>Save the guest's RAM and vCPUs in the same pause. In the place of an OP-TEE that has failed another one
+    /// is started when the state is restored. Thread-safe.</remarks>
+    public Task SaveAsync(Stream target, VmStateOptions stateOptions)
+    {
+        ArgumentNullException.ThrowIfNull(target);
+        ArgumentNullException.ThrowIfNull(stateOptions);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return Task.Run(() =>
+        {
+            lock (_lifeCycle)
+            {
+                ObjectDisposedException.ThrowIf(_isDisposed, this);
+                Save(target, stateOptions);
+            }
+        });
     }
 
     /// <inheritdoc/>
@@ -242,9 +308,34 @@ public sealed class OpTeeCompanion : IGuestOpTee
     internal static OpTeeCompanion Start(
         Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options,
         params ImmutableArray<GuestRange> guestMemory) =>
-        new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory));
+        new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory),
+            state: null);
 
-    private static OpTeeCompanion StartWith(KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options)
+    /// <summary>For tests: a companion that goes on in VMs of another making.</summary>
+    internal static OpTeeCompanion Restore(
+        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options, Stream source,
+        VmStateOptions stateOptions, params ImmutableArray<GuestRange> guestMemory)
+    {
+        using VmStateReader state = new(source, stateOptions);
+        return new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory),
+            state);
+    }
+
+    private static Task<OpTeeCompanion> RestoreWithAsync(
+        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
+        VmStateOptions stateOptions)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        ArgumentNullException.ThrowIfNull(stateOptions);
+        return Task.Run(() =>
+        {
+            using VmStateReader state = new(source, stateOptions);
+            return StartWith(given, memory, options, state);
+        });
+    }
+
+    private static OpTeeCompanion StartWith(
+        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, VmStateReader? state = null)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);
@@ -256,7 +347,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         try
         {
             return new OpTeeCompanion(
-                line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log)
+                line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log, state)
             {
                 _ownedKvm = given is null ? kvm : null,
             };
@@ -342,7 +433,68 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <summary>Starts another OP-TEE in the place of the present one.</summary>
     private IReadOnlyList<GuestRange> StartTee(bool awaitsDriver)
     {
-        long begin = Stopwatch.GetTimestamp();
+        GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
+        IReadOnlyList<GuestRange> reserved =
+            BeginTee(awaitsDriver, tee => tee.Start(entry.Value, _options.Platform.DeviceTree.Value));
+        _log.CompanionStarted(_options.Name, (long)_lastStart.TotalMilliseconds, _options.CoreCount);
+        return reserved;
+    }
+
+    /// <summary>Goes on with an OP-TEE that was saved, in a pause.</summary>
+    private IReadOnlyList<GuestRange> RestoreTee(VmStateReader state)
+    {
+        CompanionState.ReadBeginning(
+            state, _options, _guestMemory, out bool isInterruptDue, out bool hasTee);
+        _ = _pause.PauseAsync(static () => true, TimeSpan.Zero, CancellationToken.None);
+        IReadOnlyList<GuestRange> reserved;
+        if (hasTee)
+        {
+            reserved = BeginTee(awaitsDriver: false, tee =>
+            {
+                IReadOnlyList<GuestRange> ranges = tee.Restore(state);
+                state.Complete();
+                return ranges;
+            });
+            _log.CompanionRestored(_options.Name, (long)_lastStart.TotalMilliseconds);
+        }
+        else
+        {
+            state.Complete();
+            reserved = StartTee(awaitsDriver: true);
+        }
+
+        if (isInterruptDue)
+        {
+            // Kept until the VM is resumed.
+            _line?.Pulse();
+        }
+
+        return reserved;
+    }
+
+    private void Save(Stream target, VmStateOptions stateOptions)
+    {
+        if (!_pause.IsPaused)
+        {
+            throw new InvalidOperationException($"Pause the VM before its OP-TEE is saved ({nameof(PauseAsync)}).");
+        }
+
+        CompanionTee? tee = _tee;
+        bool hasTee = tee is { HasEnded: false };
+        using VmStateWriter state = new(target, stateOptions);
+        CompanionState.Begin(state, _options, _guestMemory, _line is { IsDue: true }, hasTee);
+        if (hasTee)
+        {
+            tee!.Save(state);
+        }
+
+        state.Complete();
+    }
+
+    private IReadOnlyList<GuestRange> BeginTee(
+        bool awaitsDriver, Func<CompanionTee, IReadOnlyList<GuestRange>> begin)
+    {
+        long begun = Stopwatch.GetTimestamp();
         _tee?.Dispose();
         CompanionTee tee = CreateTee(awaitsDriver);
         try
@@ -352,13 +504,11 @@ public sealed class OpTeeCompanion : IGuestOpTee
             Interlocked.MemoryBarrier();
             ObjectDisposedException.ThrowIf(_isDisposed, this);
             _watchdog.Serve(tee);
-            GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
-            IReadOnlyList<GuestRange> reserved = tee.Start(entry.Value, _options.Platform.DeviceTree.Value);
+            IReadOnlyList<GuestRange> reserved = begin(tee);
             _maintenance.Serve(tee);
-            _lastStart = Stopwatch.GetElapsedTime(begin);
+            _lastStart = Stopwatch.GetElapsedTime(begun);
             _starts++;
             _tee = tee;
-            _log.CompanionStarted(_options.Name, (long)_lastStart.TotalMilliseconds, tee.Cores.Length);
             return reserved;
         }
         catch

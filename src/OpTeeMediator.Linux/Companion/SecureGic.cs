@@ -136,6 +136,32 @@ internal sealed class SecureGic
         }
     }
 
+    /// <summary>Writes all registers.</summary>
+    internal void Save(BinaryWriter writer)
+    {
+        lock (_gate)
+        {
+            _shared.Save(writer);
+            foreach (GicBank bank in _private)
+            {
+                bank.Save(writer);
+            }
+        }
+    }
+
+    /// <summary>Restores all registers, of a GIC with as many cores.</summary>
+    internal void Restore(BinaryReader reader)
+    {
+        lock (_gate)
+        {
+            _shared.Restore(reader);
+            foreach (GicBank bank in _private)
+            {
+                bank.Restore(reader);
+            }
+        }
+    }
+
     private static void AccessPrivate(GicBank bank, int offset, bool isWrite, Span<byte> data)
     {
         if (isWrite)

@@ -34,6 +34,27 @@ internal sealed class SuspendedCalls
         }
     }
 
+    /// <summary>Writes which calls are suspended: a byte for each thread of OP-TEE.</summary>
+    internal void Save(BinaryWriter writer)
+    {
+        foreach (ref int state in _states.AsSpan())
+        {
+            writer.Write((byte)Volatile.Read(ref state));
+        }
+    }
+
+    /// <exception cref="InvalidDataException">A state is none.</exception>
+    internal void Restore(BinaryReader reader)
+    {
+        foreach (ref int state in _states.AsSpan())
+        {
+            byte saved = reader.ReadByte();
+            Volatile.Write(ref state, saved <= WithoutArguments
+                ? saved
+                : throw new InvalidDataException($"The saved state has a suspended call of kind {saved}."));
+        }
+    }
+
     /// <summary>Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the information.</summary>
     internal bool TakesArguments(ulong resumeInformation) =>
         (uint)resumeInformation >= MaximumThreads

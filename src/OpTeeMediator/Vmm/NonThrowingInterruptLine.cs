@@ -38,6 +38,9 @@ internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
 
     public int Spi { get; }
 
+    /// <summary>Whether a pulse is due that was not raised yet.</summary>
+    public bool IsDue => Volatile.Read(ref _isDue);
+
     public void Pulse()
     {
         // A full fence: either the pause is seen here, or who ends it sees that a pulse is due.

@@ -49,6 +49,18 @@ internal sealed class AllocationTests
 
         public ulong FrequencyCode => PlainCpu.FrequencyCode;
 
+        public void LoadImage()
+        {
+        }
+
+        public void SaveMemory(Stream target) => throw new NotSupportedException();
+
+        public void RestoreMemory(Stream source) => throw new NotSupportedException();
+
+        public void SaveCores(Stream target) => throw new NotSupportedException();
+
+        public void RestoreCores(Stream source) => throw new NotSupportedException();
+
         public void Access(int core, KvmMmioExit access)
         {
         }

@@ -1,4 +1,6 @@
+using System.Collections.Immutable;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Tests.Linux;
@@ -12,10 +14,12 @@ internal sealed class CompanionBench : IAsyncDisposable
     private readonly Func<int, FakeVm> _make;
     private int _made;
 
-    public CompanionBench(OpTeeCompanionOptions? options = null, Func<int, FakeVm>? make = null)
+    public CompanionBench(
+        OpTeeCompanionOptions? options = null, Func<int, FakeVm>? make = null,
+        params ImmutableArray<GuestRange> guestMemory)
     {
         _make = make ?? (_ => new FakeVm(2));
-        Companion = OpTeeCompanion.Start(MakeVm, (options ?? Options()) with { LoggerFactory = Log });
+        Companion = OpTeeCompanion.Start(MakeVm, (options ?? Options()) with { LoggerFactory = Log }, guestMemory);
 
         // Another vCPU's thread takes the first core, so that the test's has the second.
         Thread other = new(() => Call(OpTeeSmc.CallsCount));

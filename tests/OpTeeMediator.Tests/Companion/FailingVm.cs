@@ -29,6 +29,36 @@ internal sealed class FailingVm(ICompanionVm vm, FailurePoint point) : ICompanio
         }
     }
 
+    public void LoadImage()
+    {
+        point.Pass();
+        vm.LoadImage();
+    }
+
+    public void SaveMemory(Stream target)
+    {
+        point.Pass();
+        vm.SaveMemory(target);
+    }
+
+    public void RestoreMemory(Stream source)
+    {
+        point.Pass();
+        vm.RestoreMemory(source);
+    }
+
+    public void SaveCores(Stream target)
+    {
+        point.Pass();
+        vm.SaveCores(target);
+    }
+
+    public void RestoreCores(Stream source)
+    {
+        point.Pass();
+        vm.RestoreCores(source);
+    }
+
     public void Access(int core, KvmMmioExit access)
     {
         point.Pass();

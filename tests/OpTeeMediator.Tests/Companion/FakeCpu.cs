@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux.Companion;
@@ -78,6 +79,28 @@ internal sealed class FakeCpu : ICompanionCpu
         }
 
         return KvmExitReason.Hypercall;
+    }
+
+    /// <summary>Writes the registers that have a value: their number, then each one's number and value.</summary>
+    public void Save(Stream target)
+    {
+        using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
+        writer.Write(_registers.Count);
+        foreach ((ulong id, ulong value) in _registers)
+        {
+            writer.Write(id);
+            writer.Write(value);
+        }
+    }
+
+    public void Restore(Stream source)
+    {
+        using BinaryReader reader = new(source, Encoding.UTF8, leaveOpen: true);
+        _registers.Clear();
+        for (int left = reader.ReadInt32(); left > 0; left--)
+        {
+            _registers[reader.ReadUInt64()] = reader.ReadUInt64();
+        }
     }
 
     public ulong Get(Arm64Register register)

@@ -20,6 +20,36 @@ internal sealed class FakeVm(int cores) : ICompanionVm
 
     public ulong FrequencyCode => FakeCpu.FrequencyCode;
 
+    public bool HasImage { get; private set; }
+
+    public void LoadImage() => HasImage = true;
+
+    // The device tree stands for all of OP-TEE's memory.
+    public void SaveMemory(Stream target) => target.Write(DeviceTree);
+
+    public void RestoreMemory(Stream source)
+    {
+        using MemoryStream memory = new();
+        source.CopyTo(memory);
+        DeviceTree = memory.ToArray();
+    }
+
+    public void SaveCores(Stream target)
+    {
+        foreach (FakeCpu cpu in Fakes)
+        {
+            cpu.Save(target);
+        }
+    }
+
+    public void RestoreCores(Stream source)
+    {
+        foreach (FakeCpu cpu in Fakes)
+        {
+            cpu.Restore(source);
+        }
+    }
+
     public void Access(int core, KvmMmioExit access) => Accesses.Add((core, access.Address));
 
     public byte[] ReadDeviceTree() => DeviceTree;

@@ -57,7 +57,7 @@ internal sealed class StartTests
         Exception? refusal = null;
         ListLoggerFactory log = new() { OnMessage = RemoveSecond };
 
-        // This host's KVM refuses in the middle of the start, after the image was loaded.
+        // This host's KVM refuses in the middle of the start, after the guest's memory was mapped.
         Assert.That(() => OpTeeCompanion.Start(kvm, memory, CompanionBench.Options() with { LoggerFactory = log }),
             Throws.InstanceOf<NotSupportedException>());
 

@@ -10,7 +10,7 @@ public sealed class VmStateTests
     private const int Large = 700_000;
 
     private static readonly Guid Identity = new("8d6c0c5e-9a3c-4c8f-a0d5-0f5f0b1d2e3f");
-    private static readonly byte[] Key = RandomNumberGenerator.GetBytes(VmStateOptions.KeySize);
+    private static readonly byte[] Key = RandomNumberGenerator.GetBytes(VmStateOptions.MinimumKeySize);
 
     [Test]
     public void Sections_OfEverySize_AreReadAsWritten(
@@ -110,7 +110,8 @@ public sealed class VmStateTests
         Assert.That(Message(state, plain), Does.Contain("no key is given"));
         Assert.That(Message(Write(plain, ("ONE.", [1])), encrypted), Does.Contain("not encrypted"));
         Assert.That(
-            Message(state, encrypted with { Key = new byte[VmStateOptions.KeySize] }), Does.Contain("another one"));
+            Message(state, encrypted with { Key = new byte[VmStateOptions.MinimumKeySize] }),
+            Does.Contain("another one"));
         Assert.That(Message([1, 2, 3], encrypted), Does.Contain("cut off"));
         Assert.That(Message(new byte[100], encrypted), Does.Contain("no saved state"));
     }

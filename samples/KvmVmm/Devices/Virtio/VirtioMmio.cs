@@ -45,6 +45,7 @@ internal sealed class VirtioMmio : IMmioDevice, IDisposable
     private readonly AutoResetEvent _notified = new(false);
     private readonly Thread _thread;
     private volatile bool _isDisposed;
+    private bool _isHalted;
     private uint _featuresSelector;
     private uint _driverFeaturesSelector;
     private ulong _driverFeatures;
@@ -140,6 +141,77 @@ internal sealed class VirtioMmio : IMmioDevice, IDisposable
                 default:
                     SetUpQueue(offset, word);
                     break;
+            }
+        }
+    }
+
+    /// <summary>Whether its interrupt is raised.</summary>
+    public bool IsInterrupting
+    {
+        get
+        {
+            lock (_registers)
+            {
+                return _interruptStatus != 0;
+            }
+        }
+    }
+
+    /// <summary>Serves nothing more, and has served what it had begun; the rest stays in the queue.</summary>
+    public void Halt()
+    {
+        lock (_serving)
+        {
+            _isHalted = true;
+        }
+    }
+
+    /// <summary>Serves again, first what is in the queue.</summary>
+    public void Continue()
+    {
+        lock (_serving)
+        {
+            _isHalted = false;
+        }
+
+        _ = _notified.Set();
+    }
+
+    /// <summary>Writes its state while it is halted.</summary>
+    public void Save(BinaryWriter writer)
+    {
+        lock (_serving)
+        {
+            lock (_registers)
+            {
+                writer.Write(_featuresSelector);
+                writer.Write(_driverFeaturesSelector);
+                writer.Write(_driverFeatures);
+                writer.Write(_queueSelector);
+                writer.Write(_status);
+                writer.Write(_interruptStatus);
+                _queue.Save(writer);
+            }
+        }
+    }
+
+    /// <summary>Restores what was saved; the GIC's state comes first.</summary>
+    /// <exception cref="InvalidDataException">It makes no sense.</exception>
+    public void Restore(BinaryReader reader)
+    {
+        lock (_serving)
+        {
+            lock (_registers)
+            {
+                (_featuresSelector, _driverFeaturesSelector) = (reader.ReadUInt32(), reader.ReadUInt32());
+                _driverFeatures = reader.ReadUInt64();
+                (_queueSelector, _status, _interruptStatus) =
+                    (reader.ReadUInt32(), reader.ReadUInt32(), reader.ReadUInt32());
+                _queue.Restore(reader);
+                if ((_driverFeatures & ~OfferedFeatures) != 0)
+                {
+                    throw new InvalidDataException("The saved state has features that this disk does not have.");
+                }
             }
         }
     }
@@ -240,7 +312,7 @@ internal sealed class VirtioMmio : IMmioDevice, IDisposable
             bool isRunning;
             lock (_registers)
             {
-                isRunning = (_status & (DriverReady | NeedsReset)) == DriverReady;
+                isRunning = !_isHalted && (_status & (DriverReady | NeedsReset)) == DriverReady;
             }
 
             bool isServed = false;

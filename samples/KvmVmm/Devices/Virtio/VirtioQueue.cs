@@ -51,6 +51,35 @@ internal sealed class VirtioQueue(IGuestMemory memory)
         (IsReady, IsBroken) = (false, false);
     }
 
+    /// <summary>Writes what the driver has set up, and how far the queue is.</summary>
+    public void Save(BinaryWriter writer)
+    {
+        writer.Write(Size);
+        writer.Write(Descriptors);
+        writer.Write(Available);
+        writer.Write(Used);
+        writer.Write(IsReady);
+        writer.Write(IsBroken);
+        writer.Write(_nextAvailable);
+        writer.Write(_nextUsed);
+    }
+
+    /// <summary>Restores what was saved.</summary>
+    /// <exception cref="InvalidDataException">It makes no sense.</exception>
+    public void Restore(BinaryReader reader)
+    {
+        int size = reader.ReadInt32();
+        (Descriptors, Available, Used) = (reader.ReadUInt64(), reader.ReadUInt64(), reader.ReadUInt64());
+        (IsReady, IsBroken) = (reader.ReadBoolean(), reader.ReadBoolean());
+        (_nextAvailable, _nextUsed) = (reader.ReadUInt16(), reader.ReadUInt16());
+        if (size is < 0 or > MaximumSize || (size != 0 && !int.IsPow2(size)) || (IsReady && size == 0))
+        {
+            throw new InvalidDataException($"The saved state has a queue of {size} descriptors.");
+        }
+
+        Size = size;
+    }
+
     /// <summary>Takes the next chain.</summary>
     /// <param name="head">Its number, for <see cref="Return"/>.</param>
     /// <param name="segments">Its pieces of guest memory, valid until the next call.</param>

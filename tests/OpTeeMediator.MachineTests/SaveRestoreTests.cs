@@ -1,0 +1,129 @@
+using System.Text.RegularExpressions;
+using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
+
+namespace OpTeeMediator.MachineTests;
+
+/// <summary>A guest with a real OP-TEE of its own, saved in the middle of its work; another process goes on.</summary>
+[TestFixture]
+internal sealed class SaveRestoreTests : CompanionFixture
+{
+    private const string State = "/run/vm.state";
+    private const string Key = "/run/vm.key";
+
+    private static readonly int Moves = IsFull ? 20 : 1;
+
+    private static readonly GuestOptions Saved =
+        Companion with { More = $"--save {State} --state-key {Key}", Disk = "/run/disk" };
+
+    // What needs the guest's memory and its supplicant.
+    private static readonly string[] Cases = IsFull ? ["1004", "1006", "1013", "4001", "6001"] : ["1004", "6001"];
+
+    // The state is in memory, too.
+    protected override MachineOptions Options { get; } = new() { HasSecureWorld = false, Memory = "3G" };
+
+    protected override async Task StartAsync() => (await Machine.RunAsync(
+        $"dd if=/dev/urandom of={Key} bs=32 count=1 2> /dev/null && chmod 600 {Key} && truncate -s 16M /run/disk"))
+        .Succeeded();
+
+    [Test]
+    public async Task Guest_SavedInTheMiddleOfItsCalls_GoesOnInAnotherProcess()
+    {
+        await using Guest guest = await StartGuestAsync(1, Saved);
+        string before = (await guest.RunAsync("cat /proc/sys/kernel/random/boot_id")).Succeeded();
+
+        // Cases of xtest again and again; one call that is nearly always preempted; one that sleeps in OP-TEE for
+        // longer than the first move takes the guest; files on its disk; a count by its timer.
+        Task<CommandResult> cases = guest.RunAsync(
+            $"""
+            rounds=0
+            until [ -e /run/stop ]; do
+              for case in {string.Join(' ', Cases)}; do
+                xtest -t regression $case > /run/xtest.log 2>&1 || exit 1
+                grep -q ' 0 failed' /run/xtest.log || exit 2
+              done
+              rounds=$((rounds + 1))
+            done
+            echo "rounds $rounds"
+            """,
+            seconds: 3600);
+        Task<CommandResult> hashes = guest.RunAsync(
+            "until [ -e /run/stop ]; do xtest --sha-perf -s 262144 -n 10 > /run/hashes.log 2>&1 || exit 1; done",
+            seconds: 3600);
+        Task<CommandResult> sleeper =
+            guest.RunAsync($"{MachineFiles.Program("wait-in-tee")} 20000", seconds: 3600);
+        Task<CommandResult> disk = guest.RunAsync(
+            """
+            for module in virtio_mmio virtio_blk ext4; do modprobe $module; done
+            until [ -e /dev/vda ]; do sleep 0.1; done
+            mke2fs /dev/vda > /dev/null && mkdir -p /mnt && mount -t ext4 /dev/vda /mnt || exit 1
+            until [ -e /run/stop ]; do
+              dd if=/dev/urandom of=/mnt/new bs=64k count=16 2> /dev/null || exit 2
+              sha256sum < /mnt/new > /mnt/sum && sync && mv /mnt/new /mnt/file || exit 3
+              echo 3 > /proc/sys/vm/drop_caches
+              [ "$(sha256sum < /mnt/file)" = "$(cat /mnt/sum)" ] || exit 4
+              count=$((count + 1)); echo $count > /run/count
+            done
+            """,
+            seconds: 3600);
+        (await guest.RunAsync("until [ -e /run/count ] && [ -s /run/hashes.log ]; do sleep 0.1; done")).Succeeded();
+        for (int move = 0; move < Moves; move++)
+        {
+            string messages = (await guest.SaveAsync()).Succeeded();
+            Assert.That(messages, Does.Contain("The VM was saved"), messages);
+            if (move == 0)
+            {
+                await AssertThatOthersAreRefusedAsync();
+            }
+
+            await guest.RestoreAsync(Saved with { More = $"{Saved.More} --restore {State}" });
+
+            // Everything goes on, before the next move.
+            (await guest.RunAsync(
+                "before=$(cat /run/count); until [ \"$(cat /run/count)\" -gt $((before + 1)) ]; do sleep 0.1; done",
+                seconds: 120)).Succeeded();
+            TestContext.Out.WriteLine(string.Join('\n', Regex.Matches(messages, "The VM was saved.*")));
+        }
+
+        (await guest.RunAsync("touch /run/stop")).Succeeded();
+        string rounds = (await cases).Succeeded();
+        (await hashes).Succeeded();
+        (await disk).Succeeded();
+        Assert.That((await sleeper).Succeeded(), Does.Contain("done"));
+        Assert.That(rounds, Does.Match("rounds [1-9]"));
+        Assert.That((await guest.RunAsync("cat /proc/sys/kernel/random/boot_id")).Succeeded(), Is.EqualTo(before));
+        Assert.That(await guest.NotificationsAsync(), Is.Positive);
+
+        if (IsFull)
+        {
+            // It can start again, with an OP-TEE of its own.
+            await guest.RestartAsync("reboot -f");
+            await StartSupplicantAsync(guest);
+            await AssertThatXtestPassesAsync(guest, "1004");
+        }
+
+        string end = await ReportAsync(guest);
+        Assert.That(end, Does.Contain("The VM was restored").And.Not.Contain("has failed"));
+    }
+
+    private async Task AssertThatOthersAreRefusedAsync()
+    {
+        const string Other = "/run/other.state";
+        (await Machine.RunAsync(
+            $"head -c 300000 {State} > {Other} && printf X | dd of={Other} bs=1 seek=5000 conv=notrunc 2> /dev/null"))
+            .Succeeded();
+        foreach ((GuestOptions options, string reason) in ((GuestOptions, string)[])
+            [
+                (Saved with { Cpus = 1, More = $"--state-key {Key} --restore {State}" }, "this one has"),
+                (Saved with { More = $"--restore {State}" }, "no key is given"),
+                (Saved with { More = $"--state-key {Key} --restore {Other}" }, "was changed"),
+                (Saved with { More = $"--state-key {Key} --restore {Key}" }, "cut off"),
+            ])
+        {
+            CommandResult result = await Machine.RunAsync(Guest.CommandOf(2, options));
+
+            Assert.That((result.Status, result.Output), Is.EqualTo((1, result.Output)));
+            Assert.That(result.Output, Does.Contain(reason));
+        }
+    }
+}

@@ -1,6 +1,10 @@
+#if !NATIVE_AOT
 using BenchmarkDotNet.Running;
 using OpTeeMediator.Benchmarks;
+#endif
 using OpTeeMediator.Benchmarks.Check;
+using OpTeeMediator.Benchmarks.History;
+using OpTeeMediator.Benchmarks.Plots;
 
 if (args is ["--check"] or ["--check", "--other-processor"])
 {
@@ -11,6 +15,23 @@ if (args is ["--check"] or ["--check", "--other-processor"])
 if (args is [BudgetCheck.MeasureArgument, ..])
 {
     BudgetCheck.Measure(args.AsSpan(1));
+    return 0;
+}
+
+if (args is ["--record", string recorded, string commit, ..])
+{
+    // The program compiled by NativeAOT may follow.
+    Console.WriteLine(HistoryFolder.Write(recorded, Recorder.Record(commit, args.Length > 3 ? args[3] : null)));
+    return 0;
+}
+
+if (args is ["--plot", string history, string plots])
+{
+    foreach ((string name, string plot) in BenchmarkPlots.Draw(HistoryFolder.Read(history)))
+    {
+        File.WriteAllText(Path.Combine(plots, name), plot);
+    }
+
     return 0;
 }
 
@@ -26,5 +47,9 @@ if (args is [RemoteReport.ServerArgument, _, _])
     return 0;
 }
 
+#if NATIVE_AOT
+return 1;
+#else
 _ = BenchmarkSwitcher.FromAssembly(typeof(MediatorBenchmarks).Assembly).Run(args);
 return 0;
+#endif

@@ -21,8 +21,9 @@ public static class BudgetCheck
 
     /// <summary>What each scenario may cost, by its name.</summary>
     public static Dictionary<string, Budget> ReadBudgets() =>
-        JsonSerializer.Deserialize<Dictionary<string, Budget>>(
-            File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "budget.json")), JsonSerializerOptions.Web)!;
+        JsonSerializer.Deserialize(
+            File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "budget.json")),
+            CheckJson.Default.DictionaryStringBudget)!;
 
     /// <summary>Measures everything, prints the ratios, and returns the number of broken budgets.</summary>
     /// <param name="output">Where they are printed.</param>
@@ -35,7 +36,7 @@ public static class BudgetCheck
         string[] broken = names;
         for (int process = 0; process < Processes && broken.Length > 0; process++)
         {
-            MeasureInAnotherProcess(broken, best);
+            MeasureInAnotherProcess(null, broken, best);
             broken = [.. names.Where(name => IsBroken(best[name], budgets[name], slack))];
         }
 
@@ -61,17 +62,18 @@ public static class BudgetCheck
         foreach (string name in names)
         {
             Measurement measured = Measurement.Take(MeasuredScenario.All.Single(one => one.Name == name), Rounds);
-            Console.WriteLine(JsonSerializer.Serialize(measured));
+            Console.WriteLine(JsonSerializer.Serialize(measured, CheckJson.Default.Measurement));
         }
     }
 
-    /// <summary>Starts this program again.</summary>
-    internal static Process Start(params ReadOnlySpan<string> arguments)
+    /// <summary>Starts this program again, or another one.</summary>
+    internal static Process Start(string? program, params ReadOnlySpan<string> arguments)
     {
-        ProcessStartInfo start = new(Environment.ProcessPath!) { RedirectStandardOutput = true };
-        if (Path.GetFileNameWithoutExtension(start.FileName) == "dotnet")
+        ProcessStartInfo start = new(program ?? Environment.ProcessPath!) { RedirectStandardOutput = true };
+        if (program is null && Path.GetFileNameWithoutExtension(start.FileName) == "dotnet")
         {
-            start.ArgumentList.Add(typeof(BudgetCheck).Assembly.Location);
+            string name = typeof(BudgetCheck).Assembly.GetName().Name!;
+            start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, $"{name}.dll"));
         }
 
         foreach (string argument in arguments)
@@ -82,14 +84,19 @@ public static class BudgetCheck
         return Process.Start(start)!;
     }
 
-    private static void MeasureInAnotherProcess(string[] names, Dictionary<string, Measurement> best)
+    /// <summary>Measures in a process of its own, and keeps what is better than what was measured before.</summary>
+    /// <param name="program">Which program; <see langword="null"/> for this one.</param>
+    /// <param name="names">The scenarios.</param>
+    /// <param name="best">What was measured before.</param>
+    internal static void MeasureInAnotherProcess(
+        string? program, string[] names, Dictionary<string, Measurement> best)
     {
-        using Process process = Start([MeasureArgument, .. names]);
+        using Process process = Start(program, [MeasureArgument, .. names]);
         foreach (string name in names)
         {
             string line = process.StandardOutput.ReadLine()
                 ?? throw new InvalidOperationException($"The process that measures {name} has ended without a result.");
-            Measurement measured = JsonSerializer.Deserialize<Measurement>(line)!;
+            Measurement measured = JsonSerializer.Deserialize(line, CheckJson.Default.Measurement)!;
             best[name] = best.TryGetValue(name, out Measurement? earlier) ? Better(earlier, measured) : measured;
         }
 

@@ -53,7 +53,7 @@ internal static class RemoteReport
 
     private static Process StartServer(string path, TeeExecution execution)
     {
-        Process server = BudgetCheck.Start(ServerArgument, path, $"{execution}");
+        Process server = BudgetCheck.Start(null, ServerArgument, path, $"{execution}");
         _ = server.StandardOutput.ReadLine();
         return server;
     }

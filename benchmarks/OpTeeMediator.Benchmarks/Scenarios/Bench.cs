@@ -17,9 +17,13 @@ public sealed class Bench : IDisposable
 
     private readonly MemfdGuestMemory _memory = MemfdGuestMemory.Create(new GuestRange(RamStart, RamSize));
 
-    public Bench(ITeeBackend backend, int drivers)
+    public Bench(ITeeBackend backend, int drivers) : this(backend, drivers, new OpTeeGuestOptions())
     {
-        Guest = new OpTeeGuest(_memory, backend, new OpTeeGuestOptions());
+    }
+
+    public Bench(ITeeBackend backend, int drivers, OpTeeGuestOptions options)
+    {
+        Guest = new OpTeeGuest(_memory, backend, options);
         Drivers = new FakeDriver[drivers];
         for (int index = 0; index < drivers; index++)
         {

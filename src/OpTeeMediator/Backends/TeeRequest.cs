@@ -54,13 +54,19 @@ public sealed class TeeRequest
 
     /// <summary>Whether the client or the VMM wants the operation to end early. It may be true when the operation
     /// begins; <see cref="ITeePartition.Cancel"/> tells when it becomes true while the operation runs.</summary>
-    public bool IsCancellationRequested =>
-        Volatile.Read(ref _isCancellationRequested) != 0 || Outer is { IsCancellationRequested: true };
+    public bool IsCancellationRequested
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Volatile.Read(ref _isCancellationRequested) != 0 || Outer is { IsCancellationRequested: true };
+    }
 
     /// <summary>Whether the VM is being reset or disposed of, so that nothing may delay the operation's end: neither an
     /// application that masks cancellations, nor a wait. It implies <see cref="IsCancellationRequested"/>.</summary>
-    public bool IsTerminationRequested =>
-        Volatile.Read(ref _isTerminationRequested) != 0 || Outer is { IsTerminationRequested: true };
+    public bool IsTerminationRequested
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Volatile.Read(ref _isTerminationRequested) != 0 || Outer is { IsTerminationRequested: true };
+    }
 
     /// <summary>Sets the two numbers of a value. The guest receives them if the value is an output.</summary>
     /// <param name="index">Which parameter: 0 to 3.</param>

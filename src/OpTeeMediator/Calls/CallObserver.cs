@@ -37,7 +37,11 @@ internal sealed class CallObserver
     public bool IsTracing => _trace is { IsOn: true };
 
     /// <summary>Whether calls are to be observed that begin now.</summary>
-    private bool IsEnabled => _instruments.MeasureCalls || _trace is { IsOn: true };
+    private bool IsEnabled
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => _instruments.MeasureCalls || _trace is { IsOn: true };
+    }
 
     /// <summary>A call begins.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

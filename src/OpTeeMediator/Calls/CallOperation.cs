@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Vmm;
@@ -68,6 +69,7 @@ internal sealed class CallOperation
     /// <summary>A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
     /// <see cref="VmPause.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an
     /// operation may begin (<see cref="IsQuiet"/>).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Prepare()
     {
         IsOnWorker = false;
@@ -83,6 +85,7 @@ internal sealed class CallOperation
     public void ContinuePreparation() => _ = Interlocked.Exchange(ref _phase, OperationPhase.Preparing);
 
     /// <summary>The operation is with the backend from now on: it can be cancelled, and is waited for.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Begin(bool isOnWorker)
     {
         IsOnWorker = isOnWorker;

@@ -157,6 +157,7 @@ internal sealed class CallSlot
         _cancellation.Clear();
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void SetOperation(TeeOperation kind)
     {
         Operation.Kind = kind;

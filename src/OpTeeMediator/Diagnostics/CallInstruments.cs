@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using System.Runtime.CompilerServices;
 
 namespace OpTeeMediator.Diagnostics;
 
@@ -59,5 +60,9 @@ internal sealed class CallInstruments
 
     /// <summary>Whether somebody listens to what is measured of each call.</summary>
     /// <remarks>Without branches: each call asks.</remarks>
-    public bool MeasureCalls => Ended.Enabled | Duration.Enabled | BackendTime.Enabled | MediationTime.Enabled;
+    public bool MeasureCalls
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Ended.Enabled | Duration.Enabled | BackendTime.Enabled | MediationTime.Enabled;
+    }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Memory;
@@ -69,6 +70,7 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
 
     /// <summary>The longest run of contiguous guest memory at an offset.</summary>
     /// <remarks>Also called beside a change: the answer is then wrong at worst, never harmful.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryGetRun(ulong offset, out GuestRange run)
     {
         ulong size = _size;

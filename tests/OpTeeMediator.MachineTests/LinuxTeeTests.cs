@@ -28,6 +28,25 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
             Is.EqualTo("2\nnone"));
 
     [Test]
+    public async Task FirstRun_OfTheGuide_PassesItsCaseOfXtest()
+    {
+        GuidePage page = new("first-run");
+        string[] commands = page.BlockAfter("The next guest gets the host's OP-TEE");
+        Assert.That(commands, Has.Length.EqualTo(2));
+        await using Guest guest = await Guest.StartAsync(Machine, 2, commands[0]);
+
+        string output = (await guest.RunAsync(commands[1], seconds: 120)).Succeeded();
+
+        Assert.That(output.Split('\n'), Is.SupersetOf(page.BlockAfter("It ends with")));
+    }
+
+    /// <summary>docs/guide/troubleshooting.md: the application of another VMM's TEE.</summary>
+    [Test]
+    public async Task Application_ThatTheTeeDoesNotHave_IsItemNotFound() => Assert.That(
+        (await Guest.RunAsync($"{MachineFiles.Program("sum")} 20 22 hello")).Output,
+        Does.StartWith("TEEC_OpenSession: result ffff0008"));
+
+    [Test]
     public async Task Xtest_RepresentativeCases_Pass()
     {
         XtestRun run = await XtestRun.RunAsync(Guest.Console, TimeSpan.FromMinutes(4), Representatives);

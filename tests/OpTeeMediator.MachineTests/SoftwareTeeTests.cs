@@ -135,6 +135,65 @@ internal sealed class SoftwareTeeTests() : GuestFixture(new GuestOptions { Tee =
             Is.EqualTo("none"));
     }
 
+    /// <summary>docs/guide/first-run.md, and docs/diagnostics.md: the guest of the page, seen by a trace and by
+    /// metrics.</summary>
+    [Test]
+    public async Task FirstRun_OfTheGuide_ShowsWhatThePageSaysAndIsTraced()
+    {
+        const string TraceFile = "/run/trace.json";
+        const string Observed = $" --trace {TraceFile} --metrics";
+        GuidePage page = new("first-run");
+        string start = page.BlockAfter("starts Debian's kernel as a guest").Single();
+        await using Guest guest = await Guest.StartAsync(Machine, 2, start + Observed);
+
+        string shown = (await guest.RunAsync(string.Join('\n', page.BlockAfter("See what its driver said"))))
+            .Succeeded();
+        (await guest.RunAsync($"{Client} time && {Client} wait 100")).Succeeded();
+        string metrics = (await guest.PowerOffAsync()).Succeeded();
+        string trace = (await Machine.RunAsync($"cat {TraceFile}")).Succeeded();
+
+        if (Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_TRACE") is { Length: > 0 } copy)
+        {
+            await File.WriteAllTextAsync(copy, trace);
+        }
+
+        string[] withoutTimes = [.. shown.Split('\n').Select(line =>
+            line.StartsWith('[') ? line[(line.IndexOf(']', StringComparison.Ordinal) + 2)..] : line)];
+        Assert.That(withoutTimes, Is.EqualTo(page.BlockAfter("that gives")));
+        CheckTrace(new ObservedTrace(trace), metrics);
+    }
+
+    private static void CheckTrace(ObservedTrace trace, string metrics)
+    {
+        string[] calls = [.. trace.Calls.Select(call => string.Join(' ',
+            trace.Within(call).Select(span => span.Name).Where(name => name != "preempted").Prepend(call.Result)
+                .Prepend(call.Name)))];
+        TestContext.Out.WriteLine($"{string.Join('\n', calls)}\n{metrics}");
+        Assert.That(trace.Faults(), Is.Empty);
+
+        // As libteec, the kernel's driver and the application say them: the two runs of the client, the last calls.
+        Assert.That(calls.TakeLast(6), Is.EqualTo(
+        [
+            "OPEN_SESSION Success", "INVOKE_COMMAND Success GET_TIME", "CLOSE_SESSION Success",
+            "OPEN_SESSION Success", "INVOKE_COMMAND Success asleep", "CLOSE_SESSION Success",
+        ]));
+
+        // What was counted is what was traced.
+        IEnumerable<string> counted = metrics.Split('\n').Where(line =>
+            line.Split(' ')[0] is "opteemediator.calls" or "opteemediator.rpcs" or "opteemediator.sleeps"
+                or "opteemediator.preemptions");
+        IEnumerable<string> traced = trace.Calls
+            .Select(call => $"opteemediator.calls call={call.Name} result={call.Result}")
+            .Concat(trace.Calls.SelectMany(trace.Within).Select(span => span.Name switch
+            {
+                "asleep" => "opteemediator.sleeps",
+                "preempted" => "opteemediator.preemptions",
+                _ => $"opteemediator.rpcs command={span.Name}",
+            }))
+            .GroupBy(line => line).Select(group => $"{group.Key} {group.Count()} {group.Count()}");
+        Assert.That(counted, Is.EquivalentTo(traced));
+    }
+
     private static async Task<SpeedRatios> MeasureAsync(Guest guest, string milliseconds) =>
         SpeedRatios.Read((await guest.RunAsync($"{Client} speed {milliseconds}", seconds: 120)).Succeeded());
 

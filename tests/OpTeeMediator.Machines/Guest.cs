@@ -36,12 +36,26 @@ public sealed class Guest : IAsyncDisposable
     /// <param name="number">Which of the machine's lines its console has, 1 to 4.</param>
     /// <param name="options">How it is to be.</param>
     /// <returns>The guest; fails with the VMM's messages if it ends instead.</returns>
-    public static async Task<Guest> StartAsync(Machine machine, int number, GuestOptions options)
+    public static Task<Guest> StartAsync(Machine machine, int number, GuestOptions options) =>
+        StartWithAsync(machine, number, CommandOf(number, options));
+
+    /// <summary>Starts a guest by a command as people type it, and waits until it is ready.</summary>
+    /// <param name="machine">The machine.</param>
+    /// <param name="number">Which of the machine's lines its console has, 1 to 4.</param>
+    /// <param name="command">The command, to which the guest's mode is added.</param>
+    /// <returns>The guest; fails with the VMM's messages if it ends instead.</returns>
+    public static Task<Guest> StartAsync(Machine machine, int number, string command) =>
+        StartWithAsync(machine, number, $"""
+            on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {command} \
+              --cmdline "console=ttyAMA0 quiet guest_mode=agent"'
+            """);
+
+    private static async Task<Guest> StartWithAsync(Machine machine, int number, string command)
     {
         AgentLine console = await machine.ConnectGuestAsync(number);
         Task ready = console.Announcement;
         long started = Stopwatch.GetTimestamp();
-        Task<CommandResult> exit = machine.Host.RunAsync(CommandOf(number, options), Lives);
+        Task<CommandResult> exit = machine.Host.RunAsync(command, Lives);
         var guest = new Guest(machine, number, console, exit);
         try
         {

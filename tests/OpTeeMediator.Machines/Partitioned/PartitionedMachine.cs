@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Text;
 using OpTeeMediator.Machines.Agents;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
@@ -74,6 +75,7 @@ public sealed class PartitionedMachine : IAsyncDisposable
     private Process? _process;
     private AgentLine? _console;
     private UBootConsole? _uBoot;
+    private string? _kernel;
 
     private PartitionedMachine(string folder, PartitionedMachineOptions options)
     {
@@ -211,6 +213,12 @@ public sealed class PartitionedMachine : IAsyncDisposable
             ShadowLength / GuestPages.PageSize);
     }
 
+    /// <summary>Whether the guest's kernel, which is Linux, has a text in its image.</summary>
+    /// <param name="text">The text.</param>
+    /// <returns>Whether it has.</returns>
+    public bool KernelContains(string text) => _kernel is not null
+        && File.ReadAllBytes(_kernel).AsSpan().IndexOf(Encoding.ASCII.GetBytes(text)) >= 0;
+
     /// <summary>The ends of the machine's logs.</summary>
     /// <returns>A text for a message.</returns>
     public string Logs() =>
@@ -284,7 +292,8 @@ public sealed class PartitionedMachine : IAsyncDisposable
             return;
         }
 
-        Put(Kernel, File.ReadAllBytes(Path.Combine(guest, "Image")));
+        _kernel = Path.Combine(guest, "Image");
+        Put(Kernel, File.ReadAllBytes(_kernel));
         byte[] initramfs =
             [.. File.ReadAllBytes(Path.Combine(guest, "initramfs.cpio")), .. CpioArchive.Write(_options.Files)];
         Put(Initramfs, initramfs);

@@ -17,6 +17,7 @@ internal sealed class CommandTests
     private static readonly DocumentedCommand[] Commands =
     [
         new(Readme, "so make them in a clone of this repository", Script),
+        new(Readme, "A template has the places for the parts of a real VMM", Script),
         new(Readme, "dotnet run", Script),
         new(Readme, "dotnet run -c Release --project samples/MinimalVmm", Script),
         new(Readme, "dotnet run -c Release --project benchmarks/OpTeeMediator.Benchmarks -- --check", null,
@@ -101,8 +102,13 @@ internal sealed class CommandTests
         .Where(line => line.Item.StartsWith(Fence, StringComparison.Ordinal)).Select(line => line.Index)
         .Where((_, count) => count % 2 == 0);
 
-    private static IEnumerable<string> Inline(RepositoryFile page)
+    // A command may go on in the next line.
+    private static IEnumerable<string> Inline(RepositoryFile page) => Paragraphs(page)
+        .SelectMany(text => text.Split('`').Where((_, index) => index % 2 == 1)).Where(IsCommand);
+
+    private static IEnumerable<string> Paragraphs(RepositoryFile page)
     {
+        List<string> lines = [];
         bool isBlock = false;
         foreach (string line in page.Lines)
         {
@@ -110,14 +116,17 @@ internal sealed class CommandTests
             {
                 isBlock = !isBlock;
             }
-            else if (!isBlock)
+            else if (!isBlock && line.Length > 0)
             {
-                foreach (string span in line.Split('`').Where((_, index) => index % 2 == 1).Where(IsCommand))
-                {
-                    yield return span;
-                }
+                lines.Add(line);
+                continue;
             }
+
+            yield return string.Join(' ', lines);
+            lines.Clear();
         }
+
+        yield return string.Join(' ', lines);
     }
 
     private static bool IsCommand(string span)

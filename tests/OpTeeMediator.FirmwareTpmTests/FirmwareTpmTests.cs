@@ -217,6 +217,28 @@ internal sealed class FirmwareTpmTests
     }
 
     [Test]
+    public async Task Start_SwtpmIsNotReady_EndedAtTheDeadline()
+    {
+        string folder = Directory.CreateTempSubdirectory("tpm").FullName;
+        string slow = Path.Combine(folder, "slow-swtpm");
+        await File.WriteAllTextAsync(slow, """
+            #!/bin/sh
+            case "$*" in *--print-capabilities*) exec swtpm "$@";; esac
+            exec sleep 1000
+
+            """);
+        File.SetUnixFileMode(slow, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        await using TpmBench bench =
+            new(change: tpm => tpm with { Executable = slow, StartTimeout = TimeSpan.FromMilliseconds(300) });
+
+        Assert.That((await bench.OpenAsync()).Code, Is.EqualTo(TeeReturnCode.Generic));
+
+        Assert.That(bench.ProcessIds, Is.Empty);
+        Assert.That(bench.Loggers.Entries.Single().Exception?.Message, Does.Contain("was not ready after"));
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Test]
     public async Task Dispose_SwtpmIsStopped_EndsIt()
     {
         TpmBench bench = await StartedAsync();

@@ -15,7 +15,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// </remarks>
 internal sealed class SuspendedCalls
 {
-    // OP-TEE's resume information is the number of its thread.
+    // OP-TEE's resume information is the number of its thread. Real builds have up to a few dozen threads.
     private const int MaximumThreads = 256;
 
     // The states.
@@ -57,15 +57,15 @@ internal sealed class SuspendedCalls
 
     /// <summary>Whether a resumption carries an answer in X1–X5. OP-TEE looks at 32 bits of the information.</summary>
     internal bool TakesArguments(ulong resumeInformation) =>
-        (uint)resumeInformation >= MaximumThreads
-        || Volatile.Read(ref _states[(uint)resumeInformation]) == WithArguments;
+        (uint)resumeInformation < MaximumThreads
+        && Volatile.Read(ref _states[(uint)resumeInformation]) == WithArguments;
 
     /// <summary>Resumes a call, if it is suspended, with or without an answer in X1–X5.</summary>
     internal bool TryResume(ulong resumeInformation, bool hasArguments)
     {
         if ((uint)resumeInformation >= MaximumThreads)
         {
-            return hasArguments;
+            return false;
         }
 
         int expected = hasArguments ? WithArguments : WithoutArguments;

@@ -104,7 +104,8 @@ internal static class GuestCalls
             return;
         }
 
-        if (operation.Allocated.Count < FrameFormat.Allocations && connection.TryDescribe(operation.Frame, memory))
+        if (operation.Allocated.Count < FrameFormat.Allocations
+            && connection.TryDescribe(operation.Frame, memory, FrameFormat.RangesPerAllocation, out _))
         {
             operation.Allocated.Add(memory);
             return;

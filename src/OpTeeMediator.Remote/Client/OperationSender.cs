@@ -124,7 +124,8 @@ internal sealed class OperationSender(string virtualMachine, ILogger log)
             try
             {
                 operation.Frame.Write(number);
-                if (!connection.TryDescribe(operation.Frame, memory))
+                if (!connection.TryDescribe(operation.Frame, memory, connection.Limits.Ranges, out int pieces)
+                    || !connection.TryTakePieces(pieces))
                 {
                     connection.FreeBufferNumber(number);
                     log.BufferTooScattered(virtualMachine, memory.Size, TeeReturnCode.OutOfMemory);
@@ -139,10 +140,12 @@ internal sealed class OperationSender(string virtualMachine, ILogger log)
                 if (result.IsSuccess)
                 {
                     buffer.Number = number;
+                    buffer.Pieces = pieces;
                     buffer.Connection = connection;
                 }
                 else
                 {
+                    connection.FreePieces(pieces);
                     connection.FreeBufferNumber(number);
                 }
 
@@ -169,6 +172,7 @@ internal sealed class OperationSender(string virtualMachine, ILogger log)
             operation.Frame.Write(buffer.Number);
             if (TryPerform(connection, operation, NoFlags, out _, out _))
             {
+                connection.FreePieces(buffer.Pieces);
                 connection.FreeBufferNumber(buffer.Number);
             }
         }
@@ -233,7 +237,7 @@ internal sealed class OperationSender(string virtualMachine, ILogger log)
         foreach (ref readonly TeeParameter parameter in request.Parameters)
         {
             if (parameter.Memory is { } memory and not { BackendState: RemoteBuffer }
-                && !connection.TryDescribe(operation.Frame, memory))
+                && !connection.TryDescribe(operation.Frame, memory, connection.Limits.Ranges, out _))
             {
                 refusal = TeeReturnCode.OutOfMemory;
                 log.BufferTooScattered(virtualMachine, memory.Size, refusal);

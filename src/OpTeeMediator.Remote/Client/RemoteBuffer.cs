@@ -12,4 +12,7 @@ internal sealed class RemoteBuffer
 
     /// <summary>The buffer's number there.</summary>
     public uint Number { get; set; }
+
+    /// <summary>Of how many pieces it consists there.</summary>
+    public int Pieces { get; set; }
 }

@@ -19,6 +19,7 @@ internal sealed class ServerConnection
     private readonly string _virtualMachine;
     private readonly ILogger _log;
     private uint _nextBuffer;
+    private int _pieces;
     private volatile bool _isLost;
     private volatile bool _isClosing;
     private int _isAbandoned;
@@ -104,6 +105,26 @@ internal sealed class ServerConnection
         }
     }
 
+    /// <summary>Takes pieces for a buffer that is to be registered, as far as the server permits.</summary>
+    public bool TryTakePieces(int count)
+    {
+        lock (_monitor)
+        {
+            bool isPermitted = count <= Limits.Ranges - _pieces;
+            _pieces += isPermitted ? count : 0;
+            return isPermitted;
+        }
+    }
+
+    /// <summary>Gives the pieces of a buffer back that the server does not know any more.</summary>
+    public void FreePieces(int count)
+    {
+        lock (_monitor)
+        {
+            _pieces -= count;
+        }
+    }
+
     /// <summary>Asks the server to end an operation early.</summary>
     /// <returns>The operation; <see langword="null"/> if the server does not have it.</returns>
     public ClientOperation? Cancel(TeeRequest request)
@@ -121,17 +142,21 @@ internal sealed class ServerConnection
     }
 
     /// <summary>Describes a buffer in a frame.</summary>
+    /// <param name="frame">The frame.</param>
+    /// <param name="memory">The buffer.</param>
+    /// <param name="maximumPieces">Of how many pieces it may consist.</param>
+    /// <param name="pieces">Of how many it consists.</param>
     /// <returns>
     /// <see langword="false"/>, with the frame of no use, if it consists of more pieces than the server takes.
     /// </returns>
     /// <exception cref="InvalidOperationException">The VM's memory cannot be shared with another process.</exception>
-    public bool TryDescribe(FrameBuilder frame, TeeSharedMemory memory)
+    public bool TryDescribe(FrameBuilder frame, TeeSharedMemory memory, int maximumPieces, out int pieces)
     {
+        pieces = 0;
         ulong size = memory.Size;
         frame.Write(size);
         int countPosition = frame.Reserve();
-        uint count = 0;
-        for (ulong offset = 0; offset < size; count++)
+        for (ulong offset = 0; offset < size; pieces++)
         {
             if (!memory.TryGetFile(offset, out SafeHandle file, out long fileOffset, out ulong length))
             {
@@ -140,7 +165,7 @@ internal sealed class ServerConnection
                     + "reach it: use MemfdGuestMemory, or name the memfd of each region of MappedGuestMemory.");
             }
 
-            if (frame.Length + FrameFormat.RangeSize > Limits.Frame)
+            if (pieces == maximumPieces || frame.Length + FrameFormat.RangeSize > Limits.Frame)
             {
                 return false;
             }
@@ -153,7 +178,7 @@ internal sealed class ServerConnection
             offset += length;
         }
 
-        frame.Overwrite(countPosition, count);
+        frame.Overwrite(countPosition, (uint)pieces);
         return frame.Length <= Limits.Frame;
     }
 

@@ -205,6 +205,9 @@ internal sealed class CallTests
     [TestCase(0ul)]
     [TestCase(7ul)]
     [TestCase(255ul)]
+    [TestCase(256ul)]
+    [TestCase(0xffff_fffful)]
+    [TestCase(0xdead_beef_dead_beeful)]
     [TestCase(0xffff_ffff_0000_0007ul)]
     public void Handle_ResumptionWithoutSuspension_IsRefused(ulong resumeInformation)
     {
@@ -229,20 +232,6 @@ internal sealed class CallTests
         int runs = _bench[1].Runs;
         Assert.That(_bench.Call(OpTeeSmc.ReturnFromRpc, 1, 2, Thread).X0, Is.EqualTo(OpTeeSmc.ReturnResume));
         Assert.That(_bench[1].Runs, Is.EqualTo(runs));
-    }
-
-    [TestCase(256ul)]
-    [TestCase(0xffff_fffful)]
-    [TestCase(0xdead_beef_dead_beeful)]
-    public void Handle_ResumptionOfImpossibleThread_IsRefusedByOpTee(ulong resumeInformation)
-    {
-        _bench[1].Answer[0] = OpTeeSmc.ReturnResume;
-
-        SmcRegisters registers =
-            _bench.Call(OpTeeSmc.ReturnFromRpc, out SmcRegisterSet loaded, out _, 1, 2, resumeInformation);
-
-        Assert.That(registers.X0, Is.EqualTo(OpTeeSmc.ReturnResume));
-        Assert.That(loaded, Is.EqualTo(SmcRegisterSet.Range(0, 5)));
     }
 
     [Test]

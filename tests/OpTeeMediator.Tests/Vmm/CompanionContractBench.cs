@@ -4,6 +4,7 @@ using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Tests.Companion;
+using OpTeeMediator.Tests.Linux;
 using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Vmm;
@@ -34,6 +35,8 @@ internal sealed class CompanionContractBench : OpTeeBench
     public override IGuestOpTee OpTee => _bench.Companion;
 
     public CompanionBench Bench => _bench;
+
+    public override ListLoggerFactory Log => _bench.Log;
 
     public override SmcRegisters NewCall()
     {

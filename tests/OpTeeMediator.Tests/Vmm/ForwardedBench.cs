@@ -3,6 +3,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Forwarding;
+using OpTeeMediator.Tests.Linux;
 using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Vmm;
@@ -30,6 +31,8 @@ internal sealed class ForwardedBench : OpTeeBench
     }
 
     public override IGuestOpTee OpTee => _vm.Forwarder;
+
+    public override ListLoggerFactory Log => _vm.Bench.Loggers;
 
     public override SmcRegisters NewCall()
     {

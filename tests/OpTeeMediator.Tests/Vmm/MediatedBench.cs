@@ -4,6 +4,7 @@ using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
+using OpTeeMediator.Tests.Linux;
 using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Vmm;
@@ -36,6 +37,8 @@ internal sealed class MediatedBench : OpTeeBench
     }
 
     public override IGuestOpTee OpTee => _bench.Guest;
+
+    public override ListLoggerFactory Log => _bench.Loggers;
 
     public override SmcRegisters NewCall()
     {

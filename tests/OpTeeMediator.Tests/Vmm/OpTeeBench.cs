@@ -1,5 +1,6 @@
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Tests.Linux;
 using OpTeeMediator.Tests.Rpc;
 using OpTeeMediator.Vmm;
 
@@ -15,6 +16,9 @@ internal abstract class OpTeeBench : IAsyncDisposable
     private int _entries;
 
     public abstract IGuestOpTee OpTee { get; }
+
+    /// <summary>What has been logged.</summary>
+    public abstract ListLoggerFactory Log { get; }
 
     /// <summary>The guest's interrupt.</summary>
     public CountingLine Line { get; } = new();

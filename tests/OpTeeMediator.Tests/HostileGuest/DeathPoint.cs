@@ -1,4 +1,4 @@
-namespace OpTeeMediator.Tests.Guests;
+namespace OpTeeMediator.Tests.HostileGuest;
 
 /// <summary>Where a call may be when its guest dies: the states of its slot, what it waits for in each, and what it has
 /// of the guest's by then.</summary>

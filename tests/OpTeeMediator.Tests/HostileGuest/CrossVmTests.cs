@@ -1,14 +1,20 @@
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Tests.Guests;
+using OpTeeMediator.Tests.Vmm;
 using OpTeeMediator.Vmm;
 
-namespace OpTeeMediator.Tests.Guests;
+namespace OpTeeMediator.Tests.HostileGuest;
 
-/// <summary>Two VMs on one backend.</summary>
+/// <summary>The attack: a guest uses what is another VM's.</summary>
+/// <remarks>Through the forwarder: <see cref="Forwarding.HostileCookieTests"/>,
+/// <see cref="Forwarding.HostileMessageTests"/>, <see cref="Forwarding.HostilePageListTests"/> and
+/// <see cref="Forwarding.HostileResumeTests"/>.</remarks>
 [Parallelizable(ParallelScope.All)]
-internal sealed class IsolationTests
+internal sealed class CrossVmTests
 {
     private const uint BadParameters = 0xffff_0006;
     private const ulong Cookie = 0xffff_0000_0938_5a80;
@@ -85,5 +91,21 @@ internal sealed class IsolationTests
 
         Assert.That(second.Open(), Is.Not.Zero);
         Assert.That(second.Share(Cookie, 1), Has.Length.EqualTo(1));
+    }
+
+    [Test]
+    public async Task TwoCompanions_ResumptionOfTheOther_IsRefusedWithoutItsOpTee()
+    {
+        await using OpTeeBench first = OpTeeBench.Create(HandlerKind.Companion);
+        await using OpTeeBench second = OpTeeBench.Create(HandlerKind.Companion);
+        first.Suspends = true;
+        SmcRegisters call = first.NewCall();
+        SmcRegisters resumption = OpTeeBench.Next(first.Make(ref call), call);
+        SmcRegisters stolen = resumption;
+
+        _ = second.Make(ref stolen);
+
+        Assert.That((stolen.X0, second.Entries), Is.EqualTo(((ulong)OpTeeSmc.ReturnResume, 0)));
+        Assert.That(first.Finish(resumption), Is.EqualTo(OpTeeSmc.ReturnOk));
     }
 }

@@ -3,11 +3,14 @@ using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Tests.Guests;
 
-namespace OpTeeMediator.Tests.Guests;
+namespace OpTeeMediator.Tests.HostileGuest;
 
-/// <summary>A guest that dies, or starts again, at each point of a call: nothing leaks, the backend is told once, and
-/// another VM goes on.</summary>
+/// <summary>The attack: a guest dies, or starts again, at each point of a call. Nothing leaks, the backend is told
+/// once, and another VM goes on.</summary>
+/// <remarks>Of a forwarder's guest: <see cref="Forwarding.LifeCycleTests"/> and
+/// <see cref="Forwarding.DriverRestartTests"/>. Of a companion's: <see cref="Companion.ReplacementTests"/>.</remarks>
 [TestFixture(TeeExecution.Inline)]
 [TestFixture(TeeExecution.Worker)]
 [Parallelizable(ParallelScope.All)]

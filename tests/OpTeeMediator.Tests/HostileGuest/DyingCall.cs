@@ -3,9 +3,10 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
+using OpTeeMediator.Tests.Guests;
 using OpTeeMediator.Tests.Rpc;
 
-namespace OpTeeMediator.Tests.Guests;
+namespace OpTeeMediator.Tests.HostileGuest;
 
 /// <summary>A VM with a session, a buffer, and a call that uses both and is brought to a certain point.</summary>
 internal sealed class DyingCall : IAsyncDisposable

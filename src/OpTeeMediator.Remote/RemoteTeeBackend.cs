@@ -72,6 +72,6 @@ public sealed class RemoteTeeBackend : ITeeBackend
             virtualMachine.Name,
             virtualMachine.Access.Applications);
         return new RemotePartition(
-            address, hello, NonThrowingLogger.Create<RemoteTeeBackend>(virtualMachine.LoggerFactory));
+            address, hello, NonThrowingLogger.CreateForVm<RemoteTeeBackend>(virtualMachine.LoggerFactory));
     }
 }

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Diagnostics;
 using OpTeeMediator.SoftwareTee.Hosting;
 using OpTeeMediator.SoftwareTee.KernelKeys;
 using OpTeeMediator.SoftwareTee.Storage;
@@ -44,7 +45,7 @@ public sealed class SoftwareTeeBackend : ITeeBackend
     {
         ArgumentNullException.ThrowIfNull(virtualMachine);
         ITeeSession? randomNumbers = _options.ProvideRandomNumberGenerator ? RandomNumberGenerator.Session : null;
-        ILogger logger = virtualMachine.LoggerFactory.CreateLogger<SoftwareTeeBackend>();
+        ILogger logger = NonThrowingLogger.CreateForVm<SoftwareTeeBackend>(virtualMachine.LoggerFactory);
         return new SoftwarePartition(
             virtualMachine,
             logger,

@@ -59,4 +59,10 @@ internal static partial class Log
 
     [LoggerMessage(2312, LogLevel.Information, "The OP-TEE of {Name} was restored in {Milliseconds} ms.")]
     internal static partial void CompanionRestored(this ILogger logger, string name, long milliseconds);
+
+    [LoggerMessage(2313, LogLevel.Information,
+        "{Name} has an OP-TEE of its own. It may reach every application of its image, and no other VM's; {Cores} vCPUs"
+            + " at a time, for {Milliseconds} ms each. Notifications: {Notifications}.")]
+    internal static partial void GuestServed(
+        this ILogger logger, string name, int cores, double milliseconds, string notifications);
 }

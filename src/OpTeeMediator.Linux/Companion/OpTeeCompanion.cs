@@ -79,6 +79,10 @@ public sealed class OpTeeCompanion : IGuestOpTee
             IReadOnlyList<GuestRange> reserved =
                 state is null ? StartTee(awaitsDriver: false) : RestoreTee(state);
             ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
+            GuestGauges.Shared.Add(this, options.Name);
+            log.GuestServed(
+                options.Name, options.CoreCount, options.Quantum.TotalMilliseconds,
+                NonThrowingInterruptLine.Describe(_line));
         }
         catch
         {
@@ -308,8 +312,11 @@ public sealed class OpTeeCompanion : IGuestOpTee
     internal static OpTeeCompanion Start(
         Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options,
         params ImmutableArray<GuestRange> guestMemory) =>
-        new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory),
-            state: null);
+        new(createVm, options, guestMemory, CreateLogger(options), state: null);
+
+    // OP-TEE's console is one kind of entry: there must be room for what it prints at its start, or of a panic.
+    private static ILogger CreateLogger(OpTeeCompanionOptions options) =>
+        NonThrowingLogger.CreateForVm<OpTeeCompanion>(options.LoggerFactory, entries: 200);
 
     /// <summary>For tests: a companion that goes on in VMs of another making.</summary>
     internal static OpTeeCompanion Restore(
@@ -317,8 +324,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         VmStateOptions stateOptions, params ImmutableArray<GuestRange> guestMemory)
     {
         using VmStateReader state = new(source, stateOptions);
-        return new(createVm, options, guestMemory, NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory),
-            state);
+        return new(createVm, options, guestMemory, CreateLogger(options), state);
     }
 
     private static Task<OpTeeCompanion> RestoreWithAsync(
@@ -342,7 +348,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         options.Validate();
         ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
         CompanionVm.CheckLayout(regions.AsSpan(), options);
-        ILogger log = NonThrowingLogger.Create<OpTeeCompanion>(options.LoggerFactory);
+        ILogger log = CreateLogger(options);
         KvmSystem kvm = given ?? KvmSystem.Open();
         try
         {
@@ -573,6 +579,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
 
     private void End()
     {
+        GuestGauges.Shared.Remove(this);
         _isDisposed = true;
         Interlocked.MemoryBarrier();
         _starting?.Abort();

@@ -34,7 +34,7 @@ internal sealed class LinuxTeePartition : ITeePartition
         _virtualMachine = virtualMachine;
         _login = login;
         _budget = budget;
-        _logger = NonThrowingLogger.Create<LinuxTeeBackend>(virtualMachine.LoggerFactory);
+        _logger = NonThrowingLogger.CreateForVm<LinuxTeeBackend>(virtualMachine.LoggerFactory);
         _tee = new HostTee(device, budget, virtualMachine.Name, _logger);
         _running = new RunningCalls(device, virtualMachine.ConcurrentCalls, virtualMachine.Name, _logger, start);
         try

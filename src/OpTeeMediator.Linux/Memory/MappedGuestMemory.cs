@@ -389,7 +389,7 @@ public unsafe class MappedGuestMemory : IMappedGuestMemory, IFileBackedGuestMemo
     private protected static ILogger CreateLogger(ILoggerFactory factory)
     {
         ArgumentNullException.ThrowIfNull(factory, nameof(MappedGuestMemoryOptions.LoggerFactory));
-        return NonThrowingLogger.Create<MappedGuestMemory>(factory);
+        return NonThrowingLogger.CreateForVm<MappedGuestMemory>(factory);
     }
 
     private protected void Check(GuestRange range)

@@ -1,4 +1,5 @@
 using System.Collections.Frozen;
+using System.Globalization;
 
 namespace OpTeeMediator.Backends;
 
@@ -28,6 +29,21 @@ public sealed class TeeAccess
 
     /// <summary>The named applications; <see langword="null"/> for every application.</summary>
     internal IReadOnlyCollection<Guid>? Applications => _applications;
+
+    /// <summary>The list for a log entry: a long one is cut.</summary>
+    internal string Describe()
+    {
+        const int Most = 16;
+        return _applications switch
+        {
+            null => "every application",
+            { Count: 0 } => "no application",
+            { Count: 1 } => $"the application {_applications.Single()}",
+            _ => string.Create(CultureInfo.InvariantCulture, $"{_applications.Count} applications (")
+                + string.Join(", ", _applications.Order().Take(Most))
+                + (_applications.Count > Most ? ", …)" : ")"),
+        };
+    }
 
     /// <summary>Whether the VM may reach an application.</summary>
     /// <param name="application">Its UUID.</param>

@@ -82,6 +82,13 @@ internal sealed class CallObserver
         }
     }
 
+    /// <summary>What has begun turns out not to be a call.</summary>
+    public static void Withdraw(CallTimeline call)
+    {
+        call.Clear();
+        t_call = 0;
+    }
+
     /// <summary>A call that is observed ends without an answer.</summary>
     public void Abandon(CallTimeline call, uint command) =>
         TraceCall(call, MessageNames.OfCommand(command), Stopwatch.GetTimestamp(), "abandoned");

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Calls;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
 
@@ -8,13 +9,26 @@ namespace OpTeeMediator.Forwarding;
 /// <summary>Enters OP-TEE with yielding calls, and notes what their ends mean for sessions and shared memory.</summary>
 /// <remarks>Thread-safe: a call belongs to the vCPU that has it.</remarks>
 internal sealed class CallEntry(
-    HostOpTee opTee, int id, VmResources vm, ForwardedRpc rpc, ShadowMessages messages, ILogger log)
+    HostOpTee opTee, int id, VmResources vm, ForwardedRpc rpc, ShadowMessages messages,
+    CallObserver observer, ILogger log)
 {
     /// <summary>Makes the SMC of a call. If the monitor fails, the call has failed with it.</summary>
     public bool TryEnter(ForwardedCall call, ref SmcRegisters forwarded)
     {
-        if (opTee.TryCall(ref forwarded, id) is { } failure)
+        if (call.Timeline.IsObserved)
         {
+            call.Timeline.BackendBegins();
+        }
+
+        Exception? failure = opTee.TryCall(ref forwarded, id);
+        if (call.Timeline.IsObserved)
+        {
+            observer.EndWork(call.Timeline, call.Message.Header.Command);
+        }
+
+        if (failure is not null)
+        {
+            EndObservation(call, null);
             vm.MarkFailed(call);
             log.MonitorFailed((uint)forwarded.X0, failure);
             return false;
@@ -30,6 +44,7 @@ internal sealed class CallEntry(
     public bool Finish(ForwardedCall call, ref uint answer)
     {
         TeeReturnCode code = TeeReturnCode.Generic;
+        TeeReturnCode? answered = null;
         uint session = call.Message.Header.Session;
         if (answer == OpTeeSmc.ReturnOk)
         {
@@ -42,12 +57,14 @@ internal sealed class CallEntry(
                     vm.Sessions.EndOpening(null);
                 }
 
+                EndObservation(call, null);
                 vm.Release(call);
                 answer = OpTeeSmc.ReturnNoMemory;
                 return false;
             }
 
             code = (TeeReturnCode)header.ReturnCode;
+            answered = code;
             session = call.Message.Header.Command == OpTeeMessage.CommandOpenSession ? header.Session : session;
         }
         else if (answer == OpTeeSmc.ReturnThreadLimit && vm.InFlight <= 1)
@@ -66,6 +83,7 @@ internal sealed class CallEntry(
 
         bool isDone = code == TeeReturnCode.Success;
         Commit(call, session, isDone);
+        EndObservation(call, answered);
         vm.Release(call);
         return isDone;
     }
@@ -74,7 +92,26 @@ internal sealed class CallEntry(
     public void Abandon(ForwardedCall call)
     {
         Commit(call, 0, isDone: false);
+        EndObservation(call, null);
         vm.Release(call);
+    }
+
+    // Before the call is released: another vCPU may take it then.
+    private void EndObservation(ForwardedCall call, TeeReturnCode? code)
+    {
+        if (!call.Timeline.IsObserved)
+        {
+            return;
+        }
+
+        if (code is { } answered && call.Owner == CallOwner.Driver)
+        {
+            observer.End(call.Timeline, call.Message.Header.Command, answered);
+        }
+        else
+        {
+            observer.Abandon(call.Timeline, call.Message.Header.Command);
+        }
     }
 
     /// <summary>Notes what OP-TEE has of the VM after a message.</summary>

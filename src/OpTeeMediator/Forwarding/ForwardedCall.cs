@@ -1,3 +1,4 @@
+using OpTeeMediator.Calls;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -52,6 +53,12 @@ internal sealed class ForwardedCall(int index)
     public int RpcOffset { get; set; }
 
     public ForwardedRpcStage Stage { get; set; }
+
+    /// <summary>What is measured of the call.</summary>
+    public CallTimeline Timeline { get; } = new(index);
+
+    /// <summary>What the guest does for the call while it is suspended, as it is measured.</summary>
+    public RpcStage MeasuredStage { get; set; }
 
     /// <summary>OP-TEE's own resume information.</summary>
     public ulong OpTeeThreadId { get; set; }
@@ -129,6 +136,7 @@ internal sealed class ForwardedCall(int index)
         Buffer = null;
         RefusedCookie = 0;
         FreedCookie = 0;
+        Timeline.Clear();
         ChangeState(ForwardedCallState.Free);
     }
 

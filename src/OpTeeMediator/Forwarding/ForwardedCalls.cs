@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using OpTeeMediator.Calls;
 using OpTeeMediator.Messages;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
@@ -14,6 +15,7 @@ internal sealed class ForwardedCalls(
     ForwardedRpc rpc,
     CallEntry entry,
     bool hasRpcArgument,
+    CallObserver observer,
     ILogger log)
 {
     /// <summary>CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG.</summary>
@@ -30,11 +32,16 @@ internal sealed class ForwardedCalls(
             return Refuse(ref registers, vm.InFlight > 0 ? Refusal.NoCallSlot : Refusal.NoCallSlotForDriver);
         }
 
+        observer.Begin(call.Timeline);
         if (translator.Translate(call, functionId, registers) is { } refusal)
         {
             if (refusal.Answer == OpTeeSmc.ReturnOk)
             {
                 AnswerMessage(call, refusal);
+            }
+            else
+            {
+                CallObserver.Withdraw(call.Timeline);
             }
 
             vm.Release(call);
@@ -72,12 +79,18 @@ internal sealed class ForwardedCalls(
             return Refuse(ref registers, Refusal.UnknownResumeInformation);
         }
 
+        if (call.Timeline.IsObserved)
+        {
+            observer.Resume(call.Timeline, call.MeasuredStage, call.RpcMessage.Header.Command);
+        }
+
         rpc.Answer(call, registers, out SmcRegisters forwarded);
         return Enter(call, ref forwarded, ref registers);
     }
 
     private SmcOutcome Refuse(ref SmcRegisters registers, Refusal refusal)
     {
+        observer.Refuse(refusal.Reason);
         if (refusal.Answer != OpTeeSmc.ReturnOk)
         {
             log.CallRefused(registers.FunctionId.Value, registers.Pair(1, 2), refusal.Answer, refusal.Reason);
@@ -95,6 +108,10 @@ internal sealed class ForwardedCalls(
         }
 
         shadows.WriteRefusal(call, refusal.Code);
+        if (call.Timeline.IsObserved)
+        {
+            observer.End(call.Timeline, call.Message.Header.Command, refusal.Code);
+        }
     }
 
     private SmcOutcome Enter(ForwardedCall call, ref SmcRegisters forwarded, ref SmcRegisters registers)
@@ -118,6 +135,20 @@ internal sealed class ForwardedCalls(
         }
 
         answer = call.Stage == ForwardedRpcStage.Undeliverable ? OpTeeSmc.ReturnRpcForeignInterrupt : answer;
+        call.MeasuredStage = StageOf(answer, in call.RpcMessage);
+        observer.Suspend(call.Timeline, call.MeasuredStage, call.RpcMessage.Header.Command);
         return registers.Answer(answer, shown >> 32, (uint)shown, call.Suspend());
     }
+
+    private static RpcStage StageOf(uint answer, ref readonly Message rpc) => answer switch
+    {
+        OpTeeSmc.ReturnRpcForeignInterrupt => RpcStage.None,
+        OpTeeSmc.ReturnRpcAllocate => RpcStage.Allocating,
+        OpTeeSmc.ReturnRpcCommand => IsWait(in rpc) ? RpcStage.Sleeping : RpcStage.Calling,
+        _ => RpcStage.RefusingMemory,
+    };
+
+    private static bool IsWait(ref readonly Message rpc) =>
+        rpc.Header.Command == OpTeeRpc.Notification && rpc.Header.ParameterCount > 0
+        && rpc.Parameters[0].A == OpTeeRpc.NotificationWait;
 }

@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
+using OpTeeMediator.Calls;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
@@ -38,6 +40,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
     private readonly DriverRestart _restart;
     private readonly NonThrowingInterruptLine? _line;
     private readonly VmPause _pause = new();
+    private readonly CallObserver _observer;
     private readonly ILogger _log;
     private TaskCompletionSource? _disposal;
 
@@ -73,7 +76,8 @@ public sealed class OpTeeForwarder : IGuestOpTee
         NonThrowingPhysicalMemory.Validate(physical, options.ShadowPages);
         _opTee = opTee;
         _options = options;
-        _log = new VmLogger(NonThrowingLogger.Create<OpTeeForwarder>(options.LoggerFactory), options.Name);
+        _log = new VmLogger(NonThrowingLogger.CreateForVm<OpTeeForwarder>(options.LoggerFactory), options.Name);
+        _observer = new CallObserver(options.Name, options.Trace);
         OpTeeCapabilities offered = options.Capabilities & ~OpTeeCapabilities.AsynchronousNotifications;
         if (options.NotificationInterrupt is not null)
         {
@@ -91,11 +95,12 @@ public sealed class OpTeeForwarder : IGuestOpTee
             _fastCalls = new ForwardedFastCalls(opTee, id, _vm, capabilities, _log);
             ForwardedRpc rpc = new(guestMemory, _vm, _log);
             ShadowMessages messages = new(guestMemory, _vm.Shadows);
-            CallEntry entry = new(opTee, id, _vm, rpc, messages, _log);
+            CallEntry entry = new(opTee, id, _vm, rpc, messages, _observer, _log);
             bool hasRpcArgument = (capabilities & OpTeeCapabilities.RpcArgument) != 0;
             MessageTranslator translator =
                 new(guestMemory, _vm, new MessageReader(guestMemory, opTee.RpcParameters), _log);
-            _calls = new ForwardedCalls(_vm, translator, messages, rpc, entry, hasRpcArgument, _log);
+            _calls = new ForwardedCalls(
+                _vm, translator, messages, rpc, entry, hasRpcArgument, _observer, _log);
             DriverCleanup cleanup = new(opTee, id, _vm, rpc, messages, entry, _log);
             _restart = new DriverRestart(_phases, _registration, _vm, cleanup, _deferred, _fastCalls, options);
             _line = _fastCalls.HasNotifications ? new(options.NotificationInterrupt!, _pause, _log) : null;
@@ -103,6 +108,11 @@ public sealed class OpTeeForwarder : IGuestOpTee
             DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
             _registration.Create();
             GuestGauges.Shared.Add(this, options.Name);
+            OpTeeLimits limits = options.Limits;
+            _log.GuestServed(
+                string.Create(CultureInfo.InvariantCulture, $"the OP-TEE of this computer as its VM {id}"),
+                "every application", _vm.Calls.Length, limits.Sessions, limits.Buffers, limits.Pages,
+                NonThrowingInterruptLine.Describe(_line));
         }
         catch
         {
@@ -148,30 +158,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
             return SmcOutcome.NeedsRegisters(needed);
         }
 
-        // Entering is a full fence: either the pause is seen here, or it waits until this thread has left.
-        _phases.Enter();
-        bool isHeld = _pause.IsPaused && _phases.Current != VmPhase.Disposed
-            && OpTeeFunctions.Contains(new SmcFunctionId(functionId));
-        try
-        {
-            if (!isHeld)
-            {
-                return Dispatch(functionId, ref registers);
-            }
-        }
-        catch (Exception exception)
-        {
-            // By design nothing throws here. The guest must get an answer all the same.
-            _log.CallFailed(functionId, exception);
-            return registers.Answer(OpTeeSmc.ReturnNoMemory);
-        }
-        finally
-        {
-            _phases.Leave();
-        }
-
-        _pause.WaitUntilReleased(HoldAtMost);
-        return SmcOutcome.Retry;
+        return _observer.IsTracing ? HandleTraced(functionId, ref registers) : Answer(functionId, ref registers);
     }
 
     /// <summary>OP-TEE has raised its notification interrupt: raises the guest's, if it takes notifications.</summary>
@@ -320,6 +307,46 @@ public sealed class OpTeeForwarder : IGuestOpTee
         }
     }
 
+    private SmcOutcome HandleTraced(uint functionId, ref SmcRegisters registers)
+    {
+        long started = CallObserver.BeginSmc();
+        SmcOutcome outcome = Answer(functionId, ref registers);
+        if (outcome.Kind == SmcOutcomeKind.Handled)
+        {
+            _observer.EndSmc(functionId, registers.X0, started);
+        }
+
+        return outcome;
+    }
+
+    private SmcOutcome Answer(uint functionId, ref SmcRegisters registers)
+    {
+        // Entering is a full fence: either the pause is seen here, or it waits until this thread has left.
+        _phases.Enter();
+        bool isHeld = _pause.IsPaused && _phases.Current != VmPhase.Disposed
+            && OpTeeFunctions.Contains(new SmcFunctionId(functionId));
+        try
+        {
+            if (!isHeld)
+            {
+                return Dispatch(functionId, ref registers);
+            }
+        }
+        catch (Exception exception)
+        {
+            // By design nothing throws here. The guest must get an answer all the same.
+            _log.CallFailed(functionId, exception);
+            return registers.Answer(OpTeeSmc.ReturnNoMemory);
+        }
+        finally
+        {
+            _phases.Leave();
+        }
+
+        _pause.WaitUntilReleased(HoldAtMost);
+        return SmcOutcome.Retry;
+    }
+
     private SmcOutcome Dispatch(uint functionId, ref SmcRegisters registers)
     {
         SmcFunctionId id = new(functionId);
@@ -373,6 +400,7 @@ public sealed class OpTeeForwarder : IGuestOpTee
             return _fastCalls.ExchangeCapabilities(ref registers);
         }
 
+        _observer.Refuse(refusal);
         _log.CallRefused(OpTeeSmc.ExchangeCapabilities, guest, OpTeeSmc.ReturnNotAvailable, refusal);
         return registers.Answer(OpTeeSmc.ReturnNotAvailable);
     }

@@ -55,6 +55,10 @@ public sealed record OpTeeForwarderOptions
     /// <summary>Where to log. Default nowhere. Errors of guests are logged at Debug, those of hosts at Error.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
+    /// <summary>Where to write what the VM's calls do; <see langword="null"/>, the default, for nowhere. It must
+    /// outlive the forwarder, and may be that of other VMs too.</summary>
+    public OpTeeTrace? Trace { get; init; }
+
     /// <summary>The number of shadow pages that these options ask of <see cref="IPhysicalMemory"/>.</summary>
     /// <remarks>For each call one for its message, one for RPC messages, and the page list of the largest buffer, so
     /// that none waits for another.</remarks>

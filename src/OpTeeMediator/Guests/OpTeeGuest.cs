@@ -69,7 +69,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
 
         _options = options;
-        _log = new VmLogger(NonThrowingLogger.Create<OpTeeGuest>(options.LoggerFactory), options.Name);
+        _log = new VmLogger(NonThrowingLogger.CreateForVm<OpTeeGuest>(options.LoggerFactory), options.Name);
         _observer = new CallObserver(options.Name, options.Trace);
         NonThrowingGuestMemory guestMemory = new(memory, _log);
         OpTeeLimits limits = options.Limits;
@@ -101,6 +101,9 @@ public sealed class OpTeeGuest : IGuestOpTee
 
             _teardown = new Teardown(_calls, _buffers, NewDriverInstance, options.Name, _log);
             GuestGauges.Shared.Add(this, options.Name);
+            _log.GuestServed(
+                backend.GetType().Name, access.Describe(), limits.Calls, limits.Sessions, limits.Buffers, limits.Pages,
+                NonThrowingInterruptLine.Describe(_line));
         }
         catch
         {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
 
@@ -40,6 +41,10 @@ internal sealed class NonThrowingInterruptLine : IInterruptLine, IDisposable
 
     /// <summary>Whether a pulse is due that was not raised yet.</summary>
     public bool IsDue => Volatile.Read(ref _isDue);
+
+    /// <summary>A line for a log entry.</summary>
+    public static string Describe(NonThrowingInterruptLine? line) =>
+        line is null ? "none" : string.Create(CultureInfo.InvariantCulture, $"by SPI {line.Spi}");
 
     public void Pulse()
     {

@@ -3,12 +3,19 @@ using Microsoft.Extensions.Logging;
 namespace OpTeeMediator.Vmm;
 
 /// <summary>Log messages of a VM's life cycle and of what its VMM supplies.</summary>
-/// <remarks>Event ids are stable: 1003, 1101, 1102, 1200 and 1201.</remarks>
+/// <remarks>Event ids are stable: 1003, 1006, 1101, 1102, 1200 and 1201.</remarks>
 internal static partial class VmLog
 {
     [LoggerMessage(1003, LogLevel.Debug,
         "A driver of the guest ends with {Sessions} sessions, {Buffers} shared buffers and {Calls} calls in flight")]
     public static partial void DriverEnds(this ILogger log, int sessions, int buffers, int calls);
+
+    [LoggerMessage(1006, LogLevel.Information,
+        "The guest has an OP-TEE, served by {Tee}. It may reach {Reach}, and hold {Calls} calls, {Sessions} sessions and "
+            + "{Buffers} shared buffers with {Pages} pages of 4 KiB at a time. Notifications: {Notifications}")]
+    public static partial void GuestServed(
+        this ILogger log, string tee, string reach, int calls, int sessions, int buffers, int pages,
+        string notifications);
 
     [LoggerMessage(1101, LogLevel.Error,
         "An SMC 0x{FunctionId:x8} could not be served; this is a defect of the mediator or of the VMM's IGuestMemory")]

@@ -1,6 +1,8 @@
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
+using OpTeeMediator.Testing;
 using OpTeeMediator.Testing.Supplied;
+using OpTeeMediator.Tests.Linux;
 using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Diagnostics;
@@ -29,6 +31,29 @@ internal sealed class NonThrowingLoggerTests
 
         string[] methods = ["CreateLogger", "IsEnabled", "Log", "BeginScope", "Scope.Dispose", "AddProvider"];
         Assert.That(plan.Calls.Keys, Is.EquivalentTo(methods));
+    }
+
+    [TestCase(LogLevel.Debug)]
+    [TestCase(LogLevel.Error)]
+    public void Log_MoreOfAKindThanAllowed_AreCountedInTheNextEntry(LogLevel level)
+    {
+        ManualTime time = new();
+        using ListLoggerFactory entries = new();
+        ILogger logger = NonThrowingLogger.Create(entries, "category", new LogRateLimits(time, 3));
+
+        for (int count = 0; count < 10; count++)
+        {
+            logger.Log(level, new EventId(1), "first", null, (state, _) => state);
+        }
+
+        logger.Log(level, new EventId(2), "second", null, (state, _) => state);
+        time.Advance(LogRateLimit.Interval);
+        logger.Log(level, new EventId(1), "third", null, (state, _) => state);
+
+        Assert.That(entries.Messages, Is.EqualTo([
+            "first", "first", "first", "second",
+            "third (entries like this of this VM, suppressed before it: 7)",
+        ]));
     }
 
     [Test]

@@ -17,6 +17,7 @@ namespace OpTeeMediator.Tests.Guests;
 internal sealed class RefusalLogTests
 {
     private const ulong Cookie = 0xffff_0000_0938_5a80;
+    private const int GuestServed = 1006;
 
     [TestCaseSource(nameof(Messages))]
     public async Task Guest_RefusedMessage_OneDebugEntryWithTheReason(GuestMessage message, string reason)
@@ -136,6 +137,50 @@ internal sealed class RefusalLogTests
         end.SetResult(Backends.TeeResult.Success);
     }
 
+    [Test]
+    public async Task Start_OfAGuest_OneInformationEntrySaysWhatItMayReach()
+    {
+        Guid other = new("11111111-2222-3333-4444-555555555555");
+        await using GuestBench one = new(new OpTeeGuestOptions
+        {
+            Name = "tiny", Access = Backends.TeeAccess.Only(GuestBench.Application, other),
+        });
+        await using GuestBench none = new(
+            new OpTeeGuestOptions { Name = "tiny", Access = Backends.TeeAccess.None, Limits = GuestBench.OneCall });
+        ForwarderBench forwarder = new();
+        ForwardedVm vm = forwarder.Create(options: new OpTeeForwarderOptions { Name = "tiny" });
+
+        Assert.That(StartOf(one.Loggers), Does.StartWith("tiny: ").And.Contains("2 applications (")
+            .And.Contains($"{other}").And.Contains($"{GuestBench.Application}").And.Contains("ScriptedBackend"));
+        Assert.That(StartOf(none.Loggers), Does.Contain("may reach no application, and hold 1 calls"));
+        Assert.That(StartOf(forwarder.Loggers),
+            Does.Contain("every application").And.Contains($"its VM {vm.Forwarder.VirtualMachineId}"));
+    }
+
+    [Test]
+    public async Task Flood_OfRefusals_LeavesAsManyEntriesAsAreAllowed()
+    {
+        await using GuestBench guest = new(new OpTeeGuestOptions { Name = "tiny" });
+        ForwarderBench forwarder = new();
+        ForwardedVm vm = forwarder.Create(options: new OpTeeForwarderOptions { Name = "tiny" });
+        foreach (FakeDriver driver in new[] { guest.Driver, vm.Driver })
+        {
+            for (int count = 0; count < 200; count++)
+            {
+                _ = driver.Call(OpTeeSmc.ReturnFromRpc);
+                _ = driver.Call(OpTeeSmc.ExchangeCapabilities, 2);
+                _ = driver.Unregister(Cookie + (ulong)count);
+            }
+        }
+
+        foreach (ListLoggerFactory loggers in new[] { guest.Loggers, forwarder.Loggers })
+        {
+            // While the test takes some seconds, a few more may pass.
+            Assert.That(loggers.EventIds.Count(id => id == 1000), Is.InRange(20, 100));
+            Assert.That(loggers.EventIds.Count(id => id == 1005), Is.InRange(20, 100));
+        }
+    }
+
     // Not only refusals: every entry, also those of other parts of the core.
     [Test]
     public async Task EveryEntry_OfGuestAndForwarder_NamesTheVm()
@@ -204,11 +249,20 @@ internal sealed class RefusalLogTests
     private static TestCaseData Case(string name, string reason, uint command, params GuestParameter[] parameters) =>
         new TestCaseData(new GuestMessage(command, parameters), reason).SetArgDisplayNames(name);
 
+    private static string StartOf(ListLoggerFactory loggers)
+    {
+        (LogLevel level, _, string message) = loggers.Entries.Single(entry => entry.EventId == GuestServed);
+        Assert.That(level, Is.EqualTo(LogLevel.Information));
+        return message;
+    }
+
     private static void AssertOneEntry(ListLoggerFactory loggers, string reason)
     {
-        Assert.That(loggers.Messages.Count(), Is.EqualTo(1), string.Join('\n', loggers.Messages));
-        Assert.That(loggers.Messages.Single(), Does.StartWith("tiny: ").And.EndWith($": {reason}"));
-        Assert.That(loggers.Levels, Is.All.EqualTo(LogLevel.Debug));
+        (LogLevel Level, int EventId, string Message)[] entries =
+            [.. loggers.Entries.Where(entry => entry.EventId != GuestServed)];
+        Assert.That(entries, Has.Length.EqualTo(1), string.Join('\n', loggers.Messages));
+        Assert.That(entries[0].Message, Does.StartWith("tiny: ").And.EndWith($": {reason}"));
+        Assert.That(entries[0].Level, Is.EqualTo(LogLevel.Debug));
     }
 
     private sealed class ValueLogger : ILogger

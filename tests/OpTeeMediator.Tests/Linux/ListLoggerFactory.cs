@@ -12,6 +12,8 @@ internal sealed class ListLoggerFactory : ILoggerFactory, ILogger
 
     internal IEnumerable<int> EventIds => _entries.Select(entry => entry.EventId);
 
+    internal IEnumerable<(LogLevel Level, int EventId, string Message)> Entries => _entries;
+
     internal IEnumerable<LogLevel> Levels => _entries.Select(entry => entry.Level);
 
     internal IEnumerable<string> Messages => _entries.Select(entry => entry.Message);

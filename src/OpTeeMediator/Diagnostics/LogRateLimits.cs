@@ -1,0 +1,16 @@
+using System.Collections.Concurrent;
+
+namespace OpTeeMediator.Diagnostics;
+
+/// <summary>A limit for each kind of log entry, by its event id. Thread-safe.</summary>
+/// <remarks>Only for loggers whose event ids are constants of this product: each costs a limit.</remarks>
+internal sealed class LogRateLimits(TimeProvider time, int entries)
+{
+    private readonly ConcurrentDictionary<int, LogRateLimit> _limits = new();
+
+    /// <inheritdoc cref="LogRateLimit.TryPass"/>
+    public bool TryPass(int eventId, out long suppressed) =>
+        _limits.GetOrAdd(eventId, static (_, self) => self.Create(), this).TryPass(out suppressed);
+
+    private LogRateLimit Create() => new(time, entries);
+}

@@ -37,21 +37,24 @@ internal sealed class SuspendedCalls
     /// <summary>Writes which calls are suspended: a byte for each thread of OP-TEE.</summary>
     internal void Save(BinaryWriter writer)
     {
-        foreach (ref int state in _states.AsSpan())
+        for (int thread = 0; thread < MaximumThreads; thread++)
         {
-            writer.Write((byte)Volatile.Read(ref state));
+            writer.Write((byte)Volatile.Read(ref _states[thread]));
         }
     }
 
     /// <exception cref="InvalidDataException">A state is none.</exception>
     internal void Restore(BinaryReader reader)
     {
-        foreach (ref int state in _states.AsSpan())
+        for (int thread = 0; thread < MaximumThreads; thread++)
         {
             byte saved = reader.ReadByte();
-            Volatile.Write(ref state, saved <= WithoutArguments
-                ? saved
-                : throw new InvalidDataException($"The saved state has a suspended call of kind {saved}."));
+            if (saved > WithoutArguments)
+            {
+                throw new InvalidDataException($"The saved state has a suspended call of kind {saved}.");
+            }
+
+            Volatile.Write(ref _states[thread], saved);
         }
     }
 

@@ -35,6 +35,12 @@ if (args is ["--plot", string history, string plots])
     return 0;
 }
 
+if (args is ["--two-threads"])
+{
+    BudgetCheck.ReportTwoThreads(Console.Out);
+    return 0;
+}
+
 if (args is ["--remote"])
 {
     RemoteReport.Run(Console.Out);

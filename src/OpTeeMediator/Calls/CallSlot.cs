@@ -12,6 +12,9 @@ namespace OpTeeMediator.Calls;
 /// published and what is said to be thread-safe.</remarks>
 internal sealed class CallSlot
 {
+    // A cache line with the array's own three words.
+    private const int SeparationLength = 64 - (3 * sizeof(ulong));
+
     private readonly ICallOwner _owner;
     private readonly PauseControl _pause;
     private readonly CallObserver _observer;
@@ -39,9 +42,14 @@ internal sealed class CallSlot
         Request = new TeeRequest { Guest = Rpc };
         Sleep = new CallSleep(owner.Notifications, NotificationQueue.ValueOf(index));
         _cancellation = new CallCancellation(Request, Operation, _pause, owner.Operations);
+        Separation = new byte[SeparationLength];
     }
 
     public int Index { get; }
+
+    /// <summary>Lies between the objects of this slot, as their last, and those of the next one: else two vCPUs use
+    /// one cache line, and each call of one slows down the other.</summary>
+    public byte[] Separation { get; }
 
     /// <summary>The operation: which, in which phase. Thread-safe.</summary>
     public CallOperation Operation { get; } = new();

@@ -11,8 +11,8 @@ internal static partial class VmLog
     public static partial void DriverEnds(this ILogger log, int sessions, int buffers, int calls);
 
     [LoggerMessage(1006, LogLevel.Information,
-        "The guest has an OP-TEE, served by {Tee}. It may reach {Reach}, and hold {Calls} calls, {Sessions} sessions and "
-            + "{Buffers} shared buffers with {Pages} pages of 4 KiB at a time. Notifications: {Notifications}")]
+        "The guest has an OP-TEE, served by {Tee}. It may reach {Reach}, and hold {Calls} calls, {Sessions} sessions "
+            + "and {Buffers} shared buffers with {Pages} pages of 4 KiB at a time. Notifications: {Notifications}")]
     public static partial void GuestServed(
         this ILogger log, string tee, string reach, int calls, int sessions, int buffers, int pages,
         string notifications);

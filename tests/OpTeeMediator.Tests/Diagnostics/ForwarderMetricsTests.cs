@@ -37,7 +37,8 @@ internal sealed class ForwarderMetricsTests : ForwarderFixture
         _ = _vm.Driver.Unregister(ForwarderBench.Cookie);
         _ = _vm.Driver.CloseSession(session);
 
-        string[] calls = [.. _measured.All.Where(one => one.Instrument == "opteemediator.calls").Select(one => one.Tags)];
+        string[] calls =
+            [.. _measured.All.Where(one => one.Instrument == "opteemediator.calls").Select(one => one.Tags)];
         Assert.That(calls, Is.EqualTo(
         [
             "call=OPEN_SESSION result=Success", "call=REGISTER_SHM result=Success", $"{Invoke} result=Success",

@@ -5,9 +5,9 @@ namespace OpTeeMediator.Tests.Diagnostics;
 
 /// <summary>The file of a trace, checked record by record as it is read.</summary>
 /// <remarks>
-/// What viewers ask of it: each record has its fields; a track has one name, given before its first span; the spans of a
-/// track lie in each other or beside each other; the arrow of a call begins once, ends once, goes forward in time, and
-/// each of its points lies in a span of an SMC.
+/// What viewers ask of it: each record has its fields; a track has one name, given before its first span; the spans of
+/// a track lie in each other or beside each other; the arrow of a call begins once, ends once, goes forward in time,
+/// and each of its points lies in a span of an SMC.
 /// </remarks>
 internal sealed class TraceFile
 {

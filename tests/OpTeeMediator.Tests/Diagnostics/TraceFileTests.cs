@@ -30,7 +30,8 @@ internal sealed class TraceFileTests
         foreach (TraceRecord invocation in invocations)
         {
             TraceRecord[] spans = file.SpansOf(invocation.Call);
-            string[] smcs = [.. spans.Where(span => span.Track < 1_000_000).Select(span => $"{span.Name} {span.Result}")];
+            string[] smcs =
+                [.. spans.Where(span => span.Track < 1_000_000).Select(span => $"{span.Name} {span.Result}")];
             Assert.That(smcs, Has.Length.EqualTo(3));
             Assert.That(smcs, Is.EqualTo(
                 ["CALL_WITH_RPC_ARG RPC_CMD", "RETURN_FROM_RPC RPC_CMD", "RETURN_FROM_RPC OK"]));

@@ -133,6 +133,8 @@ internal sealed record AttackedConversation(
         await using RacedVm vm = RacedVm.Create(kind);
         if (conduit == OpTeeSmc.CallWithRegisteredArgument)
         {
+            // Otherwise the TEE would see what an earlier VM has left there.
+            vm.Driver.Write<ulong>(vm.Driver.MessagePage, [vm.Driver.MessagePage]);
             Assert.That(vm.Driver.RegisterMessagePage(), Is.Zero);
         }
 

@@ -15,9 +15,8 @@ internal sealed class OverflowTests
 
     private static readonly ulong[] Edges =
     [
-        0, 1, 7, Page - 1, Page, Page + 1, int.MaxValue, 1ul << 31, uint.MaxValue - Page + 1, uint.MaxValue,
-        1ul << 32, (1ul << 40) - 1, 1ul << 52, long.MaxValue, 1ul << 63, ulong.MaxValue - (2 * Page) + 1,
-        ulong.MaxValue - Page, ulong.MaxValue - Page + 1, ulong.MaxValue - 1, ulong.MaxValue,
+        ulong.MaxValue, 0, Page - 1, Page + 1, int.MaxValue, 1ul << 31, uint.MaxValue, 1ul << 32, 1ul << 52,
+        1ul << 63, ulong.MaxValue - Page, ulong.MaxValue - Page + 1,
     ];
 
     [TestCaseSource(typeof(AttackedConversation), nameof(AttackedConversation.AllByRpcArgument))]
@@ -33,7 +32,7 @@ internal sealed class OverflowTests
 
             // Each entry of a list is read in the same way.
             IEnumerable<ulong> edges = field.Name.StartsWith("list", StringComparison.Ordinal) ? Edges.Take(1) : Edges;
-            foreach (ulong edge in edges.Append(ulong.MaxValue))
+            foreach (ulong edge in edges)
             {
                 (string outcome, _, _) = await conversation.RunAsync(kind, conduit, before, field, _ => edge);
                 refused += outcome == baseline ? 0 : 1;

@@ -395,6 +395,7 @@ internal sealed class CallRunner(
             case OpTeeMessage.CommandRegisterSharedMemory:
             case OpTeeMessage.CommandUnregisterSharedMemory:
                 writer.WriteReturnCode(result.Code);
+                NotifyWritten(slot, parameters);
                 return;
 
             case OpTeeMessage.CommandOpenSession:
@@ -410,6 +411,18 @@ internal sealed class CallRunner(
         {
             writer.WriteParameters(in message, slot.FirstParameter,
                 slot.Request.Parameters[..(parameters - slot.FirstParameter)]);
+        }
+
+        NotifyWritten(slot, parameters);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void NotifyWritten(CallSlot slot, int parameters)
+    {
+        if (_memory.IsTracked)
+        {
+            _memory.NotifyWritten(new GuestRange(slot.MessageAddress, (ulong)OpTeeMessage.Size(parameters)));
+            slot.NotifyWritten();
         }
     }
 

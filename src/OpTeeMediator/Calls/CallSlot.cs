@@ -321,6 +321,23 @@ internal sealed class CallSlot
         }
     }
 
+    /// <summary>Tells a VMM that tracks writes what the backend may have written for the operation.</summary>
+    public void NotifyWritten()
+    {
+        foreach (ref readonly TeeParameter parameter in Request.Parameters)
+        {
+            if (parameter.IsOutput && parameter.Memory is SharedBuffer buffer)
+            {
+                buffer.NotifyWritten(parameter.Offset, parameter.Capacity);
+            }
+        }
+
+        foreach (SharedBuffer allocated in Rpc.Allocated)
+        {
+            allocated.NotifyWritten(0, allocated.Size);
+        }
+    }
+
     public void ReturnBuffer(SharedBuffer buffer) => _owner.ReturnBuffer(buffer);
 
     /// <summary>Has an invocation in this session with this id end early. Thread-safe.</summary>

@@ -142,6 +142,18 @@ internal sealed class YieldingCalls : ICallOwner
 
     public void Abort(CallSlot slot) => _runner.Abort(slot);
 
+    /// <summary>The VM is paused: tells a VMM that tracks writes what operations in flight may have written.</summary>
+    public void NotifyWritten()
+    {
+        foreach (CallSlot slot in Slots.All)
+        {
+            if (slot.State != CallState.Free && slot.Operation.IsAtBackend)
+            {
+                slot.NotifyWritten();
+            }
+        }
+    }
+
     /// <summary>Ends the threads of the slots. No operation runs any more.</summary>
     public void StopWorkers()
     {

@@ -30,6 +30,7 @@ public sealed class OpTeeGuest : IGuestOpTee
 
     private readonly OpTeeGuestOptions _options;
     private readonly ITeePartition _partition;
+    private readonly NonThrowingGuestMemory _memory;
     private readonly MemoryBudget _budget;
     private readonly SharedBufferPool _buffers;
     private readonly FastCalls _fastCalls;
@@ -72,6 +73,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         _log = new VmLogger(NonThrowingLogger.CreateForVm<OpTeeGuest>(options.LoggerFactory), options.Name);
         _observer = new CallObserver(options.Name, options.Trace);
         NonThrowingGuestMemory guestMemory = new(memory, _log);
+        _memory = guestMemory;
         OpTeeLimits limits = options.Limits;
         _budget = new MemoryBudget(limits.Buffers, limits.Pages, limits.PagesPerBuffer);
         _buffers = new SharedBufferPool(guestMemory, _budget);
@@ -183,10 +185,17 @@ public sealed class OpTeeGuest : IGuestOpTee
     /// Cancellations are handed on, and what a restarted driver has left is freed, afterwards. <see cref="ResetAsync"/>
     /// and <see cref="DisposeAsync"/> are not held.</para>
     /// </remarks>
-    public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
+    public async Task<bool> PauseAsync(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return _pause.PauseAsync(() => _calls.AreQuiet, _options.ShutdownDeadline, cancellationToken);
+        bool isPaused =
+            await _pause.PauseAsync(() => _calls.AreQuiet, _options.ShutdownDeadline, cancellationToken);
+        if (isPaused && _memory.IsTracked)
+        {
+            _calls.NotifyWritten();
+        }
+
+        return isPaused;
     }
 
     /// <summary>Lets no operation begin at the TEE, and waits until those that have begun are over, with their calls

@@ -17,11 +17,16 @@ internal sealed class NonThrowingGuestMemory(IGuestMemory memory, ILogger log)
 {
     private readonly IMappedGuestMemory? _mapped = memory as IMappedGuestMemory;
     private readonly IFileBackedGuestMemory? _fileBacked = memory as IFileBackedGuestMemory;
+    private readonly IWriteTrackedGuestMemory? _tracked = memory as IWriteTrackedGuestMemory;
     private readonly LogRateLimit _reads = new();
     private readonly LogRateLimit _writes = new();
     private readonly LogRateLimit _pins = new();
     private readonly LogRateLimit _unpins = new();
     private readonly LogRateLimit _mappings = new();
+    private readonly LogRateLimit _notifications = new();
+
+    /// <summary>Whether <see cref="NotifyWritten"/> reaches anyone.</summary>
+    public bool IsTracked => _tracked is not null;
 
     public int MappingGranule
     {
@@ -162,6 +167,22 @@ internal sealed class NonThrowingGuestMemory(IGuestMemory memory, ILogger log)
         file = null!;
         offset = 0;
         return false;
+    }
+
+    /// <inheritdoc cref="IWriteTrackedGuestMemory.NotifyWritten"/>
+    public void NotifyWritten(GuestRange range)
+    {
+        try
+        {
+            _tracked?.NotifyWritten(range);
+        }
+        catch (Exception exception)
+        {
+            if (_notifications.TryPass(out long suppressed))
+            {
+                log.TrackingFailed(range, suppressed, exception);
+            }
+        }
     }
 
     private void Report(LogRateLimit limit, string method, Exception exception)

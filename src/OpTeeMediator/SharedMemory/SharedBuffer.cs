@@ -13,6 +13,7 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     private ulong _size;
     private ulong _pageOffset;
     private bool _isTemporary;
+    private volatile bool _isMapped;
 
     /// <summary>Which object of its pool this is, from 1 on. It stays the same from one use to the next.</summary>
     public int Id { get; } = id;
@@ -46,11 +47,30 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     public void Describe(ulong cookie, ulong pageOffset, ulong size, bool isTemporary)
     {
         Cookie = cookie;
+        _isMapped = false;
         IsUsable = false;
         Role = BufferRole.Registered;
         _pageOffset = pageOffset;
         _size = size;
         _isTemporary = isTemporary;
+    }
+
+    /// <summary>Tells a VMM that tracks writes what a TEE may have written that has the buffer mapped; what was written
+    /// through this object it knows.</summary>
+    public void NotifyWritten(ulong offset, ulong length)
+    {
+        if (!_isMapped)
+        {
+            return;
+        }
+
+        while (length != 0 && TryGetRun(offset, out GuestRange run))
+        {
+            ulong part = Math.Min(run.Length, length);
+            memory.NotifyWritten(new GuestRange(run.Start, part));
+            offset += part;
+            length -= part;
+        }
     }
 
     /// <summary>Saves what <see cref="SharedBufferPool.Restore"/> makes the same buffer of.</summary>
@@ -144,7 +164,9 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         bool hasRun = TryGetPiece(offset, out GuestRange run);
         length = run.Length;
         hostAddress = 0;
-        return hasRun && memory.TryGetHostAddress(run, out hostAddress);
+        bool isMapped = hasRun && memory.TryGetHostAddress(run, out hostAddress);
+        _isMapped |= isMapped;
+        return isMapped;
     }
 
     public override bool TryGetFile(ulong offset, out SafeHandle file, out long fileOffset, out ulong length)
@@ -153,7 +175,9 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         length = run.Length;
         file = null!;
         fileOffset = 0;
-        return hasRun && memory.TryGetFile(run, out file, out fileOffset);
+        bool isMapped = hasRun && memory.TryGetFile(run, out file, out fileOffset);
+        _isMapped |= isMapped;
+        return isMapped;
     }
 
     private bool TryGetPiece(ulong offset, out GuestRange run)

@@ -114,6 +114,11 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
     public void Return(SharedBuffer buffer)
     {
         int pages = buffer.Pages.Count;
+        if (memory.IsTracked)
+        {
+            buffer.NotifyWritten(0, buffer.Size);
+        }
+
         if (memory.TryUnpin(buffer.Pages))
         {
             Keep(buffer);

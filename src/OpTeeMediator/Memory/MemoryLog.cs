@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace OpTeeMediator.Memory;
 
-/// <summary>Log messages about the VMM's guest memory. Event ids are stable: 1103, 1300 and 1301.</summary>
+/// <summary>Log messages about the VMM's guest memory. Event ids are stable: 1103, 1105 and 1300.</summary>
 internal static partial class MemoryLog
 {
     [LoggerMessage(1103, LogLevel.Error,
@@ -10,7 +10,7 @@ internal static partial class MemoryLog
             + "Entries like this suppressed before it: {Suppressed}")]
     public static partial void UnpinFailed(this ILogger log, int pages, long suppressed, Exception exception);
 
-    [LoggerMessage(1301, LogLevel.Error,
+    [LoggerMessage(1105, LogLevel.Error,
         "The VMM's IGuestMemory failed to note that {Range} was written; if the VM is being moved, its copy may miss "
             + "that. Entries like this suppressed before it: {Suppressed}")]
     public static partial void TrackingFailed(

@@ -14,7 +14,7 @@ internal sealed class RacedGuest : RacedVm
 
     private static readonly GuestRange Range = new(0x4000_0000, 8 * BlockSize);
 
-    // What earlier ones have left in it is of no concern: all that is read has been written before.
+    // One for each thread, because fresh memory costs more than all that is done with it.
     [ThreadStatic]
     private static ArrayRam? s_ram;
 
@@ -26,6 +26,13 @@ internal sealed class RacedGuest : RacedVm
         s_ram ??= new ArrayRam(Range.Start.Value, (int)Range.Length);
         ulong[] blocks = [.. Enumerable.Range(0, 8).Select(block => Range.Start.Value + ((ulong)block * BlockSize))];
         Memory = new RacingGuestMemory(new PartitionedMemory(s_ram, Range.Start, BlockSize, blocks, 0, 0));
+
+        // Each page begins with its own address: what earlier VMs have left there is not seen.
+        for (ulong page = Range.Start.Value; page < Range.End.Value; page += GuestPages.PageSize)
+        {
+            _ = Memory.TryWrite(page, BitConverter.GetBytes(page));
+        }
+
         _guest = new OpTeeGuest(Memory, _backend);
         Driver = new FakeDriver(_guest, Memory.ForDriver, Range);
         _backend.OnOpen = request =>

@@ -20,7 +20,7 @@ internal sealed class CallSlot
     private readonly CallObserver _observer;
     private readonly CallWaiters _waiters;
     private readonly CallCancellation _cancellation;
-    private readonly Action _onCompleted;
+    private Action? _onCompleted;
     private ValueTaskAwaiter<TeeResult> _awaiter;
     private CallOwnership _ownership;
     private Message _message;
@@ -37,7 +37,6 @@ internal sealed class CallSlot
         _waiters = waiters;
         Index = index;
         Timeline = new CallTimeline(index);
-        _onCompleted = CompleteFromAwaiter;
         Rpc = new GuestRpc(this);
         Request = new TeeRequest { Guest = Rpc };
         Sleep = new CallSleep(owner.Notifications, NotificationQueue.ValueOf(index));
@@ -217,7 +216,7 @@ internal sealed class CallSlot
         Volatile.Write(ref _isAwaited, 1);
         try
         {
-            _awaiter.UnsafeOnCompleted(_onCompleted);
+            _awaiter.UnsafeOnCompleted(_onCompleted ??= CompleteFromAwaiter);
         }
         catch (Exception) when (Interlocked.Exchange(ref _isAwaited, 0) == 0)
         {

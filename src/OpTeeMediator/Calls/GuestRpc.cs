@@ -12,7 +12,7 @@ namespace OpTeeMediator.Calls;
 internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<TeeReturnCode>
 {
     private readonly List<SharedBuffer> _allocated = [];
-    private readonly ManualResetEventSlim _answered = new(false);
+    private ManualResetEventSlim? _answered;
     private ManualResetValueTaskSourceCore<TeeReturnCode> _core;
     private TeeReturnCode _answer;
 
@@ -50,6 +50,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     {
         ThrowUnlessOnWorker();
         Begin(command, count, isBlocking: true);
+        _answered ??= new ManualResetEventSlim(false);
         _answered.Reset();
         slot.BeginWait();
         try
@@ -126,7 +127,7 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
         if (IsBlocking)
         {
             _answer = code;
-            _answered.Set();
+            _answered!.Set();
         }
         else
         {

@@ -1,5 +1,7 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Remote;
+using OpTeeMediator.RemoteTests.Soak;
 
 namespace OpTeeMediator.RemoteTests;
 
@@ -23,6 +25,15 @@ internal static class Program
                 }
 
                 return 0;
+
+            case ["soak", string seconds]:
+                // For this process, and not for those of its VMs.
+                Environment.SetEnvironmentVariable("DOTNET_TieredCompilation", null);
+                await using (SoakRun soak = new())
+                {
+                    TimeSpan time = TimeSpan.FromSeconds(double.Parse(seconds, CultureInfo.InvariantCulture));
+                    return await soak.RunAsync(time, Console.Out) ? 0 : 1;
+                }
 
             default:
                 throw new InvalidOperationException($"There is no process '{string.Join(' ', arguments)}'.");

@@ -23,6 +23,7 @@ internal sealed class Fuzzer : IDisposable
     private readonly List<byte[]> _corpus = [];
     private long _executions;
     private long _memory;
+    private long _resident;
     private long _kept;
 
     /// <param name="name">The target's name.</param>
@@ -60,10 +61,12 @@ internal sealed class Fuzzer : IDisposable
             }
         }
 
-        if (isClean && Growth() is long growth and > LargestGrowth)
+        if (isClean && Growth() is long growth)
         {
-            log.WriteLine($"{_name}: {growth >> 20} MiB more managed memory than after {WarmUp} executions");
-            isClean = false;
+            log.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"{_name}: {_memory >> 10} KiB of managed memory after {WarmUp} executions, {growth / 1024:+0;-0;+0} KiB "
+                + $"since without new inputs; {_resident >> 10} KiB resident, {Environment.WorkingSet >> 10} KiB now"));
+            isClean = growth <= LargestGrowth;
         }
 
         log.WriteLine(string.Create(CultureInfo.InvariantCulture,
@@ -145,6 +148,7 @@ internal sealed class Fuzzer : IDisposable
         if (_executions == WarmUp)
         {
             _memory = GC.GetTotalMemory(forceFullCollection: true);
+            _resident = Environment.WorkingSet;
             _kept = 0;
         }
 

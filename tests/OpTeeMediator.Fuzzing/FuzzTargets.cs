@@ -8,13 +8,17 @@ public static class FuzzTargets
 {
     private static readonly SortedDictionary<string, Func<FuzzTarget>> Factories = new(StringComparer.Ordinal)
     {
+        ["connection"] = static () => new ConnectionTarget(),
         ["conversation"] = static () => new ConversationTarget(),
         ["device-tree"] = static () => new DeviceTreeTarget(),
         ["forwarder"] = static () => new ForwarderTarget(),
         ["frame"] = static () => new FrameTarget(),
+        ["guest-files"] = static () => new GuestFilesTarget(),
         ["image"] = static () => new ImageTarget(),
         ["message"] = static () => new MessageTarget(),
         ["page-list"] = static () => new PageListTarget(),
+        ["rpc-answer"] = static () => new RpcAnswerTarget(),
+        ["state"] = static () => new StateTarget(),
         ["stored-record"] = static () => new StoredRecordTarget(),
     };
 

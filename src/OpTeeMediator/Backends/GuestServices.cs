@@ -174,7 +174,11 @@ public abstract class GuestServices
     private void SetParameters(ReadOnlySpan<TeeParameter> parameters)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters.Length, ParameterCount, nameof(parameters));
-        parameters.CopyTo(_parameters);
+        Span<TeeParameter> own = _parameters;
+        parameters.CopyTo(own);
+
+        // Those of an earlier call may be another application's.
+        own[parameters.Length..].Clear();
     }
 
     private GuestAnswer<TimeSpan> ToTime(TeeReturnCode code)

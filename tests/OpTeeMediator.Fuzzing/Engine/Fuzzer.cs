@@ -64,8 +64,9 @@ internal sealed class Fuzzer : IDisposable
         if (isClean && Growth() is long growth)
         {
             log.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"{_name}: {_memory >> 10} KiB of managed memory after {WarmUp} executions, {growth / 1024:+0;-0;+0} KiB "
-                + $"since without new inputs; {_resident >> 10} KiB resident, {Environment.WorkingSet >> 10} KiB now"));
+                $"{_name}: {_memory >> 10} KiB of managed memory after {WarmUp} executions, "
+                + $"{growth / 1024:+0;-0;+0} KiB since without new inputs; "
+                + $"{_resident >> 10} KiB resident, {Environment.WorkingSet >> 10} KiB now"));
             isClean = growth <= LargestGrowth;
         }
 

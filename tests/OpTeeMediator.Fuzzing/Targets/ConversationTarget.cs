@@ -12,9 +12,6 @@ namespace OpTeeMediator.Fuzzing.Targets;
 /// nothing is left: calls, sessions, buffers, pins.</remarks>
 internal sealed class ConversationTarget : FuzzTarget
 {
-    private const int StepBits = 3;
-    private const int Steps = 5;
-
     private readonly FuzzMemory _memory = new();
     private readonly ScriptedBackend _backend;
     private readonly OpTeeGuest _guest;
@@ -32,21 +29,12 @@ internal sealed class ConversationTarget : FuzzTarget
         };
         _guest = new OpTeeGuest(_memory, _backend, new OpTeeGuestOptions
         {
-            Limits = new() { Calls = 3, Sessions = 3, Buffers = 6, Pages = 128, PagesPerBuffer = 128 },
+            Limits = GuestScript.Limits,
         });
         _driver = new HostileDriver(_guest, _memory, FuzzMemory.Start);
     }
 
-    // Sessions; memory that is registered, used and unregistered; an invocation that calls the guest at each step.
-    public override IEnumerable<byte[]> Seeds =>
-    [
-        [0, 0, 0, 0, 0, 3, 0, 0, 0],
-        [4, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0],
-        .. Enumerable.Range(1, 7).Select(step => (byte[])
-            [0, 0, 0, 0, 0, 1, 0, 0, (byte)step, 0, 0, 0, 1, 7, 0, 0, 0, 0, 7, 0, 0, 0, 0, 3, 0, 0, 0]),
-        .. Enumerable.Range(1, 7).Select(step => (byte[])
-            [0, 0, 0, 0, 0, 1, 0, 0, (byte)(step << 3 | 2), 10, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 7, 0, 11]),
-    ];
+    public override IEnumerable<byte[]> Seeds => GuestScript.Seeds;
 
     public override void Execute(ReadOnlySpan<byte> input)
     {
@@ -87,15 +75,15 @@ internal sealed class ConversationTarget : FuzzTarget
         }
     }
 
-    // What an application asks of its guest, three bits of the command for each step.
-    private static async ValueTask<TeeResult> PerformAsync(TeeRequest request, uint script)
+    // What a command asks of its guest.
+    public static async ValueTask<TeeResult> PerformAsync(TeeRequest request, uint script)
     {
         GuestServices guest = request.Guest!;
         TeeSharedMemory? memory = null;
         TeeReturnCode code = TeeReturnCode.Success;
-        for (int step = 0; step < Steps; step++)
+        for (int step = 0; step < GuestScript.Steps; step++)
         {
-            switch (script >> (step * StepBits) & 7)
+            switch (GuestScript.Step(script, step))
             {
                 case 1:
                     GuestAnswer<TimeSpan> time = await guest.GetTimeAsync();
@@ -124,7 +112,7 @@ internal sealed class ConversationTarget : FuzzTarget
                 case 6:
                     code = await guest.WaitForNotificationAsync(GuestServices.FirstNotification);
                     break;
-                case 7:
+                case GuestScript.End:
                     return new TeeResult(code, TeeOrigin.TrustedApplication);
                 default:
                     break;

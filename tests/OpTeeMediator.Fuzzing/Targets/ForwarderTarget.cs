@@ -18,8 +18,6 @@ internal sealed class ForwarderTarget : FuzzTarget
     private const ulong BlockSize = 0x4000;
     private const int Blocks = 16;
     private const ulong Shadow = RamStart + (2 << 20);
-    private const int StepBits = 3;
-    private const int Steps = 5;
     private const int MostStarts = 32;
 
     // A VM may be created again a limited number of times.
@@ -27,7 +25,7 @@ internal sealed class ForwarderTarget : FuzzTarget
 
     private static readonly OpTeeForwarderOptions Options = new()
     {
-        Limits = new() { Calls = 3, Sessions = 3, Buffers = 6, Pages = 128, PagesPerBuffer = 128 },
+        Limits = GuestScript.Limits,
         RecreationLimit = 1_000_000,
     };
 
@@ -41,15 +39,7 @@ internal sealed class ForwarderTarget : FuzzTarget
 
     public ForwarderTarget() => Create();
 
-    public override IEnumerable<byte[]> Seeds =>
-    [
-        [0, 0, 0, 0, 0, 3, 0, 0, 0],
-        [4, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0],
-        .. Enumerable.Range(1, 7).Select(step => (byte[])
-            [0, 0, 0, 0, 0, 1, 0, 0, (byte)step, 0, 0, 0, 1, 7, 0, 0, 0, 0, 7, 0, 0, 0, 0, 3, 0, 0, 0]),
-        .. Enumerable.Range(1, 7).Select(step => (byte[])
-            [0, 0, 0, 0, 0, 1, 0, 0, (byte)(step << 3 | 2), 10, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 7, 0, 11]),
-    ];
+    public override IEnumerable<byte[]> Seeds => GuestScript.Seeds;
 
     public override void Execute(ReadOnlySpan<byte> input)
     {
@@ -127,16 +117,16 @@ internal sealed class ForwarderTarget : FuzzTarget
         }
     }
 
-    // What an application asks of its guest, three bits of the command for each step.
+    // What a command asks of its guest.
     private IEnumerable<RpcStep> Serve(FakeThread thread)
     {
         CheckParameters(thread);
         uint script = thread.MessageHeader[1];
         ulong cookie = 0;
-        for (int step = 0; step < Steps; step++)
+        for (int step = 0; step < GuestScript.Steps; step++)
         {
-            uint what = script >> (step * StepBits) & 7;
-            if (what == 7)
+            uint what = GuestScript.Step(script, step);
+            if (what == GuestScript.End)
             {
                 yield break;
             }

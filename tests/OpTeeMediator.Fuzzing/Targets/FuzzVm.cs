@@ -177,7 +177,7 @@ internal sealed class FuzzVm : IDisposable
     }
 
     // What an application may do with its parameters, and what it must not be able to do.
-    private static void UseParameters(TeeRequest request)
+    public static void UseParameters(TeeRequest request)
     {
         Span<byte> bytes = stackalloc byte[16];
         for (int index = 0; index < TeeRequest.ParameterCount; index++)

@@ -24,9 +24,10 @@ internal sealed class SoakRun : IAsyncDisposable
     private const double LargestGrowth = 0.02;
 
     // Of a short run, a third of the time is for code to be compiled and pools to be filled. That is too little for
-    // figures of native memory; and of managed memory 64 KiB more count as nothing: a VM costs 20 KiB.
+    // figures of native memory; and of managed memory half a MiB more counts as nothing: the VMs that such a run
+    // creates afterwards would need more.
     private const int WarmUpPart = 3;
-    private const long ShortRunGrowth = 64 << 10;
+    private const long ShortRunGrowth = 512 << 10;
     private static readonly TimeSpan LongRun = TimeSpan.FromMinutes(10);
     private static readonly TimeSpan LongestWarmUp = TimeSpan.FromMinutes(5);
     private static readonly TimeSpan LongestSettling = TimeSpan.FromMinutes(2);

@@ -159,6 +159,26 @@ internal sealed class WorkerTests
         Assert.That(_vm.Log.Count("the connection is closed"), Is.EqualTo(1));
     }
 
+    /// <summary>The VM is destroyed between the call of the guest and the start of its operation, which nothing
+    /// cancels.</summary>
+    [Test]
+    public async Task InvokeCommand_BeginsAfterItsVmWasDestroyed_EndsAfterTheDeadline()
+    {
+        ITeePartition partition = new RemoteTeeBackend(Options)
+            .CreatePartition(new TeeVirtualMachine("vm3", TeeAccess.All, 2, _log));
+        TeeRequest opening =
+            new() { Operation = TeeOperation.OpenSession, Application = RemoteBench.Application };
+        _ = await partition.OpenSessionAsync(opening);
+        TeeRequest request = new() { Operation = TeeOperation.InvokeCommand, CommandId = CommandBackend.Loop };
+        _ = request.RequestTermination();
+
+        TeeResult result = await Task.Run(async () => await opening.Session!.InvokeCommandAsync(request))
+            .WaitAsync(TimeSpan.FromMinutes(2));
+
+        Assert.That(result.Code, Is.EqualTo(TeeReturnCode.TargetDead));
+        await partition.DisposeAsync();
+    }
+
     [Test]
     public async Task DisposeAsync_OfTheServer_ProcessesEnd()
     {

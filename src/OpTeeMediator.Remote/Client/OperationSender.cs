@@ -5,8 +5,13 @@ using OpTeeMediator.Remote.Framing;
 namespace OpTeeMediator.Remote.Client;
 
 /// <summary>Has operations performed by a server, on the thread that the mediator has prepared for them.</summary>
+/// <param name="virtualMachine">The VM's name.</param>
+/// <param name="onTerminating">Called with an operation that has begun when its VM is being reset or destroyed already:
+/// no cancellation follows.</param>
+/// <param name="log">For the VM's partition.</param>
 /// <remarks>Thread-safe.</remarks>
-internal sealed class OperationSender(string virtualMachine, ILogger log)
+internal sealed class OperationSender(
+    string virtualMachine, Action<ServerConnection, ClientOperation> onTerminating, ILogger log)
 {
     private const int NoFlags = -1;
 
@@ -257,7 +262,13 @@ internal sealed class OperationSender(string virtualMachine, ILogger log)
         session = 0;
         try
         {
-            for (bool isSent = operation.TryStart(flags); isSent; isSent = operation.TryAnswer())
+            bool isSent = operation.TryStart(flags);
+            if (isSent && operation.Request is { IsTerminationRequested: true })
+            {
+                onTerminating(connection, operation);
+            }
+
+            for (; isSent; isSent = operation.TryAnswer())
             {
                 switch (operation.Wait())
                 {

@@ -31,7 +31,7 @@ internal sealed class RemotePartition : ITeePartition
         _address = address;
         _hello = hello;
         _log = log;
-        _sender = new OperationSender(hello.Name, log);
+        _sender = new OperationSender(hello.Name, CloseUnlessEnded, log);
         (FrameChannel channel, Welcome welcome) = address.Connect(hello);
         Devices = welcome.Devices;
         Revision = welcome.Revision;
@@ -78,8 +78,7 @@ internal sealed class RemotePartition : ITeePartition
         ServerConnection connection = _connection;
         if (connection.Cancel(request) is { } operation && request.IsTerminationRequested)
         {
-            // By the VMM, which resets or destroys the VM: a guest cannot cause it.
-            _ = CloseUnlessEndedAsync(connection, operation, operation.Id);
+            CloseUnlessEnded(connection, operation);
         }
     }
 
@@ -109,6 +108,10 @@ internal sealed class RemotePartition : ITeePartition
 
         connection.Close();
     }
+
+    // By the VMM, which resets or destroys the VM: a guest cannot cause it.
+    private void CloseUnlessEnded(ServerConnection connection, ClientOperation operation) =>
+        _ = CloseUnlessEndedAsync(connection, operation, operation.Id);
 
     private async Task CloseUnlessEndedAsync(ServerConnection connection, ClientOperation operation, uint id)
     {

@@ -23,6 +23,8 @@ internal readonly partial record struct SoakFigures(
             GC.WaitForPendingFinalizers();
         }
 
+        // What the last collection has left: the allocations since then do not count.
+        GCMemoryInfo heap = GC.GetGCMemoryInfo(GCKind.FullBlocking);
         _ = Trim(0);
         string[] threads = [.. Directory.GetDirectories("/proc/self/task").Select(NameOf)];
         int pool = threads.Count(name => name.StartsWith(".NET T", StringComparison.Ordinal));
@@ -31,7 +33,7 @@ internal readonly partial record struct SoakFigures(
             pool,
             Directory.GetFileSystemEntries("/proc/self/fd").Length,
             Directory.GetDirectories("/proc/self/task").Sum(Children),
-            GC.GetTotalMemory(forceFullCollection: false),
+            heap.HeapSizeBytes - heap.FragmentedBytes,
             (long)Information().InUse,
             PrivateDirty());
     }

@@ -164,8 +164,9 @@ internal sealed class WorkerTests
     [Test]
     public async Task InvokeCommand_BeginsAfterItsVmWasDestroyed_EndsAfterTheDeadline()
     {
-        ITeePartition partition = new RemoteTeeBackend(Options)
-            .CreatePartition(new TeeVirtualMachine("vm3", TeeAccess.All, 2, _log));
+        TeeVirtualMachine machine =
+            new("vm3", TeeAccess.All, 2, _log) { MappingGranule = Environment.SystemPageSize };
+        ITeePartition partition = new RemoteTeeBackend(Options).CreatePartition(machine);
         TeeRequest opening =
             new() { Operation = TeeOperation.OpenSession, Application = RemoteBench.Application };
         _ = await partition.OpenSessionAsync(opening);

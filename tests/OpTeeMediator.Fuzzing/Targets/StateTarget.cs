@@ -9,7 +9,7 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Fuzzing.Targets;
 
-/// <summary>The content of a saved OP-TEE, sealed again, as whoever has the key could write it.</summary>
+/// <summary>The content of a saved OP-TEE, sealed again, as an owner of the key could write it.</summary>
 /// <remarks>An input is the content. It is refused, or the VM runs with it and ends, and nothing is left.</remarks>
 internal sealed class StateTarget : FuzzTarget
 {

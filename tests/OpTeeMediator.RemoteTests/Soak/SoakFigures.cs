@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace OpTeeMediator.RemoteTests.Soak;
 
 /// <summary>What this process holds while nothing is worked on.</summary>
-/// <param name="Threads">Threads, without those of the runtime's pool, which come and go with its load.</param>
+/// <param name="Threads">Threads, without those of the runtime's pool, whose number follows its load.</param>
 /// <param name="PoolThreads">Threads of the runtime's pool.</param>
 /// <param name="Descriptors">Open descriptors.</param>
 /// <param name="Processes">Child processes.</param>

@@ -30,7 +30,7 @@ internal sealed class SoakRun : IAsyncDisposable
     private const long ShortRunGrowth = 512 << 10;
     private static readonly TimeSpan LongRun = TimeSpan.FromMinutes(10);
     private static readonly TimeSpan LongestWarmUp = TimeSpan.FromMinutes(5);
-    private static readonly TimeSpan LongestSettling = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(2);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("optee-soak").FullName;
     private readonly SoftwareTeeBackend _software;
@@ -61,9 +61,10 @@ internal sealed class SoakRun : IAsyncDisposable
     {
         TimeSpan warmUp = time / WarmUpPart < LongestWarmUp ? time / WarmUpPart : LongestWarmUp;
         await WorkAsync(warmUp);
-        SoakFigures before = await SettleAsync(new SoakFigures(int.MaxValue, 0, int.MaxValue, Processes: 0, 0, 0, 0));
+        SoakFigures goal = new(int.MaxValue, 0, int.MaxValue, Processes: 0, 0, 0, 0);
+        SoakFigures before = await WaitForRestAsync(goal);
         await WorkAsync(time - warmUp);
-        SoakFigures after = await SettleAsync(before);
+        SoakFigures after = await WaitForRestAsync(before);
         log.WriteLine($"before: {before}");
         log.WriteLine($"after:  {after}");
         log.WriteLine(string.Create(
@@ -104,11 +105,11 @@ internal sealed class SoakRun : IAsyncDisposable
     private string SocketPath(string name) => Path.Combine(_folder, name);
 
     // What has ended is freed by threads that end: there is no event for it.
-    private static async Task<SoakFigures> SettleAsync(SoakFigures goal)
+    private static async Task<SoakFigures> WaitForRestAsync(SoakFigures goal)
     {
         Stopwatch watch = Stopwatch.StartNew();
         SoakFigures figures = SoakFigures.Measure();
-        for (int same = 0; same < 3 && watch.Elapsed < LongestSettling;)
+        for (int same = 0; same < 3 && watch.Elapsed < LongestWait;)
         {
             await Task.Delay(TimeSpan.FromSeconds(1));
             SoakFigures next = SoakFigures.Measure();

@@ -6,6 +6,7 @@ using KvmVmm.Machine;
 using KvmVmm.Tee;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.State;
 
 namespace KvmVmm;
 
@@ -45,7 +46,8 @@ internal static class Program
             return Complain($"{wrong.Message}\n{CommandLineParser.Usage}", WrongUsage);
         }
         catch (Exception failure) when (failure is BootException or GuestStoppedException or SystemCallException
-            or NotSupportedException or TeeUnavailableException or InvalidDataException)
+            or NotSupportedException or TeeUnavailableException or InvalidDataException
+            or OpTeeStateException)
         {
             return Complain(failure.Message, Failure);
         }

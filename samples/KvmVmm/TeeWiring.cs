@@ -63,11 +63,12 @@ internal sealed class TeeWiring : IAsyncDisposable
         _hostTee = options.Tee == TeeKind.Linux ? OpenHostTee(options.TeeDevice) : null;
         _optee = options.Tee switch
         {
-            TeeKind.Software => new OpTeeGuest(memory, CreateSoftwareTee(_storage), mediated),
-            TeeKind.Remote => new OpTeeGuest(memory, new RemoteTeeBackend(options.TeeSocket!), mediated),
+            TeeKind.Software => MediatedTee.Start(memory, CreateSoftwareTee(_storage), mediated, state),
+            TeeKind.Remote =>
+                MediatedTee.Start(memory, new RemoteTeeBackend(options.TeeSocket!), mediated, state),
             TeeKind.Companion =>
                 CompanionTee.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers), state),
-            _ => new OpTeeGuest(memory, _hostTee!, mediated),
+            _ => MediatedTee.Start(memory, _hostTee!, mediated, state),
         };
         _smc = new SmcRouter(_optee);
     }
@@ -96,15 +97,22 @@ internal sealed class TeeWiring : IAsyncDisposable
     public SmcccCallReport Handle(KvmVcpu vcpu) =>
         KvmSmccc.Handle(vcpu.Handle, vcpu.RunAddress, _smc, SmcccConduit.Smc);
 
-    // Before the VM is saved, and after it was restored.
+    // Before the VM is saved, while its vCPUs run. A companion needs none: its calls are saved as they are.
+    public Task<bool> DrainAsync() =>
+        _optee is OpTeeGuest guest ? guest.DrainAsync() : Task.FromResult(true);
+
+    // When no vCPU runs any more.
     public Task<bool> PauseAsync() => _optee.PauseAsync();
 
     public void Resume() => _optee.Resume();
 
     // While the VM is paused.
-    public Task SaveAsync(Stream target) => _optee is OpTeeCompanion companion
-        ? companion.SaveAsync(target, CompanionTee.StateOptions)
-        : throw new NotSupportedException("This TEE cannot be saved.");
+    public Task SaveAsync(Stream target) => _optee switch
+    {
+        OpTeeCompanion companion => companion.SaveAsync(target, CompanionTee.StateOptions),
+        OpTeeGuest guest => MediatedTee.SaveAsync(guest, target),
+        _ => throw new NotSupportedException("This TEE cannot be saved."),
+    };
 
     // When the guest reboots, while no vCPU runs.
     public Task ResetAsync() => _optee.ResetAsync();

@@ -14,6 +14,7 @@ using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
+using OpTeeMediator.State;
 
 namespace KvmVmm;
 
@@ -100,7 +101,7 @@ internal static class VirtualMachineMonitor
                 : PosixSignalRegistration.Create(SaveSignal, context =>
                 {
                     context.Cancel = true;
-                    halt.Cancel();
+                    _ = HaltAsync(tee, halt);
                 });
             MachineEnd end = await machine.RunAsync(costs, stop, halt.Token);
             if (end != MachineEnd.Halted)
@@ -115,6 +116,20 @@ internal static class VirtualMachineMonitor
         }
     }
 
+    /// <summary>Halts the machine when no operation is left at its TEE, if that comes in time.</summary>
+    private static async Task HaltAsync(TeeWiring tee, CancellationTokenSource halt)
+    {
+        try
+        {
+            _ = await tee.DrainAsync();
+            await halt.CancelAsync();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The guest has ended meanwhile.
+        }
+    }
+
     private static async Task<bool> TrySaveAsync(
         VirtualMachine machine, VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, TeeWiring tee, ILogger log)
     {
@@ -122,6 +137,7 @@ internal static class VirtualMachineMonitor
         if (!await tee.PauseAsync())
         {
             log.NotSaved("its TEE does not come to a halt.");
+            tee.Resume();
             return false;
         }
 
@@ -132,7 +148,7 @@ internal static class VirtualMachineMonitor
             return true;
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or BootException
-            or SystemCallException or NotSupportedException or InvalidOperationException)
+            or SystemCallException or NotSupportedException or InvalidOperationException or OpTeeStateException)
         {
             log.NotSaved(failure.Message);
             tee.Resume();

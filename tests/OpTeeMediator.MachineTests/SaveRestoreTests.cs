@@ -106,6 +106,29 @@ internal sealed class SaveRestoreTests : CompanionFixture
         Assert.That(end, Does.Contain("The VM was restored").And.Not.Contain("has failed"));
     }
 
+    [Test]
+    public async Task Guest_WithSessionsOfTheSoftwareTee_GoesOnInAnotherProcess()
+    {
+        GuestOptions options = Saved with { Tee = "software", Disk = "" };
+        await using Guest guest = await Guest.StartAsync(Machine, 2, options);
+        Task<CommandResult> sums = guest.RunAsync(
+            "until [ -e /run/stop ]; do [ \"$(sum 3 4 text)\" = '7 text' ] || exit 1; echo > /run/summed; done",
+            seconds: 3600);
+        for (int move = 0; move < Moves; move++)
+        {
+            (await guest.RunAsync("until [ -e /run/summed ]; do sleep 0.1; done")).Succeeded();
+            string messages = (await guest.SaveAsync()).Succeeded();
+            Assert.That(messages, Does.Contain("The VM was saved"), messages);
+
+            await guest.RestoreAsync(options with { More = $"{options.More} --restore {State}" });
+
+            (await guest.RunAsync("rm /run/summed; until [ -e /run/summed ]; do sleep 0.1; done")).Succeeded();
+        }
+
+        (await guest.RunAsync("touch /run/stop")).Succeeded();
+        (await sums).Succeeded();
+    }
+
     private async Task AssertThatOthersAreRefusedAsync()
     {
         const string Other = "/run/other.state";

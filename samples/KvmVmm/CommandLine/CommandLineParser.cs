@@ -46,7 +46,8 @@ internal static class CommandLineParser
           --tee-log           also logs the console of the companion's OP-TEE; slow
           --trace FILE        writes what the guest's calls of its TEE do, for ui.perfetto.dev; not with companion
           --metrics           measures these calls, and writes the result on standard error at the end
-          --save FILE         saves the VM there at SIGUSR1, and ends; with --tee companion
+          --save FILE         saves the VM there at SIGUSR1, and ends; not while it has sessions that cannot move:
+                              those of --tee linux and remote, and of applications that do not say how
           --restore FILE      goes on with a saved VM; all other options as then
           --state-key FILE, --state-key keyring:NAME
                               the key that encrypts these files, 32 to 64 bytes, mode 0600
@@ -123,11 +124,6 @@ internal static class CommandLineParser
         if (options is { Save: null, Restore: null, StateKey: not null })
         {
             throw new UsageException("--state-key is for --save and --restore, which are missing");
-        }
-
-        if (options.Tee != TeeKind.Companion && (options.Save ?? options.Restore) is not null)
-        {
-            throw new UsageException("--save and --restore are for --tee companion; another TEE cannot be saved");
         }
     }
 

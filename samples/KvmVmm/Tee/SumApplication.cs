@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Buffers.Binary;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using static OpTeeMediator.Backends.TeeParameterKind;
@@ -7,7 +9,7 @@ namespace KvmVmm.Tee;
 /// <summary>
 /// A trusted application of our own, for <c>--tee software</c>: adds numbers, and gives back what it gets.
 /// </summary>
-internal sealed class SumApplication : TrustedApplication
+internal sealed class SumApplication : TrustedApplication, ISavableApplication
 {
     /// <summary>
     /// Command: parameter 0 (value, inout): a becomes a + b, b becomes the sum of all that the session has added.
@@ -29,6 +31,16 @@ internal sealed class SumApplication : TrustedApplication
 
     // Each session has an instance of its own.
     private uint _total;
+
+    /// <inheritdoc/>
+    public void SaveInstance(IBufferWriter<byte> state)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(state.GetSpan(sizeof(uint)), _total);
+        state.Advance(sizeof(uint));
+    }
+
+    /// <inheritdoc/>
+    public void RestoreInstance(ReadOnlySpan<byte> state) => _total = BinaryPrimitives.ReadUInt32LittleEndian(state);
 
     /// <inheritdoc/>
     protected override TeeReturnCode InvokeCommand(ApplicationCall call) => call.CommandId switch

@@ -33,6 +33,7 @@ internal sealed class RpcAnswerTarget : FuzzTarget
     private readonly InputReader _input = new();
     private readonly OpTeeGuestStatus _atRest;
     private readonly HashSet<ulong> _offered = [];
+    private readonly Dictionary<ulong, ulong> _messagePlaces = [];
     private readonly byte[] _message = new byte[MessageSize];
     private readonly uint _session;
     private PropertyException? _failure;
@@ -64,6 +65,7 @@ internal sealed class RpcAnswerTarget : FuzzTarget
     {
         _input.Begin(input);
         _offered.Clear();
+        _messagePlaces.Clear();
         uint conduit = _input.Below(2) == 0 ? OpTeeSmc.CallWithRpcArgument : OpTeeSmc.CallWithArgument;
         GuestMessage message = new(OpTeeMessage.CommandInvoke) { Session = _session };
         ulong page = FuzzMemory.Page(MessagePage);
@@ -110,6 +112,7 @@ internal sealed class RpcAnswerTarget : FuzzTarget
                 };
                 cookie = (ulong)_input.Below(4);
                 _ = _offered.Add(cookie);
+                _messagePlaces[cookie] = address;
                 break;
 
             case OpTeeSmc.ReturnRpcFree:
@@ -117,8 +120,7 @@ internal sealed class RpcAnswerTarget : FuzzTarget
                 break;
 
             case OpTeeSmc.ReturnRpcCommand:
-                // Where the guest has given memory for messages: in the first page, or where it likes.
-                Answer(place == 0 ? FuzzMemory.Page(FirstPage) : place);
+                Answer(place == 0 ? _messagePlaces.GetValueOrDefault(asked.Pair(1, 2)) : place);
                 break;
 
             default:
@@ -135,14 +137,15 @@ internal sealed class RpcAnswerTarget : FuzzTarget
         Span<uint> header = MemoryMarshal.Cast<byte, uint>(_message.AsSpan(0, OpTeeMessage.HeaderSize));
         Span<GuestParameter> parameters =
             MemoryMarshal.Cast<byte, GuestParameter>(_message.AsSpan(OpTeeMessage.HeaderSize));
+        uint command = header[0];
         if (header[7] is > 0 and <= GuestServices.ParameterCount)
         {
-            CheckAsked(header[0], parameters[..(int)header[7]]);
+            CheckAsked(command, parameters[..(int)header[7]]);
         }
 
         int form = _input.Below(4);
         header[5] = form == 1 ? _input.UInt32() : 0;
-        if (header[0] == OpTeeRpc.AllocateSharedMemory)
+        if (command == OpTeeRpc.AllocateSharedMemory)
         {
             ulong size = parameters[0].B;
             ulong cookie = 0x1000 + (ulong)_input.Below(4);
@@ -159,7 +162,7 @@ internal sealed class RpcAnswerTarget : FuzzTarget
             }
         }
 
-        if (header[0] == OpTeeRpc.AllocateSharedMemory)
+        if (command == OpTeeRpc.AllocateSharedMemory)
         {
             _ = _offered.Add(parameters[0].C);
         }

@@ -40,7 +40,8 @@ internal sealed class GuestFilesTarget : FuzzTarget
     private bool _hasRefused;
     private bool _hasLied;
 
-    // Objects that are written, read, changed and deleted; each way of serving at one of the first calls.
+    // Objects that are written, read, changed and deleted; each way of serving at one of the first calls; each call of
+    // a write refused, and the object read after it.
     public override IEnumerable<byte[]> Seeds =>
     [
         [0, 0, 2, 1, 0, 2, 0, 0, 3, 0, 1, 0],
@@ -48,6 +49,8 @@ internal sealed class GuestFilesTarget : FuzzTarget
             [0, 0, 3, .. new byte[9], 1, 0, 0, (byte)form, 0, 7, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]),
         .. Enumerable.Range(9, 7).Select(form => (byte[])
             [0, 0, 2, .. new byte[9], 0, 0, 2, 0, 0, 0, 0, (byte)form, 0, 7, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]),
+        .. Enumerable.Range(0, 12).Select(call => (byte[])
+            [0, 1, 2, .. new byte[call], 9, 0, .. Enumerable.Repeat((byte)1, 60)]),
     ];
 
     public override void Execute(ReadOnlySpan<byte> input)
@@ -169,27 +172,27 @@ internal sealed class GuestFilesTarget : FuzzTarget
             Change(supplicant.Files, form);
         }
 
-        GuestMessage answer = supplicant.Serve(message);
-        switch (form)
+        if (form == 9)
         {
-            case 9:
-                return answer with { ReturnCode = 0xffff_0000 | _input.Byte() };
-            case 10:
-                int index = _input.Below(answer.Parameters.Length);
-                GuestParameter changed = answer.Parameters[index];
-                ulong value = _input.Below(2) == 0 ? _input.Byte() : _input.UInt64();
-                changed = _input.Below(3) switch
-                {
-                    0 => changed with { A = value },
-                    1 => changed with { B = value },
-                    _ => changed with { C = value },
-                };
-                GuestParameter[] parameters = [.. answer.Parameters];
-                parameters[index] = changed;
-                return answer with { Parameters = parameters };
-            default:
-                return answer;
+            return message with { ReturnCode = 0xffff_0000 | _input.Byte() };
         }
+
+        GuestMessage answer = supplicant.Serve(message);
+        if (form != 10)
+        {
+            return answer;
+        }
+
+        GuestParameter[] parameters = [.. answer.Parameters];
+        ref GuestParameter changed = ref parameters[_input.Below(parameters.Length)];
+        ulong value = _input.Below(2) == 0 ? _input.Byte() : _input.UInt64();
+        changed = _input.Below(3) switch
+        {
+            0 => changed with { A = value },
+            1 => changed with { B = value },
+            _ => changed with { C = value },
+        };
+        return answer with { Parameters = parameters };
     }
 
     private void Change(SortedDictionary<string, List<byte>> files, int form)

@@ -90,6 +90,12 @@ internal sealed class RacedGuest : RacedVm
         List<string> parameters = [];
         foreach (TeeParameter parameter in request.Parameters)
         {
+            if (parameter.Memory is { } memory
+                && (parameter.Offset > memory.Size || parameter.Size > memory.Size - parameter.Offset))
+            {
+                parameters.Add(Unreadable);
+            }
+
             parameters.Add(parameter.IsMemory
                 ? $"{parameter.Kind} {parameter.Offset:x} {parameter.Size:x} {DescribePages(parameter.Memory)}"
                 : $"{parameter.Kind} {parameter.A:x} {parameter.B:x}");

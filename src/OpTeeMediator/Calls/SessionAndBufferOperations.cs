@@ -206,7 +206,8 @@ internal sealed class SessionAndBufferOperations
         DriverInstance driverInstance = slot.DriverInstance!;
         if (slot.Operation.Kind == TeeOperation.RegisterMemory && result.IsSuccess)
         {
-            slot.Buffer!.IsUsable = true;
+            slot.Buffer!.IsKnownToTee = true;
+            slot.Buffer.IsUsable = true;
             return result;
         }
 

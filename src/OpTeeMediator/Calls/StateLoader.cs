@@ -14,6 +14,7 @@ internal sealed class StateLoader(
     private readonly DriverInstance _driverInstance = calls.DriverInstance;
     private readonly TeeExecutionPolicy _execution = partition.Execution;
     private IReadOnlyList<ITeeSession?> _saved = [];
+    private readonly HashSet<object> _owned = [];
     private bool[] _isTaken = [];
 
     public async Task LoadAsync(StateReader reader, int sessionLimit, int bufferLimit)
@@ -137,6 +138,8 @@ internal sealed class StateLoader(
                 throw new OpTeeStateException(
                     $"The TEE has refused a buffer of {buffer.Size} bytes that the VM shares with it: {code}.");
             }
+
+            buffer.IsKnownToTee = true;
         }
     }
 
@@ -158,7 +161,9 @@ internal sealed class StateLoader(
 
         buffer.IsUsable = reader.ReadBoolean();
         isRegistered = reader.ReadBoolean();
-        return buffer;
+        return isRegistered || !buffer.IsUsable
+            ? buffer
+            : throw StateReader.Malformed("a buffer that calls may use is not known to the TEE");
     }
 
     private void ReadCall(CallSlot slot, StateReader reader)
@@ -185,6 +190,7 @@ internal sealed class StateLoader(
         ReadParameters(slot, reader);
         ReadRpc(slot, reader);
         Check(slot, kind, phase);
+        CheckOwned(slot, kind, isDone: phase == OperationPhase.Ended, result.IsSuccess);
         slot.Request.Operation = kind;
         slot.Operation.Restore(kind, phase, result);
         if (sleeps)
@@ -216,6 +222,24 @@ internal sealed class StateLoader(
             || slot.Message.Header.ParameterCount - slot.FirstParameter > TeeRequest.ParameterCount)
         {
             throw StateReader.Malformed($"call {slot.Index} ({kind}, {phase}) is incomplete");
+        }
+    }
+
+    /// <summary>Checks that what the call enters or takes away is its own, and known to the TEE or not.</summary>
+    private void CheckOwned(CallSlot slot, TeeOperation kind, bool isDone, bool hasSucceeded)
+    {
+        object? owned = kind switch
+        {
+            TeeOperation.OpenSession or TeeOperation.CloseSession => slot.OwnSession,
+            TeeOperation.RegisterMemory or TeeOperation.UnregisterMemory => slot.Buffer,
+            _ => null,
+        };
+        bool isKnown = kind == TeeOperation.RegisterMemory ? isDone && hasSucceeded : !isDone;
+        if (owned is not null
+            && (!_owned.Add(owned)
+                || (owned is SharedBuffer buffer && (buffer.IsUsable || buffer.IsKnownToTee != isKnown))))
+        {
+            throw StateReader.Malformed($"what call {slot.Index} ({kind}) changes is not its own");
         }
     }
 

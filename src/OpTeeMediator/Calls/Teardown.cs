@@ -177,10 +177,15 @@ internal sealed class Teardown
 
         while (TakeAnyBuffer(driverInstance) is { } buffer)
         {
-            _calls.Pause.Enter(driverInstance);
-            Exception? exception = _calls.Operations.UnregisterAndWait(buffer);
-            _calls.Pause.Exit();
-            failure ??= exception;
+            // The TEE may have refused a buffer of a restored VM, or the state before it was told of it.
+            if (buffer.IsKnownToTee)
+            {
+                _calls.Pause.Enter(driverInstance);
+                Exception? exception = _calls.Operations.UnregisterAndWait(buffer);
+                _calls.Pause.Exit();
+                failure ??= exception;
+            }
+
             _buffers.Return(buffer);
         }
 

@@ -30,6 +30,9 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
     /// <summary>Whether calls may use the buffer: not while the backend is busy with its registration.</summary>
     public bool IsUsable { get; set; }
 
+    /// <summary>Whether the backend has registered the buffer, and is to be told when it ends.</summary>
+    public bool IsKnownToTee { get; set; }
+
     public BufferRole Role { get; set; }
 
     /// <summary>The forwarder's shadow page that the TEE has instead of an RPC message buffer.</summary>
@@ -49,6 +52,7 @@ internal sealed class SharedBuffer(NonThrowingGuestMemory memory, int id) : TeeS
         Cookie = cookie;
         _isMapped = false;
         IsUsable = false;
+        IsKnownToTee = false;
         Role = BufferRole.Registered;
         _pageOffset = pageOffset;
         _size = size;

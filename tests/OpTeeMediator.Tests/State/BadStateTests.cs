@@ -105,6 +105,43 @@ internal sealed class BadStateTests
             () => vm.RestoreAsync(state),
             Throws.TypeOf<OpTeeStateException>().With.Message.Contains(nameof(TeeReturnCode.OutOfMemory)));
         Assert.That(backends[1].Disposals, Is.EqualTo(1));
+        Assert.That(backends[1].RegisteredBuffers, Is.Zero, "The TEE should only be asked for what it has.");
+    }
+
+    /// <summary>Whatever a state says, the TEE is told that a buffer ends once, and only of what it has.</summary>
+    [Test]
+    public async Task RestoreAsync_BuffersOfCallsCutOrChanged_TeeUnregistersEachOnceAndNoOther([Values] bool isCut)
+    {
+        RegistrationLog log = new();
+        await using MovingVm vm = new(log.CreateTee);
+        for (ulong cookie = 1; cookie <= 3; cookie++)
+        {
+            _ = vm.Driver.Register(vm.Driver.AllocatePages(1, 1), 0, 4096, cookie);
+        }
+
+        ulong[] pages = vm.Driver.AllocatePages(2, 2);
+        ulong list = vm.Driver.WritePageList(pages);
+        Assert.That(await vm.Guest.PauseAsync());
+        _ = vm.Start(GuestBench.Unregistering(1));
+        _ = vm.Start(GuestBench.Unregistering(2));
+        _ = vm.Start(new GuestMessage(
+            OpTeeMessage.CommandRegisterSharedMemory, GuestParameter.PageList(list, 8192, 4)));
+        byte[] content =
+            SealedState.Unseal(await vm.Guest.SaveAsync(new OpTeeStateOptions()), MovingVm.Identity, default);
+        for (int position = 0; position < content.Length; position++)
+        {
+            // The last one makes of one call's cookie another's.
+            foreach (byte mask in isCut ? (byte[])[0] : [1, 2, 3])
+            {
+                byte[] changed = [.. content];
+                changed[position] ^= mask;
+                byte[] bad =
+                    SealedState.Seal(isCut ? content.AsSpan(0, position) : changed, MovingVm.Identity, default);
+                _ = await TryUseAsync(vm, bad, log.CreateTee());
+                Assert.That(log.Faults, Is.Empty, $"byte {position}, mask {mask}");
+                Assert.That(log.Registered, Is.Empty, $"byte {position}, mask {mask}");
+            }
+        }
     }
 
     // Sessions of all kinds, memory, calls at all stages.
@@ -132,13 +169,13 @@ internal sealed class BadStateTests
         Throws.TypeOf<OpTeeStateException>(), what);
 
     // A guest that was let in makes its calls, and ends; nothing throws, and nothing is left.
-    private static async Task<bool> TryUseAsync(MovingVm vm, byte[] state)
+    private static async Task<bool> TryUseAsync(MovingVm vm, byte[] state, ITeeBackend? tee = null)
     {
         OpTeeGuest guest;
         try
         {
             guest = await OpTeeGuest.RestoreAsync(
-                vm.Memory, vm.CreateTee(), vm.Options, state, new OpTeeStateOptions());
+                vm.Memory, tee ?? vm.CreateTee(), vm.Options, state, new OpTeeStateOptions());
         }
         catch (OpTeeStateException)
         {

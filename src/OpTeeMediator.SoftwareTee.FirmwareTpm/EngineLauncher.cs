@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
@@ -15,6 +16,8 @@ internal sealed class EngineLauncher
 
     // Of sockaddr_un, without the final zero.
     private const int MaximumSocketPath = 107;
+
+    private const string VolatileState = "tpm2-00.volatilestate";
 
     private const UnixFileMode OwnerOnly =
         UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
@@ -57,17 +60,48 @@ internal sealed class EngineLauncher
         static machine => new TpmTroubles(
             machine.LoggerFactory.CreateLogger<EngineLauncher>(), machine.Name));
 
-    /// <summary>Starts the TPM of a VM, reset as at power on.</summary>
+    /// <summary>Gets the state of a running TPM.</summary>
+    /// <exception cref="EngineException">It cannot be saved.</exception>
+    public async Task<TpmBlobs> SaveAsync(TpmEngine engine)
+    {
+        using CancellationTokenSource deadline = new(_options.StartTimeout);
+        try
+        {
+            return await engine.SaveAsync(deadline.Token);
+        }
+        catch (OperationCanceledException exception)
+        {
+            throw new EngineException($"swtpm has not given its state after {_options.StartTimeout}.", exception);
+        }
+        catch (SocketException exception)
+        {
+            throw new EngineException($"swtpm is gone: {exception.Message}.", exception);
+        }
+    }
+
+    /// <summary>Starts the TPM of a VM, reset as at power on, or where a saved one was.</summary>
     /// <param name="virtualMachine">The VM.</param>
     /// <param name="key">Encrypts the TPM's state.</param>
+    /// <param name="saved">The state of the saved one; none to reset it.</param>
     /// <exception cref="EngineException">It did not start; no process is left.</exception>
-    public async Task<TpmEngine> StartAsync(TeeVirtualMachine virtualMachine, ReadOnlyMemory<byte> key)
+    public async Task<TpmEngine> StartAsync(
+        TeeVirtualMachine virtualMachine, ReadOnlyMemory<byte> key, TpmBlobs? saved = null)
     {
         string directory =
             Path.Combine(Path.GetFullPath(_options.Directory), virtualMachine.Identity.ToString("D"));
         string control = SocketName('c');
         string data = SocketName('d');
         await MakeDirectoryAsync(directory);
+
+        // swtpm writes it for a moment when the VM is saved. Left by a crash, it would bring back the PCRs of an
+        // earlier start of the VM.
+        string left = Path.Combine(directory, VolatileState);
+        TryDelete(left);
+        if (File.Exists(left))
+        {
+            throw new EngineException($"{left}, of an earlier start, cannot be deleted.");
+        }
+
         Process process = StartProcess(directory, control, data);
         TpmEngine engine = new(process, _options.CommandTimeout);
         using CancellationTokenSource deadline = new(_options.StartTimeout);
@@ -76,7 +110,9 @@ internal sealed class EngineLauncher
             await process.StandardInput.BaseStream.WriteAsync(key, deadline.Token);
             process.StandardInput.Close();
             await engine.ConnectAsync(Path.Combine(directory, control), Path.Combine(directory, data), deadline.Token);
-            await engine.InitializeAsync(deadline.Token);
+            await (saved is null
+                ? engine.InitializeAsync(deadline.Token)
+                : engine.RestoreAsync(saved, deadline.Token));
             return engine;
         }
         catch (Exception exception)

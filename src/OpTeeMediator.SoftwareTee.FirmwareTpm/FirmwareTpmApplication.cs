@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Security.Cryptography;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
@@ -10,7 +11,7 @@ namespace OpTeeMediator.SoftwareTee.FirmwareTpm;
 /// PCRs of zero, and could be made to attest a boot that never was. Source: Linux's <c>tpm_ftpm_tee.c</c>.
 /// </remarks>
 internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtualMachine virtualMachine)
-    : TrustedApplication, IAsyncDisposable
+    : TrustedApplication, ISavableApplication, IAsyncDisposable
 {
     /// <summary>
     /// FTPM_OPTEE_TA_SUBMIT_COMMAND: parameter 0 is the command, parameter 1 receives the response.
@@ -20,6 +21,10 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(20);
     private static readonly byte[] Failure = TpmMessage.Response(TpmMessage.Failure);
     private static readonly byte[] WrongSize = TpmMessage.Response(TpmMessage.CommandSize);
+
+    private static ReadOnlySpan<byte> StateLabel => "state"u8;
+
+    private static ReadOnlySpan<byte> SavedLabel => "saved"u8;
 
     private readonly TpmTroubles _troubles = launcher.TroublesOf(virtualMachine);
     private readonly byte[] _command = new byte[TpmMessage.MaximumLength];
@@ -36,6 +41,28 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
         }
     }
 
+    /// <remarks>swtpm goes on, and so does this VM if the state is not used.</remarks>
+    public void SaveInstance(IBufferWriter<byte> state)
+    {
+        TpmBlobs? blobs = _engine is { } engine ? Wait(() => launcher.SaveAsync(engine)) : null;
+        byte[] key = Derive(SavedLabel, TpmBlobs.KeyLength);
+        TpmBlobs.Write(state, blobs, _hasFailed, key);
+        CryptographicOperations.ZeroMemory(key);
+    }
+
+    public void RestoreInstance(ReadOnlySpan<byte> state)
+    {
+        byte[] key = Derive(SavedLabel, TpmBlobs.KeyLength);
+        TpmBlobs? blobs = TpmBlobs.Read(state, key, out _hasFailed);
+        CryptographicOperations.ZeroMemory(key);
+        if (blobs is not null)
+        {
+            byte[] stateKey = Derive(StateLabel, EngineLauncher.KeyLength);
+            _engine = Wait(() => launcher.StartAsync(virtualMachine, stateKey, blobs));
+            CryptographicOperations.ZeroMemory(stateKey);
+        }
+    }
+
     protected override async ValueTask<TeeReturnCode> OpenSessionAsync(ApplicationCall call)
     {
         if (!call.HasParameters())
@@ -49,7 +76,7 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
         }
 
         byte[] key = new byte[EngineLauncher.KeyLength];
-        TeeReturnCode code = DeriveKey("state"u8, key);
+        TeeReturnCode code = DeriveKey(StateLabel, key);
         if (code != TeeReturnCode.Success)
         {
             return code;
@@ -128,6 +155,18 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
             _troubles.Failed(new EngineException($"{exception.Message} Its output: {engine.Output}", exception));
             return call[1].Write(Failure);
         }
+    }
+
+    // Saving and restoring are synchronous for an application; no context of the caller's may be waited for.
+    private static T Wait<T>(Func<Task<T>> work) => Task.Run(work).GetAwaiter().GetResult();
+
+    private byte[] Derive(ReadOnlySpan<byte> label, int length)
+    {
+        byte[] key = new byte[length];
+        TeeReturnCode code = DeriveKey(label, key);
+        return code == TeeReturnCode.Success
+            ? key
+            : throw new EngineException($"the TPM's key cannot be derived: {code}.");
     }
 
     // Of cancellations only the end or the reset of the VM ends the wait for swtpm: its answer is needed to know what

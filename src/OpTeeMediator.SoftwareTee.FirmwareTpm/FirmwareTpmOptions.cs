@@ -23,6 +23,7 @@ public sealed record FirmwareTpmOptions(string Directory)
     /// </summary>
     public TimeSpan CommandTimeout { get; init; } = TimeSpan.FromMinutes(2);
 
-    /// <summary>How long swtpm may take to start, more than 0 and at most a day. Default 10 seconds.</summary>
+    /// <summary>How long swtpm may take to start, and to give its state when the VM is saved; more than 0 and at most a
+    /// day. Default 10 seconds.</summary>
     public TimeSpan StartTimeout { get; init; } = TimeSpan.FromSeconds(10);
 }

@@ -17,8 +17,26 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
     private const uint Initialize = 2;
     private const uint Shutdown = 3;
     private const uint CancelCommand = 9;
+    private const uint GetStateBlob = 12;
+    private const uint SetStateBlob = 13;
+
+    // Of CMD_INIT: a volatile state that has been taken over is not to be found by the next start.
+    private const uint DeleteVolatileState = 1;
+
+    // Of CMD_SET_STATEBLOB, and of the answer to CMD_GET_STATEBLOB.
+    private const uint IsEncrypted = 2;
+
+    // TPM_RETRY: there is no such blob.
+    private const uint NoBlob = 0x800;
+
+    // TPM_FAIL, of CMD_INIT also for a folder that another process has locked.
+    private const uint Failed = 9;
 
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(5);
+
+    // The swtpm of a VMM that was killed a moment ago may still be there.
+    private static readonly TimeSpan LockInterval = TimeSpan.FromMilliseconds(100);
+    private const int LockAttempts = 10;
 
     // At the end swtpm may be busy with a command that nobody waits for any more.
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(2);
@@ -42,11 +60,75 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
     /// <summary>Resets the TPM (CMD_INIT), whose state is read then.</summary>
     public async Task InitializeAsync(CancellationToken deadline)
     {
-        uint result = await ControlAsync(Initialize, hasArgument: true, deadline);
+        uint result = await ControlAsync(Initialize, argument: 0, deadline);
         if (result != 0)
         {
             throw new EngineException(
                 $"its state cannot be used (result 0x{result:x}); is the key another one than when it was written?");
+        }
+    }
+
+    /// <summary>Gets the TPM's state (CMD_GET_STATEBLOB), while no command is executed. The TPM goes on.</summary>
+    /// <exception cref="EngineException">swtpm works no more, or gives no usable state.</exception>
+    public async Task<TpmBlobs> SaveAsync(CancellationToken deadline)
+    {
+        ReadOnlyMemory<byte>[] blobs = new ReadOnlyMemory<byte>[TpmBlobs.Kinds];
+        byte[] request = new byte[4 * sizeof(uint)];
+        byte[] header = new byte[4 * sizeof(uint)];
+        for (int index = 0; index < blobs.Length; index++)
+        {
+            // No flags: as it is stored, encrypted under the key of this VM's TPM; from the first byte on.
+            WriteWords(request, GetStateBlob, 0, (uint)index + 1, 0);
+            await SendAsync(request, deadline);
+            await ReceiveAsync(_control!, header, deadline);
+            uint result = BinaryPrimitives.ReadUInt32BigEndian(header);
+            uint flags = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(4));
+            uint length = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(12));
+            if (length != BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(8))
+                || !TpmBlobs.IsLength(index, length) || (length != 0 && (flags & IsEncrypted) == 0)
+                || (result != 0 && (result != NoBlob || length != 0)))
+            {
+                throw new EngineException(
+                    $"its state blob {index + 1} cannot be saved (result 0x{result:x}, {length} bytes, flags "
+                    + $"{flags}).");
+            }
+
+            byte[] blob = new byte[length];
+            await ReceiveAsync(_control!, blob, deadline);
+            blobs[index] = blob;
+        }
+
+        return new TpmBlobs(blobs);
+    }
+
+    /// <summary>Takes over a state (CMD_SET_STATEBLOB) instead of the one in the folder, and goes on with it.</summary>
+    /// <remarks>swtpm checks each blob when it gets it, and writes none of them into the folder before CMD_INIT, which
+    /// locks the folder first.</remarks>
+    public async Task RestoreAsync(TpmBlobs blobs, CancellationToken deadline)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            for (int index = 0; index < blobs.Blobs.Count; index++)
+            {
+                if (!blobs.Blobs[index].IsEmpty)
+                {
+                    await SetBlobAsync(index, blobs.Blobs[index], deadline);
+                }
+            }
+
+            uint result = await ControlAsync(Initialize, DeleteVolatileState, deadline);
+            if (result == 0)
+            {
+                return;
+            }
+
+            if (result != Failed || attempt == LockAttempts)
+            {
+                throw new EngineException(
+                    $"the saved state cannot be used (result 0x{result:x}); has another process this VM's TPM?");
+            }
+
+            await Task.Delay(LockInterval, deadline);
         }
     }
 
@@ -128,7 +210,7 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
         using CancellationTokenSource deadline = new(ShutdownTimeout);
         try
         {
-            _ = await ControlAsync(Shutdown, hasArgument: false, deadline.Token);
+            _ = await ControlAsync(Shutdown, argument: null, deadline.Token);
             _data!.Dispose();
             await process.WaitForExitAsync(deadline.Token);
         }
@@ -192,11 +274,43 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
         }
     }
 
-    private async Task<uint> ControlAsync(uint command, bool hasArgument, CancellationToken deadline)
+    private async Task SetBlobAsync(int index, ReadOnlyMemory<byte> blob, CancellationToken deadline)
     {
-        BinaryPrimitives.WriteUInt32BigEndian(_controlMessage, command);
-        BinaryPrimitives.WriteUInt32BigEndian(_controlMessage.AsSpan(sizeof(uint)), 0);
-        _ = await _control!.SendAsync(_controlMessage.AsMemory(0, hasArgument ? 8 : 4), deadline);
+        byte[] message = new byte[(4 * sizeof(uint)) + blob.Length];
+        WriteWords(message, SetStateBlob, IsEncrypted, (uint)index + 1, (uint)blob.Length);
+        blob.CopyTo(message.AsMemory(4 * sizeof(uint)));
+        await SendAsync(message, deadline);
+        await ReceiveAsync(_control!, _controlResult, deadline);
+        uint result = BinaryPrimitives.ReadUInt32BigEndian(_controlResult);
+        if (result != 0)
+        {
+            throw new EngineException(
+                $"it refuses the saved state blob {index + 1} (result 0x{result:x}); is the key another one than when "
+                + "it was saved?");
+        }
+    }
+
+    private async Task SendAsync(ReadOnlyMemory<byte> message, CancellationToken deadline)
+    {
+        while (!message.IsEmpty)
+        {
+            message = message[await _control!.SendAsync(message, deadline)..];
+        }
+    }
+
+    private static void WriteWords(Span<byte> message, params ReadOnlySpan<uint> words)
+    {
+        foreach (uint word in words)
+        {
+            BinaryPrimitives.WriteUInt32BigEndian(message, word);
+            message = message[sizeof(uint)..];
+        }
+    }
+
+    private async Task<uint> ControlAsync(uint command, uint? argument, CancellationToken deadline)
+    {
+        WriteWords(_controlMessage, command, argument ?? 0);
+        _ = await _control!.SendAsync(_controlMessage.AsMemory(0, argument is null ? 4 : 8), deadline);
         await ReceiveAsync(_control, _controlResult, deadline);
         return BinaryPrimitives.ReadUInt32BigEndian(_controlResult);
     }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.FirmwareTpm;
@@ -65,6 +66,28 @@ internal sealed class TpmBench : IAsyncDisposable
         {
             Session = null;
             await session.CloseAsync(new TeeRequest { Operation = TeeOperation.CloseSession });
+        }
+    }
+
+    /// <summary>Saves the VM's part with the open session, if there is one.</summary>
+    public async Task<byte[]> SaveAsync() =>
+        (await ((ISavableTeePartition)Partition).SaveAsync(Session is null ? [] : [Session])).ToArray();
+
+    /// <summary>Goes on from a saved state.</summary>
+    public async Task RestoreAsync(ReadOnlyMemory<byte> state, int sessions = 1)
+    {
+        IReadOnlyList<ITeeSession?> restored = await ((ISavableTeePartition)Partition).RestoreAsync(state, sessions);
+        Session = restored is [{ } session] ? session : null;
+    }
+
+    /// <summary>Kills the processes of swtpm that serve the folder, and waits for their end.</summary>
+    public async Task KillEnginesAsync()
+    {
+        foreach (int id in ProcessIds)
+        {
+            using Process process = Process.GetProcessById(id);
+            process.Kill();
+            await process.WaitForExitAsync();
         }
     }
 

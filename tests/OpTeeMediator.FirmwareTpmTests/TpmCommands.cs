@@ -6,6 +6,10 @@ namespace OpTeeMediator.FirmwareTpmTests;
 internal static class TpmCommands
 {
     private const uint Owner = 0x4000_0001;
+    private const uint Null = 0x4000_0007;
+    private const uint FirstTransient = 0x8000_0000;
+    private const uint FirstPolicy = 0x0300_0000;
+    private const uint Counter = 0x0150_0016;
     private const uint Password = 0x4000_0009;
 
     // The size, a session of an empty password.
@@ -38,6 +42,52 @@ internal static class TpmCommands
             0, 0, // a unique part of no bytes
             0, 0, 0, 0, 0, 0, // no outside data, no PCRs
         ]);
+
+    /// <summary>TPM2_Create of sealed data under the key that <see cref="CreateKey"/> made first.</summary>
+    public static byte[] SealUnderFirstKey { get; } = Command(
+        0x8002,
+        0x153,
+        [
+            .. BigEndian(FirstTransient), .. Authorization,
+            0, 7, 0, 0, 0, 3, 1, 2, 3, // no authorization value, three bytes of data
+            0, 14, 0, 8, 0, 0x0b, 0, 0, 0, 0x52, 0, 0, 0, 0x10, 0, 0, // a sealed object, SHA-256
+            0, 0, 0, 0, 0, 0, // no outside data, no PCRs
+        ]);
+
+    /// <summary>TPM2_ReadPublic of the key that <see cref="CreateKey"/> made first.</summary>
+    public static byte[] ReadFirstKey { get; } = Command(0x8001, 0x173, BigEndian(FirstTransient));
+
+    /// <summary>TPM2_StartAuthSession of a policy session, SHA-256.</summary>
+    public static byte[] StartPolicySession { get; } = Command(
+        0x8001,
+        0x176,
+        [.. BigEndian(Null), .. BigEndian(Null), 0, 16, .. new byte[16], 0, 0, 1, 0, 0x10, 0, 0x0b]);
+
+    /// <summary>TPM2_PolicyCommandCode in the first policy session.</summary>
+    public static byte[] ChangePolicy { get; } = Command(0x8001, 0x16c, [.. BigEndian(FirstPolicy), 0, 0, 1, 0x57]);
+
+    /// <summary>TPM2_PolicyGetDigest of the first policy session.</summary>
+    public static byte[] ReadPolicy { get; } = Command(0x8001, 0x189, BigEndian(FirstPolicy));
+
+    /// <summary>TPM2_NV_DefineSpace of a counter.</summary>
+    public static byte[] DefineCounter { get; } = Command(
+        0x8002,
+        0x12a,
+        [
+            .. BigEndian(Owner), .. Authorization, 0, 0,
+            0, 14, .. BigEndian(Counter), 0, 0x0b, 2, 6, 0, 0x16, 0, 0, 0, 8,
+        ]);
+
+    /// <summary>TPM2_NV_Increment of the counter.</summary>
+    public static byte[] Increment { get; } =
+        Command(0x8002, 0x134, [.. BigEndian(Owner), .. BigEndian(Counter), .. Authorization]);
+
+    /// <summary>TPM2_NV_Read of the counter.</summary>
+    public static byte[] ReadCounter { get; } =
+        Command(0x8002, 0x14e, [.. BigEndian(Owner), .. BigEndian(Counter), .. Authorization, 0, 8, 0, 0]);
+
+    /// <summary>The count in a response to <see cref="ReadCounter"/>.</summary>
+    public static ulong CountOf(byte[] response) => BinaryPrimitives.ReadUInt64BigEndian(response.AsSpan(16));
 
     /// <summary>The digest in a response to <see cref="ReadPcr"/>.</summary>
     public static byte[] DigestOf(byte[] response) => response[^32..];

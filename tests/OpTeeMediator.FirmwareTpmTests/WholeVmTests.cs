@@ -1,9 +1,12 @@
+using System.Collections.Immutable;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Remote;
+using OpTeeMediator.Smccc;
 using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.SoftwareTee.FirmwareTpm;
+using OpTeeMediator.State;
 using OpTeeMediator.StorageTests;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.SoftwareTee;
@@ -13,7 +16,7 @@ namespace OpTeeMediator.FirmwareTpmTests;
 /// <summary>TPM and trusted keys as a guest's driver reaches them: in the VMM's process, and in a TEE server.</summary>
 [TestFixture(false)]
 [TestFixture(true)]
-internal sealed class WholeVmTests(bool isRemote)
+internal sealed class WholeVmTests(bool isRemote) : ISmcHandler
 {
     private const ulong Ram = 0x4000_0000;
     private const ulong Length = 16 << 20;
@@ -27,30 +30,34 @@ internal sealed class WholeVmTests(bool isRemote)
     private MemfdGuestMemory _memory = null!;
     private TeeServer? _server;
     private OpTeeGuest _guest = null!;
+    private SoftwareTeeBackend _tee = null!;
+    private OpTeeGuestOptions _options = null!;
     private FakeDriver _driver = null!;
     private ulong[] _pages = [];
+
+    public ImmutableArray<SmcFunctionRange> Ranges => _guest.Ranges;
 
     [SetUp]
     public void Start()
     {
         _folder = Directory.CreateTempSubdirectory("tpm").FullName;
         SoftwareTeeOptions options = new SoftwareTeeOptions { KeySource = new FixedKey(1) }.AddTrustedKeys();
-        SoftwareTeeBackend tee = new(options.AddFirmwareTpm(new FirmwareTpmOptions(_folder)));
+        _tee = new SoftwareTeeBackend(options.AddFirmwareTpm(new FirmwareTpmOptions(_folder)));
         RecordingLoggers loggers = new();
-        OpTeeGuestOptions guest = new() { Identity = TpmBench.Machine, LoggerFactory = loggers };
+        _options = new OpTeeGuestOptions { Identity = TpmBench.Machine, LoggerFactory = loggers };
         _memory = MemfdGuestMemory.Create(new GuestRange(new GuestAddress(Ram), Length));
         if (isRemote)
         {
             string socket = Path.Combine(_folder, "tee");
-            _server = TeeServer.Start(tee, new TeeServerOptions { SocketPath = socket, LoggerFactory = loggers });
-            _guest = new OpTeeGuest(_memory, new RemoteTeeBackend(socket), guest);
+            _server = TeeServer.Start(_tee, new TeeServerOptions { SocketPath = socket, LoggerFactory = loggers });
+            _guest = new OpTeeGuest(_memory, new RemoteTeeBackend(socket), _options);
         }
         else
         {
-            _guest = new OpTeeGuest(_memory, tee, guest);
+            _guest = new OpTeeGuest(_memory, _tee, _options);
         }
 
-        _driver = new FakeDriver(_guest, _memory, new GuestRange(new GuestAddress(Ram), Length));
+        _driver = new FakeDriver(this, _memory, new GuestRange(new GuestAddress(Ram), Length));
         Register();
     }
 
@@ -86,6 +93,30 @@ internal sealed class WholeVmTests(bool isRemote)
     }
 
     [Test]
+    public async Task SaveAndRestore_VmIsEncrypted_TpmGoesOn()
+    {
+        uint session = _driver.OpenSession(FirmwareTpmExtensions.FirmwareTpmUuid).Session;
+        _ = Execute(session, TpmCommands.Startup);
+        _ = Execute(session, TpmCommands.ExtendPcr);
+        byte[] extended = TpmCommands.DigestOf(Execute(session, TpmCommands.ReadPcr));
+        OpTeeStateOptions options = new() { Key = new byte[OpTeeStateOptions.KeyLength] };
+        Assert.That(await _guest.PauseAsync());
+        if (isRemote)
+        {
+            Assert.That(() => _guest.SaveAsync(options), Throws.TypeOf<OpTeeStateException>()
+                .With.Message.Contains(FirmwareTpmExtensions.FirmwareTpmUuid.ToString()));
+            return;
+        }
+
+        byte[] state = await _guest.SaveAsync(options);
+        await _guest.DisposeAsync();
+        _guest = await OpTeeGuest.RestoreAsync(_memory, _tee, _options, state, options);
+        _guest.Resume();
+
+        Assert.That(TpmCommands.DigestOf(Execute(session, TpmCommands.ReadPcr)), Is.EqualTo(extended));
+    }
+
+    [Test]
     public void TrustedKey_SealedAndUnsealed_IsTheKey()
     {
         GuestMessage opened =
@@ -98,6 +129,10 @@ internal sealed class WholeVmTests(bool isRemote)
         Assert.That(sealedKey, Has.Length.EqualTo(32 + 49));
         Assert.That(Invoke(opened.Session, Unseal, sealedKey, 129, isInOut: false), Is.EqualTo(key));
     }
+
+    /// <summary>The guest's calls reach the OP-TEE that the VM has now.</summary>
+    public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded) =>
+        _guest.Handle(ref registers, loaded);
 
     private void Register()
     {

@@ -13,7 +13,7 @@ public sealed class KvmVm : IDisposable
     private readonly SafeFileHandle _file;
     private readonly int _vcpuMappingSize;
     private readonly Lock _slotLock = new();
-    private readonly Dictionary<int, ulong> _slotLengths = [];
+    private readonly Dictionary<int, KvmUserspaceMemoryRegion> _slots = [];
 
     internal KvmVm(KvmSystem system, SafeFileHandle file)
     {
@@ -35,7 +35,7 @@ public sealed class KvmVm : IDisposable
     /// <param name="hostAddress">Where the memory lies in this process; it stays mapped as long as the slot.</param>
     /// <param name="flags">Whether the guest may write, and whether KVM logs the pages that are written.</param>
     /// <exception cref="SystemCallException">KVM refuses: misaligned, overlapping, or the slot too high.</exception>
-    public unsafe void SetMemoryRegion(
+    public void SetMemoryRegion(
         int slot, ulong guestAddress, ulong length, nint hostAddress, KvmMemoryFlags flags)
     {
         KvmUserspaceMemoryRegion region = new()
@@ -47,21 +47,29 @@ public sealed class KvmVm : IDisposable
             UserspaceAddress = (ulong)hostAddress,
         };
 
-        // KVM and this object's lengths, which GetDirtyLog relies on, change as one.
+        // KVM and this object's copies, whose lengths GetDirtyLog relies on, change as one.
         using Lock.Scope scope = _slotLock.EnterScope();
+        Set(region);
+    }
 
-        // The kernel reads the structure during the call only.
-        if (LibC.Ioctl(_file, KvmIoctl.KVM_SET_USER_MEMORY_REGION, &region) < 0)
+    /// <summary>Has KVM log the pages of a slot that are written, or no longer; whatever else it is stays.</summary>
+    /// <param name="slot">A memory slot that is not empty.</param>
+    /// <param name="isOn">Whether to log.</param>
+    /// <exception cref="ArgumentException">The slot is empty.</exception>
+    /// <exception cref="SystemCallException">KVM refuses.</exception>
+    /// <remarks>vCPUs may run. What they write before the call ends is logged or not; what they write afterwards
+    /// is.</remarks>
+    public void SetDirtyLog(int slot, bool isOn)
+    {
+        using Lock.Scope scope = _slotLock.EnterScope();
+        if (!_slots.TryGetValue(slot, out KvmUserspaceMemoryRegion region) || region.MemorySize == 0)
         {
-            throw new SystemCallException(
-                $"KVM_SET_USER_MEMORY_REGION of slot {slot}, {length} bytes at guest address 0x{guestAddress:x},"
-                    + $" host address 0x{hostAddress:x}",
-                Errno.Last,
-                "EEXIST: it overlaps another slot. EINVAL: it is not aligned to pages, changes the size of a slot in"
-                    + " use, or the slot number is too high (KVM_CAP_NR_MEMSLOTS).");
+            throw new ArgumentException($"Slot {slot} is empty: its writes cannot be logged.", nameof(slot));
         }
 
-        _slotLengths[slot] = length;
+        const uint Flag = (uint)KvmMemoryFlags.LogDirtyPages;
+        region.Flags = isOn ? region.Flags | Flag : region.Flags & ~Flag;
+        Set(region);
     }
 
     /// <summary>Takes memory away from the VM.</summary>
@@ -76,8 +84,8 @@ public sealed class KvmVm : IDisposable
     {
         lock (_slotLock)
         {
-            _ = _slotLengths.TryGetValue(slot, out ulong length);
-            ulong pages = length / (ulong)Environment.SystemPageSize;
+            _ = _slots.TryGetValue(slot, out KvmUserspaceMemoryRegion region);
+            ulong pages = region.MemorySize / (ulong)Environment.SystemPageSize;
             return (int)((pages + 63) / 64);
         }
     }
@@ -303,6 +311,23 @@ public sealed class KvmVm : IDisposable
                 "ENXIO: the VM has no interrupt controller in the kernel, or it is not initialised. EINVAL: it has no"
                     + " such input.");
         }
+    }
+
+    /// <summary>Under the lock.</summary>
+    private unsafe void Set(KvmUserspaceMemoryRegion region)
+    {
+        // The kernel reads the structure during the call only.
+        if (LibC.Ioctl(_file, KvmIoctl.KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        {
+            throw new SystemCallException(
+                $"KVM_SET_USER_MEMORY_REGION of slot {region.Slot}, {region.MemorySize} bytes at guest address"
+                    + $" 0x{region.GuestPhysicalAddress:x}, host address 0x{region.UserspaceAddress:x}",
+                Errno.Last,
+                "EEXIST: it overlaps another slot. EINVAL: it is not aligned to pages, changes the size of a slot in"
+                    + " use, or the slot number is too high (KVM_CAP_NR_MEMSLOTS).");
+        }
+
+        _slots[(int)region.Slot] = region;
     }
 
     private unsafe void SetInterruptFile(SafeHandle eventFile, SafeHandle? resampleFile, uint interrupt, uint flags)

@@ -53,6 +53,7 @@ internal sealed class CompanionVm : ICompanionVm
 
     private readonly MemfdGuestMemory _memory;
     private readonly IDisposable _guestMemory;
+    private readonly TrackedGuestMemory? _tracked;
     private readonly KvmVm _vm;
     private readonly SecureDevices _devices;
     private readonly List<KvmVcpu> _vcpus = [];
@@ -64,12 +65,13 @@ internal sealed class CompanionVm : ICompanionVm
     private Arm64Gic? _gic;
 
     private CompanionVm(
-        KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, GuestRange[] guestRanges, SecureGic secureGic,
-        OpTeeCompanionOptions options, ILogger log)
+        KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, TrackedGuestMemory? tracked,
+        GuestRange[] guestRanges, SecureGic secureGic, OpTeeCompanionOptions options, ILogger log)
     {
         _vm = vm;
         _memory = memory;
         _guestMemory = guestMemory;
+        _tracked = tracked;
         _guestRanges = guestRanges;
         _secureGic = secureGic;
         _options = options;
@@ -90,7 +92,8 @@ internal sealed class CompanionVm : ICompanionVm
     /// guest addresses.</exception>
     /// <exception cref="ArgumentException">Guest and OP-TEE want the same addresses.</exception>
     internal static CompanionVm Create(
-        KvmSystem kvm, MappedGuestMemory guestMemory, OpTeeCompanionOptions options, IInterruptLine? line, ILogger log)
+        KvmSystem kvm, MappedGuestMemory guestMemory, TrackedGuestMemory? tracked, OpTeeCompanionOptions options,
+        IInterruptLine? line, ILogger log)
     {
         // Without a signal to kick with, an OP-TEE that has failed would keep its vCPUs: better to know now.
         _ = KickSignal.Number;
@@ -114,7 +117,7 @@ internal sealed class CompanionVm : ICompanionVm
             GuestRange roomForGic = FindRoom(guestRanges, options);
             KvmVm vm = kvm.CreateVmFor(
                 HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
-            companion = new CompanionVm(vm, memory, hold, guestRanges, gic, options, log);
+            companion = new CompanionVm(vm, memory, hold, tracked, guestRanges, gic, options, log);
             int free = 0;
             foreach (MappedMemoryRegion region in guestRegions)
             {
@@ -122,6 +125,7 @@ internal sealed class CompanionVm : ICompanionVm
                     free++, region.Range.Start.Value, region.Range.Length, region.HostAddress, KvmMemoryFlags.None);
             }
 
+            tracked?.AddVm(vm);
             _ = companion._vm.MapMemory(memory, free);
             log.CompanionMapped(options.Name, guestRanges.Length);
             companion.MakeCores(options.CoreCount, roomForGic.Start);
@@ -230,6 +234,7 @@ internal sealed class CompanionVm : ICompanionVm
         }
 
         _gic?.Dispose();
+        _tracked?.RemoveVm(_vm);
         _vm.Dispose();
         _memory.Dispose();
         _guestMemory.Dispose();

@@ -150,6 +150,16 @@ public sealed class OpTeeCompanion : IGuestOpTee
         return StartWith(given: kvm, memory, options);
     }
 
+    /// <inheritdoc cref="Start(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions)"/>
+    /// <summary>Gives a VM an OP-TEE and starts it; what OP-TEE writes to the VM's memory is tracked, for moving the VM
+    /// while it runs.</summary>
+    public static OpTeeCompanion Start(KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(kvm);
+        ArgumentNullException.ThrowIfNull(memory);
+        return StartWith(given: kvm, memory.Inner, options, memory);
+    }
+
     /// <inheritdoc cref="RestoreAsync(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"
     /// path="/*[not(self::summary) and not(@name='kvm')]"/>
     /// <summary>Gives a VM the OP-TEE that was saved, with the KVM of <c>/dev/kvm</c>.</summary>
@@ -183,6 +193,18 @@ public sealed class OpTeeCompanion : IGuestOpTee
     {
         ArgumentNullException.ThrowIfNull(kvm);
         return RestoreWithAsync(given: kvm, memory, options, source, stateOptions);
+    }
+
+    /// <inheritdoc cref="RestoreAsync(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"/>
+    /// <summary>Gives a VM the OP-TEE that was saved; what OP-TEE writes to the VM's memory is tracked, for moving the
+    /// VM again while it runs.</summary>
+    public static Task<OpTeeCompanion> RestoreAsync(
+        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
+        VmStateOptions stateOptions)
+    {
+        ArgumentNullException.ThrowIfNull(kvm);
+        ArgumentNullException.ThrowIfNull(memory);
+        return RestoreWithAsync(given: kvm, memory.Inner, options, source, stateOptions, memory);
     }
 
     /// <summary>Saves the OP-TEE of a paused VM, with its sessions and calls in flight. The VM stays paused.</summary>
@@ -329,19 +351,20 @@ public sealed class OpTeeCompanion : IGuestOpTee
 
     private static Task<OpTeeCompanion> RestoreWithAsync(
         KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
-        VmStateOptions stateOptions)
+        VmStateOptions stateOptions, TrackedGuestMemory? tracked = null)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(stateOptions);
         return Task.Run(() =>
         {
             using VmStateReader state = new(source, stateOptions);
-            return StartWith(given, memory, options, state);
+            return StartWith(given, memory, options, tracked, state);
         });
     }
 
     private static OpTeeCompanion StartWith(
-        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, VmStateReader? state = null)
+        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, TrackedGuestMemory? tracked = null,
+        VmStateReader? state = null)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);
@@ -353,7 +376,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         try
         {
             return new OpTeeCompanion(
-                line => CompanionVm.Create(kvm, memory, options, line, log), options, regions, log, state)
+                line => CompanionVm.Create(kvm, memory, tracked, options, line, log), options, regions, log, state)
             {
                 _ownedKvm = given is null ? kvm : null,
             };

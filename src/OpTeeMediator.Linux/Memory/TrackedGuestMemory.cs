@@ -1,14 +1,17 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
+using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Linux.Memory;
 
-/// <summary>Guest RAM that knows which of its pages were written otherwise than by a vCPU, for moving a VM while it
-/// runs.</summary>
+/// <summary>Guest RAM that knows which of its pages were written, for moving a VM while it runs.</summary>
 /// <remarks>
-/// <para>Give it, and not the memory inside, to the VM's OP-TEE and to the VMM's devices. KVM's dirty log
-/// (<c>KvmVm.GetDirtyLog</c>) has the vCPUs' part; both together are all. Without tracking it costs a call more an
-/// access; a tracked write costs one locked instruction a page.</para>
+/// <para>Give it, and not the memory inside, to the VM's OP-TEE and to the VMM's devices, and name the VMs of KVM that
+/// map the memory (<c>AddVm</c>): KVM's dirty log has what their vCPUs write. A VMM that reads that log by itself
+/// (<c>KvmVm.GetDirtyLog</c>) names none. Without tracking it costs a call more an access; a tracked write costs one
+/// locked instruction a page.</para>
 /// <para>To copy a running VM: <see cref="StartTracking"/>; copy all memory; as often as it pays, copy what
 /// <see cref="TakeWritten"/> names; stop the vCPUs, pause the OP-TEE, and copy that once more.</para>
 /// <para>Thread-safe. It does not own the memory. Regions that are added while tracking goes on are not tracked: start
@@ -18,6 +21,8 @@ namespace OpTeeMediator.Linux.Memory;
 public sealed class TrackedGuestMemory(MappedGuestMemory memory)
     : IMappedGuestMemory, IFileBackedGuestMemory, IWriteTrackedGuestMemory
 {
+    private readonly Lock _vmsLock = new();
+    private readonly List<DirtyLog> _logs = [];
     private volatile WrittenPages? _written;
 
     /// <summary>The memory.</summary>
@@ -26,16 +31,100 @@ public sealed class TrackedGuestMemory(MappedGuestMemory memory)
     /// <inheritdoc/>
     public int MappingGranule => Inner.MappingGranule;
 
+    /// <summary>Names a VM of KVM that maps the memory, so that what its vCPUs write is tracked too.</summary>
+    /// <param name="vm">The VM, after <see cref="GuestMemoryMapping.MapMemory(KvmVm, MappedGuestMemory, int)"/>;
+    /// <see cref="RemoveVm"/> comes before its disposal.</param>
+    /// <param name="firstSlot">The slot of the first region; the others follow.</param>
+    /// <exception cref="ArgumentNullException"><paramref name="vm"/> is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">One of the slots is empty, while tracking goes on.</exception>
+    /// <exception cref="SystemCallException">KVM refuses to log, while tracking goes on.</exception>
+    /// <remarks>Several VMs may map the memory, as a guest's and its companion's do.</remarks>
+    [Experimental("OPTEE001")]
+    public void AddVm(KvmVm vm, int firstSlot = 0)
+    {
+        ArgumentNullException.ThrowIfNull(vm);
+        DirtyLog log = new(vm, firstSlot, [.. Inner.Regions.Select(region => region.Range)]);
+        lock (_vmsLock)
+        {
+            if (_written is not null)
+            {
+                log.Set(isOn: true);
+            }
+
+            _logs.Add(log);
+        }
+    }
+
+    /// <summary>Tracks a VM no longer. What it has written up to now is not lost.</summary>
+    /// <param name="vm">The VM; none of its vCPUs runs. One that was not named is ignored.</param>
+    [Experimental("OPTEE001")]
+    public void RemoveVm(KvmVm vm)
+    {
+        lock (_vmsLock)
+        {
+            foreach (DirtyLog log in _logs.Where(log => log.Vm == vm).ToArray())
+            {
+                if (_written is { } written)
+                {
+                    log.MoveTo(written);
+                    log.Set(isOn: false);
+                }
+
+                _ = _logs.Remove(log);
+            }
+        }
+    }
+
     /// <summary>Notes from now on which pages are written; forgets what was noted before.</summary>
-    public void StartTracking() => _written = new WrittenPages(Inner.Regions);
+    /// <exception cref="SystemCallException">KVM refuses to log what a VM writes; nothing is tracked then.</exception>
+    public void StartTracking()
+    {
+        lock (_vmsLock)
+        {
+            try
+            {
+                // More may be named than was written since, never less: logs that are on keep what they have.
+                _written = new WrittenPages(Inner.Regions);
+                _logs.ForEach(log => log.Set(isOn: true));
+            }
+            catch
+            {
+                StopTracking();
+                throw;
+            }
+        }
+    }
 
     /// <summary>Notes nothing any more.</summary>
-    public void StopTracking() => _written = null;
+    public void StopTracking()
+    {
+        lock (_vmsLock)
+        {
+            if (_written is not null)
+            {
+                _written = null;
+                _logs.ForEach(log => log.Set(isOn: false));
+            }
+        }
+    }
 
     /// <summary>The pages that were written since <see cref="StartTracking"/> or the last call, in ascending order, as
     /// ranges of whole pages of 4096 bytes; none without tracking.</summary>
+    /// <exception cref="SystemCallException">KVM does not tell what a VM has written.</exception>
     /// <remarks>Read their content afterwards: a page that is written while it is copied is named again.</remarks>
-    public IReadOnlyList<GuestRange> TakeWritten() => _written?.Take() ?? [];
+    public IReadOnlyList<GuestRange> TakeWritten()
+    {
+        lock (_vmsLock)
+        {
+            if (_written is not { } written)
+            {
+                return [];
+            }
+
+            _logs.ForEach(log => log.MoveTo(written));
+            return written.Take();
+        }
+    }
 
     /// <inheritdoc/>
     public void NotifyWritten(GuestRange range) => _written?.Add(range.Start.Value, range.Length);

@@ -30,11 +30,7 @@ public sealed class KvmX86Tests
         _vm = _system.CreateVm();
         _vm.MapMemory(_memory);
         _vcpu = _vm.CreateVcpu(0);
-        X86SpecialRegisters special = _vcpu.GetSpecialRegisters();
-        special.Cs.Base = 0;
-        special.Cs.Selector = 0;
-        _vcpu.SetSpecialRegisters(special);
-        _vcpu.SetRegisters(new X86Registers { Rip = CodeAddress, Rflags = 2 });
+        Begin(_vcpu);
     }
 
     [TearDown]
@@ -243,6 +239,38 @@ public sealed class KvmX86Tests
     }
 
     [Test]
+    public void TakeWritten_VcpusOfTwoVmsAndTheHostWrite_NamesThePagesOfAll()
+    {
+        TrackedGuestMemory tracked = new(Memory);
+        tracked.AddVm(_vm!);
+        using KvmVm other = _system!.CreateVm();
+        other.MapMemory(Memory);
+        using KvmVcpu second = other.CreateVcpu(0);
+        Begin(second);
+        Load([0xc6, 0x06, 0x05, 0x30, 0x01, 0xf4]); // mov byte [0x3005], 1; hlt
+        tracked.StartTracking();
+        tracked.AddVm(other);
+
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        _ = tracked.TryWrite(0x5000, (byte)1);
+        Assert.That(tracked.TakeWritten(), Is.EqualTo((GuestRange[])[new(0x3000, 4096), new(0x5000, 4096)]));
+        Assert.That(tracked.TakeWritten(), Is.Empty);
+
+        // What a VM has written before it goes is not lost.
+        Load([0xa2, 0x00, 0x70, 0xf4]); // mov [0x7000], al; hlt
+        Assert.That(second.Run(), Is.EqualTo(KvmExitReason.Halt));
+        tracked.RemoveVm(other);
+        Assert.That(tracked.TakeWritten(), Does.Contain(new GuestRange(0x7000, 4096)));
+
+        tracked.StopTracking();
+        Begin(Vcpu);
+        Assert.That(Vcpu.Run(), Is.EqualTo(KvmExitReason.Halt));
+        Assert.That(tracked.TakeWritten(), Is.Empty);
+        Assert.That(() => _vm!.GetDirtyLog(0, new ulong[1]), Throws.TypeOf<SystemCallException>(), "it logs no more");
+        Assert.That(() => _vm!.SetDirtyLog(7, isOn: true), Throws.ArgumentException);
+    }
+
+    [Test]
     public void ClearDirtyLog_ManualLog_TakesThePagesThatAreSet()
     {
         // mov byte [0x3005], 1; mov byte [0x4000], 1; hlt
@@ -345,6 +373,15 @@ public sealed class KvmX86Tests
         Assert.That(
             () => Vcpu.GetRegister<uint>(0x6030_0000_0010_0000),
             Throws.ArgumentException.With.Message.Contains("8 bytes").And.Message.Contains("4"));
+
+    private static void Begin(KvmVcpu vcpu)
+    {
+        X86SpecialRegisters special = vcpu.GetSpecialRegisters();
+        special.Cs.Base = 0;
+        special.Cs.Selector = 0;
+        vcpu.SetSpecialRegisters(special);
+        vcpu.SetRegisters(new X86Registers { Rip = CodeAddress, Rflags = 2 });
+    }
 
     private void LogDirtyPages() =>
         _vm!.SetMemoryRegion(0, 0, 0x10000, Memory.Regions[0].HostAddress, KvmMemoryFlags.LogDirtyPages);

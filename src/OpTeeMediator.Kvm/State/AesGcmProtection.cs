@@ -5,7 +5,8 @@ namespace OpTeeMediator.Kvm.State;
 
 /// <summary>AES-256-GCM: the nonce is the chunk's number, the key one that is derived for this state only.</summary>
 /// <remarks>The key is HKDF-SHA256 of the VMM's key, with the header's salt, and with the rest of the header in its
-/// info: so a changed header gives another key. A chunk's header is authenticated with it.</remarks>
+/// info, and the challenge if there is one: so a changed header gives another key. A chunk's header is authenticated
+/// with it.</remarks>
 internal sealed class AesGcmProtection : ChunkProtection
 {
     private const int KeySize = 32;
@@ -16,7 +17,7 @@ internal sealed class AesGcmProtection : ChunkProtection
     internal AesGcmProtection(ReadOnlySpan<byte> key, ReadOnlySpan<byte> salt, ReadOnlySpan<byte> header)
     {
         ReadOnlySpan<byte> purpose = "OpTeeMediator saved VM "u8;
-        Span<byte> info = stackalloc byte[StateHeader.Size];
+        Span<byte> info = stackalloc byte[StateHeader.Size + VmStateOptions.MaximumChallengeSize];
         purpose.CopyTo(info);
         header.CopyTo(info[purpose.Length..]);
         Span<byte> derived = stackalloc byte[KeySize];

@@ -66,7 +66,7 @@ internal sealed class ChunkReader(Stream source, ChunkProtection protection)
         uint word = BinaryPrimitives.ReadUInt32LittleEndian(header);
         uint length = word & ~ChunkWriter.LastChunk;
         bool isLast = (word & ChunkWriter.LastChunk) != 0;
-        if (length > ChunkWriter.ChunkSize || (!isLast && length != ChunkWriter.ChunkSize))
+        if (length > ChunkWriter.ChunkSize || (!isLast && length == 0))
         {
             throw Changed();
         }

@@ -7,7 +7,8 @@ namespace OpTeeMediator.Kvm.State;
 /// <code>
 /// chunk: 4 bytes, the length of its content, and bit 31 in the last one; the content; a tag of 16 bytes
 /// </code>
-/// All chunks but the last have <see cref="ChunkSize"/> bytes of content. Not thread-safe.
+/// All chunks have <see cref="ChunkSize"/> bytes of content but the last, and those that end at a flush; only the last
+/// may have none. Not thread-safe.
 /// </remarks>
 internal sealed class ChunkWriter(Stream target, ChunkProtection protection)
 {
@@ -24,7 +25,7 @@ internal sealed class ChunkWriter(Stream target, ChunkProtection protection)
         {
             if (_length == ChunkSize)
             {
-                Flush(0);
+                WriteChunk(0);
             }
 
             int part = int.Min(bytes.Length, ChunkSize - _length);
@@ -34,9 +35,20 @@ internal sealed class ChunkWriter(Stream target, ChunkProtection protection)
         }
     }
 
-    internal void Complete() => Flush(LastChunk);
+    /// <summary>Writes what is left, and goes on with another chunk.</summary>
+    internal void Flush()
+    {
+        if (_length > 0)
+        {
+            WriteChunk(0);
+        }
 
-    private void Flush(uint flag)
+        target.Flush();
+    }
+
+    internal void Complete() => WriteChunk(LastChunk);
+
+    private void WriteChunk(uint flag)
     {
         Span<byte> header = _chunk.AsSpan(0, HeaderSize);
         BinaryPrimitives.WriteUInt32LittleEndian(header, (uint)_length | flag);

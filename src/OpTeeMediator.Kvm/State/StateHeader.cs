@@ -77,7 +77,7 @@ internal static class StateHeader
 
     internal static ChunkProtection ProtectionFor(ReadOnlySpan<byte> header, VmStateOptions options) =>
         options.Key.IsEmpty
-            ? new ChecksumProtection(header)
+            ? new ChecksumProtection([.. header, .. options.Challenge.Span])
             : new AesGcmProtection(
-                options.Key.Span, header[SaltOffset..Size], header[..SaltOffset]);
+                options.Key.Span, header[SaltOffset..Size], [.. header[..SaltOffset], .. options.Challenge.Span]);
 }

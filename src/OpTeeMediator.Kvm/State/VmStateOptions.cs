@@ -10,6 +10,9 @@ public sealed record VmStateOptions
     /// <summary>The least size of a key in bytes.</summary>
     public const int MinimumKeySize = 32;
 
+    /// <summary>The most bytes of a challenge.</summary>
+    public const int MaximumChallengeSize = 64;
+
     /// <summary>The VM's durable identity: a state of another VM is refused. The default, zero, for a VM that has
     /// none.</summary>
     public Guid VmIdentity { get; init; }
@@ -20,8 +23,20 @@ public sealed record VmStateOptions
     /// <remarks>Who restores with a key refuses a state without encryption, and the reverse.</remarks>
     public ReadOnlyMemory<byte> Key { get; init; }
 
+    /// <summary>For a state that is sent: random bytes that the reader has chosen and told the writer, at most
+    /// <see cref="MaximumChallengeSize"/>, so that a state which somebody has recorded is refused when it is sent
+    /// again. Empty for a file.</summary>
+    public ReadOnlyMemory<byte> Challenge { get; init; }
+
     internal void Validate()
     {
+        if (Challenge.Length > MaximumChallengeSize)
+        {
+            throw new ArgumentException(
+                $"{nameof(VmStateOptions)}.{nameof(Challenge)} has {Challenge.Length} bytes; expected"
+                    + $" {MaximumChallengeSize} or less.");
+        }
+
         if (Key.Length is > 0 and < MinimumKeySize)
         {
             throw new ArgumentException(

@@ -53,6 +53,19 @@ public sealed class VmStateWriter : IDisposable
         return new SectionWriteStream(_chunks, () => _isInSection = false);
     }
 
+    /// <summary>Writes what was given up to now, for a reader at the other end of a connection.</summary>
+    /// <exception cref="InvalidOperationException">A section has not ended, or the state is complete.</exception>
+    /// <remarks>Costs a chunk; <see cref="Complete"/> needs none before it.</remarks>
+    public void Flush()
+    {
+        if (_isInSection || _isComplete)
+        {
+            throw new InvalidOperationException("A state is flushed between its sections.");
+        }
+
+        _chunks.Flush();
+    }
+
     /// <summary>Ends the state: without it the state counts as cut off.</summary>
     /// <exception cref="InvalidOperationException">A section has not ended, or the state is complete.</exception>
     public void Complete()

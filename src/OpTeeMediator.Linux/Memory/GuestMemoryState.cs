@@ -15,6 +15,9 @@ namespace OpTeeMediator.Linux.Memory;
 /// </code>
 /// <para>Numbers are little endian. Pages that were never touched cost nothing. Thread-safe, but what others write
 /// meanwhile is saved or not.</para>
+/// <para>A VM that runs is moved with <see cref="TrackedGuestMemory"/>: <see cref="Save"/> after tracking has begun,
+/// and then, in rounds, <see cref="SavePages"/> with the pages that were written; the last time when nobody writes any
+/// more. The other side calls <see cref="Restore"/>, and <see cref="RestorePages"/> for each round.</para>
 /// </remarks>
 [Experimental("OPTEE001")]
 public static class GuestMemoryState
@@ -46,7 +49,7 @@ public static class GuestMemoryState
         {
             for (ulong offset = 0; TryFindData(region, ref offset, out ulong end); offset = end)
             {
-                SavePages(memory, writer, region.Range.Start.Add(offset), (end - offset) / PageSize);
+                SaveNonZero(memory, writer, region.Range.Start.Add(offset), (end - offset) / PageSize);
             }
         }
 
@@ -68,6 +71,71 @@ public static class GuestMemoryState
         try
         {
             CheckRegions(memory, reader);
+        }
+        catch (EndOfStreamException)
+        {
+            throw EndsTooEarly();
+        }
+
+        RestorePages(memory, source);
+    }
+
+    /// <summary>Writes the content of some pages, those that are zero too.</summary>
+    /// <param name="memory">The memory; others may write to it.</param>
+    /// <param name="pages">The pages, as <see cref="TrackedGuestMemory.TakeWritten"/> names them.</param>
+    /// <param name="target">Where they are written.</param>
+    /// <returns>How many pages were written: those that are guest RAM.</returns>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="ArgumentException">The ranges are not whole pages in ascending order.</exception>
+    public static long SavePages(MappedGuestMemory memory, IReadOnlyList<GuestRange> pages, Stream target)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(pages);
+        ArgumentNullException.ThrowIfNull(target);
+        using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
+        using IDisposable hold = memory.Hold(out _);
+        long written = 0;
+        ulong free = 0;
+        foreach (GuestRange range in pages)
+        {
+            if (range.Start.Value < free || range.Start.Value % PageSize != 0 || range.Length % PageSize != 0)
+            {
+                throw new ArgumentException($"{range} is no range of whole pages after 0x{free:x}.", nameof(pages));
+            }
+
+            free = range.End.Value;
+            for (ulong offset = 0; offset < range.Length; offset += LongestRun * (ulong)PageSize)
+            {
+                int length = (int)ulong.Min(range.Length - offset, LongestRun * (ulong)PageSize);
+                GuestAddress address = range.Start.Add(offset);
+                if (memory.TryGetWindow(address, length, out Span<byte> window))
+                {
+                    writer.Write(address.Value);
+                    writer.Write(length / PageSize);
+                    writer.Write(window);
+                    written += length / PageSize;
+                }
+            }
+        }
+
+        writer.Write(End);
+        writer.Write(0);
+        return written;
+    }
+
+    /// <summary>Puts pages into guest RAM.</summary>
+    /// <param name="memory">The memory, with the regions of the memory that the pages are of.</param>
+    /// <param name="source">What <see cref="SavePages"/> has written.</param>
+    /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
+    /// <exception cref="InvalidDataException">Something is no page of the memory, comes twice, or is missing; the
+    /// memory is to be disposed of.</exception>
+    public static void RestorePages(MappedGuestMemory memory, Stream source)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(source);
+        using BinaryReader reader = new(source, Encoding.UTF8, leaveOpen: true);
+        try
+        {
             ulong free = 0;
             while (true)
             {
@@ -91,9 +159,11 @@ public static class GuestMemoryState
         }
         catch (EndOfStreamException)
         {
-            throw new InvalidDataException("The saved state of the memory ends too early.");
+            throw EndsTooEarly();
         }
     }
+
+    private static InvalidDataException EndsTooEarly() => new("The saved state of the memory ends too early.");
 
     private static void CheckRegions(MappedGuestMemory memory, BinaryReader reader)
     {
@@ -113,7 +183,8 @@ public static class GuestMemoryState
     }
 
     /// <summary>Writes the pages that are not zero.</summary>
-    private static void SavePages(MappedGuestMemory memory, BinaryWriter writer, GuestAddress address, ulong pages)
+    private static void SaveNonZero(
+        MappedGuestMemory memory, BinaryWriter writer, GuestAddress address, ulong pages)
     {
         while (pages > 0)
         {

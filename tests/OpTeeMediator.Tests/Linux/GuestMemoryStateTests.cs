@@ -34,6 +34,106 @@ public sealed class GuestMemoryStateTests
     }
 
     [Test]
+    public void SavePages_OfMemoryThatOthersWriteTo_MakesTheCopyEqualInTheEnd()
+    {
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(Low, High);
+        Fill(memory);
+        TrackedGuestMemory tracked = new(memory);
+        tracked.StartTracking();
+        using MemoryStream state = new();
+        using CancellationTokenSource stop = new();
+        Task writing = Task.Run(() =>
+        {
+            Random random = new(1);
+            for (ulong number = 1; !stop.IsCancellationRequested; number++)
+            {
+                // Numbers over page borders, and pages that become zero.
+                ulong offset = (ulong)random.NextInt64((long)High.Length - PageSize);
+                _ = number % 2 == 0
+                    ? tracked.TryWrite(High.Start.Add(offset), number)
+                    : tracked.TryWrite(High.Start.Add(offset & ~0xffful), new byte[PageSize]);
+            }
+        });
+        GuestMemoryState.Save(memory, state);
+        const int Rounds = 20;
+        for (int round = 0; round < Rounds; round++)
+        {
+            _ = GuestMemoryState.SavePages(memory, tracked.TakeWritten(), state);
+        }
+
+        stop.Cancel();
+        writing.Wait();
+        long last = GuestMemoryState.SavePages(memory, tracked.TakeWritten(), state);
+
+        using MemfdGuestMemory restored = MemfdGuestMemory.Create(Low, High);
+        state.Position = 0;
+        GuestMemoryState.Restore(restored, state);
+        for (int round = 0; round <= Rounds; round++)
+        {
+            GuestMemoryState.RestorePages(restored, state);
+        }
+
+        AssertThatTheyAreEqual(memory, restored);
+        Assert.That(state.Position, Is.EqualTo(state.Length));
+        Assert.That(last, Is.LessThan(2048 + 64));
+    }
+
+    [Test]
+    public void RestorePages_CutOrElsewhereOrTwice_IsRefused()
+    {
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(Low, High);
+        using MemoryStream state = new();
+        Assert.That(
+            GuestMemoryState.SavePages(memory, [new(Low.Start, PageSize), new(High.Start, 300 * PageSize)], state),
+            Is.EqualTo(301));
+        byte[] content = state.ToArray();
+        for (int length = 0; length < content.Length; length += length is > 16 and < 4000 ? 997 : 1)
+        {
+            Assert.That(Message(memory, content[..length]), Does.Contain("too early"), $"{length} bytes");
+            if (length > 5000)
+            {
+                length += 99_991;
+            }
+        }
+
+        foreach ((ulong address, uint pages) in ((ulong, uint)[])
+            [
+                (Low.Start.Value - PageSize, 1), (Low.End.Value, 1), (Low.End.Value - PageSize, 2),
+                (Low.Start.Value + 1, 1), (High.Start.Value, 257), (High.Start.Value, 0), (ulong.MaxValue, 1),
+            ])
+        {
+            Assert.That(Message(memory, Run(address, pages)), Does.Contain("cannot be"), $"{pages} at 0x{address:x}");
+        }
+
+        Assert.That(
+            Message(memory, [.. Run(High.Start.Value, 1), .. new byte[PageSize], .. Run(High.Start.Value, 1)]),
+            Does.Contain("cannot be"));
+        Assert.That(
+            () => GuestMemoryState.SavePages(
+                memory, [new(High.Start, PageSize), new(Low.Start, PageSize)], Stream.Null),
+            Throws.ArgumentException);
+        Assert.That(
+            () => GuestMemoryState.SavePages(memory, [new(Low.Start.Add(1), PageSize)], Stream.Null),
+            Throws.ArgumentException);
+
+        static byte[] Run(ulong address, uint pages) =>
+            [.. BitConverter.GetBytes(address), .. BitConverter.GetBytes(pages)];
+
+        static string Message(MemfdGuestMemory memory, byte[] content)
+        {
+            try
+            {
+                GuestMemoryState.RestorePages(memory, new MemoryStream(content));
+                return "";
+            }
+            catch (InvalidDataException exception)
+            {
+                return exception.Message;
+            }
+        }
+    }
+
+    [Test]
     public void Save_MemoryWithoutAFile_IsTheSame()
     {
         using MemfdGuestMemory memory = MemfdGuestMemory.Create(Low, High);

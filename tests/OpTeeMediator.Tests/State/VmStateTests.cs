@@ -65,6 +65,61 @@ public sealed class VmStateTests
     }
 
     [Test]
+    public void Flush_BetweenSections_LetsTheReaderHaveThem([Values] bool isEncrypted)
+    {
+        using MemoryStream state = new();
+        using VmStateWriter writer = new(state, OptionsFor(isEncrypted));
+        using (Stream section = writer.BeginSection("ONE."))
+        {
+            section.Write([1, 2, 3]);
+            Assert.That(writer.Flush, Throws.InvalidOperationException);
+        }
+
+        writer.Flush();
+        long length = state.Length;
+        writer.Flush();
+        Assert.That(state.Length, Is.EqualTo(length), "no empty chunk, which a reader refuses");
+        using MemoryStream sent = new(state.ToArray());
+        using VmStateReader reader = new(sent, OptionsFor(isEncrypted));
+        using MemoryStream read = new();
+        reader.OpenSection("ONE.").CopyTo(read);
+        Assert.That(read.ToArray(), Is.EqualTo(new byte[] { 1, 2, 3 }));
+        Assert.That(reader.Complete, Throws.TypeOf<InvalidDataException>().With.Message.Contains("cut off"));
+
+        writer.BeginSection("TWO.").Dispose();
+        writer.Complete();
+        Assert.That(Read(state.ToArray(), OptionsFor(isEncrypted), "ONE.", "TWO."), Has.Length.EqualTo(3));
+        Assert.That(writer.Flush, Throws.InvalidOperationException);
+    }
+
+    [Test]
+    public void Restore_EmptyChunkBeforeTheLast_IsRefused()
+    {
+        // Of a sender without a key, who could keep a reader busy for ever.
+        byte[] state = Write(OptionsFor(isEncrypted: false), ("ONE.", [1]));
+        byte[] changed = [.. state[..64], .. new byte[20], .. state[64..]];
+
+        Assert.That(Message(changed, OptionsFor(isEncrypted: false)), Does.Contain("changed"));
+    }
+
+    [Test]
+    public void Restore_OfAStateForAnotherChallenge_IsRefused([Values] bool isEncrypted)
+    {
+        VmStateOptions options = OptionsFor(isEncrypted) with { Challenge = new byte[] { 1, 2, 3 } };
+        byte[] state = Write(options, ("ONE.", [7]));
+
+        Assert.That(Read(state, options, "ONE."), Is.EqualTo(new byte[] { 7 }));
+        foreach (byte[] other in (byte[][])[[], [1, 2], [1, 2, 4], new byte[VmStateOptions.MaximumChallengeSize]])
+        {
+            Assert.That(Message(state, options with { Challenge = other }), Does.Contain("changed"));
+        }
+
+        Assert.That(
+            () => Write(options with { Challenge = new byte[VmStateOptions.MaximumChallengeSize + 1] }),
+            Throws.ArgumentException);
+    }
+
+    [Test]
     public void Restore_ChunksCutOffExchangedOrRepeated_IsRefused([Values] bool isEncrypted)
     {
         const int Header = 64;

@@ -20,6 +20,7 @@ public static class FuzzTargets
         ["rpc-answer"] = static () => new RpcAnswerTarget(),
         ["state"] = static () => new StateTarget(),
         ["stored-record"] = static () => new StoredRecordTarget(),
+        ["vm-state"] = static () => new VmStateTarget(),
     };
 
     public static IReadOnlyCollection<string> Names => Factories.Keys;

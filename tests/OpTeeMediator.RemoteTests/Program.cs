@@ -28,7 +28,11 @@ internal static class Program
 
             case ["soak", string seconds]:
                 // For this process, and not for those of its VMs.
-                Environment.SetEnvironmentVariable("DOTNET_TieredCompilation", null);
+                foreach (string setting in SoakRun.Settings.Keys)
+                {
+                    Environment.SetEnvironmentVariable(setting, null);
+                }
+
                 await using (SoakRun soak = new())
                 {
                     TimeSpan time = TimeSpan.FromSeconds(double.Parse(seconds, CultureInfo.InvariantCulture));

@@ -38,10 +38,17 @@ internal readonly partial record struct SoakFigures(
             PrivateDirty());
     }
 
+    /// <summary>The largest part by which a figure of memory differs.</summary>
+    public double DiffersBy(SoakFigures other) => Math.Max(
+        Difference(Managed, other.Managed),
+        Math.Max(Difference(Native, other.Native), Difference(Dirty, other.Dirty)));
+
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
         $"{Threads} threads and {PoolThreads} of the pool, {Descriptors} descriptors, {Processes} processes, "
         + $"{Managed / 1024.0:f0} KiB managed, {Native / 1024.0:f0} KiB of malloc, {Dirty / 1024.0:f0} KiB dirty");
+
+    private static double Difference(long one, long other) => Math.Abs(one - other) / (double)other;
 
     private static string NameOf(string task)
     {

@@ -17,8 +17,11 @@ internal sealed class SoakTests
                 RedirectStandardOutput = true,
             };
 
-        // Code that is compiled once more while it runs takes more memory.
-        start.Environment["DOTNET_TieredCompilation"] = "0";
+        foreach ((string name, string value) in SoakRun.Settings)
+        {
+            start.Environment[name] = value;
+        }
+
         using Process process = Process.Start(start)!;
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();

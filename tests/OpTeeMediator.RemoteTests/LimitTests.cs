@@ -90,6 +90,26 @@ internal sealed class LimitTests
     }
 
     [Test]
+    public async Task Handshake_VmmSendsByteByByte_ConnectionIsClosed()
+    {
+        // Each byte comes in time, all of them do not: that would take more than a minute.
+        const int Bytes = 2000;
+        await using RemoteBench bench =
+            new(new ScriptedBackend(), options => options with { HandshakeTimeout = TimeSpan.FromMilliseconds(200) });
+        using RawClient client = new(bench.SocketPath);
+        byte[] hello = RawClient.Frame(1, 0, 0, new byte[Bytes]);
+
+        int sent = 0;
+        while (sent < Bytes && client.Send(hello.AsSpan(sent, 1)))
+        {
+            sent++;
+            await Task.Delay(TimeSpan.FromMilliseconds(40));
+        }
+
+        Assert.That(sent, Is.LessThan(Bytes));
+    }
+
+    [Test]
     public void Handshake_ServerSaysNothing_VmIsNotCreated()
     {
         string folder = Directory.CreateTempSubdirectory("optee-silent").FullName;

@@ -1,11 +1,13 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Diagnostics;
 using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Remote.Framing;
 
@@ -36,6 +38,8 @@ internal sealed unsafe class FrameChannel : IDisposable
     private SequencePosition _end;
     private byte[] _scattered = [];
     private bool _hasFrame;
+    private TimeSpan _receiveTimeout = Timeout.InfiniteTimeSpan;
+    private long _receivesSince;
     private volatile bool _isClosed;
 
     /// <summary>Creates a channel, which owns the socket.</summary>
@@ -55,10 +59,16 @@ internal sealed unsafe class FrameChannel : IDisposable
     /// <summary>The VM's number, which frames must have.</summary>
     public uint Partition { get; set; }
 
-    /// <summary>How long <see cref="TryReceive"/> waits for bytes; none for ever.</summary>
+    /// <summary>How long, from now on, <see cref="TryReceive"/> waits for bytes, whatever comes meanwhile; or for ever.
+    /// </summary>
     public TimeSpan ReceiveTimeout
     {
-        set => _socket.ReceiveTimeout = (int)value.TotalMilliseconds;
+        set
+        {
+            _receiveTimeout = value;
+            _receivesSince = Stopwatch.GetTimestamp();
+            _socket.ReceiveTimeout = WholeMilliseconds.AtLeast(value);
+        }
     }
 
     /// <summary>Receives a frame, and blocks until there is one.</summary>
@@ -255,6 +265,11 @@ internal sealed unsafe class FrameChannel : IDisposable
             nint count;
             do
             {
+                if (!TryLimitWait())
+                {
+                    return false;
+                }
+
                 count = LibC.ReceiveMessage(_socket.SafeHandle, &message, LibC.MSG_CMSG_CLOEXEC);
             }
             while (count < 0 && Errno.Last == Errno.EINTR);
@@ -271,6 +286,24 @@ internal sealed unsafe class FrameChannel : IDisposable
         // Complete at once: the pipe has no threshold at which its writer would wait.
         ValueTask<FlushResult> flush = _pipe.Writer.FlushAsync();
         return flush.IsCompleted && !flush.Result.IsCompleted;
+    }
+
+    // The kernel's limit is one for each wait: a peer that sends byte by byte would have it begin again and again.
+    private bool TryLimitWait()
+    {
+        if (_receiveTimeout == Timeout.InfiniteTimeSpan)
+        {
+            return true;
+        }
+
+        TimeSpan left = _receiveTimeout - Stopwatch.GetElapsedTime(_receivesSince);
+        if (left <= TimeSpan.Zero)
+        {
+            return false;
+        }
+
+        _socket.ReceiveTimeout = WholeMilliseconds.AtLeast(left);
+        return true;
     }
 
     private void TakeDescriptors(in SocketMessage message, in DescriptorMessage control)

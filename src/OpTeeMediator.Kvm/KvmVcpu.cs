@@ -18,9 +18,8 @@ public sealed unsafe class KvmVcpu : IDisposable
     private readonly SafeFileHandle _file;
     private readonly SafeMemoryMapping _mapping;
     private readonly byte* _run;
+    private readonly VcpuKick _kick;
     private KvmExitReason _exit = KvmExitReason.Interrupted;
-    private int _runningThread;
-    private bool _isKicked;
 
     internal KvmVcpu(KvmVm vm, int id, SafeFileHandle file, SafeMemoryMapping mapping)
     {
@@ -29,6 +28,7 @@ public sealed unsafe class KvmVcpu : IDisposable
         _file = file;
         _mapping = mapping;
         _run = (byte*)mapping.Address;
+        _kick = new VcpuKick(_run + KvmRunLayout.ImmediateExit);
     }
 
     /// <summary>The VM it belongs to.</summary>
@@ -175,11 +175,10 @@ public sealed unsafe class KvmVcpu : IDisposable
         // Keeps the page mapped if another thread disposes of the vCPU meanwhile.
         using HandleScope mapped = new(_mapping);
 
-        // A full fence: either Kick sees this thread, or KVM sees the flag that Kick has set.
-        _ = Interlocked.Exchange(ref _runningThread, ThreadId.Current);
+        _kick.BeginRun(ThreadId.Current);
         int answer = LibC.Ioctl(_file, KvmIoctl.KVM_RUN, 0);
         int error = answer < 0 ? Errno.Last : 0;
-        Volatile.Write(ref _runningThread, 0);
+        _kick.EndRun();
         _exit = error == 0 ? (KvmExitReason)ReadAt<uint>(_run, KvmRunLayout.ExitReason) : ExitFor(error);
         return _exit;
     }
@@ -191,18 +190,11 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// <remarks>Needed before registers are read or written after such an exit; a run does it itself.</remarks>
     public void CompleteExit()
     {
-        byte* page = Page;
-        Volatile.Write(ref page[KvmRunLayout.ImmediateExit], 1);
+        ObjectDisposedException.ThrowIf(_mapping.IsClosed, this);
+        _kick.BeginCompletion();
         int answer = LibC.Ioctl(_file, KvmIoctl.KVM_RUN, 0);
         int error = answer < 0 ? Errno.Last : 0;
-        Volatile.Write(ref page[KvmRunLayout.ImmediateExit], 0);
-        Interlocked.MemoryBarrier();
-        if (Volatile.Read(ref _isKicked))
-        {
-            // A kick that came meanwhile is for the next Run.
-            Volatile.Write(ref page[KvmRunLayout.ImmediateExit], 1);
-        }
-
+        _kick.EndCompletion();
         _exit = KvmExitReason.Interrupted;
         if (error is not (0 or Errno.EINTR))
         {
@@ -218,15 +210,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     {
         int signal = KickSignal.Number;
         using HandleScope mapped = new(_mapping);
-        if (Interlocked.Exchange(ref _isKicked, true))
-        {
-            // An earlier kick has not been answered yet: that answer is this one's too.
-            return;
-        }
-
-        Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 1);
-        Interlocked.MemoryBarrier();
-        int thread = Volatile.Read(ref _runningThread);
+        int thread = _kick.Request();
         if (thread != 0)
         {
             // The thread may have come back, or be gone: the signal does nothing there, nor leaves this process.
@@ -403,10 +387,7 @@ public sealed unsafe class KvmVcpu : IDisposable
         switch (error)
         {
             case Errno.EINTR:
-                // In this order: a kick that sees the old answer pending leaves it at that, so the flag goes first. A
-                // full fence: such a kick's caller has set what the vCPU is to do, which is looked at after this.
-                Volatile.Write(ref _run[KvmRunLayout.ImmediateExit], 0);
-                _ = Interlocked.Exchange(ref _isKicked, false);
+                _kick.Answer();
                 return KvmExitReason.Interrupted;
 
             // A vCPU that waits for its start was woken up.

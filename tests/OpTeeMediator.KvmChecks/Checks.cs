@@ -1,4 +1,7 @@
+extern alias litmus;
+
 using System.Collections.Immutable;
+using litmus::OpTeeMediator.Litmus;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux.Memory;
@@ -31,6 +34,7 @@ internal static class Checks
         ["vm-state"] = CheckVmState,
         ["smccc-filter"] = CheckSmcccFilter,
         ["capability"] = CheckCapability,
+        ["litmus"] = CheckLitmusTests,
     }.ToImmutableSortedDictionary(StringComparer.Ordinal);
 
     private static void CheckRegisters()
@@ -282,5 +286,23 @@ internal static class Checks
         vm.Vm.ClearDirtyLog(0, 0, 64, [1ul << 5]);
         vm.Vm.GetDirtyLog(0, log);
         Check.Equal("the log after", 0ul, log[0]);
+    }
+
+    // Not of KVM, but of the same machine: what its processors may reorder.
+    private static void CheckLitmusTests()
+    {
+        const int Batches = 30;
+        int found = 0;
+        foreach (Func<LitmusTest> make in LitmusTests.All)
+        {
+            LitmusResult result = LitmusRun.Execute(make, Batches);
+            LitmusResult control = LitmusRun.ExecuteWithoutFences(make, Batches);
+            Console.WriteLine(
+                $"{make().Name}: {result.Forbidden} of {result.Rounds} rounds ({result.Met} side by side);"
+                    + $" without fences {control.Forbidden} of {control.Rounds} ({control.Met})");
+            found += result.Forbidden;
+        }
+
+        Check.Equal("forbidden outcomes", 0, found);
     }
 }

@@ -89,7 +89,7 @@ internal sealed class SoakRun : IAsyncDisposable
         }
 
         TimeSpan part = time / (isLong ? LongRunParts : WarmUpPart);
-        SoakFigures goal = new(int.MaxValue, 0, int.MaxValue, Processes: 0, 0, 0, 0);
+        SoakFigures goal = new(int.MaxValue, int.MaxValue, int.MaxValue, Processes: 0, 0, 0, 0);
         SoakFigures before = await WorkAndMeasureAsync(part, goal, isLong, log);
         int parts = 1;
         if (isLong)
@@ -104,10 +104,12 @@ internal sealed class SoakRun : IAsyncDisposable
             log.WriteLine($"warm after {parts} of {LongRunParts} parts");
         }
 
+        // malloc has given out some 12 KiB for each thread of the pool: a long run waits for those that have no work.
+        goal = isLong ? before : before with { PoolThreads = int.MaxValue };
         SoakFigures after = before;
         for (int all = isLong ? LongRunParts : WarmUpPart; parts < all; parts++)
         {
-            after = await WorkAndMeasureAsync(part, before, isLong, log);
+            after = await WorkAndMeasureAsync(part, goal, isLong, log);
         }
 
         log.WriteLine($"before: {before}");
@@ -202,7 +204,7 @@ internal sealed class SoakRun : IAsyncDisposable
             bool isSame = (next.Threads, next.Descriptors, next.Processes)
                 == (figures.Threads, figures.Descriptors, figures.Processes);
             bool isAboveGoal = next.Threads > goal.Threads || next.Descriptors > goal.Descriptors
-                || next.Processes > goal.Processes;
+                || next.Processes > goal.Processes || next.PoolThreads > goal.PoolThreads;
             same = isSame && !isAboveGoal ? same + 1 : 0;
             figures = next;
         }

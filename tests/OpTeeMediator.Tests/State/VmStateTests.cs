@@ -96,8 +96,17 @@ public sealed class VmStateTests
     public void Restore_EmptyChunkBeforeTheLast_IsRefused()
     {
         // Of a sender without a key, who could keep a reader busy for ever.
+        const int HeaderSize = 64;
+        const int TagSize = 16;
         byte[] state = Write(OptionsFor(isEncrypted: false), ("ONE.", [1]));
-        byte[] changed = [.. state[..64], .. new byte[20], .. state[64..]];
+        byte[] empty = [.. SHA256.HashData(state.AsSpan(0, HeaderSize)), 0, 0, 0, 0];
+        byte[] afterEmpty = SHA256.HashData(empty);
+        byte[] last = state[HeaderSize..^TagSize];
+        byte[] changed =
+        [
+            .. state[..HeaderSize], 0, 0, 0, 0, .. afterEmpty[..TagSize],
+            .. last, .. SHA256.HashData([.. afterEmpty, .. last])[..TagSize],
+        ];
 
         Assert.That(Message(changed, OptionsFor(isEncrypted: false)), Does.Contain("changed"));
     }

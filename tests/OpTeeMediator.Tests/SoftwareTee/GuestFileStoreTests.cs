@@ -233,6 +233,68 @@ internal sealed class GuestFileStoreTests
     }
 
     [Test]
+    public async Task Get_GuestsFileHasNoEnd_ReadUpToTheLargestRecordAndCorruptObject()
+    {
+        const ulong LargestRecord = 16 << 20;
+        await InVmAsync(bench =>
+        {
+            Put(bench, "name", [1]);
+            ulong read = 0;
+            bench.Services.OnSupplicant = message =>
+            {
+                if ((uint)message.Parameters[0].A != OpTeeRpc.FileRead)
+                {
+                    return bench.Supplicant.Serve(message);
+                }
+
+                // As many bytes as fit, whatever they are; the end is there so that the test has one.
+                read += message.Parameters[1].B;
+                return message with { ReturnCode = read < 3 * LargestRecord ? 0 : Generic };
+            };
+            TeeReturnCode code = Get(bench, "name").Code;
+            bench.Services.OnSupplicant = bench.Supplicant.Serve;
+
+            Assert.That(code, Is.EqualTo(TeeReturnCode.CorruptObject));
+            Assert.That(read, Is.GreaterThan(LargestRecord).And.LessThan(2 * LargestRecord));
+            Assert.That(Get(bench, "name"), Is.EqualTo((TeeReturnCode.Success, "01")));
+        });
+    }
+
+    [Test]
+    public async Task Delete_GuestsFolderNeverBecomesEmpty_EndsAfterTheMostFilesOfAnObject()
+    {
+        const int MostFilesOfAnObject = 1 << 16;
+        await InVmAsync(bench =>
+        {
+            // More files than are removed at a time.
+            Put(bench, "name", Pattern(65 * 16_384, 1));
+            int removed = 0;
+            bench.Services.OnSupplicant = message => (uint)message.Parameters[0].A == OpTeeRpc.FileRemove
+                ? message with { ReturnCode = removed++ < 3 * MostFilesOfAnObject ? 0 : Generic }
+                : bench.Supplicant.Serve(message);
+            Do(bench, call => Open(call, "name", handle => handle.Delete()));
+            bench.Services.OnSupplicant = bench.Supplicant.Serve;
+
+            Assert.That(removed, Is.GreaterThanOrEqualTo(MostFilesOfAnObject).And.LessThan(2 * MostFilesOfAnObject));
+            Assert.That(Get(bench, "name").Code, Is.EqualTo(TeeReturnCode.ItemNotFound));
+            Put(bench, "name", [2]);
+            Assert.That(Get(bench, "name").Content, Is.EqualTo("02"));
+        });
+    }
+
+    [Test]
+    public void Write_RecordIsLargerThanAFileMayBe_IsRefusedBeforeTheGuestIsAsked()
+    {
+        TeeStoreKey key = new(Guid.NewGuid(), Guid.NewGuid(), 0);
+
+        // On a thread without an operation no call of the guest is possible.
+        Assert.That(
+            () => new RecordFiles(Machine).Write(key, new TeeStoreRecord(1, new byte[(16 << 20) + 1])),
+            Throws.TypeOf<TeeStoreException>()
+                .With.Property(nameof(TeeStoreException.Failure)).EqualTo(TeeStoreFailure.Full));
+    }
+
+    [Test]
     public async Task Put_InlineApplication_StorageNotAvailable()
     {
         _action = call => call.Storage.Create([1], All, [1], out _);

@@ -16,12 +16,18 @@ internal static partial class Log
     [LoggerMessage(3, LogLevel.Debug, "The guest reaches for {address}, where no device is (write: {isWrite}).")]
     public static partial void NoDevice(this ILogger log, GuestAddress address, bool isWrite);
 
-    [LoggerMessage(4, LogLevel.Information, "The VM was saved: {bytes} bytes, in {seconds:f2} s.")]
-    public static partial void Saved(this ILogger log, long bytes, double seconds);
+    [LoggerMessage(
+        4,
+        LogLevel.Information,
+        "The VM was saved: {bytes} bytes, {teeBytes} of them its TEE's; its TEE finished its work in {drain:f2} s, and "
+        + "then the VM was paused for {seconds:f2} s, {teeSeconds:f3} s of them for its TEE.")]
+    public static partial void Saved(
+        this ILogger log, long bytes, long teeBytes, double drain, double seconds, double teeSeconds);
 
     [LoggerMessage(5, LogLevel.Error, "The VM cannot be saved, and goes on: {reason}")]
     public static partial void NotSaved(this ILogger log, string reason);
 
-    [LoggerMessage(6, LogLevel.Information, "The VM was restored in {seconds:f2} s.")]
-    public static partial void Restored(this ILogger log, double seconds);
+    [LoggerMessage(
+        6, LogLevel.Information, "The VM was restored in {seconds:f2} s, {teeSeconds:f3} s of them for its TEE.")]
+    public static partial void Restored(this ILogger log, double seconds, double teeSeconds);
 }

@@ -42,7 +42,9 @@ internal static class VirtualMachineMonitor
         Stream? teeState = null;
         using VmStateReader? state =
             saved is null ? null : StateFile.Open(saved, options, memory, disk, out teeState);
+        long teeBegin = Stopwatch.GetTimestamp();
         await using TeeWiring tee = new(options, kvm, memory, loggers, teeState);
+        TimeSpan teeTime = Stopwatch.GetElapsedTime(teeBegin);
         using BootImages images = BootImages.Open(options, ram, tee.ReservedMemory);
 
         // Not Console.OpenStandardInput: on a terminal that one edits lines.
@@ -68,7 +70,7 @@ internal static class VirtualMachineMonitor
                 machine.Restore(state!);
                 state!.Complete();
                 tee.Resume();
-                log.Restored(Stopwatch.GetElapsedTime(begin).TotalSeconds);
+                log.Restored(Stopwatch.GetElapsedTime(begin).TotalSeconds, teeTime.TotalSeconds);
                 isRestored = false;
             }
 
@@ -96,12 +98,13 @@ internal static class VirtualMachineMonitor
         while (true)
         {
             using CancellationTokenSource halt = new();
+            SaveTimes times = new();
             using PosixSignalRegistration? signal = options.Save is null
                 ? null
                 : PosixSignalRegistration.Create(SaveSignal, context =>
                 {
                     context.Cancel = true;
-                    _ = HaltAsync(tee, halt);
+                    _ = HaltAsync(tee, times, halt);
                 });
             MachineEnd end = await machine.RunAsync(costs, stop, halt.Token);
             if (end != MachineEnd.Halted)
@@ -109,7 +112,7 @@ internal static class VirtualMachineMonitor
                 return end;
             }
 
-            if (await TrySaveAsync(machine, options, memory, disk, tee, log))
+            if (await TrySaveAsync(machine, options, memory, disk, tee, times, log))
             {
                 return MachineEnd.Saved;
             }
@@ -117,11 +120,14 @@ internal static class VirtualMachineMonitor
     }
 
     /// <summary>Halts the machine when no operation is left at its TEE, if that comes in time.</summary>
-    private static async Task HaltAsync(TeeWiring tee, CancellationTokenSource halt)
+    private static async Task HaltAsync(TeeWiring tee, SaveTimes times, CancellationTokenSource halt)
     {
         try
         {
+            long begin = Stopwatch.GetTimestamp();
             _ = await tee.DrainAsync();
+            times.Drain = Stopwatch.GetElapsedTime(begin);
+            times.PauseBegin = Stopwatch.GetTimestamp();
             await halt.CancelAsync();
         }
         catch (ObjectDisposedException)
@@ -131,10 +137,13 @@ internal static class VirtualMachineMonitor
     }
 
     private static async Task<bool> TrySaveAsync(
-        VirtualMachine machine, VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, TeeWiring tee, ILogger log)
+        VirtualMachine machine, VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, TeeWiring tee,
+        SaveTimes times, ILogger log)
     {
         long begin = Stopwatch.GetTimestamp();
-        if (!await tee.PauseAsync())
+        bool isPaused = await tee.PauseAsync();
+        times.Tee = Stopwatch.GetElapsedTime(begin);
+        if (!isPaused)
         {
             log.NotSaved("its TEE does not come to a halt.");
             tee.Resume();
@@ -143,8 +152,13 @@ internal static class VirtualMachineMonitor
 
         try
         {
-            long size = await StateFile.SaveAsync(options, memory, disk, tee, machine);
-            log.Saved(size, Stopwatch.GetElapsedTime(begin).TotalSeconds);
+            (long size, long teeSize) = await StateFile.SaveAsync(options, memory, disk, tee, machine, times);
+            log.Saved(
+                size,
+                teeSize,
+                times.Drain.TotalSeconds,
+                Stopwatch.GetElapsedTime(times.PauseBegin).TotalSeconds,
+                times.Tee.TotalSeconds);
             return true;
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or BootException

@@ -107,26 +107,78 @@ internal sealed class SaveRestoreTests : CompanionFixture
     }
 
     [Test]
-    public async Task Guest_WithSessionsOfTheSoftwareTee_GoesOnInAnotherProcess()
+    public async Task Guest_WithCallsAtTheSoftwareTee_GoesOnInAnotherProcess()
     {
         GuestOptions options = Saved with { Tee = "software", Disk = "" };
-        await using Guest guest = await Guest.StartAsync(Machine, 2, options);
-        Task<CommandResult> sums = guest.RunAsync(
-            "until [ -e /run/stop ]; do [ \"$(sum 3 4 text)\" = '7 text' ] || exit 1; echo > /run/summed; done",
-            seconds: 3600);
+        GuestOptions restored = options with { More = $"{options.More} --restore {State}" };
+        await using Guest guest = await StartGuestAsync(2, options);
+
+        // Sessions, registered and temporary memory, a call that lasts with a file open at the supplicant, timers.
+        Task<CommandResult> calls = guest.RunAsync(
+            $"{MachineFiles.Program("saved-calls")} /run/count /run/stop", seconds: 3600);
+        await ProgressAsync();
+        await AssertThatALongerCallIsNotSavedAsync(guest);
+        int notifications = await guest.NotificationsAsync();
         for (int move = 0; move < Moves; move++)
         {
-            (await guest.RunAsync("until [ -e /run/summed ]; do sleep 0.1; done")).Succeeded();
             string messages = (await guest.SaveAsync()).Succeeded();
             Assert.That(messages, Does.Contain("The VM was saved"), messages);
+            TestContext.Out.WriteLine(Regex.Match(messages, "The VM was saved.*"));
+            await GoOnAsync();
+            if (move == 0)
+            {
+                Assert.That(messages, Does.Contain("cannot be saved, and goes on").And.Contain("runs in application"));
 
-            await guest.RestoreAsync(options with { More = $"{options.More} --restore {State}" });
-
-            (await guest.RunAsync("rm /run/summed; until [ -e /run/summed ]; do sleep 0.1; done")).Succeeded();
+                // Killed while its next state is written: there is the one before, and it goes on from there.
+                string state = (await Machine.RunAsync($"sha256sum {State}")).Succeeded();
+                await guest.KillWhileSavingAsync(State);
+                Assert.That((await Machine.RunAsync($"sha256sum {State}")).Succeeded(), Is.EqualTo(state));
+                CommandResult half = await Machine.RunAsync(Guest.CommandOf(
+                    2, options with { More = $"--state-key {Key} --restore {State}.unfinished" }));
+                Assert.That((half.Status, half.Output), Is.EqualTo((1, half.Output)));
+                Assert.That(half.Output, Does.Contain("cut off"));
+                notifications = 0;
+                await GoOnAsync();
+            }
         }
 
         (await guest.RunAsync("touch /run/stop")).Succeeded();
-        (await sums).Succeeded();
+        CommandResult counts = await calls;
+        TestContext.Out.WriteLine(counts);
+        Assert.That(counts.Succeeded(), Does.Contain("all done"));
+        TestContext.Out.WriteLine(Regex.Match(await ReportAsync(guest), "The VM was restored.*"));
+
+        async Task GoOnAsync()
+        {
+            await guest.RestoreAsync(restored);
+            await ProgressAsync();
+            int now = await guest.NotificationsAsync();
+            Assert.That(now, Is.GreaterThan(notifications), "notifications go on");
+            notifications = now;
+        }
+
+        // Each thread has ended more than the round in which it was.
+        async Task ProgressAsync() => (await guest.RunAsync(
+            """
+            until [ -s /run/count ]; do sleep 0.1; done
+            before=$(cat /run/count)
+            until [ "$(cat /run/count)" -gt $((before + 1)) ]; do
+              pidof saved-calls > /dev/null || exit 1
+              sleep 0.1
+            done
+            """,
+            seconds: 120)).Succeeded();
+    }
+
+    // One that lasts longer than the VMM waits for it: the VM is not saved, and nothing of it is lost.
+    private static async Task AssertThatALongerCallIsNotSavedAsync(Guest guest)
+    {
+        Task<CommandResult> call =
+            guest.RunAsync($"{MachineFiles.Program("guest-calls")} wait 15000 > /run/wait; echo $?");
+        (await guest.RunAsync("until grep -q waits /run/wait; do sleep 0.1; done")).Succeeded();
+        await guest.AskToSaveAsync();
+        Assert.That((await call).Succeeded(), Is.EqualTo("0"));
+        Assert.That(guest.Exit.IsCompleted, Is.False, "the VM goes on");
     }
 
     private async Task AssertThatOthersAreRefusedAsync()

@@ -126,8 +126,24 @@ public sealed class Guest : IAsyncDisposable
     /// meanwhile.</remarks>
     public async Task<CommandResult> SaveAsync()
     {
-        await _machine.RunAsync($"kill -USR1 $(cat {PidFile})");
+        await AskToSaveAsync();
         return await EndAsync();
+    }
+
+    /// <summary>Asks the VMM to save the guest, and waits for nothing.</summary>
+    /// <returns>A task that ends when the VMM has been asked.</returns>
+    public async Task AskToSaveAsync() => await _machine.RunAsync($"kill -USR1 $(cat {PidFile})");
+
+    /// <summary>Asks the VMM to save the guest, and kills it while it writes the state.</summary>
+    /// <param name="state">The state's file, as <c>--save</c> has it.</param>
+    /// <returns>A task that completes when the VMM has ended.</returns>
+    public async Task KillWhileSavingAsync(string state)
+    {
+        string unfinished = state + ".unfinished";
+        await _machine.RunAsync(
+            $"rm -f {unfinished}; pid=$(cat {PidFile}); kill -USR1 $pid; "
+            + $"until [ -s {unfinished} ] || ! kill -0 $pid; do :; done; kill -9 $pid");
+        await EndAsync();
     }
 
     /// <summary>Goes on with the guest in another process of the VMM.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using KvmVmm.CommandLine;
 using KvmVmm.Machine;
 using OpTeeMediator.Kvm.State;
@@ -47,11 +48,13 @@ internal static class StateFile
     /// <param name="disk">Its disk.</param>
     /// <param name="tee">Its TEE.</param>
     /// <param name="machine">Everything else of it.</param>
-    /// <returns>The size in bytes.</returns>
+    /// <param name="times">Gets the time that the TEE takes.</param>
+    /// <returns>The size in bytes, and that of the TEE's part before it is encrypted.</returns>
     /// <exception cref="IOException">The file cannot be written; there is none then.</exception>
     /// <remarks>The file appears under its name when it is whole.</remarks>
-    public static async Task<long> SaveAsync(
-        VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, TeeWiring tee, VirtualMachine machine)
+    public static async Task<(long Size, long TeeSize)> SaveAsync(
+        VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, TeeWiring tee, VirtualMachine machine,
+        SaveTimes times)
     {
         string path = options.Save!;
         string unfinished = path + ".unfinished";
@@ -67,16 +70,21 @@ internal static class StateFile
                 GuestMemoryState.Save(memory, section);
             }
 
-            await using (Stream section = state.BeginSection(TeeSection))
+            long teeSize;
+            long begin = Stopwatch.GetTimestamp();
+            await using (CountingStream section = new(state.BeginSection(TeeSection)))
             {
                 await tee.SaveAsync(section);
+                teeSize = section.Length;
             }
+
+            times.Tee += Stopwatch.GetElapsedTime(begin);
 
             machine.Save(state);
             state.Complete();
             file.Flush(flushToDisk: true);
             File.Move(unfinished, path, overwrite: true);
-            return file.Length;
+            return (file.Length, teeSize);
         }
         catch
         {

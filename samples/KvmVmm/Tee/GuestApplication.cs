@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Text;
 using OpTeeMediator.Backends;
@@ -10,7 +12,7 @@ namespace KvmVmm.Tee;
 /// A trusted application that calls its guest: for the time, for memory, for the files of its tee-supplicant. It also
 /// has commands that take long.
 /// </summary>
-internal sealed class GuestApplication : TrustedApplication
+internal sealed class GuestApplication : TrustedApplication, ISavableApplication
 {
     /// <summary>
     /// Command: parameter 0 (value, output) gets the guest's time, a seconds since 1970 and b nanoseconds.
@@ -48,6 +50,13 @@ internal sealed class GuestApplication : TrustedApplication
     /// </summary>
     public const uint Compute = 6;
 
+    /// <summary>
+    /// Command: adds 1 to the number in the file named in parameter 0 (memory, input), and waits for a milliseconds
+    /// (parameter 1, value, inout) between reading and writing it; a becomes the number, b how many numbers the session
+    /// has written.
+    /// </summary>
+    public const uint CountInFile = 7;
+
     /// <summary>The application's UUID.</summary>
     public static readonly Guid Uuid = new("7d1c5a2e-93b4-4f0d-a6e8-51c0b7f2e9d4");
 
@@ -57,7 +66,20 @@ internal sealed class GuestApplication : TrustedApplication
     /// <summary>The text of --list.</summary>
     public static string Description { get; } = Uuid
         + "  calls its guest: 0 time, 1 memory, 2 to 4 files (write, read, remove); "
-        + "5 waits, 6 computes, for milliseconds";
+        + "5 waits, 6 computes, for milliseconds; 7 counts in a file";
+
+    // Each session has an instance of its own.
+    private uint _counted;
+
+    /// <inheritdoc/>
+    public void SaveInstance(IBufferWriter<byte> state)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(state.GetSpan(sizeof(uint)), _counted);
+        state.Advance(sizeof(uint));
+    }
+
+    /// <inheritdoc/>
+    public void RestoreInstance(ReadOnlySpan<byte> state) => _counted = BinaryPrimitives.ReadUInt32LittleEndian(state);
 
     /// <inheritdoc/>
     protected override TeeReturnCode InvokeCommand(ApplicationCall call) => call.CommandId switch
@@ -70,6 +92,7 @@ internal sealed class GuestApplication : TrustedApplication
         RemoveFile when call.HasParameters(MemoryInput) => call.Guest.Files.Remove(NameIn(call[0])),
         Wait when call.HasParameters(ValueInput) => WaitFor(TimeSpan.FromMilliseconds(call[0].A), call),
         Compute when call.HasParameters(ValueInput) => ComputeFor(TimeSpan.FromMilliseconds(call[0].A), call),
+        CountInFile when call.HasParameters(MemoryInput, ValueInOut) => Count(call, NameIn(call[0]), call[1]),
         _ => TeeReturnCode.BadParameters,
     };
 
@@ -125,6 +148,42 @@ internal sealed class GuestApplication : TrustedApplication
         byte[] content = new byte[Math.Min(target.Size, MostBytes)];
         code = file.Read(0, content, out int length);
         return code == TeeReturnCode.Success ? target.Write(content.AsSpan(0, length)) : code;
+    }
+
+    private TeeReturnCode Count(ApplicationCall call, string name, ApplicationParameter numbers)
+    {
+        GuestFileSystem files = call.Guest.Files;
+        using GuestFile? file = files.Open(name, out TeeReturnCode code)
+            ?? (code == TeeReturnCode.ItemNotFound ? files.Create(name, out code) : null);
+        if (file is null)
+        {
+            return code;
+        }
+
+        byte[] content = new byte[sizeof(uint)];
+        code = file.Read(0, content, out int length);
+        if (code != TeeReturnCode.Success || length % content.Length != 0)
+        {
+            return code == TeeReturnCode.Success ? TeeReturnCode.BadFormat : code;
+        }
+
+        code = call.Wait(TimeSpan.FromMilliseconds(numbers.A));
+        if (code != TeeReturnCode.Success)
+        {
+            return code;
+        }
+
+        uint number = unchecked(BinaryPrimitives.ReadUInt32LittleEndian(content) + 1);
+        BinaryPrimitives.WriteUInt32LittleEndian(content, number);
+        code = file.Write(0, content);
+        if (code == TeeReturnCode.Success)
+        {
+            _counted = unchecked(_counted + 1);
+            numbers.A = number;
+            numbers.B = _counted;
+        }
+
+        return code;
     }
 
     // A name that is too long, or none, the file system refuses.

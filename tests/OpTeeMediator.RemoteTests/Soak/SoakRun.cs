@@ -30,10 +30,8 @@ internal sealed class SoakRun : IAsyncDisposable
     private const int Steps = 40;
     private const int Kinds = 5;
 
-    // Managed and native memory may grow by this part, and what malloc has given out by no more than this: 16 bytes for
-    // each VM of a run are more.
+    // Managed and native memory may grow by this part. 16 bytes of malloc for each VM of 30 minutes are more.
     private const double LargestGrowth = 0.02;
-    private const long LargestNativeGrowth = 48 << 10;
 
     // Of a short run, a third of the time is for code to be compiled and pools to be filled. That is too little for
     // figures of native memory; and of managed memory half a MiB more counts as nothing: the VMs that such a run
@@ -149,9 +147,7 @@ internal sealed class SoakRun : IAsyncDisposable
         Require(after.Processes <= before.Processes, "processes");
         Require(
             after.Managed <= (before.Managed * (1 + LargestGrowth)) + (isLong ? 0 : ShortRunGrowth), "managed memory");
-        Require(
-            !isLong || after.Native <= before.Native + Math.Min(before.Native * LargestGrowth, LargestNativeGrowth),
-            "memory of malloc");
+        Require(!isLong || after.Native <= before.Native * (1 + LargestGrowth), "memory of malloc");
         Require(!isLong || after.Dirty <= before.Dirty * (1 + LargestGrowth), "private memory");
         return isClean;
     }

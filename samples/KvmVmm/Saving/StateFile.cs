@@ -72,10 +72,10 @@ internal static class StateFile
 
             long teeSize;
             long begin = Stopwatch.GetTimestamp();
-            await using (CountingStream section = new(state.BeginSection(TeeSection)))
+            await using (Stream section = state.BeginSection(TeeSection))
             {
                 await tee.SaveAsync(section);
-                teeSize = section.Length;
+                teeSize = section.Position;
             }
 
             times.Tee += Stopwatch.GetElapsedTime(begin);

@@ -8,6 +8,7 @@ internal sealed class SectionWriteStream(ChunkWriter chunks, Action closed) : St
     internal const int LargestPiece = 64 << 10;
 
     private readonly byte[] _piece = new byte[sizeof(uint) + LargestPiece];
+    private long _position;
     private int _length;
     private bool _isClosed;
 
@@ -15,11 +16,19 @@ internal sealed class SectionWriteStream(ChunkWriter chunks, Action closed) : St
 
     public override bool CanWrite => true;
 
+    /// <summary>How many bytes were written.</summary>
+    public override long Position
+    {
+        get => _position;
+        set => throw new NotSupportedException();
+    }
+
     public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
 
     public override void Write(ReadOnlySpan<byte> buffer)
     {
         ObjectDisposedException.ThrowIf(_isClosed, this);
+        _position += buffer.Length;
         while (!buffer.IsEmpty)
         {
             int part = int.Min(buffer.Length, LargestPiece - _length);

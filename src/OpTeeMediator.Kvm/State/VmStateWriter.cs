@@ -37,7 +37,8 @@ public sealed class VmStateWriter : IDisposable
 
     /// <summary>Begins a section.</summary>
     /// <param name="name">Its name: four ASCII characters.</param>
-    /// <returns>What the section is written to. Its disposal ends the section; no other may begin before.</returns>
+    /// <returns>What the section is written to; <see cref="Stream.Position"/> is how many bytes were. Its disposal ends
+    /// the section; no other may begin before.</returns>
     /// <exception cref="ArgumentException">The name has another length.</exception>
     /// <exception cref="InvalidOperationException">Another section has not ended, or the state is complete.</exception>
     public Stream BeginSection(string name)

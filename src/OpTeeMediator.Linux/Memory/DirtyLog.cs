@@ -41,4 +41,13 @@ internal sealed class DirtyLog(KvmVm vm, int firstSlot, GuestRange[] ranges)
             }
         }
     }
+
+    /// <summary>As if the VM had written everything.</summary>
+    internal void MoveAllTo(WrittenPages written)
+    {
+        foreach (GuestRange range in ranges)
+        {
+            written.Add(range.Start.Value, range.Length);
+        }
+    }
 }

@@ -55,7 +55,8 @@ public sealed class TrackedGuestMemory(MappedGuestMemory memory)
         }
     }
 
-    /// <summary>Tracks a VM no longer. What it has written up to now is not lost.</summary>
+    /// <summary>Tracks a VM no longer. What it has written up to now is not lost; if KVM does not tell what that was,
+    /// all pages count as written.</summary>
     /// <param name="vm">The VM; none of its vCPUs runs. One that was not named is ignored.</param>
     [Experimental("OPTEE001")]
     public void RemoveVm(KvmVm vm)
@@ -64,13 +65,22 @@ public sealed class TrackedGuestMemory(MappedGuestMemory memory)
         {
             foreach (DirtyLog log in _logs.Where(log => log.Vm == vm).ToArray())
             {
-                if (_written is { } written)
+                _ = _logs.Remove(log);
+                if (_written is not { } written)
+                {
+                    continue;
+                }
+
+                try
                 {
                     log.MoveTo(written);
                     log.Set(isOn: false);
                 }
-
-                _ = _logs.Remove(log);
+                catch (Exception failure) when (failure is SystemCallException or ObjectDisposedException)
+                {
+                    // No page may be missed, and who removes a VM is about to dispose of more than the VM.
+                    log.MoveAllTo(written);
+                }
             }
         }
     }

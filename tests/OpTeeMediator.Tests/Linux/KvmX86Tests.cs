@@ -271,6 +271,22 @@ public sealed class KvmX86Tests
     }
 
     [Test]
+    public void RemoveVm_KvmDoesNotTellWhatItHasWritten_AllPagesCountAsWritten()
+    {
+        TrackedGuestMemory tracked = new(Memory);
+        KvmVm other = _system!.CreateVm();
+        other.MapMemory(Memory);
+        tracked.AddVm(other);
+        tracked.StartTracking();
+        other.Dispose();
+
+        tracked.RemoveVm(other);
+
+        Assert.That(tracked.TakeWritten(), Is.EqualTo(Memory.Regions.Select(region => region.Range)));
+        Assert.That(tracked.TakeWritten(), Is.Empty);
+    }
+
+    [Test]
     public void ClearDirtyLog_ManualLog_TakesThePagesThatAreSet()
     {
         // mov byte [0x3005], 1; mov byte [0x4000], 1; hlt

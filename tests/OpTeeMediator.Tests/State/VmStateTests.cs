@@ -72,6 +72,7 @@ public sealed class VmStateTests
         using (Stream section = writer.BeginSection("ONE."))
         {
             section.Write([1, 2, 3]);
+            Assert.That(section.Position, Is.EqualTo(3));
             Assert.That(writer.Flush, Throws.InvalidOperationException);
         }
 

@@ -7,6 +7,9 @@ namespace OpTeeMediator.Benchmarks;
 [MemoryDiagnoser]
 public class MediatorBenchmarks : IDisposable
 {
+    /// <summary>The name of what the others are compared with.</summary>
+    internal const string Reference = nameof(BareInvoke);
+
     private const int Operations = 1000;
 
     private Scenario? _scenario;
@@ -15,12 +18,12 @@ public class MediatorBenchmarks : IDisposable
     public string Name { get; set; } = string.Empty;
 
     public static IEnumerable<string> Names =>
-        ["BareInvoke", .. MeasuredScenario.All.Select(measured => measured.Name), "InvokeFourValuesTwoThreads"];
+        [Reference, .. MeasuredScenario.All.Select(measured => measured.Name), "InvokeFourValuesTwoThreads"];
 
     [GlobalSetup]
     public void SetUp() => _scenario = Name switch
     {
-        "BareInvoke" => new BareInvoke(),
+        Reference => new BareInvoke(),
         "InvokeFourValuesTwoThreads" => Invoke.WithValues(2),
         _ => MeasuredScenario.All.Single(measured => measured.Name == Name).Create(),
     };

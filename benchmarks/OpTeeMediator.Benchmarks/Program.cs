@@ -5,6 +5,9 @@ using OpTeeMediator.Benchmarks;
 using OpTeeMediator.Benchmarks.Check;
 using OpTeeMediator.Benchmarks.History;
 using OpTeeMediator.Benchmarks.Plots;
+#if !NATIVE_AOT
+using OpTeeMediator.Benchmarks.Readme;
+#endif
 
 if (args is ["--check"] or ["--check", "--other-processor"])
 {
@@ -56,6 +59,18 @@ if (args is [RemoteReport.ServerArgument, _, _])
 #if NATIVE_AOT
 return 1;
 #else
+if (args is ["--readme"] or ["--readme", _])
+{
+    // With a path the figures are kept there.
+    ReadmeRecord? record = ReadmeBenchmarks.Run(Console.Out);
+    if (args.Length > 1)
+    {
+        record?.Write(args[1]);
+    }
+
+    return record is null ? 1 : 0;
+}
+
 _ = BenchmarkSwitcher.FromAssembly(typeof(MediatorBenchmarks).Assembly).Run(args);
 return 0;
 #endif

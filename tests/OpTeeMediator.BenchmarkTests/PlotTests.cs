@@ -7,14 +7,12 @@ namespace OpTeeMediator.BenchmarkTests;
 [TestFixture]
 public class PlotTests
 {
-    private static readonly string s_repository = FindRepository();
-
     [Test]
     public void Draw_RecordsOfTheHistory_GivesThePicturesOfTheDocuments()
     {
-        string plots = Path.Combine(s_repository, "docs", "plots");
+        string plots = Path.Combine(Repository.Folder, "docs", "plots");
         Dictionary<string, string> drawn =
-            BenchmarkPlots.Draw(HistoryFolder.Read(Path.Combine(s_repository, "benchmarks", "history")));
+            BenchmarkPlots.Draw(HistoryFolder.Read(Path.Combine(Repository.Folder, "benchmarks", "history")));
         using (Assert.EnterMultipleScope())
         {
             Assert.That(
@@ -28,16 +26,5 @@ public class PlotTests
                         + "--plot benchmarks/history docs/plots");
             }
         }
-    }
-
-    private static string FindRepository()
-    {
-        string? folder = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(folder!, "OpTeeMediator.sln")))
-        {
-            folder = Path.GetDirectoryName(folder);
-        }
-
-        return folder!;
     }
 }

@@ -97,7 +97,7 @@ internal static class Recorder
     private static Figure ToFigure(Measurement measured) =>
         new(Math.Round(measured.Nanoseconds, 1), Math.Round(measured.Ratio, 2));
 
-    private static string ReadProcessor()
+    internal static string ReadProcessor()
     {
         const string Key = "model name";
         string? line = File.ReadLines("/proc/cpuinfo")

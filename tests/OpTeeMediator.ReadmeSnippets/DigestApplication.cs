@@ -1,6 +1,8 @@
+// <snippet>
 using System.Security.Cryptography;
 using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
+// </snippet>
 
 namespace OpTeeMediator.ReadmeSnippets;
 

@@ -4,7 +4,6 @@ using System.Net.Sockets;
 using OpTeeMediator.Backends;
 using OpTeeMediator.FirmwareTpmTests;
 using OpTeeMediator.Kvm.SystemCalls;
-using OpTeeMediator.Remote;
 using OpTeeMediator.SoftwareTee.FirmwareTpm;
 using OpTeeMediator.Testing;
 
@@ -13,15 +12,6 @@ namespace OpTeeMediator.RemoteTests;
 /// <summary>The sample daemon, as an operator and as systemd start it.</summary>
 internal sealed class DaemonTests
 {
-    // KvmVmm's application that adds.
-    private static readonly Guid Sum = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
-
-    // The example application that keeps objects: secure_storage.
-    private static readonly Guid Objects = new("f4e750bb-1437-4fbf-8785-8d3580c34994");
-
-    private const uint Read = 0;
-    private const uint Write = 1;
-
     private string _folder = "";
     private Process? _daemon;
 
@@ -53,8 +43,8 @@ internal sealed class DaemonTests
         await using (RemoteVm first = Connect("vm1"))
         await using (RemoteVm second = Connect("vm2"))
         {
-            AssertAdds(first);
-            AssertAdds(second);
+            DaemonClient.AssertAdds(first);
+            DaemonClient.AssertAdds(second);
         }
 
         await AssertEndsAsync();
@@ -85,7 +75,7 @@ internal sealed class DaemonTests
         int length = manager.Receive(message);
         await using (RemoteVm vm = Connect("vm1"))
         {
-            AssertAdds(vm);
+            DaemonClient.AssertAdds(vm);
         }
 
         Assert.That(System.Text.Encoding.ASCII.GetString(message, 0, length), Is.EqualTo("READY=1"));
@@ -110,8 +100,8 @@ internal sealed class DaemonTests
         byte stored = 1;
         int writes = 0;
         vm.Driver.Write<byte>(page, [(byte)'o', version]);
-        uint session = Open(vm, Objects);
-        Assert.That(Invoke(vm, session, Write).ReturnCode, Is.Zero);
+        uint session = DaemonClient.Open(vm, DaemonClient.Objects);
+        Assert.That(DaemonClient.InvokeObjects(vm, session, DaemonClient.Write).ReturnCode, Is.Zero);
         for (; kills > 0; kills--)
         {
             Task killing = Task.Run(async () =>
@@ -126,7 +116,7 @@ internal sealed class DaemonTests
                 version++;
                 writes++;
                 vm.Driver.Write<byte>(page, [(byte)'o', version]);
-                code = Invoke(vm, session, Write).ReturnCode;
+                code = DaemonClient.InvokeObjects(vm, session, DaemonClient.Write).ReturnCode;
                 stored = code == 0 ? version : stored;
             }
 
@@ -134,8 +124,8 @@ internal sealed class DaemonTests
             await killing;
             _daemon!.Dispose();
             Start(Program, arguments);
-            session = Open(vm, Objects);
-            code = Invoke(vm, session, Read).ReturnCode;
+            session = DaemonClient.Open(vm, DaemonClient.Objects);
+            code = DaemonClient.InvokeObjects(vm, session, DaemonClient.Read).ReturnCode;
             byte[] read = new byte[2];
             vm.Driver.Read<byte>(page, read);
             Assert.That(code, Is.Zero);
@@ -148,7 +138,8 @@ internal sealed class DaemonTests
         // The other VM has no such object.
         other.Driver.Write<byte>(otherPage, [(byte)'o']);
         Assert.That(
-            (TeeReturnCode)Invoke(other, Open(other, Objects), Read).ReturnCode,
+            (TeeReturnCode)DaemonClient.InvokeObjects(
+                other, DaemonClient.Open(other, DaemonClient.Objects), DaemonClient.Read).ReturnCode,
             Is.EqualTo(TeeReturnCode.ItemNotFound));
     }
 
@@ -200,28 +191,13 @@ internal sealed class DaemonTests
         _daemon = Process.Start(start)!;
     }
 
-    private static uint Open(RemoteVm vm, Guid application)
-    {
-        GuestMessage? answer = null;
-        Waiting.Until(
-            () => (answer = vm.Driver.OpenSession(application)).ReturnCode == 0, "The opening of a session");
-        return answer!.Session;
-    }
-
-    // The first byte of the registered buffer is the object's name, the second its content.
-    private static GuestMessage Invoke(RemoteVm vm, uint session, uint command) => vm.Driver.Invoke(
-        session,
-        command,
-        GuestParameter.RegisteredIn(0, 1, 0x55),
-        command == Write ? GuestParameter.RegisteredIn(1, 1, 0x55) : GuestParameter.RegisteredOut(1, 1, 0x55));
-
     // The key's public part and what proves that it was created.
     private static byte[] CreateKeyInTpm(RemoteVm vm)
     {
         const ulong Cookie = 0x66;
         ulong[] pages = vm.Driver.AllocatePages(2, 1);
         Assert.That(vm.Driver.Register(pages, 0, 2 * 4096, Cookie).ReturnCode, Is.Zero);
-        uint session = Open(vm, FirmwareTpmExtensions.FirmwareTpmUuid);
+        uint session = DaemonClient.Open(vm, FirmwareTpmExtensions.FirmwareTpmUuid);
         _ = Execute(TpmCommands.Startup);
         byte[] response = Execute(TpmCommands.CreateKey);
         _ = vm.Driver.Unregister(Cookie);
@@ -245,35 +221,8 @@ internal sealed class DaemonTests
 
     private RemoteVm Connect(string name) => Connect(name, Guid.Empty);
 
-    private RemoteVm Connect(string name, Guid identity)
-    {
-        RemoteTeeOptions options = new() { SocketPath = SocketPath, HandshakeTimeout = TimeSpan.FromMinutes(1) };
-        RemoteVm? vm = null;
-        Waiting.Until(() => TryConnect(), "The connection to the daemon");
-        return vm!;
-
-        // The socket is there a moment before it listens.
-        bool TryConnect()
-        {
-            try
-            {
-                vm = new RemoteVm(options, name, identity);
-                return true;
-            }
-            catch (TeeUnavailableException) when (_daemon is { HasExited: false })
-            {
-                return false;
-            }
-        }
-    }
-
-    private static void AssertAdds(RemoteVm vm)
-    {
-        uint session = vm.Driver.OpenSession(Sum).Session;
-        GuestMessage answer = vm.Driver.Invoke(session, 0, GuestParameter.ValueInOut(20, 22));
-
-        Assert.That((answer.ReturnCode, answer.Parameters[0].A), Is.EqualTo((0u, 42ul)));
-    }
+    private RemoteVm Connect(string name, Guid identity) =>
+        DaemonClient.Connect(SocketPath, () => _daemon is { HasExited: false }, name, identity);
 
     private async Task AssertEndsAsync()
     {

@@ -33,7 +33,7 @@ internal sealed class CommandTests
         new(FirstRun, "tests/run", Ci),
         new(Daemon, "From a clone, on any Linux", Script),
         new(Daemon, "As a service it is published", Script,
-            "under another root; the machines of the tests have no systemd that runs"),
+            "under another root; with tests/run --full also where systemd runs (tests/service/boot)"),
         new("docs/guide/troubleshooting.md", "dmesg | grep optee", SoftwareTee),
         new("docs/guide/troubleshooting.md", "modprobe optee", Troubleshooting),
         new("samples/MinimalVmm/README.md", "in ten minutes", Script),

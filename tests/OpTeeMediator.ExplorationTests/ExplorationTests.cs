@@ -24,6 +24,8 @@ internal sealed class ExplorationTests
         ["teardown"] = CallScenarios.Teardown,
         ["buffer pool"] = MemoryScenarios.BufferPool,
         ["forwarder cookies"] = MemoryScenarios.Cookies,
+        ["save, drained"] = SaveScenarios.Drained,
+        ["save, at once"] = SaveScenarios.AtOnce,
     };
 
     [TearDown]
@@ -40,6 +42,8 @@ internal sealed class ExplorationTests
     [TestCase("teardown")]
     [TestCase("buffer pool")]
     [TestCase("forwarder cookies")]
+    [TestCase("save, drained")]
+    [TestCase("save, at once")]
     public void Explore_Machine_HasNoFinding(string machine)
     {
         long start = Stopwatch.GetTimestamp();
@@ -60,6 +64,8 @@ internal sealed class ExplorationTests
     [TestCase("teardown", nameof(KnownRace.SuspendedCallIsLeft))]
     [TestCase("buffer pool", nameof(KnownRace.SpareIsTakenTwice))]
     [TestCase("forwarder cookies", nameof(KnownRace.TranslationIsNotChecked))]
+    [TestCase("save, drained", nameof(KnownRace.BeginsWhileDraining))]
+    [TestCase("save, drained", nameof(KnownRace.EndIsNotSeenBeforeSleep))]
     public void Explore_RacePutBack_IsFoundAndReplayed(string machine, string race)
     {
         Races.PutBack = Enum.Parse<KnownRace>(race);

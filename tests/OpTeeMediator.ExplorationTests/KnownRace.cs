@@ -38,4 +38,10 @@ internal enum KnownRace
 
     /// <summary>A translated cookie is used though the buffer that was found may have become another one.</summary>
     TranslationIsNotChecked,
+
+    /// <summary>A call does not look whether operations may begin.</summary>
+    BeginsWhileDraining,
+
+    /// <summary>A call that is about to sleep does not look whether its operation has ended meanwhile.</summary>
+    EndIsNotSeenBeforeSleep,
 }

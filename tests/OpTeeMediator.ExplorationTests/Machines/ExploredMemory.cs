@@ -8,8 +8,13 @@ internal sealed class ExploredMemory : IGuestMemory
     public const ulong Start = 0x4000_0000;
     public const int Pages = 16;
 
-    private readonly byte[] _bytes = new byte[Pages * GuestPages.PageSize];
+    private readonly byte[] _bytes;
     private readonly List<GuestPages> _pinned = [];
+
+    public ExploredMemory() => _bytes = new byte[Pages * GuestPages.PageSize];
+
+    /// <summary>The same pages, in another process.</summary>
+    public ExploredMemory(ExploredMemory memory) => _bytes = memory._bytes;
 
     public int Pinned => _pinned.Count;
 

@@ -1,11 +1,9 @@
 using System.Collections.Immutable;
-using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Calls;
 using OpTeeMediator.ExplorationTests.Scheduling;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
-using OpTeeMediator.SharedMemory;
 using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 
@@ -21,17 +19,11 @@ internal sealed class ExploredVm : ISmcHandler
     private const int PagesOfCpu = 4;
 
     private readonly FakeDriver[] _cpus;
-    private readonly MemoryBudget _budget = new(4, 16, 4);
+    private readonly ExploredProcess _process;
 
     public ExploredVm(int cpus, TimeSpan quantum)
     {
-        NonThrowingGuestMemory memory = new(Memory, NullLogger.Instance);
-        SharedBufferPool buffers = new(memory, _budget);
-        CallEnvironment environment = new(
-            "vm", memory, null, Backend, TeeAccess.All, buffers, cpus, quantum, Timeout.InfiniteTimeSpan,
-            new NotificationQueue(null), new PauseControl(), NullLogger.Instance, new CallObserver("vm", null));
-        Calls = new YieldingCalls(environment, NewDriverInstance());
-        Teardown = new Teardown(Calls, buffers, NewDriverInstance, "vm", NullLogger.Instance);
+        _process = new ExploredProcess(Memory, Backend, cpus, quantum, canSleep: false);
         _cpus = new FakeDriver[cpus];
         for (int cpu = 0; cpu < cpus; cpu++)
         {
@@ -47,18 +39,16 @@ internal sealed class ExploredVm : ISmcHandler
 
     public ExploredBackend Backend { get; } = new();
 
-    public YieldingCalls Calls { get; }
+    public YieldingCalls Calls => _process.Calls;
 
-    public Teardown Teardown { get; }
+    public Teardown Teardown => _process.Teardown;
 
     public uint Session { get; }
 
     ImmutableArray<SmcFunctionRange> ISmcHandler.Ranges => [];
 
     /// <summary>Whether the VM has nothing any more, and no call is left.</summary>
-    public bool IsEmpty =>
-        Backend.IsEmpty && Memory.Pinned == 0 && _budget is { Buffers: 0, Pages: 0 } && Teardown.Count == 0
-        && Array.TrueForAll(Calls.Slots.All.ToArray(), static slot => slot.State == CallState.Free);
+    public bool IsEmpty => Backend.IsEmpty && _process.IsEmpty;
 
     public FakeDriver Cpu(int cpu) => _cpus[cpu];
 
@@ -97,6 +87,4 @@ internal sealed class ExploredVm : ISmcHandler
         Explorer.Yield();
         return Calls.Resume(ref registers, ref held);
     }
-
-    private static DriverInstance NewDriverInstance() => new(2, 4);
 }

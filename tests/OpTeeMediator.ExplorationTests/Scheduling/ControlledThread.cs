@@ -3,7 +3,9 @@ namespace OpTeeMediator.ExplorationTests.Scheduling;
 /// <summary>A thread that goes on only when it has its turn; used for all schedules of a scenario.</summary>
 internal sealed class ControlledThread
 {
-    private readonly SemaphoreSlim _turn = new(0);
+    // Blocks at once: one that yields its processor a few times first waits each time until all others of the computer
+    // have had theirs.
+    private readonly AutoResetEvent _turn = new(false);
 
     public ControlledThread(int index, Action<ControlledThread> run)
     {
@@ -32,7 +34,7 @@ internal sealed class ControlledThread
 
     public long Priority { get; set; }
 
-    public void GiveTurn() => _turn.Release();
+    public void GiveTurn() => _turn.Set();
 
-    public void AwaitTurn() => _turn.Wait();
+    public void AwaitTurn() => _turn.WaitOne();
 }

@@ -25,7 +25,7 @@ internal sealed class Explorer : IDisposable
     private static Explorer? s_active;
 
     private readonly ControlledThread[] _threads;
-    private readonly SemaphoreSlim _done = new(0);
+    private readonly AutoResetEvent _done = new(false);
     private readonly Dictionary<object, (ControlledThread Holder, int Depth)> _locks =
         new(ReferenceEqualityComparer.Instance);
 
@@ -230,7 +230,7 @@ internal sealed class Explorer : IDisposable
         }
 
         Choose(null)!.GiveTurn();
-        _done.Wait();
+        _ = _done.WaitOne();
         if (_finding is null)
         {
             try
@@ -281,7 +281,7 @@ internal sealed class Explorer : IDisposable
                 next = Choose(null);
             }
 
-            (next is null ? (Action)(() => _done.Release()) : next.GiveTurn)();
+            (next is null ? (Action)(() => _done.Set()) : next.GiveTurn)();
         }
     }
 

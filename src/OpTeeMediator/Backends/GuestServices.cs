@@ -161,7 +161,7 @@ public abstract class GuestServices
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(time, TimeSpan.FromMilliseconds(uint.MaxValue));
-        return TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)time.TotalMilliseconds, 0);
+        return TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)(time.Ticks / TimeSpan.TicksPerMillisecond), 0);
     }
 
     private static TeeParameter Notification(uint what, uint notification)
@@ -174,11 +174,11 @@ public abstract class GuestServices
     private void SetParameters(ReadOnlySpan<TeeParameter> parameters)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters.Length, ParameterCount, nameof(parameters));
-        Span<TeeParameter> own = _parameters;
-        parameters.CopyTo(own);
-
-        // Those of an earlier call may be another application's.
-        own[parameters.Length..].Clear();
+        for (int index = 0; index < ParameterCount; index++)
+        {
+            // Those of an earlier call may be another application's.
+            _parameters[index] = index < parameters.Length ? parameters[index] : default;
+        }
     }
 
     private GuestAnswer<TimeSpan> ToTime(TeeReturnCode code)

@@ -117,38 +117,12 @@ internal sealed class CallObserver
     }
 
     /// <summary>A call returns to the guest and will be resumed.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Suspend(CallTimeline call, RpcStage stage, uint rpc)
     {
-        try
+        if (_instruments.MeasureSuspensions || call.IsObserved)
         {
-            switch (stage)
-            {
-                case RpcStage.None:
-                    _instruments.Preemptions.Add(1, _vm);
-                    break;
-
-                case RpcStage.Sleeping:
-                    _instruments.Sleeps.Add(1, _vm);
-                    break;
-
-                case RpcStage.Calling:
-                    _instruments.Rpcs.Add(1, _vm, new("command", MessageNames.OfRpc(rpc)));
-                    break;
-
-                default:
-                    // The mediator's own affairs with the guest's memory.
-                    break;
-            }
-        }
-        catch (Exception)
-        {
-            // There is no answer to it.
-        }
-
-        if (call.IsObserved)
-        {
-            call.Suspend();
+            SuspendObserved(call, stage, rpc);
         }
     }
 
@@ -189,6 +163,41 @@ internal sealed class CallObserver
         catch (Exception)
         {
             // As above.
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void SuspendObserved(CallTimeline call, RpcStage stage, uint rpc)
+    {
+        try
+        {
+            switch (stage)
+            {
+                case RpcStage.None:
+                    _instruments.Preemptions.Add(1, _vm);
+                    break;
+
+                case RpcStage.Sleeping:
+                    _instruments.Sleeps.Add(1, _vm);
+                    break;
+
+                case RpcStage.Calling:
+                    _instruments.Rpcs.Add(1, _vm, new("command", MessageNames.OfRpc(rpc)));
+                    break;
+
+                default:
+                    // The mediator's own affairs with the guest's memory.
+                    break;
+            }
+        }
+        catch (Exception)
+        {
+            // There is no answer to it.
+        }
+
+        if (call.IsObserved)
+        {
+            call.Suspend();
         }
     }
 

@@ -135,6 +135,7 @@ internal sealed class CallOperation
     }
 
     /// <summary>The backend calls the guest. Fails if the guest is gone; throws during another call.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryRequestRpc() =>
         Interlocked.CompareExchange(ref _phase, OperationPhase.RpcRequested, OperationPhase.Working) switch
         {
@@ -151,6 +152,7 @@ internal sealed class CallOperation
         ref _phase, OperationPhase.RpcOutstanding, OperationPhase.RpcRequested);
 
     /// <summary>The guest has answered; fails if the backend does not wait for it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryEndRpc()
     {
         OperationPhase phase = _phase;
@@ -189,13 +191,22 @@ internal sealed class CallOperation
 
     /// <summary>Waits until the operation ends or wants to call the guest; up to a millisecond longer than the quantum,
     /// as .NET's waits are whole ones.</summary>
-    public bool WaitWhileWorking(TimeSpan quantum)
-    {
-        if (_phase != OperationPhase.Working)
-        {
-            return true;
-        }
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool WaitWhileWorking(TimeSpan quantum) => _phase != OperationPhase.Working || Wait(quantum);
 
+    /// <summary>The phase has changed: wakes the vCPU that waits for it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Wake()
+    {
+        if (Volatile.Read(ref _isWaitedFor) != 0)
+        {
+            _changed.Set();
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool Wait(TimeSpan quantum)
+    {
         // Only here is the clock read: it costs as much as the half of a call to the guest that is answered at once.
         long start = Stopwatch.GetTimestamp();
         WaitsSince = WaitsSince == 0 ? start : WaitsSince;
@@ -218,14 +229,5 @@ internal sealed class CallOperation
 
         Volatile.Write(ref _isWaitedFor, 0);
         return _phase != OperationPhase.Working;
-    }
-
-    /// <summary>The phase has changed: wakes the vCPU that waits for it.</summary>
-    public void Wake()
-    {
-        if (Volatile.Read(ref _isWaitedFor) != 0)
-        {
-            _changed.Set();
-        }
     }
 }

@@ -77,6 +77,7 @@ internal sealed class CallRunner(
     }
 
     /// <summary>Runs a call that the guest has resumed.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public SmcOutcome Resume(CallSlot slot, ref SmcRegisters registers)
     {
         if (slot.Stage != RpcStage.None)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace OpTeeMediator.Calls;
 
 /// <summary>The sleep of a guest's thread while its call's operation runs: each is ended by one notification.</summary>
@@ -51,6 +53,7 @@ internal sealed class CallSleep(NotificationQueue notifications, uint number)
     }
 
     /// <summary>Wakes the guest's thread, if it sleeps and was not woken yet.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Wake()
     {
         if (_state == SleepState.Asleep

@@ -172,6 +172,7 @@ internal sealed class CallSlot
     }
 
     /// <summary>Gives the call to the guest, to be resumed by the resume information.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public uint Suspend()
     {
         DriverInstance driverInstance = DriverInstance!;
@@ -247,6 +248,7 @@ internal sealed class CallSlot
         _ = _owner.Operations.BackendFailed(Operation.Kind, exception);
 
     /// <inheritdoc cref="CallOperation.TryRequestRpc"/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryRequestRpc()
     {
         if (Timeline.IsObserved)
@@ -264,6 +266,7 @@ internal sealed class CallSlot
     }
 
     /// <summary>The guest has answered: the backend goes on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void EndRpc(TeeReturnCode answer)
     {
         if (Operation.TryEndRpc())
@@ -419,6 +422,7 @@ internal sealed class CallSlot
 
     private bool IsToHold => DriverInstance is { } driverInstance && _pause.Holds(driverInstance);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Wake()
     {
         Operation.Wake();

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -13,6 +14,7 @@ internal static class RpcMessages
     public const int Size = OpTeeMessage.HeaderSize + (ParameterCount * OpTeeMessage.ParameterSize);
 
     /// <summary>A backend's call. Only its <paramref name="parameters"/> are written.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Encode(uint command, ReadOnlySpan<TeeParameter> parameters, ref Message message)
     {
         message.Header = Header(command, parameters.Length);
@@ -31,6 +33,7 @@ internal static class RpcMessages
     }
 
     /// <summary>Takes the outputs of the guest's answer over, with the kinds that the call has.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Decode(in Message answer, Span<TeeParameter> parameters)
     {
         for (int index = 0; index < parameters.Length; index++)
@@ -60,6 +63,7 @@ internal static class RpcMessages
         ReturnCode = (uint)TeeReturnCode.Generic,
     };
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static MessageParameter Encode(in TeeParameter parameter)
     {
         ulong type = (ulong)parameter.Kind;

@@ -223,6 +223,7 @@ internal sealed class RpcStateMachine(
     }
 
     // The room is in the call's message, or what an earlier call has left.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool HasPlace(CallSlot slot)
     {
         if (slot.RpcOffset != 0 || slot.RpcBuffer is not null)
@@ -234,9 +235,11 @@ internal sealed class RpcStateMachine(
         return slot.RpcBuffer is not null;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static GuestAddress PlaceOf(CallSlot slot) =>
         slot.RpcOffset != 0 ? slot.MessageAddress.Add((ulong)slot.RpcOffset) : slot.RpcBuffer!.Value.Address;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryWriteCall(CallSlot slot)
     {
         GuestRpc rpc = slot.Rpc;
@@ -264,6 +267,7 @@ internal sealed class RpcStateMachine(
     }
 
     /// <summary>Reads the answer to the call, once; the call becomes the SHM_FREE of unusable memory.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private TeeReturnCode ReadAnswer(CallSlot slot, out bool declines)
     {
         declines = false;

@@ -65,4 +65,11 @@ internal sealed class CallInstruments
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         get => Ended.Enabled | Duration.Enabled | BackendTime.Enabled | MediationTime.Enabled;
     }
+
+    /// <summary>Whether somebody listens to why calls return to the guest.</summary>
+    public bool MeasureSuspensions
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Rpcs.Enabled | Preemptions.Enabled | Sleeps.Enabled;
+    }
 }

@@ -6,7 +6,8 @@ namespace OpTeeMediator.Diagnostics;
 /// <remarks>Only for loggers whose event ids are constants of this product: each costs a limit.</remarks>
 internal sealed class LogRateLimits(TimeProvider time, int entries)
 {
-    private readonly ConcurrentDictionary<int, LogRateLimit> _limits = new();
+    // Small: each VM has one, and most log a few kinds of entry.
+    private readonly ConcurrentDictionary<int, LogRateLimit> _limits = new(concurrencyLevel: 1, capacity: 4);
 
     /// <inheritdoc cref="LogRateLimit.TryPass"/>
     public bool TryPass(int eventId, out long suppressed) =>

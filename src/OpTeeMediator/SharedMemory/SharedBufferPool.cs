@@ -14,7 +14,10 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
     // How many page lists of each size class are kept for use again.
     private const int ListsPerSize = 16;
 
-    private readonly ArrayPool<ulong> _lists = ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize);
+    // A tenth of what a VM costs, and not needed before its first buffer of several pages.
+    private readonly Lazy<ArrayPool<ulong>> _lists = new(
+        () => ArrayPool<ulong>.Create(budget.PagesPerBuffer, ListsPerSize), LazyThreadSafetyMode.PublicationOnly);
+
     private readonly Lock _lock = new();
     private readonly Stack<SharedBuffer> _free = new();
 
@@ -182,7 +185,7 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
         }
 
         // Each part is read whole into the place where the addresses stay; the next part overwrites its link.
-        ulong[] addresses = _lists.Rent(count);
+        ulong[] addresses = _lists.Value.Rent(count);
         int filled = 0;
         while (true)
         {
@@ -191,7 +194,7 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
             Span<ulong> part = addresses.AsSpan(filled, isLast ? left : OpTeeMessage.AddressesPerListPage + 1);
             if (list % OpTeeMessage.PageSize != 0 || !memory.TryRead(list, MemoryMarshal.AsBytes(part)))
             {
-                _lists.Return(addresses);
+                _lists.Value.Return(addresses);
                 return false;
             }
 
@@ -209,7 +212,7 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
         pages.Set(addresses[0], count, contiguous || !arePages ? null : addresses, extent);
         if (contiguous || !arePages)
         {
-            _lists.Return(addresses);
+            _lists.Value.Return(addresses);
         }
 
         return arePages;
@@ -227,13 +230,13 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
 
         // Before anything is rented: a state that ends here costs nothing.
         ReadOnlySpan<byte> saved = reader.ReadRaw(count * sizeof(ulong));
-        ulong[] addresses = _lists.Rent(count);
+        ulong[] addresses = _lists.Value.Rent(count);
         saved.CopyTo(MemoryMarshal.AsBytes(addresses.AsSpan(0, count)));
         bool arePages = GuestPages.Examine(addresses.AsSpan(0, count), out bool contiguous, out GuestRange extent);
         pages.Set(addresses[0], count, contiguous || !arePages ? null : addresses, extent);
         if (contiguous || !arePages)
         {
-            _lists.Return(addresses);
+            _lists.Value.Return(addresses);
         }
 
         return arePages;
@@ -262,7 +265,7 @@ internal sealed class SharedBufferPool(NonThrowingGuestMemory memory, MemoryBudg
         buffer.BackendState = null;
         if (buffer.Pages.Clear() is { } addresses)
         {
-            _lists.Return(addresses);
+            _lists.Value.Return(addresses);
         }
 
         if (Interlocked.CompareExchange(ref _spare, buffer, null) is not null)

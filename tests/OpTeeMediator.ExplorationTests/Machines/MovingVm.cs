@@ -10,7 +10,7 @@ using OpTeeMediator.Testing;
 namespace OpTeeMediator.ExplorationTests.Machines;
 
 /// <summary>A VM that moves to another process while threads of its guest make calls, which may sleep.</summary>
-/// <remarks>Thread 0 uses an application that runs inline, thread 1 one that runs on workers; thread 2 cancels.</remarks>
+/// <remarks>Thread 0 uses an application that runs inline, thread 1 one on workers; thread 2 cancels.</remarks>
 internal sealed class MovingVm : ISmcHandler
 {
     private const int Threads = 3;
@@ -158,7 +158,7 @@ internal sealed class MovingVm : ISmcHandler
         return code == TeeReturnCode.Success;
     }
 
-    // What the guest's kernel does: a thread sleeps until its notification is there, whoever has fetched it.
+    // What the guest's kernel does: a thread sleeps until its notification is there, whichever thread has fetched it.
     private GuestMessage Answer(GuestMessage asked)
     {
         bool sleeps = asked.Command == OpTeeRpc.Notification && asked.Parameters[0].A == OpTeeRpc.NotificationWait;

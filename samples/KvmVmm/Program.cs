@@ -1,9 +1,8 @@
+using System.CommandLine;
 using System.Runtime.InteropServices;
-using ExampleApplications;
 using KvmVmm.CommandLine;
 using KvmVmm.Cpus;
 using KvmVmm.Machine;
-using KvmVmm.Tee;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.State;
@@ -24,12 +23,22 @@ internal static class Program
 
     private static async Task<int> Main(string[] arguments)
     {
-        if (arguments is ["--help" or "-h"] or ["--list"])
+        ParseResult line = VmmCommandLine.Parse(arguments);
+        if (line.Errors.Count > 0)
         {
-            string applications = $"{SumApplication.Description}\n{GuestApplication.Description}\n"
-                + $"{StorageBenchmarkApplication.Description}\n{ExampleApplicationOptions.Description}";
-            Console.WriteLine(arguments[0] == "--list" ? applications : CommandLineParser.Usage);
-            return Success;
+            return Complain(string.Join('\n', line.Errors.Select(error => error.Message)), WrongUsage);
+        }
+
+        // That of --help, for example.
+        if (line.Action is not null)
+        {
+            return line.Invoke();
+        }
+
+        VmmOptions options = VmmCommandLine.OptionsOf(line);
+        if (options.WrongCombination is { } wrong)
+        {
+            return Complain(wrong, WrongUsage);
         }
 
         using CancellationTokenSource stop = new();
@@ -38,12 +47,8 @@ internal static class Program
         using PosixSignalRegistration hangUp = EndAt(PosixSignal.SIGHUP, stop);
         try
         {
-            MachineEnd end = await VirtualMachineMonitor.RunAsync(CommandLineParser.Parse(arguments), stop);
+            MachineEnd end = await VirtualMachineMonitor.RunAsync(options, stop);
             return end == MachineEnd.Crashed ? GuestCrashed : Success;
-        }
-        catch (UsageException wrong)
-        {
-            return Complain($"{wrong.Message}\n{CommandLineParser.Usage}", WrongUsage);
         }
         catch (Exception failure) when (failure is BootException or GuestStoppedException or SystemCallException
             or NotSupportedException or TeeUnavailableException or InvalidDataException
@@ -62,7 +67,8 @@ internal static class Program
 
     private static int Complain(string message, int status)
     {
-        Console.Error.WriteLine($"kvmvmm: {message}");
+        string help = status == WrongUsage ? "\nkvmvmm --help explains the options." : "";
+        Console.Error.WriteLine($"kvmvmm: {message}{help}");
         return status;
     }
 }

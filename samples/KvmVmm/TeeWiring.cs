@@ -55,17 +55,17 @@ internal sealed class TeeWiring : IAsyncDisposable
         OpTeeGuestOptions mediated = new()
         {
             Access = options.Access,
-            Identity = options.VmId ?? (options.Tee == TeeKind.Software ? OnlyVm : Guid.Empty),
+            Identity = options.VmId ?? (options.Tee.Kind == TeeKind.Software ? OnlyVm : Guid.Empty),
             NotificationInterrupt = _notifications,
             LoggerFactory = loggers,
             Trace = _trace,
         };
-        _hostTee = options.Tee == TeeKind.Linux ? OpenHostTee(options.TeeDevice) : null;
-        _optee = options.Tee switch
+        _hostTee = options.Tee.Kind == TeeKind.Linux ? OpenHostTee(options.Tee.Place) : null;
+        _optee = options.Tee.Kind switch
         {
             TeeKind.Software => MediatedTee.Start(memory, CreateSoftwareTee(_storage), mediated, state),
             TeeKind.Remote =>
-                MediatedTee.Start(memory, new RemoteTeeBackend(options.TeeSocket!), mediated, state),
+                MediatedTee.Start(memory, new RemoteTeeBackend(options.Tee.Place!), mediated, state),
             TeeKind.Companion =>
                 CompanionTee.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers), state),
             _ => MediatedTee.Start(memory, _hostTee!, mediated, state),

@@ -29,7 +29,7 @@ internal static class VirtualMachineMonitor
     /// <returns>How it has ended; never <see cref="MachineEnd.Reset"/>.</returns>
     public static async Task<MachineEnd> RunAsync(VmmOptions options, CancellationTokenSource stop)
     {
-        using ErrorStreamLoggerFactory loggers = new(options.LogLevel);
+        using ILoggerFactory loggers = ErrorStreamLog.Create(options.LogLevel);
         ILogger log = loggers.CreateLogger(nameof(KvmVmm));
         GuestRange ram = new(MemoryMap.RamStart, (ulong)options.MemoryMebibytes << 20);
 

@@ -1,7 +1,9 @@
+using System.CommandLine;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Runtime.Versioning;
 using KvmVmm.Logging;
+using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Remote;
 using OpTeeMediator.SoftwareTee.Storage;
@@ -20,31 +22,32 @@ internal static class Program
 
     private static async Task<int> Main(string[] arguments)
     {
-        if (arguments is ["--help" or "-h"])
+        // A worker process has the daemon's arguments, and two more.
+        bool isWorker = TeeWorker.IsWorker(arguments);
+        ParseResult line = DaemonCommandLine.Parse(isWorker ? arguments[..^2] : arguments);
+        if (line.Errors.Count > 0)
         {
-            Console.WriteLine(DaemonOptions.Usage);
-            return Success;
+            return Complain(string.Join('\n', line.Errors.Select(error => error.Message)), WrongUsage);
+        }
+
+        // That of --help, for example.
+        if (line.Action is not null)
+        {
+            return line.Invoke();
+        }
+
+        DaemonOptions options = DaemonCommandLine.OptionsOf(line);
+        if (options.WrongCombination is { } wrong)
+        {
+            return Complain(wrong, WrongUsage);
         }
 
         try
         {
-            // A worker process has the daemon's arguments, and two more.
-            bool isWorker = TeeWorker.IsWorker(arguments);
-            DaemonOptions options = DaemonOptions.Parse(isWorker ? arguments.AsSpan()[..^2] : arguments);
-            using ErrorStreamLoggerFactory log = new(options.LogLevel);
+            using ILoggerFactory log = ErrorStreamLog.Create(options.LogLevel);
             ITeeBackend tee = DaemonTee.Create(
                 options, opensStorage: isWorker || options.IsInProcess || !Environment.IsPrivilegedProcess);
-            if (isWorker)
-            {
-                return TeeWorker.Run(arguments, tee, log);
-            }
-
-            await ServeAsync(tee, options, arguments, log);
-            return Success;
-        }
-        catch (UsageException wrong)
-        {
-            return Complain($"{wrong.Message}\n{DaemonOptions.Usage}", WrongUsage);
+            return isWorker ? TeeWorker.Run(arguments, tee, log) : await ServeAsync(tee, options, arguments, log);
         }
         catch (Exception failure) when (failure is TeeUnavailableException or TeeStoreException or IOException
             or UnauthorizedAccessException or SocketException)
@@ -53,8 +56,8 @@ internal static class Program
         }
     }
 
-    private static async Task ServeAsync(
-        ITeeBackend tee, DaemonOptions options, string[] arguments, ErrorStreamLoggerFactory log)
+    private static async Task<int> ServeAsync(
+        ITeeBackend tee, DaemonOptions options, string[] arguments, ILoggerFactory log)
     {
         TaskCompletionSource stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
         using PosixSignalRegistration interrupt = EndAt(PosixSignal.SIGINT, stop);
@@ -62,9 +65,11 @@ internal static class Program
         Socket? passed = ServiceManager.TakeSocket();
         if ((passed is null) == (options.SocketPath is null))
         {
-            throw new UsageException(passed is null
-                ? "--socket is missing, and no service manager has passed a socket"
-                : "--socket is not for a daemon whose service manager has passed a socket");
+            return Complain(
+                passed is null
+                    ? "--socket is missing, and no service manager has passed a socket"
+                    : "--socket is not for a daemon whose service manager has passed a socket",
+                WrongUsage);
         }
 
         await using TeeServer server = TeeServer.Start(tee, new TeeServerOptions
@@ -85,6 +90,7 @@ internal static class Program
         });
         ServiceManager.NotifyReady();
         await stop.Task;
+        return Success;
     }
 
     private static PosixSignalRegistration EndAt(PosixSignal signal, TaskCompletionSource stop) =>
@@ -96,7 +102,8 @@ internal static class Program
 
     private static int Complain(string message, int status)
     {
-        Console.Error.WriteLine($"teedaemon: {message}");
+        string help = status == WrongUsage ? "\nteedaemon --help explains the options." : "";
+        Console.Error.WriteLine($"teedaemon: {message}{help}");
         return status;
     }
 }

@@ -167,7 +167,7 @@ internal sealed class DaemonTests
     }
 
     [TestCase("--socket is missing")]
-    [TestCase("unknown option '--sockets'", "--sockets", "x")]
+    [TestCase("Unrecognized command or argument '--sockets'.", "--sockets", "x")]
     [TestCase("--heap: expected a number from 16", "--heap", "15")]
     [TestCase("--allow-users: expected user ids", "--allow-users", "root")]
     public void Main_WrongUsage_MessageAndStatus(string message, params string[] arguments)

@@ -1,3 +1,4 @@
+using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 
@@ -25,16 +26,7 @@ internal sealed record VmmOptions
     public int Cpus { get; init; } = 1;
 
     /// <summary>Where the guest's trusted applications run.</summary>
-    public TeeKind Tee { get; init; } = TeeKind.Linux;
-
-    /// <summary>The host's TEE device; <see langword="null"/> for the usual one.</summary>
-    public string? TeeDevice { get; init; }
-
-    /// <summary>The socket of the TEE in another process; <see langword="null"/> with other TEEs.</summary>
-    public string? TeeSocket { get; init; }
-
-    /// <summary>The companion's OP-TEE; <see langword="null"/> for Debian's.</summary>
-    public string? TeeImage { get; init; }
+    public TeeChoice Tee { get; init; } = new(TeeKind.Linux, null);
 
     /// <summary>Whether the console of the companion's OP-TEE is logged.</summary>
     public bool LogsTee { get; init; }
@@ -79,4 +71,23 @@ internal sealed record VmmOptions
 
     /// <summary>The least important messages that are written.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
+
+    /// <summary>
+    /// What is wrong with options that are right one by one; <see langword="null"/> for nothing.
+    /// </summary>
+    public string? WrongCombination => this switch
+    {
+        { VmId: not null, Tee.Kind: not (TeeKind.Software or TeeKind.Remote) } =>
+            "--vm-id is for --tee software and --tee remote; other TEEs know no identities",
+        { StorageKey: not null, Storage: null } => "--storage-key is for --storage, which is missing",
+        { Storage: not null, Tee.Kind: not TeeKind.Software } =>
+            "--storage is for --tee software; another TEE has storage of its own",
+        { Storage: { } database } when TeeStorage.IsShared(database) && (StorageKey is null || VmId is null) =>
+            "--storage postgres: needs --storage-key and --vm-id too",
+        { StateKey: not null, Save: null, Restore: null } =>
+            "--state-key is for --save and --restore, which are missing",
+        { Tee.Kind: TeeKind.Companion, Trace: not null } or { Tee.Kind: TeeKind.Companion, PrintsMetrics: true } =>
+            "--trace and --metrics are not for --tee companion, whose calls nobody observes",
+        _ => null,
+    };
 }

@@ -43,6 +43,6 @@ internal static class MachineDescription
     private static string Describe(VmmOptions options, DiskFile? disk) => string.Create(
         System.Globalization.CultureInfo.InvariantCulture,
         $"--memory {options.MemoryMebibytes} --cpus {options.Cpus} "
-        + $"--tee {options.Tee.ToString().ToLowerInvariant()} --notify {(options.HasNotifications ? "on" : "off")}, "
-        + $"a disk of {disk?.Length ?? 0} bytes");
+        + $"--tee {options.Tee.Kind.ToString().ToLowerInvariant()} "
+        + $"--notify {(options.HasNotifications ? "on" : "off")}, a disk of {disk?.Length ?? 0} bytes");
 }

@@ -21,7 +21,7 @@ internal static class CompanionTee
     public static OpTeeCompanionOptions Options(
         VmmOptions options, IInterruptLine? notifications, ILoggerFactory loggers) => new()
         {
-            Image = Load(options.TeeImage),
+            Image = Load(options.Tee.Place),
             NotificationInterrupt = notifications,
             LogsConsole = options.LogsTee,
             LoggerFactory = loggers,

@@ -1,3 +1,4 @@
+using System.CommandLine;
 using KvmVmm.CommandLine;
 using KvmVmm.Tee;
 using OpTeeMediator.SoftwareTee.Storage;
@@ -25,14 +26,16 @@ internal sealed class StorageOptionTests
     [TestCase("--tee software --storage postgres:Host=/run --storage-key key", "--vm-id")]
     [TestCase("--tee software --storage tee.db --vm-id 1", "--vm-id: expected a UUID")]
     [TestCase("--tee software --storage tee.db --vm-id 00000000-0000-0000-0000-000000000000", "--vm-id: expected")]
-    [TestCase("--tee software --storage", "--storage needs a value")]
-    public void Parse_WrongCombination_SaysWhatIsExpected(string arguments, string text) => Assert.That(
-        () => Parse(arguments), Throws.TypeOf<UsageException>().With.Message.Contains(text));
+    [TestCase("--tee software --storage", "Required argument missing for option: '--storage'.")]
+    public void Parse_WrongCombination_SaysWhatIsExpected(string arguments, string text) =>
+        Assert.That(ErrorsOf(arguments), Has.Some.Contains(text));
 
     [Test]
     public void Parse_AllOptions_AreTaken()
     {
-        VmmOptions options = Parse($"--tee software --storage postgres:Host=/run --storage-key keyring:a --vm-id {Id}");
+        ParseResult line = Parse($"--tee software --storage postgres:Host=/run --storage-key keyring:a --vm-id {Id}");
+        Assert.That(line.Errors, Is.Empty);
+        VmmOptions options = VmmCommandLine.OptionsOf(line);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(options.Storage, Is.EqualTo("postgres:Host=/run"));
@@ -80,6 +83,14 @@ internal sealed class StorageOptionTests
             Throws.TypeOf<TeeStoreException>().With.Message.Contains("cannot be reached"));
     }
 
-    private static VmmOptions Parse(string arguments) =>
-        CommandLineParser.Parse(["--kernel", "Image", .. arguments.Split(' ')]);
+    private static string?[] ErrorsOf(string arguments)
+    {
+        ParseResult line = Parse(arguments);
+        return line.Errors.Count > 0
+            ? [.. line.Errors.Select(error => error.Message)]
+            : [VmmCommandLine.OptionsOf(line).WrongCombination];
+    }
+
+    private static ParseResult Parse(string arguments) =>
+        VmmCommandLine.Parse(["--kernel", "Image", .. arguments.Split(' ')]);
 }

@@ -30,4 +30,26 @@ internal static partial class Log
     [LoggerMessage(
         6, LogLevel.Information, "The VM was restored in {seconds:f2} s, {teeSeconds:f3} s of them for its TEE.")]
     public static partial void Restored(this ILogger log, double seconds, double teeSeconds);
+
+    [LoggerMessage(
+        7,
+        LogLevel.Information,
+        "The VM was moved: {rounds} rounds, {bytes} bytes, {teeBytes} of them its TEE's; its TEE finished its work in "
+        + "{drain:f2} s, and then the VM was paused for {seconds:f2} s until it was given up, {teeSeconds:f3} s of "
+        + "them for its TEE on both sides.")]
+    public static partial void Moved(
+        this ILogger log, int rounds, long bytes, long teeBytes, double drain, double seconds, double teeSeconds);
+
+    [LoggerMessage(8, LogLevel.Error, "The VM cannot be moved, and stays here: {reason}")]
+    public static partial void NotMoved(this ILogger log, string reason);
+
+    [LoggerMessage(
+        9,
+        LogLevel.Information,
+        "The VM has arrived, and goes on {milliseconds:f1} ms after the source has given it up; its TEE was restored "
+        + "in {teeSeconds:f3} s.")]
+    public static partial void Arrived(this ILogger log, double milliseconds, double teeSeconds);
+
+    [LoggerMessage(10, LogLevel.Information, "All {pages} pages are those of the source.")]
+    public static partial void PagesEqual(this ILogger log, int pages);
 }

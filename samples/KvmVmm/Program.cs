@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using KvmVmm.CommandLine;
 using KvmVmm.Cpus;
 using KvmVmm.Machine;
+using KvmVmm.Migration;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.State;
@@ -52,7 +53,7 @@ internal static class Program
         }
         catch (Exception failure) when (failure is BootException or GuestStoppedException or SystemCallException
             or NotSupportedException or TeeUnavailableException or InvalidDataException
-            or OpTeeStateException)
+            or OpTeeStateException or MigrationException)
         {
             return Complain(failure.Message, Failure);
         }

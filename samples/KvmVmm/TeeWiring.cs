@@ -35,6 +35,7 @@ internal sealed class TeeWiring : IAsyncDisposable
     private readonly MetricsReport? _metrics;
     private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
+    private bool _isElsewhere;
 
     /// <summary>Wires a TEE up.</summary>
     /// <param name="options">Which one.</param>
@@ -44,7 +45,7 @@ internal sealed class TeeWiring : IAsyncDisposable
     /// <param name="state">The state of one that was saved, which is then paused; <see langword="null"/> for a new
     /// one.</param>
     public TeeWiring(
-        VmmOptions options, KvmSystem kvm, MemfdGuestMemory memory, ILoggerFactory loggers, Stream? state)
+        VmmOptions options, KvmSystem kvm, TrackedGuestMemory memory, ILoggerFactory loggers, Stream? state)
     {
         _notifications = options.HasNotifications
             ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
@@ -71,6 +72,7 @@ internal sealed class TeeWiring : IAsyncDisposable
             _ => MediatedTee.Start(memory, _hostTee!, mediated, state),
         };
         _smc = new SmcRouter(_optee);
+        _isElsewhere = state is not null;
     }
 
     // Where neither kernel nor initramfs may lie.
@@ -104,7 +106,15 @@ internal sealed class TeeWiring : IAsyncDisposable
     // When no vCPU runs any more.
     public Task<bool> PauseAsync() => _optee.PauseAsync();
 
-    public void Resume() => _optee.Resume();
+    public void Resume()
+    {
+        _isElsewhere = false;
+        _optee.Resume();
+    }
+
+    // When it was saved or moved: its applications do not end with this process, and must not believe so. The same
+    // holds for one that was restored, until it is resumed: it may go on where it was.
+    public void GoesOnElsewhere() => _isElsewhere = true;
 
     // While the VM is paused.
     public Task SaveAsync(Stream target) => _optee switch
@@ -120,7 +130,11 @@ internal sealed class TeeWiring : IAsyncDisposable
     // When the VM is destroyed.
     public async ValueTask DisposeAsync()
     {
-        await _optee.DisposeAsync();
+        if (!_isElsewhere || _hostTee is not null || _optee is OpTeeCompanion)
+        {
+            await _optee.DisposeAsync();
+        }
+
         _hostTee?.Dispose();
         _storage?.Dispose();
         _metrics?.Dispose();

@@ -84,12 +84,16 @@ public sealed class Guest : IAsyncDisposable
     /// <returns>A command of the host's shell, which ends with the VMM and has its exit
     /// status and its messages.</returns>
     public static string CommandOf(int number, GuestOptions options) => $"""
-        on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {options.Wrapper} {MachineFiles.Vmm} \
+        on-console {number} sh -c 'echo $$ > {PidFileOf(number)}; exec {VmmOf(options)}'
+        """;
+
+    private static string VmmOf(GuestOptions options) => $"""
+        {options.Wrapper} {MachineFiles.Vmm} \
           --kernel {MachineFiles.Kernel(options.Kernel)} --initrd {MachineFiles.Initramfs(options.Kernel)} \
           --cmdline "console=ttyAMA0 quiet guest_mode=agent" \
           --memory {options.Memory} --cpus {options.Cpus} --tee {options.Tee} --allow {options.Allow} \
           {(options.Disk.Length > 0 ? $"--disk {options.Disk}" : "")} \
-          --notify {(options.Notifications ? "on" : "off")} --log {options.Log} {options.More}'
+          --notify {(options.Notifications ? "on" : "off")} --log {options.Log} {options.More}
         """;
 
     /// <summary>How many interrupts the guest's driver has had from its TEE since it was bound.</summary>
@@ -159,6 +163,37 @@ public sealed class Guest : IAsyncDisposable
         }
 
         await answer;
+    }
+
+    /// <summary>Has the VMM, which was started with <c>--migrate-to</c>, move the guest to another process of it while
+    /// the guest runs. Both have the same console.</summary>
+    /// <param name="options">How the guest was, and <c>--migrate-from</c>.</param>
+    /// <param name="socket">The path of that.</param>
+    /// <returns>A task that ends when one of the processes has ended: see what they have logged.</returns>
+    public async Task MoveAsync(GuestOptions options, string socket)
+    {
+        string next = PidFile + ".next";
+        Task<CommandResult> arrival = _machine.Host.RunAsync(
+            $"""
+            source=$(cat {PidFile})
+            exec sh -c 'echo $$ > {next}; exec {VmmOf(options)}' < /proc/$source/fd/0 > /proc/$source/fd/1
+            """,
+            Lives);
+        await _machine.RunAsync(
+            $"""
+            source=$(cat {PidFile})
+            until [ -S {socket} ]; do sleep 0.1; done
+            kill -USR2 $source
+            while kill -0 $source 2> /dev/null && kill -0 $(cat {next}) 2> /dev/null; do sleep 0.1; done
+            """,
+            seconds: 120);
+        if ((await _machine.RunAsync($"kill -0 $(cat {PidFile})")).Status == 0)
+        {
+            return;
+        }
+
+        await _machine.RunAsync($"mv {next} {PidFile}");
+        Exit = arrival;
     }
 
     /// <summary>Has the guest switch itself off.</summary>

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using KvmVmm.Machine;
+using KvmVmm.Migration;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 
@@ -11,6 +12,7 @@ internal static class VmmCommandLine
     // A kernel needs at least the former; the host limits the addresses of a VM.
     private const int LeastMebibytes = 64;
     private const int MostMebibytes = 16 << 20;
+    private const int MostRounds = 1000;
 
     private static readonly VmmOptions Defaults = new() { Kernel = "" };
 
@@ -92,8 +94,27 @@ internal static class VmmCommandLine
     private static readonly Option<string?> Restore =
         OptionFactory.Text("--restore", "FILE", "goes on with a saved VM; all other options as then");
 
+    private static readonly Option<MigrationAddress?> MigrateTo = Address("--migrate-to", """
+        moves the VM there at SIGUSR2, while it runs, and ends; not what --save cannot save
+        ADDRESS: a Unix socket's path with a '/', or IPADDRESS:PORT, which needs --state-key
+        """);
+
+    private static readonly Option<MigrationAddress?> MigrateFrom =
+        Address("--migrate-from", "waits for a VM that moves there; all other options as it has them");
+
+    private static readonly Option<int> MigrationRounds = OptionFactory.Number(
+        "--migrate-rounds", "N", "how often its memory is copied while it runs, after the first time", 1, MostRounds,
+        Defaults.MigrationRounds);
+
+    private static readonly Option<int> MigrationRest = OptionFactory.Number(
+        "--migrate-rest", "PAGES", "at how few pages that were written meanwhile it is stopped earlier", 0,
+        int.MaxValue, Defaults.MigrationRest);
+
+    private static readonly Option<bool> ChecksPages =
+        new("--check-pages") { Description = "compares each page when the VM moves; makes the pause longer" };
+
     private static readonly Option<string?> StateKey = OptionFactory.Text("--state-key", "KEY", """
-        the key that encrypts these files, 32 to 64 bytes [default: none, only a checksum]
+        the key that encrypts these files and moves, 32 to 64 bytes [default: none, only a checksum]
         FILE: a file with mode 0600
         keyring:NAME: a key of type user in the kernel's keyrings
         """);
@@ -135,6 +156,11 @@ internal static class VmmCommandLine
         PrintsMetrics = line.GetValue(Metrics),
         Save = line.GetValue(Save),
         Restore = line.GetValue(Restore),
+        MigrateTo = line.GetValue(MigrateTo),
+        MigrateFrom = line.GetValue(MigrateFrom),
+        MigrationRounds = line.GetValue(MigrationRounds),
+        MigrationRest = line.GetValue(MigrationRest),
+        ChecksPages = line.GetValue(ChecksPages),
         StateKey = line.GetValue(StateKey),
         LogLevel = line.GetValue(Log),
     };
@@ -166,11 +192,25 @@ internal static class VmmCommandLine
             Metrics,
             Save,
             Restore,
+            MigrateTo,
+            MigrateFrom,
+            MigrationRounds,
+            MigrationRest,
+            ChecksPages,
             StateKey,
             Log,
             List,
         };
     }
+
+    private static Option<MigrationAddress?> Address(string name, string description) =>
+        OptionFactory.Parsed<MigrationAddress?>(
+            name,
+            "ADDRESS",
+            description,
+            "a path with a '/', or IPADDRESS:PORT",
+            (string text, out MigrationAddress? address) =>
+                (address = MigrationAddress.TryParse(text)) is not null);
 
     private static TeeAccess? AccessOf(string text)
     {

@@ -1,3 +1,4 @@
+using KvmVmm.Migration;
 using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
@@ -66,7 +67,24 @@ internal sealed record VmmOptions
     /// <summary>The file of a saved VM that goes on; <see langword="null"/> for one that boots.</summary>
     public string? Restore { get; init; }
 
-    /// <summary>The key of these files: a file, or "keyring:" and a name; <see langword="null"/> for none.</summary>
+    /// <summary>Where the VM moves at SIGUSR2; <see langword="null"/> for nowhere.</summary>
+    public MigrationAddress? MigrateTo { get; init; }
+
+    /// <summary>Where a VM comes from that moves; <see langword="null"/> for one that boots.</summary>
+    public MigrationAddress? MigrateFrom { get; init; }
+
+    /// <summary>How often at most memory is copied while the guest runs, after the first time.</summary>
+    public int MigrationRounds { get; init; } = 8;
+
+    /// <summary>At how few pages that were written meanwhile the guest is stopped earlier.</summary>
+    public int MigrationRest { get; init; } = 512;
+
+    /// <summary>Whether each page is compared when the VM moves, before it goes on.</summary>
+    public bool ChecksPages { get; init; }
+
+    /// <summary>
+    /// The key of these files and of a move: a file, or "keyring:" and a name; <see langword="null"/> for none.
+    /// </summary>
     public string? StateKey { get; init; }
 
     /// <summary>The least important messages that are written.</summary>
@@ -84,8 +102,12 @@ internal sealed record VmmOptions
             "--storage is for --tee software; another TEE has storage of its own",
         { Storage: { } database } when TeeStorage.IsShared(database) && (StorageKey is null || VmId is null) =>
             "--storage postgres: needs --storage-key and --vm-id too",
-        { StateKey: not null, Save: null, Restore: null } =>
-            "--state-key is for --save and --restore, which are missing",
+        { StateKey: not null, Save: null, Restore: null, MigrateTo: null, MigrateFrom: null } =>
+            "--state-key is for --save, --restore, --migrate-to and --migrate-from, which are missing",
+        { Restore: not null, MigrateFrom: not null } =>
+            "a VM comes from --restore or from --migrate-from, not from both",
+        { StateKey: null, MigrateTo.IsNetwork: true } or { StateKey: null, MigrateFrom.IsNetwork: true } =>
+            "an IP address needs --state-key too: anybody can connect to it",
         { Tee.Kind: TeeKind.Companion, Trace: not null } or { Tee.Kind: TeeKind.Companion, PrintsMetrics: true } =>
             "--trace and --metrics are not for --tee companion, whose calls nobody observes",
         _ => null,

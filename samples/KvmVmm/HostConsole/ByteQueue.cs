@@ -42,6 +42,21 @@ internal sealed class ByteQueue(int capacity)
         }
     }
 
+    /// <summary>Waits until there is room, or until it is closed.</summary>
+    /// <returns>How many bytes it takes without a wait; 0 if it is closed.</returns>
+    public int WaitForRoom()
+    {
+        lock (_gate)
+        {
+            while (_count == _ring.Length && !_isClosed)
+            {
+                _ = Monitor.Wait(_gate);
+            }
+
+            return _isClosed ? 0 : _ring.Length - _count;
+        }
+    }
+
     /// <summary>Adds bytes before all others; those for which there is no room are dropped.</summary>
     /// <param name="bytes">The bytes.</param>
     public void Prepend(ReadOnlySpan<byte> bytes)

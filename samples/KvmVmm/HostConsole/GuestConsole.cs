@@ -13,20 +13,27 @@ internal sealed class GuestConsole : IDisposable
     // Enough that a vCPU rarely waits for a reader that is only slow.
     private const int OutputCapacity = 64 << 10;
 
+    // A reader that has stopped reading must not keep the VMM from ending.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
+
     private readonly ByteQueue _input = new(InputCapacity);
     private readonly ByteQueue _output = new(OutputCapacity);
-    private readonly Stream _source;
+    private readonly object _reading = new();
+    private readonly StandardInput _source;
     private readonly Stream _target;
     private readonly RawTerminal? _terminal;
     private readonly EscapeKey? _escape;
     private readonly Thread _writer;
+    private bool _isInputHalted = true;
+    private long _sent;
+    private long _written;
 
-    /// <summary>Begins to read and write.</summary>
+    /// <summary>Begins to write; reads from <see cref="ContinueInput"/> on.</summary>
     /// <param name="source">Standard input.</param>
     /// <param name="target">Standard output.</param>
     /// <param name="terminal">The terminal that standard input is, if it is one: it has a key to end the VMM.</param>
     /// <param name="end">Called when that key was pressed.</param>
-    public GuestConsole(Stream source, Stream target, RawTerminal? terminal, Action end)
+    public GuestConsole(StandardInput source, Stream target, RawTerminal? terminal, Action end)
     {
         _source = source;
         _target = target;
@@ -57,7 +64,34 @@ internal sealed class GuestConsole : IDisposable
 
     /// <summary>Sends a byte of the guest's to the host; waits while the host's reader is slow.</summary>
     /// <param name="value">The byte.</param>
-    public void Send(byte value) => _output.Add([value]);
+    public void Send(byte value)
+    {
+        _ = Interlocked.Increment(ref _sent);
+        _output.Add([value]);
+    }
+
+    /// <summary>Reads what is typed, from the beginning or after <see cref="HaltInput"/>.</summary>
+    public void ContinueInput()
+    {
+        lock (_reading)
+        {
+            _isInputHalted = false;
+            Monitor.PulseAll(_reading);
+        }
+    }
+
+    /// <summary>Reads nothing more: what was read waits for the guest, and the rest is another process's.</summary>
+    public void HaltInput()
+    {
+        lock (_reading)
+        {
+            _isInputHalted = true;
+        }
+    }
+
+    /// <summary>Waits until the host's reader has what the guest has sent, unless it is slow.</summary>
+    public void FlushOutput() => _ = SpinWait.SpinUntil(
+        () => Interlocked.Read(ref _written) == Interlocked.Read(ref _sent) || !_writer.IsAlive, Patience);
 
     /// <summary>Lets vCPUs no longer wait for a reader; what does not fit is dropped.</summary>
     public void StopWaiting() => _output.Close();
@@ -65,11 +99,9 @@ internal sealed class GuestConsole : IDisposable
     /// <summary>Writes what is left and gives the terminal back.</summary>
     public void Dispose()
     {
-        // A reader that has stopped reading must not keep the VMM from ending.
-        TimeSpan patience = TimeSpan.FromSeconds(2);
         _output.Close();
         _input.Close();
-        _ = _writer.Join(patience);
+        _ = _writer.Join(Patience);
         _terminal?.Dispose();
     }
 
@@ -82,17 +114,18 @@ internal sealed class GuestConsole : IDisposable
 
     private void ReadInput()
     {
-        Span<byte> buffer = stackalloc byte[1024];
+        Span<byte> buffer = stackalloc byte[InputCapacity];
         try
         {
-            int length;
-            while ((length = _source.Read(buffer)) > 0)
+            while (_input.WaitForRoom() > 0)
             {
-                length = _escape?.Filter(buffer[..length]) ?? length;
-                if (!_input.IsClosed && length > 0)
+                _source.WaitUntilReadable(Timeout.InfiniteTimeSpan);
+                if (!TryReadInput(buffer))
                 {
-                    AddInput(buffer[..length]);
+                    return;
                 }
+
+                InputArrived?.Invoke();
             }
         }
         catch (Exception end) when (end is IOException or ObjectDisposedException)
@@ -101,17 +134,33 @@ internal sealed class GuestConsole : IDisposable
         }
     }
 
-    private void AddInput(ReadOnlySpan<byte> bytes)
+    /// <summary>Reads what there is, unless input is halted: nothing is on its way then.</summary>
+    /// <returns><see langword="false"/> at the end of the input.</returns>
+    private bool TryReadInput(Span<byte> buffer)
     {
-        // In pieces, each announced: the queue waits for the guest when it is full, and the guest takes nothing
-        // unannounced.
-        const int PieceLength = 256;
-        while (!bytes.IsEmpty)
+        lock (_reading)
         {
-            int length = Math.Min(bytes.Length, PieceLength);
-            _input.Add(bytes[..length]);
-            bytes = bytes[length..];
-            InputArrived?.Invoke();
+            while (_isInputHalted)
+            {
+                _ = Monitor.Wait(_reading);
+            }
+
+            // Another process may have read it meanwhile, or the VM's earlier input may have taken the room.
+            int room = _input.WaitForRoom();
+            if (room == 0 || !_source.WaitUntilReadable(TimeSpan.Zero))
+            {
+                return true;
+            }
+
+            int length = _source.Read(buffer[..int.Min(room, buffer.Length)]);
+            if (length == 0)
+            {
+                return false;
+            }
+
+            length = _escape?.Filter(buffer[..length]) ?? length;
+            _input.Add(buffer[..length]);
+            return true;
         }
     }
 
@@ -125,6 +174,7 @@ internal sealed class GuestConsole : IDisposable
             {
                 _target.Write(buffer, 0, length);
                 _target.Flush();
+                _ = Interlocked.Add(ref _written, length);
             }
         }
         catch (IOException)

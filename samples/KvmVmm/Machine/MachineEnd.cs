@@ -15,9 +15,12 @@ internal enum MachineEnd
     /// <summary>The VMM was stopped.</summary>
     Stopped,
 
-    /// <summary>It is to be saved: it has not ended, but no vCPU of it runs.</summary>
+    /// <summary>It is to be saved or moved: it has not ended, but no vCPU of it runs.</summary>
     Halted,
 
     /// <summary>It was saved, and goes on elsewhere.</summary>
     Saved,
+
+    /// <summary>It was moved, and goes on elsewhere.</summary>
+    Moved,
 }

@@ -23,6 +23,7 @@ internal sealed class VirtualMachine : IDisposable
     private const string KvmSection = "KVM.";
     private const string DeviceSection = "DEVS";
 
+    private readonly TrackedGuestMemory _memory;
     private readonly KvmVm _vm;
     private readonly SbsaUart _uart;
     private readonly InterruptLine? _diskInterrupt;
@@ -41,7 +42,7 @@ internal sealed class VirtualMachine : IDisposable
     /// <param name="log">Where to log.</param>
     public VirtualMachine(
         KvmSystem kvm,
-        MemfdGuestMemory memory,
+        TrackedGuestMemory memory,
         BootImages images,
         int cpuCount,
         GuestConsole console,
@@ -49,8 +50,10 @@ internal sealed class VirtualMachine : IDisposable
         TeeWiring tee,
         ILogger log)
     {
-        _vm = kvm.CreateVmFor(memory.Regions.Max(region => region.Range.End.Value) - 1);
-        _vm.MapMemory(memory);
+        _memory = memory;
+        _vm = kvm.CreateVmFor(memory.Inner.Regions.Max(region => region.Range.End.Value) - 1);
+        _vm.MapMemory(memory.Inner);
+        memory.AddVm(_vm);
         tee.Attach(_vm);
         _uart = new SbsaUart(MemoryMap.Uart, console, new InterruptLine(_vm, MemoryMap.UartInterrupt));
         List<IMmioDevice> devices = [_uart];
@@ -153,6 +156,7 @@ internal sealed class VirtualMachine : IDisposable
         _disk?.Dispose();
         _cpus.ForEach(cpu => cpu.Dispose());
         _gic.Dispose();
+        _memory.RemoveVm(_vm);
         _vm.Dispose();
     }
 }

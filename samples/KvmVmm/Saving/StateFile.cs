@@ -16,8 +16,12 @@ namespace KvmVmm.Saving;
 /// </remarks>
 internal static class StateFile
 {
-    private const string MemorySection = "MEMO";
-    private const string TeeSection = "TEE.";
+    /// <summary>The section of the memory.</summary>
+    public const string MemorySection = "MEMO";
+
+    /// <summary>The section of the TEE.</summary>
+    public const string TeeSection = "TEE.";
+
     private const string Keyring = "keyring:";
 
     /// <summary>Whose state it is, and its key.</summary>
@@ -53,7 +57,7 @@ internal static class StateFile
     /// <exception cref="IOException">The file cannot be written; there is none then.</exception>
     /// <remarks>The file appears under its name when it is whole.</remarks>
     public static async Task<(long Size, long TeeSize)> SaveAsync(
-        VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, TeeWiring tee, VirtualMachine machine,
+        VmmOptions options, MappedGuestMemory memory, DiskFile? disk, TeeWiring tee, VirtualMachine machine,
         SaveTimes times)
     {
         string path = options.Save!;
@@ -102,7 +106,7 @@ internal static class StateFile
     /// <returns>The rest of the state, after the TEE's.</returns>
     /// <exception cref="InvalidDataException">The state is damaged, or another machine's.</exception>
     public static VmStateReader Open(
-        Stream file, VmmOptions options, MemfdGuestMemory memory, DiskFile? disk, out Stream tee)
+        Stream file, VmmOptions options, MappedGuestMemory memory, DiskFile? disk, out Stream tee)
     {
         VmStateReader state = new(file, Options(options));
         try

@@ -37,7 +37,7 @@ internal static class CompanionTee
     /// <param name="state">Its state; <see langword="null"/> for a new one.</param>
     /// <returns>The companion; paused if it was saved.</returns>
     public static OpTeeCompanion Start(
-        KvmSystem kvm, MemfdGuestMemory memory, OpTeeCompanionOptions options, Stream? state) => state is null
+        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options, Stream? state) => state is null
             ? OpTeeCompanion.Start(kvm, memory, options)
             : OpTeeCompanion.RestoreAsync(kvm, memory, options, state, StateOptions).GetAwaiter().GetResult();
 

@@ -23,7 +23,7 @@ internal static class MediatedTee
     /// <exception cref="InvalidDataException">The state is too large.</exception>
     /// <exception cref="OpTeeStateException">The state cannot be restored; the message says why.</exception>
     public static OpTeeGuest Start(
-        MemfdGuestMemory memory, ITeeBackend backend, OpTeeGuestOptions options, Stream? state) => state is null
+        TrackedGuestMemory memory, ITeeBackend backend, OpTeeGuestOptions options, Stream? state) => state is null
             ? new OpTeeGuest(memory, backend, options)
             : OpTeeGuest.RestoreAsync(memory, backend, options, Read(state), StateOptions).GetAwaiter().GetResult();
 

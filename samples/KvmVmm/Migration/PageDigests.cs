@@ -1,0 +1,86 @@
+using System.Collections.Immutable;
+using System.Security.Cryptography;
+using OpTeeMediator.Linux.Memory;
+using OpTeeMediator.Memory;
+
+namespace KvmVmm.Migration;
+
+/// <summary>Compares the memory of source and destination page by page, while neither runs (--check-pages).</summary>
+internal static class PageDigests
+{
+    private const int PageSize = 4096;
+
+    /// <summary>Writes the SHA-256 of each page; zeros for one that is zero.</summary>
+    /// <param name="memory">The memory.</param>
+    /// <param name="target">Where they are written.</param>
+    public static void Write(MappedGuestMemory memory, Stream target)
+    {
+        Span<byte> digest = stackalloc byte[SHA256.HashSizeInBytes];
+        foreach (GuestAddress page in PagesOf(memory))
+        {
+            Compute(memory, page, digest);
+            target.Write(digest);
+        }
+    }
+
+    /// <summary>Compares them.</summary>
+    /// <param name="memory">The memory.</param>
+    /// <param name="source">What <see cref="Write"/> has written.</param>
+    /// <returns>The number of pages, all of which are equal.</returns>
+    /// <exception cref="InvalidDataException">Some are not; the message has how many, and the first one.</exception>
+    public static int Compare(MappedGuestMemory memory, Stream source)
+    {
+        Span<byte> digest = stackalloc byte[SHA256.HashSizeInBytes];
+        Span<byte> expected = stackalloc byte[SHA256.HashSizeInBytes];
+        int pages = 0;
+        List<GuestAddress> different = [];
+        foreach (GuestAddress page in PagesOf(memory))
+        {
+            Compute(memory, page, digest);
+            if (source.ReadAtLeast(expected, expected.Length, throwOnEndOfStream: false) != expected.Length)
+            {
+                throw new InvalidDataException("The digests of the source's pages end too early.");
+            }
+
+            pages++;
+            if (!digest.SequenceEqual(expected))
+            {
+                different.Add(page);
+            }
+        }
+
+        return different.Count == 0
+            ? pages
+            : throw new InvalidDataException(
+                $"{different.Count} of {pages} pages are not those of the source, the first one at {different[0]}.");
+    }
+
+    private static IEnumerable<GuestAddress> PagesOf(MappedGuestMemory memory)
+    {
+        ImmutableArray<MappedMemoryRegion> regions = memory.Regions;
+        foreach (MappedMemoryRegion region in regions)
+        {
+            for (ulong offset = 0; offset < region.Range.Length; offset += PageSize)
+            {
+                yield return region.Range.Start.Add(offset);
+            }
+        }
+    }
+
+    private static void Compute(MappedGuestMemory memory, GuestAddress page, Span<byte> digest)
+    {
+        if (!memory.TryGetWindow(page, PageSize, out Span<byte> content))
+        {
+            throw new InvalidDataException($"There is no page at {page}.");
+        }
+
+        // Most of a guest's memory is, and zeros are no page's SHA-256.
+        if (!content.ContainsAnyExcept((byte)0))
+        {
+            digest.Clear();
+            return;
+        }
+
+        _ = SHA256.HashData(content, digest);
+    }
+}

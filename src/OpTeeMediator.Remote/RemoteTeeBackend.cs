@@ -65,7 +65,12 @@ public sealed class RemoteTeeBackend : ITeeBackend
         }
 
         ServerAddress address = new(
-            _options.SocketPath, _options.HandshakeTimeout, _options.SendTimeout, _options.TerminationDeadline);
+            _options.SocketPath,
+            _options.HandshakeTimeout,
+            _options.SendTimeout,
+            _options.TerminationDeadline,
+            _options.StateDeadline,
+            _options.MaximumState);
         Hello hello = new(
             virtualMachine.ConcurrentCalls,
             virtualMachine.Identity,

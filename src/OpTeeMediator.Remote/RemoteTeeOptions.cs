@@ -1,3 +1,5 @@
+using OpTeeMediator.Diagnostics;
+
 namespace OpTeeMediator.Remote;
 
 /// <summary>How <see cref="RemoteTeeBackend"/> reaches its server. Every property but the path has a default.</summary>
@@ -23,6 +25,17 @@ public sealed record RemoteTeeOptions
     /// </summary>
     public TimeSpan TerminationDeadline { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>
+    /// How long the server may take to save or to restore the VM's sessions: 0.1 to 600 seconds. Default 30 seconds.
+    /// Then the connection is closed, and the attempt fails.
+    /// </summary>
+    public TimeSpan StateDeadline { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// How long the state of the VM's sessions may be that the server sends, in bytes: 64 KiB to 1 GiB. Default 16 MiB.
+    /// </summary>
+    public int MaximumState { get; init; } = 16 << 20;
+
     internal void Validate()
     {
         const string Options = nameof(RemoteTeeOptions);
@@ -30,5 +43,7 @@ public sealed record RemoteTeeOptions
         Timeouts.Check(this, HandshakeTimeout);
         Timeouts.Check(this, SendTimeout);
         Timeouts.Check(this, TerminationDeadline);
+        Timeouts.Check(this, StateDeadline);
+        OptionRange.Check(this, MaximumState, 64 << 10, 1 << 30);
     }
 }

@@ -54,7 +54,7 @@ public sealed class TeeServer : IAsyncDisposable
     {
         get
         {
-            // Four parameters, each of as many pieces as there may be.
+            // Four parameters, each of as many pieces as there may be; or the numbers of all sessions.
             const int FramePiece = 4 * FrameFormat.RangeSize;
             const int RestOfFrame = 4096;
             int pieces = _options.MaximumPieces;
@@ -63,7 +63,7 @@ public sealed class TeeServer : IAsyncDisposable
                 _options.MaximumSessions,
                 _options.MaximumBuffers,
                 pieces,
-                (pieces * FramePiece) + RestOfFrame);
+                Math.Max(pieces * FramePiece, _options.MaximumSessions * sizeof(uint)) + RestOfFrame);
         }
     }
 
@@ -267,6 +267,7 @@ public sealed class TeeServer : IAsyncDisposable
             Limits,
             PermitsHugePages: false,
             Timeout.InfiniteTimeSpan,
+            _options.MaximumState,
             _options.LoggerFactory,
             _log));
         return (() => _ = virtualMachine.Run(), channel.Close);
@@ -281,6 +282,7 @@ public sealed class TeeServer : IAsyncDisposable
             workers.MaximumFiles,
             workers.RequiresSystemCallFilter,
             workers.MayStartPrograms,
+            _options.MaximumState,
             _options.HandshakeTimeout,
             _options.SendTimeout,
             Access.Applications);

@@ -54,6 +54,14 @@ public sealed record TeeServerOptions
     public int MaximumPieces { get; init; } = 65536;
 
     /// <summary>
+    /// How long the state of a VM's sessions may be that is saved or restored, in bytes: 64 KiB to 1 GiB. Default
+    /// 16 MiB.
+    /// </summary>
+    /// <remarks>The process holds it up to three times meanwhile. With what applications save in it, the VMM gets it as
+    /// it is.</remarks>
+    public int MaximumState { get; init; } = 16 << 20;
+
+    /// <summary>
     /// A process for each VM, which alone suffers from applications that loop, exhaust memory or overflow the stack.
     /// Default <see langword="null"/>: all VMs are served by this process.
     /// </summary>
@@ -91,6 +99,7 @@ public sealed record TeeServerOptions
         OptionRange.Check(this, MaximumSessions, 1, 65535);
         OptionRange.Check(this, MaximumBuffers, 1, 65536);
         OptionRange.Check(this, MaximumPieces, 256, 1 << 20);
+        OptionRange.Check(this, MaximumState, 64 << 10, 1 << 30);
         Timeouts.Check(this, HandshakeTimeout);
         Timeouts.Check(this, SendTimeout);
     }

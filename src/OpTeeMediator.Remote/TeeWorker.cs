@@ -90,6 +90,7 @@ public static class TeeWorker
             settings.Limits,
             PermitsHugePages: true,
             OperationsDeadline,
+            settings.MaximumState,
             loggerFactory,
             log));
         new Thread(() => FollowServer(control, channel)) { IsBackground = true, Name = "tee server" }.Start();

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Microsoft.Extensions.Logging.Abstractions;
+using OpTeeMediator.Backends;
 using OpTeeMediator.Remote;
 using OpTeeMediator.RemoteTests.Soak;
 
@@ -12,13 +13,27 @@ internal static class Program
     {
         if (TeeWorker.IsWorker(arguments))
         {
-            return TeeWorker.Run(arguments, new CommandBackend(), NullLoggerFactory.Instance);
+            ITeeBackend tee = arguments[0] == "saved" ? SavedApplication.CreateTee() : new CommandBackend();
+            return TeeWorker.Run(arguments, tee, NullLoggerFactory.Instance);
         }
 
         switch (arguments)
         {
             case ["server", string path]:
                 await using (TeeServer.Start(new CommandBackend(), new TeeServerOptions { SocketPath = path }))
+                {
+                    Console.WriteLine("ready");
+                    await Task.Delay(Timeout.Infinite);
+                }
+
+                return 0;
+
+            case ["saved", string path]:
+                await using (TeeServer.Start(SavedApplication.CreateTee(), new TeeServerOptions
+                {
+                    SocketPath = path,
+                    Workers = SavedApplication.Workers,
+                }))
                 {
                     Console.WriteLine("ready");
                     await Task.Delay(Timeout.Infinite);

@@ -21,6 +21,13 @@ internal sealed class ServerProcess : IDisposable
         Assert.That(first, Is.EqualTo("ready"), () => string.Join('\n', Errors));
     }
 
+    /// <summary>Kills it, and not the processes that it has started.</summary>
+    public void KillAlone()
+    {
+        _process.Kill();
+        _process.WaitForExit();
+    }
+
     /// <summary>This program, as a process of its own.</summary>
     public static string ProgramPath => Path.Combine(AppContext.BaseDirectory, "OpTeeMediator.RemoteTests");
 

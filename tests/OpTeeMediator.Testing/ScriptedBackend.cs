@@ -4,7 +4,7 @@ using OpTeeMediator.Protocol;
 namespace OpTeeMediator.Testing;
 
 /// <summary>A TEE whose answers the test writes. By default everything succeeds, inline and at once.</summary>
-public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
+public class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
 {
     private int _partitions;
     private int _disposals;
@@ -124,6 +124,7 @@ public sealed class ScriptedBackend : ITeeBackend, ITeePartition, ITeeSession
 
     public ValueTask DisposeAsync()
     {
+        GC.SuppressFinalize(this);
         _ = Interlocked.Increment(ref _disposals);
         return ValueTask.CompletedTask;
     }

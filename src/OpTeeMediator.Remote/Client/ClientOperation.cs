@@ -103,6 +103,17 @@ internal sealed class ClientOperation(FrameChannel channel, int index)
         return TakeReceived();
     }
 
+    /// <summary>Blocks until the server has sent something, or the time is over.</summary>
+    /// <param name="timeout">The time.</param>
+    /// <param name="type">What it is; <see cref="FrameType.None"/> if the server is gone.</param>
+    /// <returns><see langword="false"/> if the time is over.</returns>
+    public bool TryWait(TimeSpan timeout, out FrameType type)
+    {
+        bool isReceived = timeout > TimeSpan.Zero && _received.Wait(timeout);
+        type = isReceived ? TakeReceived() : FrameType.None;
+        return isReceived;
+    }
+
     /// <inheritdoc cref="Wait"/>
     public async Task<FrameType> WaitAsync()
     {

@@ -4,13 +4,20 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Remote.Framing;
+using OpTeeMediator.State;
 
 namespace OpTeeMediator.Remote.Client;
 
 /// <summary>One VM's part of the TEE of a server; connected again when the server was gone.</summary>
-/// <remarks>Operations block their prepared thread while the server works. Thread-safe.</remarks>
-internal sealed class RemotePartition : ITeePartition
+/// <remarks>
+/// <para>Operations block their prepared thread while the server works. Thread-safe.</para>
+/// <para>What is saved: a mark (4 bytes); of each session its place among those that the server has saved, or that it is
+/// dead (4 bytes); whether the server has saved anything (1 byte), and then what, as a block.</para>
+/// </remarks>
+internal sealed class RemotePartition : ISavableTeePartition
 {
+    private const uint DeadPlace = uint.MaxValue;
+
     // A guest that opens sessions while the server is gone does not have the VMM connect faster than that.
     private static readonly TimeSpan ReconnectInterval = TimeSpan.FromMilliseconds(100);
 
@@ -82,6 +89,95 @@ internal sealed class RemotePartition : ITeePartition
         }
     }
 
+    /// <remarks>Sessions of a server that is gone are saved as what they are.</remarks>
+    /// <exception cref="OpTeeStateException">The server does not say; the message says why.</exception>
+    public bool CanSave(ITeeSession session)
+    {
+        ArgumentNullException.ThrowIfNull(session);
+        RemoteSession remote = (RemoteSession)session;
+        ServerConnection connection = remote.Connection;
+        return connection.IsLost || (connection.CanSave && BeginTransfer(connection).CanSave(remote.Number));
+    }
+
+    public async ValueTask<ReadOnlyMemory<byte>> SaveAsync(IReadOnlyList<ITeeSession> sessions)
+    {
+        ArgumentNullException.ThrowIfNull(sessions);
+        ServerConnection connection = _connection;
+        List<uint> saved = [];
+        StateWriter writer = new();
+        writer.WriteUInt32(FrameFormat.Magic);
+        foreach (ITeeSession session in sessions)
+        {
+            RemoteSession remote = (RemoteSession)session;
+            bool isDead = remote.Connection != connection || connection.IsLost;
+            writer.WriteUInt32(isDead ? DeadPlace : (uint)saved.Count);
+            if (!isDead)
+            {
+                saved.Add(remote.Number);
+            }
+        }
+
+        // Applications may keep something without a session.
+        bool isAtServer = connection is { IsLost: false, CanSave: true };
+        writer.WriteBoolean(isAtServer);
+        if (isAtServer)
+        {
+            writer.WriteBlock(await Task.Run(() => BeginTransfer(connection).Save(saved)));
+        }
+        else if (saved.Count > 0)
+        {
+            throw new OpTeeStateException($"The TEE server at {_address.Path} has ended meanwhile.");
+        }
+
+        return writer.Written.ToArray();
+    }
+
+    public async ValueTask<IReadOnlyList<ITeeSession?>> RestoreAsync(ReadOnlyMemory<byte> state, int sessions)
+    {
+        StateReader reader = new(state);
+        if (reader.ReadUInt32() != FrameFormat.Magic)
+        {
+            throw new OpTeeStateException(
+                "The state is not that of a VM whose TEE is behind a server: give it the backend that it had when it "
+                + "was saved.");
+        }
+
+        uint[] places = new uint[sessions];
+        int saved = 0;
+        foreach (ref uint place in places.AsSpan())
+        {
+            place = reader.ReadUInt32();
+            if (place != DeadPlace && place != (uint)saved++)
+            {
+                throw StateReader.Malformed("a session has another's place");
+            }
+        }
+
+        uint[] numbers = [];
+        ServerConnection connection = _connection;
+        if (reader.ReadBoolean())
+        {
+            ReadOnlyMemory<byte> block = reader.ReadBlock();
+            if (!connection.CanSave)
+            {
+                throw new OpTeeStateException(
+                    $"The TEE server at {_address.Path} cannot take over the VM's sessions: it is of an older version, "
+                    + "or its TEE cannot.");
+            }
+
+            numbers = await Task.Run(() => BeginTransfer(connection).Restore(block, saved));
+        }
+
+        reader.End();
+        if (numbers.Length != saved)
+        {
+            throw StateReader.Malformed("its sessions are not at the server");
+        }
+
+        return Array.ConvertAll(places, place => place == DeadPlace || numbers[place] == 0
+            ? null : (ITeeSession?)new RemoteSession(_sender, connection, numbers[place]));
+    }
+
     /// <remarks>A server that is gone has nothing left of the VM.</remarks>
     public async ValueTask ResetAsync()
     {
@@ -108,6 +204,9 @@ internal sealed class RemotePartition : ITeePartition
 
         connection.Close();
     }
+
+    private ServerStateTransfer BeginTransfer(ServerConnection connection) =>
+        new(_address, connection, _hello.Name, _log);
 
     // By the VMM, which resets or destroys the VM: a guest cannot cause it.
     private void CloseUnlessEnded(ServerConnection connection, ClientOperation operation) =>

@@ -10,8 +10,15 @@ namespace OpTeeMediator.Remote.Client;
 /// <param name="HandshakeTimeout">How long its answer may take.</param>
 /// <param name="SendTimeout">How long it may leave frames unread.</param>
 /// <param name="TerminationDeadline">How long an operation may run on when its VM is reset or destroyed.</param>
+/// <param name="StateDeadline">How long saving or restoring the VM's sessions may take.</param>
+/// <param name="MaximumState">How long their state may be, in bytes.</param>
 internal sealed record ServerAddress(
-    string Path, TimeSpan HandshakeTimeout, TimeSpan SendTimeout, TimeSpan TerminationDeadline)
+    string Path,
+    TimeSpan HandshakeTimeout,
+    TimeSpan SendTimeout,
+    TimeSpan TerminationDeadline,
+    TimeSpan StateDeadline,
+    int MaximumState)
 {
     /// <summary>Connects and greets the server.</summary>
     /// <returns>The connection, whose owner is the caller, and what the server permits.</returns>

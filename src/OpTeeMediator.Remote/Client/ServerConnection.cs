@@ -35,6 +35,7 @@ internal sealed class ServerConnection
         _virtualMachine = virtualMachine;
         _log = log;
         Limits = welcome.Limits;
+        CanSave = welcome.CanSave;
         _files = new ClientFiles(channel);
         _operations =
             [.. Enumerable.Range(0, Math.Min(Limits.Operations, ushort.MaxValue))
@@ -44,6 +45,9 @@ internal sealed class ServerConnection
     }
 
     public ProtocolLimits Limits { get; }
+
+    /// <summary>Whether the server's sessions can be saved and restored.</summary>
+    public bool CanSave { get; }
 
     /// <summary>Whether the server is gone.</summary>
     public bool IsLost => _isLost;

@@ -4,7 +4,6 @@ using System.Diagnostics;
 using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using System.Text;
 using Microsoft.Win32.SafeHandles;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Vmm;
@@ -136,9 +135,8 @@ internal sealed unsafe class FrameChannel : IDisposable
     /// <summary>Sends REFUSED with a message for the peer's operator.</summary>
     public void TrySendRefusal(FrameBuilder frame, string message)
     {
-        byte[] text = Encoding.UTF8.GetBytes(message);
         frame.Begin(FrameType.Refused, Partition, 0);
-        frame.Write(text.AsSpan(0, Math.Min(text.Length, FrameFormat.TextLength)));
+        StateCodec.WriteText(frame, message);
         _ = TrySend(frame.Frame);
     }
 

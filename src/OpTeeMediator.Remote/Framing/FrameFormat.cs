@@ -33,6 +33,9 @@ internal static class FrameFormat
     /// <summary>The most pieces of a buffer that the guest has allocated for an operation.</summary>
     public const int RangesPerAllocation = 4096;
 
+    /// <summary>The most bytes of a saved state in one frame, which every limit of frames permits.</summary>
+    public const int StatePiece = 16 * 1024;
+
     /// <summary>One piece of a file, in bytes.</summary>
     public const int RangeSize = 24;
 
@@ -56,4 +59,7 @@ internal static class FrameFormat
 
     /// <summary>WELCOME: the TEE has a revision.</summary>
     public const uint RevisionFlag = 2;
+
+    /// <summary>WELCOME: the sessions of the TEE can be saved and restored.</summary>
+    public const uint SavingFlag = 4;
 }

@@ -15,6 +15,9 @@ internal enum FrameType : ushort
     Answer = 9,
     Reset = 10,
     Destroy = 11,
+    CanSave = 12,
+    Save = 13,
+    Restore = 14,
     Welcome = 64,
     Refused = 65,
     Result = 66,
@@ -23,4 +26,8 @@ internal enum FrameType : ushort
     Free = 69,
     BeginWait = 70,
     EndWait = 71,
+    State = 72,
+    NextState = 73,
+    Restored = 74,
+    StateRefused = 75,
 }

@@ -8,8 +8,13 @@ namespace OpTeeMediator.Remote.Framing;
 /// <param name="Limits">What it may use.</param>
 /// <param name="Devices">The TEE's devices, if it has an enumeration.</param>
 /// <param name="Revision">The TEE's revision, if it is known.</param>
+/// <param name="CanSave">Whether sessions can be saved and restored.</param>
 internal sealed record Welcome(
-    uint Partition, ProtocolLimits Limits, IReadOnlyList<TeeDevice>? Devices, OpTeeRevision? Revision)
+    uint Partition,
+    ProtocolLimits Limits,
+    IReadOnlyList<TeeDevice>? Devices,
+    OpTeeRevision? Revision,
+    bool CanSave)
 {
     public void Write(FrameBuilder frame)
     {
@@ -23,7 +28,8 @@ internal sealed record Welcome(
         frame.Write((uint)Limits.Ranges);
         frame.Write((uint)Limits.Frame);
         frame.Write((Devices is null ? 0 : FrameFormat.DevicesFlag)
-            | (Revision is null ? 0 : FrameFormat.RevisionFlag));
+            | (Revision is null ? 0 : FrameFormat.RevisionFlag)
+            | (CanSave ? FrameFormat.SavingFlag : 0));
         frame.Write(Revision?.Major ?? 0);
         frame.Write(Revision?.Minor ?? 0);
         frame.Write(Revision?.BuildId ?? 0);
@@ -67,7 +73,8 @@ internal sealed record Welcome(
             partition,
             limits,
             (flags & FrameFormat.DevicesFlag) != 0 ? devices : null,
-            (flags & FrameFormat.RevisionFlag) != 0 ? revision : null);
+            (flags & FrameFormat.RevisionFlag) != 0 ? revision : null,
+            (flags & FrameFormat.SavingFlag) != 0);
     }
 
     private static int ReadLimit(ref FrameReader body)

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Remote.Framing;
 
@@ -13,6 +14,8 @@ namespace OpTeeMediator.Remote.Server;
 /// <param name="Sessions">Its open sessions.</param>
 /// <param name="Buffers">Its registered buffers.</param>
 /// <param name="Failures">Logs what the backend throws.</param>
+/// <param name="MaximumState">The longest state of its sessions, in bytes.</param>
+/// <param name="Log">For its connection.</param>
 internal sealed record HostedEnvironment(
     TeeVirtualMachine VirtualMachine,
     ITeePartition Partition,
@@ -22,4 +25,10 @@ internal sealed record HostedEnvironment(
     HostedFiles Files,
     HostedSessions Sessions,
     HostedBuffers Buffers,
-    BackendFailures Failures);
+    BackendFailures Failures,
+    int MaximumState,
+    ILogger Log)
+{
+    /// <summary>The partition, if its sessions can be saved.</summary>
+    public ISavableTeePartition? Savable => Partition as ISavableTeePartition;
+}

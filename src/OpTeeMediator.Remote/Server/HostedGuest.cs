@@ -18,6 +18,7 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
     private const int Answer = 1;
     private const int Allocation = 2;
     private const int Wait = 3;
+    private const int StatePiece = 4;
 
     private readonly FrameBuilder _frame = new();
     private readonly ManualResetEventSlim _answered = new(false);
@@ -26,16 +27,21 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
     private ManualResetValueTaskSourceCore<TeeReturnCode> _core;
     private TeeReturnCode _answer;
     private HostedMemory? _newMemory;
+    private Memory<byte> _piece;
     private uint _operation;
     private int _asked;
     private int _parameterCount;
     private bool _isBlocking;
     private bool _isOnWorker;
     private bool _isRunning;
+    private volatile bool _isWaiting;
     private volatile bool _isGone;
 
     /// <summary>The thread that runs the operation where it may block.</summary>
     public OnDemandThread? Worker { get; set; }
+
+    /// <summary>Whether the operation waits for the client, and touches nothing meanwhile.</summary>
+    public bool IsQuiet => _isWaiting || Volatile.Read(ref _asked) != Nothing;
 
     /// <summary>Begins an operation.</summary>
     public void Begin(uint operation, bool isOnWorker)
@@ -49,6 +55,7 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
     public void End()
     {
         _isRunning = false;
+        _isWaiting = false;
         foreach (HostedMemory? memory in _allocated)
         {
             if (memory is not null)
@@ -95,6 +102,10 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         {
             ReadAllocation(ref body);
         }
+        else if (asked == StatePiece && code == TeeReturnCode.Success)
+        {
+            body.Take(_piece.Length).CopyTo(_piece.Span);
+        }
 
         body.End();
         if (Interlocked.CompareExchange(ref _asked, Nothing, asked) == asked)
@@ -107,6 +118,7 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
     {
         if (!_isGone)
         {
+            _isWaiting = true;
             AskToWait(FrameType.BeginWait);
         }
     }
@@ -116,7 +128,27 @@ internal sealed class HostedGuest(FrameChannel channel, HostedFiles files)
         if (!_isGone)
         {
             AskToWait(FrameType.EndWait);
+            _isWaiting = false;
         }
+    }
+
+    /// <summary>Sends the next piece of a saved state.</summary>
+    /// <returns><see langword="false"/> if the client takes no more, or is gone.</returns>
+    public bool TrySendState(ReadOnlySpan<byte> piece)
+    {
+        _frame.Begin(FrameType.State, channel.Partition, _operation);
+        _frame.Write(piece);
+        return AskAndWait(Wait) == TeeReturnCode.Success;
+    }
+
+    /// <summary>Asks for the next piece of a saved state.</summary>
+    /// <param name="piece">Receives it.</param>
+    /// <returns><see langword="false"/> if the client is gone, or sends no more.</returns>
+    public bool TryReceiveState(Memory<byte> piece)
+    {
+        _piece = piece;
+        _frame.Begin(FrameType.NextState, channel.Partition, _operation);
+        return AskAndWait(StatePiece) == TeeReturnCode.Success;
     }
 
     public override TeeSharedMemory? Allocate(GuestMemoryKind kind, int size)

@@ -26,6 +26,7 @@ internal sealed class HostedOperation
     private uint _bufferNumber;
     private HostedMemory? _buffer;
     private HostedSession? _session;
+    private HostedStateTransfer? _transfer;
     private TeeExecution _execution;
     private bool _isReserved;
     private int _isRunning;
@@ -46,6 +47,14 @@ internal sealed class HostedOperation
 
     /// <summary>Whether an operation has begun and not ended.</summary>
     public bool IsRunning => Volatile.Read(ref _isRunning) != 0;
+
+    /// <summary>Whether it saves or restores the VM's sessions.</summary>
+    public bool IsTransferring => IsRunning && IsTransfer;
+
+    /// <summary>Whether it does nothing, or waits for the client.</summary>
+    public bool IsQuiet => !IsRunning || (!IsTransfer && _guest.IsQuiet);
+
+    private bool IsTransfer => _type is FrameType.CanSave or FrameType.Save or FrameType.Restore;
 
     /// <summary>Begins an operation.</summary>
     /// <exception cref="ProtocolException">The message is malformed, or the last operation has not ended.</exception>
@@ -179,6 +188,12 @@ internal sealed class HostedOperation
                 _execution = _environment.Execution.Memory;
                 break;
 
+            case FrameType.CanSave or FrameType.Save or FrameType.Restore:
+                _transfer ??= new HostedStateTransfer(_environment, _guest);
+                _transfer.Decode(_type, body);
+                _execution = TeeExecution.Worker;
+                break;
+
             default:
                 body.End();
                 _execution = TeeExecution.Worker;
@@ -291,6 +306,7 @@ internal sealed class HostedOperation
         FrameType.CloseSession => ToResult(_session!.Session.CloseAsync(_request)),
         FrameType.RegisterMemory => ToResult(_environment.Partition.RegisterMemoryAsync(_buffer!)),
         FrameType.UnregisterMemory => ToResult(_environment.Partition.UnregisterMemoryAsync(_buffer!)),
+        FrameType.CanSave or FrameType.Save or FrameType.Restore => _transfer!.PerformAsync(_type),
         _ => ToResult(_environment.Partition.ResetAsync()),
     };
 
@@ -344,6 +360,20 @@ internal sealed class HostedOperation
     private void Complete(TeeResult result)
     {
         uint session = Finish(ref result);
+        if (!IsTransfer || !_transfer!.TryWriteEnd(_answer, _type, _id))
+        {
+            WriteResult(result, session);
+        }
+
+        _guest.End();
+
+        // Before the answer: the client may begin the next one when it has it.
+        Volatile.Write(ref _isRunning, 0);
+        _ = _environment.Channel.TrySend(_answer.Frame);
+    }
+
+    private void WriteResult(in TeeResult result, uint session)
+    {
         _answer.Begin(FrameType.Result, _environment.Channel.Partition, _id);
         _answer.Write((uint)result.Code);
         _answer.Write((uint)result.Origin);
@@ -354,12 +384,6 @@ internal sealed class HostedOperation
             _answer.Write(parameter.IsMemory ? 0 : parameter.A);
             _answer.Write(parameter.IsMemory ? parameter.Size : parameter.B);
         }
-
-        _guest.End();
-
-        // Before the answer: the client may begin the next one when it has it.
-        Volatile.Write(ref _isRunning, 0);
-        _ = _environment.Channel.TrySend(_answer.Frame);
     }
 
     /// <summary>Frees what the operation used, and keeps what it has made.</summary>
@@ -402,7 +426,7 @@ internal sealed class HostedOperation
         if (result.IsSuccess && _request.Session is { } opened)
         {
             _isReserved = false;
-            return _environment.Sessions.Add(opened, _execution).Number;
+            return _environment.Sessions.Add(opened, _request.Application, _execution).Number;
         }
 
         if (_isReserved)

@@ -3,7 +3,7 @@ using OpTeeMediator.Backends;
 namespace OpTeeMediator.Remote.Server;
 
 /// <summary>A session that a VM has open.</summary>
-internal sealed class HostedSession(uint number, ITeeSession session, TeeExecution execution)
+internal sealed class HostedSession(uint number, ITeeSession session, Guid application, TeeExecution execution)
 {
     private int _uses;
 
@@ -11,6 +11,9 @@ internal sealed class HostedSession(uint number, ITeeSession session, TeeExecuti
     public uint Number { get; } = number;
 
     public ITeeSession Session { get; } = session;
+
+    /// <summary>With which application it is.</summary>
+    public Guid Application { get; } = application;
 
     /// <summary>Where its operations run.</summary>
     public TeeExecution Execution { get; } = execution;

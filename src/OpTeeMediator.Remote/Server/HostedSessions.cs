@@ -38,7 +38,7 @@ internal sealed class HostedSessions(int maximum)
     }
 
     /// <summary>Adds a session for which room is reserved.</summary>
-    public HostedSession Add(ITeeSession session, TeeExecution execution)
+    public HostedSession Add(ITeeSession session, Guid application, TeeExecution execution)
     {
         lock (_lock)
         {
@@ -48,7 +48,7 @@ internal sealed class HostedSessions(int maximum)
                 _sessions.Add(null);
             }
 
-            HostedSession added = new((uint)index + 1, session, execution);
+            HostedSession added = new((uint)index + 1, session, application, execution);
             _sessions[index] = added;
             return added;
         }

@@ -112,7 +112,9 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
             files,
             new HostedSessions(limits.Sessions),
             new HostedBuffers(limits),
-            new BackendFailures(_name, _log));
+            new BackendFailures(_name, _log),
+            settings.MaximumState,
+            _log);
     }
 
     private bool Serve(HostedEnvironment environment)
@@ -124,7 +126,12 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         try
         {
             IReadOnlyList<TeeDevice>? devices = environment.Partition.Devices;
-            new Welcome(settings.Partition, environment.Limits, devices, environment.Partition.Revision).Write(_frame);
+            new Welcome(
+                settings.Partition,
+                environment.Limits,
+                devices,
+                environment.Partition.Revision,
+                environment.Savable is not null).Write(_frame);
             if (channel.TrySend(_frame.Frame))
             {
                 _log.Connected(_name, settings.Partition, environment.VirtualMachine.ConcurrentCalls);
@@ -157,6 +164,8 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
     /// <returns>The operation by which the client ends the VM; 0 if the connection has ended.</returns>
     private uint ReceiveAll(HostedEnvironment environment, HostedOperation[] operations)
     {
+        HostedOperation? transfer = null;
+        bool hasBegun = false;
         while (channel.TryReceive(out FrameHeader header, out ReadOnlySpan<byte> body))
         {
             FrameReader reader = new(body);
@@ -179,6 +188,20 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
             {
                 case FrameType.OpenSession or FrameType.InvokeCommand or FrameType.CloseSession
                     or FrameType.RegisterMemory or FrameType.UnregisterMemory or FrameType.Reset:
+                    ThrowIfTransferring(transfer);
+                    hasBegun = true;
+                    operation.Begin(header, reader);
+                    break;
+
+                case FrameType.CanSave or FrameType.Save or FrameType.Restore when environment.Savable is not null:
+                    ThrowIfTransferring(transfer);
+                    if (header.Type == FrameType.Restore ? hasBegun : !Array.TrueForAll(operations, IsQuiet))
+                    {
+                        throw new ProtocolException($"a {header.Type} while operations run, or after some");
+                    }
+
+                    transfer = operation;
+                    hasBegun = true;
                     operation.Begin(header, reader);
                     break;
 
@@ -204,6 +227,17 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         }
 
         return 0;
+    }
+
+    private static bool IsQuiet(HostedOperation operation) => operation.IsQuiet;
+
+    // The client has paused its VM.
+    private static void ThrowIfTransferring(HostedOperation? transfer)
+    {
+        if (transfer is { IsTransferring: true })
+        {
+            throw new ProtocolException("an operation while a state is saved or restored");
+        }
     }
 
     private bool TearDown(HostedEnvironment environment, HostedOperation[] operations)

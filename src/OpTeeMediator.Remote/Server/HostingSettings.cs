@@ -14,6 +14,7 @@ namespace OpTeeMediator.Remote.Server;
 /// <param name="OperationsDeadline">
 /// How long the operations of a VM that is gone are waited for; <see cref="Timeout.InfiniteTimeSpan"/> without end.
 /// </param>
+/// <param name="MaximumState">How long the saved state of its sessions may be, in bytes.</param>
 /// <param name="LoggerFactory">For the VM's partition.</param>
 /// <param name="Logger">For its connection.</param>
 internal sealed record HostingSettings(
@@ -24,6 +25,7 @@ internal sealed record HostingSettings(
     ProtocolLimits Limits,
     bool PermitsHugePages,
     TimeSpan OperationsDeadline,
+    int MaximumState,
     ILoggerFactory LoggerFactory,
     ILogger Logger)
 {

@@ -55,4 +55,20 @@ internal static partial class Log
             + "end with this process.")]
     internal static partial void OperationsEndWithProcess(
         this ILogger logger, string virtualMachine, int operations, double seconds);
+
+    [LoggerMessage(
+        EventId = 2629, Level = LogLevel.Information,
+        Message = "The VMM of VM {VirtualMachine} has got the state of {Sessions} sessions: {Bytes} bytes.")]
+    internal static partial void StateSaved(this ILogger logger, string virtualMachine, int sessions, int bytes);
+
+    [LoggerMessage(
+        EventId = 2630, Level = LogLevel.Information,
+        Message = "VM {VirtualMachine} goes on with {Sessions} sessions of a state of {Bytes} bytes.")]
+    internal static partial void StateRestored(this ILogger logger, string virtualMachine, int sessions, int bytes);
+
+    [LoggerMessage(
+        EventId = 2631, Level = LogLevel.Warning,
+        Message = "{Operation} of the sessions of VM {VirtualMachine} is refused: {Reason}")]
+    internal static partial void StateRefused(
+        this ILogger logger, string virtualMachine, FrameType operation, string reason);
 }

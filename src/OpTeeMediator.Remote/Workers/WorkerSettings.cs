@@ -9,6 +9,7 @@ namespace OpTeeMediator.Remote.Workers;
 /// <param name="MaximumFiles">RLIMIT_NOFILE of the process.</param>
 /// <param name="RequiresFilter">Whether it serves no VM without a filter of system calls.</param>
 /// <param name="MayStartPrograms">Whether its filter permits programs.</param>
+/// <param name="MaximumState">How long the saved state of its sessions may be, in bytes.</param>
 /// <param name="HandshakeTimeout">How long the VMM may take to say which VM it has.</param>
 /// <param name="SendTimeout">How long it may leave frames unread.</param>
 /// <param name="Applications">What the VM may reach at most; <see langword="null"/> for every application.</param>
@@ -19,6 +20,7 @@ internal sealed record WorkerSettings(
     int MaximumFiles,
     bool RequiresFilter,
     bool MayStartPrograms,
+    int MaximumState,
     TimeSpan HandshakeTimeout,
     TimeSpan SendTimeout,
     IReadOnlyCollection<Guid>? Applications)
@@ -35,6 +37,7 @@ internal sealed record WorkerSettings(
         frame.Write((uint)MaximumFiles);
         frame.Write(RequiresFilter ? 1u : 0);
         frame.Write(MayStartPrograms ? 1u : 0);
+        frame.Write((uint)MaximumState);
         frame.Write((ulong)HandshakeTimeout.Ticks);
         frame.Write((ulong)SendTimeout.Ticks);
         frame.Write(Applications is null ? FrameFormat.EveryApplication : (uint)Applications.Count);
@@ -59,6 +62,7 @@ internal sealed record WorkerSettings(
         int files = (int)body.ReadUInt32();
         bool requiresFilter = body.ReadUInt32() != 0;
         bool mayStartPrograms = body.ReadUInt32() != 0;
+        int state = (int)body.ReadUInt32();
         TimeSpan handshake = new((long)body.ReadUInt64());
         TimeSpan send = new((long)body.ReadUInt64());
         uint count = body.ReadUInt32();
@@ -74,6 +78,6 @@ internal sealed record WorkerSettings(
 
         body.End();
         return new WorkerSettings(
-            partition, calls, limits, files, requiresFilter, mayStartPrograms, handshake, send, applications);
+            partition, calls, limits, files, requiresFilter, mayStartPrograms, state, handshake, send, applications);
     }
 }

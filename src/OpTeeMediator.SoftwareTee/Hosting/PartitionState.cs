@@ -9,7 +9,9 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// <remarks>Called while the VM is paused. A session whose application has panicked is saved as what it is.</remarks>
 /// <param name="hosts">The applications.</param>
 /// <param name="randomNumbers">The session of the built-in random number generator, which keeps nothing.</param>
-internal sealed class PartitionState(IReadOnlyDictionary<Guid, ApplicationHost> hosts, ITeeSession? randomNumbers)
+/// <param name="access">What the VM may reach: a state that somebody else has written grants no more.</param>
+internal sealed class PartitionState(
+    IReadOnlyDictionary<Guid, ApplicationHost> hosts, ITeeSession? randomNumbers, TeeAccess access)
 {
     private enum SessionKind
     {
@@ -117,6 +119,12 @@ internal sealed class PartitionState(IReadOnlyDictionary<Guid, ApplicationHost> 
                 }
 
                 (ApplicationHost host, ApplicationInstance instance) = instances[index];
+                if (!access.Allows(host.Manifest.Uuid))
+                {
+                    throw new OpTeeStateException(
+                        $"The VM may not reach application {host.Manifest.Uuid}, with which it has a session.");
+                }
+
                 return host.RestoreSession(instance, identity, reader.ReadBlock().Span);
         }
     }

@@ -66,7 +66,7 @@ internal sealed class SoftwarePartition : ISavableTeePartition, IApplicationDire
         }
 
         _hosts = hosts.ToFrozenDictionary();
-        _state = new PartitionState(_hosts, randomNumbers);
+        _state = new PartitionState(_hosts, randomNumbers, virtualMachine.Access);
         Devices = devices;
         Execution = hosts.Values.Any(host => host.Manifest.Execution == TeeExecution.Worker)
             ? TeeExecutionPolicy.ByApplication(ExecutionOf, memory: TeeExecution.Inline)

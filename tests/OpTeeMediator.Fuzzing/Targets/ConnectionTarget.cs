@@ -6,7 +6,7 @@ using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Remote.Framing;
 using OpTeeMediator.Remote.Server;
-using OpTeeMediator.Testing;
+using OpTeeMediator.State;
 
 namespace OpTeeMediator.Fuzzing.Targets;
 
@@ -18,24 +18,26 @@ internal sealed class ConnectionTarget : FuzzTarget
     private const uint Number = 5;
     private const uint Operations = 4;
     private const ulong FileLength = 1 << 16;
+    private const int LongestState = 1 << 16;
     private const int ExecutionsOfACount = 256;
     private static readonly TimeSpan Longest = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan HelloTimeout = TimeSpan.FromMinutes(1);
 
     private readonly InputReader _input = new();
     private readonly FrameBuilder _frame = new();
-    private readonly ScriptedBackend _backend;
+    private readonly SavableBackend _backend;
     private readonly MemfdGuestMemory _memory = MemfdGuestMemory.Create(new GuestRange(0x4000_0000, FileLength));
     private readonly List<uint> _sessions = [];
     private PropertyException? _failure;
     private FrameChannel _client = null!;
     private uint _count;
+    private byte[] _state = [];
     private int _descriptors;
     private int _executions;
 
     public ConnectionTarget()
     {
-        _backend = new ScriptedBackend
+        _backend = new SavableBackend
         {
             Execution = TeeExecution.Worker,
             MemoryExecution = TeeExecution.Inline,
@@ -55,6 +57,8 @@ internal sealed class ConnectionTarget : FuzzTarget
             [0, 0, 2, 0, 0, 3, 0, (byte)(step << 3 | 2), 0, 0, 0, 0, 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0]),
         [0, 2, 0, 0, 8, 3, 10, 4, 1, 2, 3, 4],
         [0, 2, 0, 0, 9, 0, 1, 0, 7, 1, 11],
+        [0, 2, 0, 0, 2, 0, 0, 12, 0, 13, 2, 0, 1, 0, 0, 3, 0, 0, 0, 0],
+        [0, 14, 1, 60, 0, 0, 0, 0, 3, 0, 0, 0, 0],
     ];
 
     public override void Execute(ReadOnlySpan<byte> input)
@@ -66,7 +70,7 @@ internal sealed class ConnectionTarget : FuzzTarget
         (_client, FrameChannel channel) = Connect();
         HostedVirtualMachine machine = new(channel, new HostingSettings(
             _backend, Number, TeeAccess.All, 2, new ProtocolLimits((int)Operations, 3, 4, 300, 1 << 14),
-            PermitsHugePages: false, Timeout.InfiniteTimeSpan, log, log));
+            PermitsHugePages: false, Timeout.InfiniteTimeSpan, LongestState, log, log));
         Thread server = new(() => machine.Run()) { IsBackground = true };
         server.Start();
         try
@@ -146,7 +150,7 @@ internal sealed class ConnectionTarget : FuzzTarget
 
     private bool Step()
     {
-        switch (_input.Below(12))
+        switch (_input.Below(15))
         {
             case 0:
                 _frame.Begin(FrameType.AddFile, Number, 0);
@@ -208,6 +212,20 @@ internal sealed class ConnectionTarget : FuzzTarget
                 _frame.Begin((FrameType)_input.Below(80), Number, (uint)_input.Below(6) | (uint)_input.Byte() << 16);
                 WriteBytes(_input.Byte());
                 return Send();
+            case 12:
+                Begin(FrameType.CanSave);
+                _frame.Write(AnySession());
+                return Send() && Complete();
+            case 13:
+                Begin(FrameType.Save);
+                StateCodec.WriteSessions(
+                    _frame, [.. Enumerable.Range(0, _input.Below(4)).Select(_ => AnySession())]);
+                return Send() && Complete();
+            case 14:
+                Begin(FrameType.Restore);
+                _frame.Write((uint)_input.Below(5));
+                _frame.Write(_input.Below(8) == 7 ? _input.UInt32() : WriteState());
+                return Send() && Complete();
             default:
                 // What is no frame: the server waits for its end, or breaks off.
                 _frame.Begin((FrameType)_input.Byte(), _input.UInt32(), _input.UInt32());
@@ -235,8 +253,8 @@ internal sealed class ConnectionTarget : FuzzTarget
         while (_client.TryReceive(out FrameHeader header, out ReadOnlySpan<byte> body))
         {
             FrameReader reader = new(body);
-            Require(header.Type is >= FrameType.Result and <= FrameType.EndWait, "the type is one of the server's");
-            if (header.Type == FrameType.Result)
+            Require(header.Type is >= FrameType.Result and <= FrameType.StateRefused, "the type is one of the server's");
+            if (header.Type is FrameType.Result or FrameType.Restored or FrameType.StateRefused)
             {
                 Require(header.Operation >> 16 <= _count, "an operation ends that has begun");
                 if (header.Operation != operation)
@@ -244,7 +262,13 @@ internal sealed class ConnectionTarget : FuzzTarget
                     continue;
                 }
 
-                if (reader.Remaining > 12)
+                if (header.Type == FrameType.Restored)
+                {
+                    _sessions.AddRange(StateCodec.ReadSessions(reader, 3));
+                    return true;
+                }
+
+                if (header.Type == FrameType.Result && reader.Remaining > 12)
                 {
                     _ = reader.ReadUInt64();
                     uint session = reader.ReadUInt32();
@@ -285,6 +309,11 @@ internal sealed class ConnectionTarget : FuzzTarget
                 _frame.Write((uint)_input.Below(3));
                 WriteMemory();
                 break;
+            case FrameType.NextState:
+                _frame.Write(0u);
+                _frame.Write(_state.AsSpan(0, Math.Min(_state.Length, FrameFormat.StatePiece)));
+                _state = _state[Math.Min(_state.Length, FrameFormat.StatePiece)..];
+                break;
             case FrameType.GuestCall:
                 _frame.Write(0u);
                 for (int index = 0; index < asked.Remaining / 32; index++)
@@ -298,6 +327,23 @@ internal sealed class ConnectionTarget : FuzzTarget
             default:
                 break;
         }
+    }
+
+    // One that can be restored, or one whose content the input decides; protected, or it would be refused at once.
+    private uint WriteState()
+    {
+        StateWriter writer = new();
+        int sessions = _input.Below(4);
+        writer.WriteCount(_input.Below(8) == 7 ? _input.Byte() : sessions);
+        for (int index = 0; index < sessions; index++)
+        {
+            writer.WriteUuid(FuzzVm.Application);
+        }
+
+        byte[] saved = new byte[_input.Below(8) == 7 ? _input.Byte() << 8 : _input.Below(8)];
+        writer.WriteBlock(saved);
+        _state = SealedState.Seal(writer.Written, default, default);
+        return (uint)_state.Length;
     }
 
     private uint AnySession()

@@ -4,7 +4,8 @@ using OpTeeMediator.Remote.Framing;
 
 namespace OpTeeMediator.Fuzzing.Targets;
 
-/// <summary>Bodies of frames between a VMM and a TEE server, in both directions: HELLO, WELCOME, parameters.</summary>
+/// <summary>Bodies of frames between a VMM and a TEE server, in both directions: HELLO, WELCOME, parameters, what
+/// belongs to a saved state.</summary>
 /// <remarks>An input: which of them (1 byte), then the body. A body is read, or refused as a breach of the
 /// protocol.</remarks>
 internal sealed class FrameTarget : FuzzTarget
@@ -19,14 +20,24 @@ internal sealed class FrameTarget : FuzzTarget
             yield return Input(0, new Hello(4, id, "guest", null).Write);
             yield return Input(0, new Hello(1, default, "", [id, default]).Write);
             yield return Input(
-                1, new Welcome(7, new(4, 8, 16, 32, 65536), [new(id)], new(4, 5, 0x1234)).Write);
-            yield return Input(1, new Welcome(1, new(1, 1, 1, 1, 1), null, null).Write);
+                1, new Welcome(7, new(4, 8, 16, 32, 65536), [new(id)], new(4, 5, 0x1234), true).Write);
+            yield return Input(1, new Welcome(1, new(1, 1, 1, 1, 1), null, null, false).Write);
             yield return Input(2, frame =>
             {
                 frame.Begin(FrameType.InvokeCommand, 1, 1);
                 ParameterCodec.Write(frame, TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2, 3),
                     FrameFormat.NoMemory);
                 ParameterCodec.Write(frame, TeeParameter.Reference(TeeParameterKind.MemoryInput, null, 4, 5), 6);
+            });
+            yield return Input(3, frame =>
+            {
+                frame.Begin(FrameType.Save, 1, 1);
+                StateCodec.WriteSessions(frame, [1, 2, 0, 7, 0]);
+            });
+            yield return Input(4, frame =>
+            {
+                frame.Begin(FrameType.StateRefused, 1, 1);
+                StateCodec.WriteText(frame, "An application cannot be saved.\n");
             });
         }
     }
@@ -41,7 +52,7 @@ internal sealed class FrameTarget : FuzzTarget
         FrameReader body = new(input[1..]);
         try
         {
-            switch (input[0] % 3)
+            switch (input[0] % 5)
             {
                 case 0:
                     ReadHello(body);
@@ -49,8 +60,14 @@ internal sealed class FrameTarget : FuzzTarget
                 case 1:
                     ReadWelcome(body);
                     break;
-                default:
+                case 2:
                     ReadParameters(body);
+                    break;
+                case 3:
+                    ReadSessions(body);
+                    break;
+                default:
+                    Require(!StateCodec.ReadText(body).Any(char.IsControl), "a text can stand in a log");
                     break;
             }
         }
@@ -106,6 +123,19 @@ internal sealed class FrameTarget : FuzzTarget
             Require(parameter.Kind == read.Kind && parameter.Memory is null, "the kind is that of the frame");
             Require(parameter.Kind == TeeParameterKind.None || parameter.B == read.Second, "and so are its numbers");
         }
+    }
+
+    private void ReadSessions(FrameReader body)
+    {
+        const int Most = 64;
+        uint[] sessions = StateCodec.ReadSessions(body, Most);
+        Require(sessions.Length <= Most, "the number of sessions is limited");
+        Require(sessions.Where(session => session != 0).Distinct().Count() == sessions.Count(session => session != 0),
+            "a session is named once");
+        _builder.Begin(FrameType.Restored, 1, 1);
+        StateCodec.WriteSessions(_builder, sessions);
+        Require(StateCodec.ReadSessions(new FrameReader(_builder.Frame[FrameHeader.Size..]), Most)
+            .SequenceEqual(sessions), "what is written is read");
     }
 
     private byte[] Input(byte which, Action<FrameBuilder> write)

@@ -11,8 +11,8 @@ namespace OpTeeMediator.Remote.Client;
 /// <summary>One VM's part of the TEE of a server; connected again when the server was gone.</summary>
 /// <remarks>
 /// <para>Operations block their prepared thread while the server works. Thread-safe.</para>
-/// <para>What is saved: a mark (4 bytes); of each session its place among those that the server has saved, or that it is
-/// dead (4 bytes); whether the server has saved anything (1 byte), and then what, as a block.</para>
+/// <para>What is saved: a mark (4 bytes); of each session its place among those that the server has saved, or that it
+/// is dead (4 bytes); whether the server has saved anything (1 byte), and then what, as a block.</para>
 /// </remarks>
 internal sealed class RemotePartition : ISavableTeePartition
 {

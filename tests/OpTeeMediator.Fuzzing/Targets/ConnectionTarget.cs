@@ -253,7 +253,8 @@ internal sealed class ConnectionTarget : FuzzTarget
         while (_client.TryReceive(out FrameHeader header, out ReadOnlySpan<byte> body))
         {
             FrameReader reader = new(body);
-            Require(header.Type is >= FrameType.Result and <= FrameType.StateRefused, "the type is one of the server's");
+            Require(
+                header.Type is >= FrameType.Result and <= FrameType.StateRefused, "the type is one of the server's");
             if (header.Type is FrameType.Result or FrameType.Restored or FrameType.StateRefused)
             {
                 Require(header.Operation >> 16 <= _count, "an operation ends that has begun");

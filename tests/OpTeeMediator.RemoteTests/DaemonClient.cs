@@ -13,8 +13,8 @@ internal static class DaemonClient
     /// <summary>The one that writes an object.</summary>
     public const uint Write = 1;
 
-    // KvmVmm's application that adds.
-    private static readonly Guid s_sum = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
+    /// <summary>KvmVmm's application that adds.</summary>
+    public static Guid Sum { get; } = new("3c2f1b0e-5a4d-4f6e-8b7c-9d0e1f2a3b4c");
 
     /// <summary>The example application that keeps objects: secure_storage.</summary>
     public static Guid Objects { get; } = new("f4e750bb-1437-4fbf-8785-8d3580c34994");
@@ -66,7 +66,7 @@ internal static class DaemonClient
     /// <summary>The application adds for the VM.</summary>
     public static void AssertAdds(RemoteVm vm)
     {
-        GuestMessage answer = vm.Driver.Invoke(Open(vm, s_sum), 0, GuestParameter.ValueInOut(20, 22));
+        GuestMessage answer = vm.Driver.Invoke(Open(vm, Sum), 0, GuestParameter.ValueInOut(20, 22));
 
         Assert.That((answer.ReturnCode, answer.Parameters[0].A), Is.EqualTo((0u, 42ul)));
     }

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using OpTeeMediator.Backends;
 using OpTeeMediator.FirmwareTpmTests;
 using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Remote;
 using OpTeeMediator.SoftwareTee.FirmwareTpm;
 using OpTeeMediator.Testing;
 
@@ -14,6 +15,7 @@ internal sealed class DaemonTests
 {
     private string _folder = "";
     private Process? _daemon;
+    private Process? _otherDaemon;
 
     private string SocketPath => Path.Combine(_folder, "tee");
 
@@ -25,14 +27,18 @@ internal sealed class DaemonTests
     [TearDown]
     public void TearDown()
     {
-        if (_daemon is { HasExited: false })
+        foreach (Process? daemon in (Process?[])[_daemon, _otherDaemon])
         {
-            _daemon.Kill(entireProcessTree: true);
-            _daemon.WaitForExit();
+            if (daemon is { HasExited: false })
+            {
+                daemon.Kill(entireProcessTree: true);
+                daemon.WaitForExit();
+            }
+
+            daemon?.Dispose();
         }
 
-        _daemon?.Dispose();
-        _daemon = null;
+        (_daemon, _otherDaemon) = (null, null);
         Directory.Delete(_folder, recursive: true);
     }
 
@@ -166,6 +172,61 @@ internal sealed class DaemonTests
         Assert.That(otherKey, Has.Length.EqualTo(key.Length).And.Not.EqualTo(key));
     }
 
+    // The saved VM is still there: the one that goes on has its storage.
+    [Test]
+    public async Task Main_VmIsSavedAtItAndRestoredAtAnother_SessionsGoOnAndStorageMovesWithThem()
+    {
+        string[] storage = ["--storage", Path.Combine(_folder, "db")];
+        Start(Program, Arguments(["--socket", SocketPath, .. storage]));
+        await using RemoteVm vm = Connect("vm1", Guid.NewGuid());
+        ulong page = vm.Driver.AllocatePage();
+        _ = vm.Driver.Register([page], 0, 4096, 0x55);
+        vm.Driver.Write<byte>(page, [(byte)'o', 7]);
+        uint objects = DaemonClient.Open(vm, DaemonClient.Objects);
+        Assert.That(DaemonClient.InvokeObjects(vm, objects, DaemonClient.Write).ReturnCode, Is.Zero);
+        _ = vm.Driver.CloseSession(objects);
+        uint sum = DaemonClient.Open(vm, DaemonClient.Sum);
+        byte[] state = await vm.SaveAsync();
+
+        await vm.RestoreAsync(await StartOtherAsync(storage), state);
+
+        GuestMessage answer = vm.Driver.Invoke(sum, 0, GuestParameter.ValueInOut(20, 22));
+        Assert.That((answer.ReturnCode, answer.Parameters[0].A), Is.EqualTo((0u, 42ul)));
+        vm.Driver.Write<byte>(page, [(byte)'o', 0]);
+        objects = DaemonClient.Open(vm, DaemonClient.Objects);
+        Assert.That(DaemonClient.InvokeObjects(vm, objects, DaemonClient.Read).ReturnCode, Is.Zero);
+        byte[] read = new byte[2];
+        vm.Driver.Read<byte>(page, read);
+        Assert.That(read[1], Is.EqualTo(7));
+        Assert.That(DaemonClient.InvokeObjects(vm, objects, DaemonClient.Write).ReturnCode, Is.Zero);
+    }
+
+    // What a TPM forgets at a restart: a register.
+    [Test]
+    public async Task Main_VmWithTpmIsSavedAndItIsKilled_TpmGoesOnAtAnother()
+    {
+        string tpms = Path.Combine(_folder, "tpm");
+        _ = Directory.CreateDirectory(tpms, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        string[] tpm = ["--storage", Path.Combine(_folder, "db"), "--tpm", tpms];
+        Start(Program, Arguments(["--socket", SocketPath, .. tpm]));
+        await using RemoteVm vm = Connect("vm1", Guid.NewGuid());
+        ulong[] pages = vm.Driver.AllocatePages(2, 1);
+        Assert.That(vm.Driver.Register(pages, 0, 2 * 4096, 0x66).ReturnCode, Is.Zero);
+        uint session = DaemonClient.Open(vm, FirmwareTpmExtensions.FirmwareTpmUuid);
+        _ = Execute(vm, session, pages, TpmCommands.Startup);
+        byte[] before = TpmCommands.DigestOf(Execute(vm, session, pages, TpmCommands.ReadPcr));
+        _ = Execute(vm, session, pages, TpmCommands.ExtendPcr);
+        byte[] extended = TpmCommands.DigestOf(Execute(vm, session, pages, TpmCommands.ReadPcr));
+        byte[] state = await vm.SaveAsync();
+        _daemon!.Kill(entireProcessTree: true);
+        await _daemon.WaitForExitAsync();
+
+        await vm.RestoreAsync(await StartOtherAsync(tpm), state);
+
+        byte[] restored = TpmCommands.DigestOf(Execute(vm, session, pages, TpmCommands.ReadPcr));
+        Assert.That(restored, Is.EqualTo(extended).And.Not.EqualTo(before));
+    }
+
     [TestCase("--socket is missing")]
     [TestCase("Unrecognized command or argument '--sockets'.", "--sockets", "x")]
     [TestCase("--heap: expected a number from 16", "--heap", "15")]
@@ -191,6 +252,17 @@ internal sealed class DaemonTests
         _daemon = Process.Start(start)!;
     }
 
+    /// <summary>Starts another one beside it, and waits until it serves.</summary>
+    private async Task<RemoteTeeOptions> StartOtherAsync(string[] arguments)
+    {
+        string path = Path.Combine(_folder, "other");
+        _otherDaemon = Process.Start(Program, Arguments(["--socket", path, .. arguments]));
+        Waiting.Until(() => File.Exists(path) || _otherDaemon.HasExited, "The start of the other daemon");
+        RemoteVm probe = DaemonClient.Connect(path, () => !_otherDaemon.HasExited, "probe", Guid.Empty);
+        await probe.DisposeAsync();
+        return new RemoteTeeOptions { SocketPath = path, HandshakeTimeout = TimeSpan.FromMinutes(1) };
+    }
+
     // The key's public part and what proves that it was created.
     private static byte[] CreateKeyInTpm(RemoteVm vm)
     {
@@ -198,25 +270,26 @@ internal sealed class DaemonTests
         ulong[] pages = vm.Driver.AllocatePages(2, 1);
         Assert.That(vm.Driver.Register(pages, 0, 2 * 4096, Cookie).ReturnCode, Is.Zero);
         uint session = DaemonClient.Open(vm, FirmwareTpmExtensions.FirmwareTpmUuid);
-        _ = Execute(TpmCommands.Startup);
-        byte[] response = Execute(TpmCommands.CreateKey);
+        _ = Execute(vm, session, pages, TpmCommands.Startup);
+        byte[] response = Execute(vm, session, pages, TpmCommands.CreateKey);
         _ = vm.Driver.Unregister(Cookie);
         return response;
+    }
 
-        byte[] Execute(byte[] command)
-        {
-            vm.Driver.Write<byte>(pages[0], command);
-            GuestMessage answer = vm.Driver.Invoke(
-                session,
-                0,
-                GuestParameter.RegisteredIn(0, (ulong)command.Length, Cookie),
-                GuestParameter.RegisteredInOut(4096, 4096, Cookie));
-            byte[] output = new byte[answer.Parameters[1].B];
-            vm.Driver.Read<byte>(pages[1], output);
-            uint code = BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(6));
-            Assert.That((answer.ReturnCode, code), Is.EqualTo((0u, 0u)));
-            return output;
-        }
+    private static byte[] Execute(RemoteVm vm, uint session, ulong[] pages, byte[] command)
+    {
+        const ulong Cookie = 0x66;
+        vm.Driver.Write<byte>(pages[0], command);
+        GuestMessage answer = vm.Driver.Invoke(
+            session,
+            0,
+            GuestParameter.RegisteredIn(0, (ulong)command.Length, Cookie),
+            GuestParameter.RegisteredInOut(4096, 4096, Cookie));
+        byte[] output = new byte[answer.Parameters[1].B];
+        vm.Driver.Read<byte>(pages[1], output);
+        uint code = BinaryPrimitives.ReadUInt32BigEndian(output.AsSpan(6));
+        Assert.That((answer.ReturnCode, code), Is.EqualTo((0u, 0u)));
+        return output;
     }
 
     private RemoteVm Connect(string name) => Connect(name, Guid.Empty);

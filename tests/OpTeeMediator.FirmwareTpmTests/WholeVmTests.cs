@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
@@ -37,6 +38,10 @@ internal sealed class WholeVmTests(bool isRemote) : ISmcHandler
 
     public ImmutableArray<SmcFunctionRange> Ranges => _guest.Ranges;
 
+    private string SocketPath => Path.Combine(_folder, "tee");
+
+    private ITeeBackend Backend => isRemote ? new RemoteTeeBackend(SocketPath) : _tee;
+
     [SetUp]
     public void Start()
     {
@@ -48,15 +53,10 @@ internal sealed class WholeVmTests(bool isRemote) : ISmcHandler
         _memory = MemfdGuestMemory.Create(new GuestRange(new GuestAddress(Ram), Length));
         if (isRemote)
         {
-            string socket = Path.Combine(_folder, "tee");
-            _server = TeeServer.Start(_tee, new TeeServerOptions { SocketPath = socket, LoggerFactory = loggers });
-            _guest = new OpTeeGuest(_memory, new RemoteTeeBackend(socket), _options);
-        }
-        else
-        {
-            _guest = new OpTeeGuest(_memory, _tee, _options);
+            _server = TeeServer.Start(_tee, new TeeServerOptions { SocketPath = SocketPath, LoggerFactory = loggers });
         }
 
+        _guest = new OpTeeGuest(_memory, Backend, _options);
         _driver = new FakeDriver(this, _memory, new GuestRange(new GuestAddress(Ram), Length));
         Register();
     }
@@ -101,16 +101,9 @@ internal sealed class WholeVmTests(bool isRemote) : ISmcHandler
         byte[] extended = TpmCommands.DigestOf(Execute(session, TpmCommands.ReadPcr));
         OpTeeStateOptions options = new() { Key = new byte[OpTeeStateOptions.KeyLength] };
         Assert.That(await _guest.PauseAsync());
-        if (isRemote)
-        {
-            Assert.That(() => _guest.SaveAsync(options), Throws.TypeOf<OpTeeStateException>()
-                .With.Message.Contains(FirmwareTpmExtensions.FirmwareTpmUuid.ToString()));
-            return;
-        }
-
         byte[] state = await _guest.SaveAsync(options);
         await _guest.DisposeAsync();
-        _guest = await OpTeeGuest.RestoreAsync(_memory, _tee, _options, state, options);
+        _guest = await OpTeeGuest.RestoreAsync(_memory, Backend, _options, state, options);
         _guest.Resume();
 
         Assert.That(TpmCommands.DigestOf(Execute(session, TpmCommands.ReadPcr)), Is.EqualTo(extended));

@@ -55,13 +55,14 @@ internal static class StateFile
     /// <param name="times">Gets the time that the TEE takes.</param>
     /// <returns>The size in bytes, and that of the TEE's part before it is encrypted.</returns>
     /// <exception cref="IOException">The file cannot be written; there is none then.</exception>
-    /// <remarks>The file appears under its name when it is whole.</remarks>
+    /// <remarks>The file appears under its name when it is whole, and is on the disk when this returns.</remarks>
     public static async Task<(long Size, long TeeSize)> SaveAsync(
         VmmOptions options, MappedGuestMemory memory, DiskFile? disk, TeeWiring tee, VirtualMachine machine,
         SaveTimes times)
     {
         string path = options.Save!;
         string unfinished = path + ".unfinished";
+        string written = unfinished;
         try
         {
             // What the guest has flushed is on the disk; the rest must be before the VM goes on elsewhere.
@@ -88,11 +89,13 @@ internal static class StateFile
             state.Complete();
             file.Flush(flushToDisk: true);
             File.Move(unfinished, path, overwrite: true);
+            written = path;
+            Folder.FlushEntry(path);
             return (file.Length, teeSize);
         }
         catch
         {
-            File.Delete(unfinished);
+            File.Delete(written);
             throw;
         }
     }

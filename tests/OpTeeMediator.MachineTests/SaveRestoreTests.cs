@@ -4,12 +4,15 @@ using OpTeeMediator.Machines.Agents;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>A guest with a real OP-TEE of its own, saved in the middle of its work; another process goes on.</summary>
+/// <summary>A guest that is saved in the middle of its work; another process goes on.</summary>
 [TestFixture]
 internal sealed class SaveRestoreTests : CompanionFixture
 {
     private const string State = "/run/vm.state";
     private const string Key = "/run/vm.key";
+
+    // Sessions, registered and temporary memory, a call that lasts with a file open at the supplicant, timers.
+    private static readonly string SavedCalls = $"{MachineFiles.Program("saved-calls")} /run/count /run/stop";
 
     private static readonly int Moves = IsFull ? 20 : 1;
 
@@ -113,10 +116,8 @@ internal sealed class SaveRestoreTests : CompanionFixture
         GuestOptions restored = options with { More = $"{options.More} --restore {State}" };
         await using Guest guest = await StartGuestAsync(2, options);
 
-        // Sessions, registered and temporary memory, a call that lasts with a file open at the supplicant, timers.
-        Task<CommandResult> calls = guest.RunAsync(
-            $"{MachineFiles.Program("saved-calls")} /run/count /run/stop", seconds: 3600);
-        await ProgressAsync();
+        Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
+        await ProgressAsync(guest);
         await AssertThatALongerCallIsNotSavedAsync(guest);
         int notifications = await guest.NotificationsAsync();
         for (int move = 0; move < Moves; move++)
@@ -151,24 +152,57 @@ internal sealed class SaveRestoreTests : CompanionFixture
         async Task GoOnAsync()
         {
             await guest.RestoreAsync(restored);
-            await ProgressAsync();
+            await ProgressAsync(guest);
             int now = await guest.NotificationsAsync();
             Assert.That(now, Is.GreaterThan(notifications), "notifications go on");
             notifications = now;
         }
-
-        // Each thread has ended more than the round in which it was.
-        async Task ProgressAsync() => (await guest.RunAsync(
-            """
-            until [ -s /run/count ]; do sleep 0.1; done
-            before=$(cat /run/count)
-            until [ "$(cat /run/count)" -gt $((before + 1)) ]; do
-              pidof saved-calls > /dev/null || exit 1
-              sleep 0.1
-            done
-            """,
-            seconds: 120)).Succeeded();
     }
+
+    // The server ends with its process: what goes on at the one that follows is what was saved.
+    [Test]
+    public async Task Guest_WithCallsAtATeeServer_GoesOnAtAnother()
+    {
+        GuestOptions options = Saved with
+        {
+            Tee = Daemon.Tee,
+            Disk = "",
+            More = $"{Saved.More} --vm-id 5f0a6c1e-94d3-4b0e-8f57-2f6a3c1d7e80",
+        };
+        await Daemon.PrepareAsync(Machine);
+        await Daemon.StartAsync(Machine, "");
+        await using (Guest guest = await StartGuestAsync(3, options))
+        {
+            Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
+            await ProgressAsync(guest);
+
+            string messages = (await guest.SaveAsync()).Succeeded();
+            await Daemon.KillAsync(Machine);
+            await Daemon.StartAsync(Machine, "");
+            await guest.RestoreAsync(options with { More = $"{options.More} --restore {State}" });
+
+            TestContext.Out.WriteLine(messages);
+            Assert.That(messages, Does.Contain("The VM was saved"));
+            await ProgressAsync(guest);
+            Assert.That(await guest.NotificationsAsync(), Is.Positive, "notifications go on");
+            (await guest.RunAsync("touch /run/stop")).Succeeded();
+            Assert.That((await calls).Succeeded(), Does.Contain("all done"));
+        }
+
+        await Daemon.KillAsync(Machine);
+    }
+
+    // Each thread of the client has ended more than the round in which it was.
+    private static async Task ProgressAsync(Guest guest) => (await guest.RunAsync(
+        """
+        until [ -s /run/count ]; do sleep 0.1; done
+        before=$(cat /run/count)
+        until [ "$(cat /run/count)" -gt $((before + 1)) ]; do
+          pidof saved-calls > /dev/null || exit 1
+          sleep 0.1
+        done
+        """,
+        seconds: 120)).Succeeded();
 
     // One that lasts longer than the VMM waits for it: the VM is not saved, and nothing of it is lost.
     private static async Task AssertThatALongerCallIsNotSavedAsync(Guest guest)

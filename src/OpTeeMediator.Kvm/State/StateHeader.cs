@@ -42,6 +42,13 @@ internal static class StateHeader
     /// <exception cref="InvalidDataException">It is not.</exception>
     internal static void Check(ReadOnlySpan<byte> header, VmStateOptions options)
     {
+        if (header.StartsWith("OpTeeVM\n"u8))
+        {
+            throw new InvalidDataException(
+                "This is the saved state of a mediated OP-TEE, which OpTeeGuest.RestoreAsync restores with the "
+                + "backend that the VM had, and neither a companion's nor a whole VM's.");
+        }
+
         if (!header.StartsWith(Magic))
         {
             throw new InvalidDataException("This is no saved state of a VM.");

@@ -105,7 +105,7 @@ internal sealed class RemotePartition : ISavableTeePartition
         ServerConnection connection = _connection;
         List<uint> saved = [];
         StateWriter writer = new();
-        writer.WriteUInt32(FrameFormat.Magic);
+        writer.WriteUInt32(SavedTee.Server);
         foreach (ITeeSession session in sessions)
         {
             RemoteSession remote = (RemoteSession)session;
@@ -135,13 +135,7 @@ internal sealed class RemotePartition : ISavableTeePartition
     public async ValueTask<IReadOnlyList<ITeeSession?>> RestoreAsync(ReadOnlyMemory<byte> state, int sessions)
     {
         StateReader reader = new(state);
-        if (reader.ReadUInt32() != FrameFormat.Magic)
-        {
-            throw new OpTeeStateException(
-                "The state is not that of a VM whose TEE is behind a server: give it the backend that it had when it "
-                + "was saved.");
-        }
-
+        SavedTee.Check(reader, SavedTee.Server);
         uint[] places = new uint[sessions];
         int saved = 0;
         foreach (ref uint place in places.AsSpan())

@@ -28,6 +28,7 @@ internal sealed class PartitionState(
     public byte[] Save(IReadOnlyList<ITeeSession> sessions)
     {
         StateWriter writer = new();
+        writer.WriteUInt32(SavedTee.Software);
         List<(ApplicationHost Host, ApplicationInstance Instance)> instances = FindInstances(sessions);
         writer.WriteCount(instances.Count);
         foreach ((ApplicationHost host, ApplicationInstance instance) in instances)
@@ -65,6 +66,7 @@ internal sealed class PartitionState(
     public List<ITeeSession?> Restore(ReadOnlyMemory<byte> state, int count)
     {
         StateReader reader = new(state);
+        SavedTee.Check(reader, SavedTee.Software);
         List<(ApplicationHost Host, ApplicationInstance Instance)> instances = [];
         List<ITeeSession?> sessions = [];
         try

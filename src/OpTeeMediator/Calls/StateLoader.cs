@@ -11,6 +11,8 @@ namespace OpTeeMediator.Calls;
 internal sealed class StateLoader(
     YieldingCalls calls, ITeePartition partition, SharedBufferPool buffers, DeviceEnumeration? enumeration)
 {
+    private const string Unsavable = "a TEE that cannot save sessions, as the host's (LinuxTeeBackend) cannot";
+
     private readonly DriverInstance _driverInstance = calls.DriverInstance;
     private readonly TeeExecutionPolicy _execution = partition.Execution;
     private IReadOnlyList<ITeeSession?> _saved = [];
@@ -21,14 +23,17 @@ internal sealed class StateLoader(
     {
         int slots = reader.ReadCount(calls.Slots.All.Length, "calls at a time");
         int saved = reader.ReadCount(sessionLimit, "sessions");
+        ISavableTeePartition? savable = partition as ISavableTeePartition;
         if (reader.ReadBoolean())
         {
             ReadOnlyMemory<byte> state = reader.ReadBlock();
-            _saved = partition is ISavableTeePartition savable
-                ? await savable.RestoreAsync(state, saved)
-                : throw new OpTeeStateException(
-                    "The state has sessions of a TEE that can move, and this VM's TEE cannot take them: give it the "
-                    + "backend that it had when it was saved.");
+            _saved = savable is null
+                ? throw SavedTee.Refuse(SavedTee.Describe(state.Span), Unsavable)
+                : await savable.RestoreAsync(state, saved);
+        }
+        else if (savable is not null)
+        {
+            throw SavedTee.Refuse(Unsavable, "one that can");
         }
 
         if (_saved.Count != saved)

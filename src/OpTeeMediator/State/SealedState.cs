@@ -56,6 +56,13 @@ internal static class SealedState
     /// <exception cref="OpTeeStateException">The state is not one that may be restored here.</exception>
     public static byte[] Unseal(ReadOnlySpan<byte> state, Guid identity, ReadOnlySpan<byte> key)
     {
+        if (state.StartsWith("OTVMSAVE"u8))
+        {
+            throw new OpTeeStateException(
+                "This is the saved state of a companion, which OpTeeCompanion.RestoreAsync restores, or of a whole "
+                + "VM, of which the VMM that has written it reads the part of its OP-TEE.");
+        }
+
         if (state.Length < HeaderLength || !state.StartsWith(Magic))
         {
             throw new OpTeeStateException("This is not the saved state of a VM's OP-TEE.");

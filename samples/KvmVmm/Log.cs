@@ -52,4 +52,7 @@ internal static partial class Log
 
     [LoggerMessage(10, LogLevel.Information, "All {pages} pages are those of the source.")]
     public static partial void PagesEqual(this ILogger log, int pages);
+
+    [LoggerMessage(11, LogLevel.Information, "The VM is to halt for a save or move: its TEE finishes its work.")]
+    public static partial void Halting(this ILogger log);
 }

@@ -35,6 +35,7 @@ internal sealed class TeeWiring : IAsyncDisposable
     private readonly MetricsReport? _metrics;
     private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
+    private readonly bool _dropsSessions;
     private bool _isElsewhere;
 
     /// <summary>Wires a TEE up.</summary>
@@ -72,6 +73,7 @@ internal sealed class TeeWiring : IAsyncDisposable
             _ => MediatedTee.Start(memory, _hostTee!, mediated, state),
         };
         _smc = new SmcRouter(_optee);
+        _dropsSessions = options.DropsSessions;
         _isElsewhere = state is not null;
     }
 
@@ -120,7 +122,7 @@ internal sealed class TeeWiring : IAsyncDisposable
     public Task SaveAsync(Stream target) => _optee switch
     {
         OpTeeCompanion companion => companion.SaveAsync(target, CompanionTee.StateOptions),
-        OpTeeGuest guest => MediatedTee.SaveAsync(guest, target),
+        OpTeeGuest guest => MediatedTee.SaveAsync(guest, target, _dropsSessions),
         _ => throw new NotSupportedException("This TEE cannot be saved."),
     };
 

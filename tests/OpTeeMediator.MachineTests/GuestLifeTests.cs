@@ -1,15 +1,18 @@
+using System.Text.RegularExpressions;
 using OpTeeMediator.Machines;
+using OpTeeMediator.Machines.Agents;
 using OpTeeMediator.Machines.Xtest;
 
 namespace OpTeeMediator.MachineTests;
 
-/// <summary>Kernels of different age, reboots, kernels started by kexec.</summary>
+/// <summary>Kernels of different age, reboots, kernels started by kexec, and guests that are saved.</summary>
 [TestFixture]
 internal sealed class GuestLifeTests : MachineFixture
 {
     private const string BootId = "cat /proc/sys/kernel/random/boot_id";
 
     private static readonly int Reboots = IsFull ? 10 : 1;
+    private static readonly int Saves = IsFull ? 20 : 1;
 
     protected override string Subject => "`LinuxTeeBackend`";
 
@@ -76,11 +79,84 @@ internal sealed class GuestLifeTests : MachineFixture
         await AssertThatTheTeeWorks(guest);
     }
 
+    // The host's TEE keeps sessions for its client, which is the process of the VMM.
+    [Test]
+    public async Task Save_WithAndWithoutASession_RefusesOrDropsTheSessionAlone()
+    {
+        const string State = "/run/vm.state";
+        const string Key = "/run/vm.key";
+        const string Log = "/run/save.log";
+        const string Application = "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b";
+        string client = $"rm -f /run/stop; {MachineFiles.Program("held-session")} /run/count /run/stop";
+        GuestOptions options = new()
+        {
+            Log = "information",
+            More = $"--save {State} --state-key {Key} 2>> {Log}",
+        };
+        GuestOptions restored = options with { More = $"--restore {State} --save-sessions drop {options.More}" };
+        (await Machine.RunAsync($"dd if=/dev/urandom of={Key} bs=32 count=1 2> /dev/null && chmod 600 {Key}"))
+            .Succeeded();
+        await using Guest guest = await Guest.StartAsync(Machine, 1, options);
+
+        // With a session the VM is not saved, and goes on.
+        Task<CommandResult> calls = guest.RunAsync(client, seconds: 3600);
+        await ProgressAsync(deaths: 0);
+        await guest.AskToSaveAsync();
+        string log = (await Machine.RunAsync($"until grep 'cannot be saved' {Log}; do sleep 0.1; done")).Succeeded();
+        Assert.That(log, Does.Contain("and goes on: ").And.Contain($"a session with application {Application} is open")
+            .And.Contain("set --save-sessions drop"));
+        await ProgressAsync(deaths: 0);
+        (await guest.RunAsync("touch /run/stop")).Succeeded();
+        Assert.That((await calls).Succeeded(), Does.EndWith(" 0 sessions died"));
+
+        // Without a session it is saved without loss.
+        await SaveAndRestoreAsync();
+        calls = guest.RunAsync(client, seconds: 3600);
+        await ProgressAsync(deaths: 0);
+        for (int save = 1; save <= Saves; save++)
+        {
+            await SaveAndRestoreAsync();
+            await ProgressAsync(deaths: save);
+        }
+
+        (await guest.RunAsync("touch /run/stop")).Succeeded();
+        Assert.That((await calls).Succeeded(), Does.EndWith($" {Saves} sessions died"));
+        await AssertThatXtestPasses(guest, "1004", "1006", "6001");
+        (await guest.PowerOffAsync()).Succeeded();
+        log = (await Machine.RunAsync($"cat {Log}")).Succeeded();
+        TestContext.Out.WriteLine(string.Join('\n', Regex.Matches(log, "The VM was .*")));
+
+        async Task SaveAndRestoreAsync()
+        {
+            (await guest.SaveAsync()).Succeeded();
+            await guest.RestoreAsync(restored);
+        }
+
+        // The client ends rounds, and has lost as many sessions.
+        async Task ProgressAsync(int deaths) => (await guest.RunAsync(
+            $$"""
+            until [ -s /run/count ]; do sleep 0.1; done
+            read rounds died < /run/count
+            before=$rounds
+            until [ $rounds -gt $((before + 3)) ] && [ $died = {{deaths}} ]; do
+              pidof held-session > /dev/null || exit 1
+              sleep 0.1
+              read rounds died < /run/count
+            done
+            """,
+            seconds: 120)).Succeeded();
+    }
+
+    private static async Task AssertThatXtestPasses(Guest guest, params string[] cases)
+    {
+        XtestRun run = await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(2), cases);
+        Assert.That(run.Failures, Is.Empty, run.ToString());
+        Assert.That(run.Cases, Has.Count.EqualTo(cases.Length));
+    }
+
     private static async Task AssertThatTheTeeWorks(Guest guest)
     {
-        XtestRun run = await XtestRun.RunAsync(guest.Console, TimeSpan.FromMinutes(2), "1004");
-        Assert.That(run.Failures, Is.Empty, run.ToString());
-        Assert.That(run.Cases, Has.Count.EqualTo(1));
+        await AssertThatXtestPasses(guest, "1004");
 
         // Loading an application takes the TEE long enough for the guest's thread to be put to sleep.
         Assert.That(await guest.NotificationsAsync(), Is.Positive);

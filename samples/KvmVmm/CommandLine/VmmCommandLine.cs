@@ -88,8 +88,19 @@ internal static class VmmCommandLine
 
     private static readonly Option<string?> Save = OptionFactory.Text("--save", "FILE", """
         saves the VM there at SIGUSR1, and ends; not while it has sessions that cannot move:
-        those of --tee linux and remote, and of applications that do not say how
+        those of --tee linux, and of applications that do not say how
         """);
+
+    private static readonly Option<string?> SaveSessions = OptionFactory.Parsed<string?>(
+        "--save-sessions",
+        "refuse|drop",
+        """
+        what happens to these when the VM is to be saved or moved [default: refuse]
+        refuse: the VM is not, and goes on
+        drop: they end as if their applications had died; clients get TEE_ERROR_TARGET_DEAD
+        """,
+        "refuse or drop",
+        (string text, out string? value) => (value = text) is "refuse" or "drop");
 
     private static readonly Option<string?> Restore =
         OptionFactory.Text("--restore", "FILE", "goes on with a saved VM; all other options as then");
@@ -155,6 +166,7 @@ internal static class VmmCommandLine
         Trace = line.GetValue(Trace),
         PrintsMetrics = line.GetValue(Metrics),
         Save = line.GetValue(Save),
+        DropsSessions = line.GetValue(SaveSessions) == "drop",
         Restore = line.GetValue(Restore),
         MigrateTo = line.GetValue(MigrateTo),
         MigrateFrom = line.GetValue(MigrateFrom),
@@ -191,6 +203,7 @@ internal static class VmmCommandLine
             Trace,
             Metrics,
             Save,
+            SaveSessions,
             Restore,
             MigrateTo,
             MigrateFrom,

@@ -64,6 +64,10 @@ internal sealed record VmmOptions
     /// <summary>The file into which the VM is saved at SIGUSR1; <see langword="null"/> for none.</summary>
     public string? Save { get; init; }
 
+    /// <summary>Whether sessions that cannot move are dropped; otherwise a VM that has some is not saved or moved.
+    /// </summary>
+    public bool DropsSessions { get; init; }
+
     /// <summary>The file of a saved VM that goes on; <see langword="null"/> for one that boots.</summary>
     public string? Restore { get; init; }
 
@@ -104,6 +108,8 @@ internal sealed record VmmOptions
             "--storage postgres: needs --storage-key and --vm-id too",
         { StateKey: not null, Save: null, Restore: null, MigrateTo: null, MigrateFrom: null } =>
             "--state-key is for --save, --restore, --migrate-to and --migrate-from, which are missing",
+        { DropsSessions: true, Save: null, MigrateTo: null } =>
+            "--save-sessions is for --save and --migrate-to, which are missing",
         { Restore: not null, MigrateFrom: not null } =>
             "a VM comes from --restore or from --migrate-from, not from both",
         { StateKey: null, MigrateTo.IsNetwork: true } or { StateKey: null, MigrateFrom.IsNetwork: true } =>

@@ -152,7 +152,9 @@ internal sealed class Departure : IAsyncDisposable
         {
             _isHeld = true;
             long begin = Stopwatch.GetTimestamp();
-            _ = await _tee.DrainAsync();
+            Task<bool> drain = _tee.DrainAsync();
+            _log.Halting();
+            _ = await drain;
             _times.Drain = Stopwatch.GetElapsedTime(begin);
             _times.PauseBegin = Stopwatch.GetTimestamp();
             await _halt.CancelAsync();

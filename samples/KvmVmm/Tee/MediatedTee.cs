@@ -11,7 +11,12 @@ internal static class MediatedTee
     // Some hundred bytes for a call, a session or a buffer, and what applications save.
     private const int LargestState = 64 << 20;
 
-    // The state is a part of the VM's, which is encrypted. Without loss, or not at all.
+    // What the mediator tells the VMM to set is for people an option.
+    private const string LibraryOption =
+        $"{nameof(OpTeeStateOptions)}.{nameof(OpTeeStateOptions.DropsWhatCannotMove)}";
+    private const string CommandLineOption = "--save-sessions drop";
+
+    // The state is a part of the VM's, which is encrypted.
     private static readonly OpTeeStateOptions StateOptions = new();
 
     /// <summary>Starts one, or goes on with one that was saved.</summary>
@@ -30,10 +35,21 @@ internal static class MediatedTee
     /// <summary>Writes the state of one whose VM is paused.</summary>
     /// <param name="optee">The mediator.</param>
     /// <param name="target">Where it is written.</param>
+    /// <param name="dropsSessions">Whether sessions that cannot move are dropped.</param>
     /// <returns>A task.</returns>
     /// <exception cref="OpTeeStateException">Something cannot move; the message says what.</exception>
-    public static async Task SaveAsync(OpTeeGuest optee, Stream target) =>
-        await target.WriteAsync(await optee.SaveAsync(StateOptions));
+    public static async Task SaveAsync(OpTeeGuest optee, Stream target, bool dropsSessions)
+    {
+        try
+        {
+            await target.WriteAsync(await optee.SaveAsync(StateOptions with { DropsWhatCannotMove = dropsSessions }));
+        }
+        catch (OpTeeStateException refusal)
+        {
+            throw new OpTeeStateException(
+                refusal.Message.Replace(LibraryOption, CommandLineOption, StringComparison.Ordinal), refusal);
+        }
+    }
 
     private static byte[] Read(Stream state)
     {

@@ -26,6 +26,7 @@ internal sealed class CommandLineTests
     [TestCase("--kernel Image --allow 1", "--allow: expected all, none, or UUIDs with commas between them, found '1'")]
     [TestCase("--kernel Image --log loud", "--log: expected trace, debug, information, warning, error, critical or")]
     [TestCase("--kernel Image --log 3", "--log: expected")]
+    [TestCase("--kernel Image --save-sessions keep", "--save-sessions: expected refuse or drop, found 'keep'")]
     [TestCase("--kernel Image --kernels x", "Unrecognized command or argument '--kernels'.")]
     [TestCase("--kernel Image x", "Unrecognized command or argument 'x'.")]
     [TestCase("--kernel Image @arguments", "Unrecognized command or argument '@arguments'.")]
@@ -42,7 +43,7 @@ internal sealed class CommandLineTests
         VmmOptions options = OptionsOf(
             "--kernel Image --initrd @initrd --cmdline quiet --disk disk --memory 64 --cpus 2 --tee software "
             + $"--storage db --storage-key key --vm-id {Id1} --notify off --tee-log --trace trace --metrics "
-            + "--save save --restore restore --state-key keyring:name --log Debug");
+            + "--save save --save-sessions drop --restore restore --state-key keyring:name --log Debug");
         Assert.That(options, Is.EqualTo(new VmmOptions
         {
             Kernel = "Image",
@@ -60,6 +61,7 @@ internal sealed class CommandLineTests
             Trace = "trace",
             PrintsMetrics = true,
             Save = "save",
+            DropsSessions = true,
             Restore = "restore",
             StateKey = "keyring:name",
             LogLevel = LogLevel.Debug,

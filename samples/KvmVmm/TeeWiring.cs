@@ -45,8 +45,10 @@ internal sealed class TeeWiring : IAsyncDisposable
     /// <param name="loggers">Where to log.</param>
     /// <param name="state">The state of one that was saved, which is then paused; <see langword="null"/> for a new
     /// one.</param>
+    /// <param name="arrival">Has received the memory of a companion that was moved while it ran.</param>
     public TeeWiring(
-        VmmOptions options, KvmSystem kvm, TrackedGuestMemory memory, ILoggerFactory loggers, Stream? state)
+        VmmOptions options, KvmSystem kvm, TrackedGuestMemory memory, ILoggerFactory loggers, Stream? state,
+        OpTeeCompanionArrival? arrival)
     {
         _notifications = options.HasNotifications
             ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
@@ -69,7 +71,8 @@ internal sealed class TeeWiring : IAsyncDisposable
             TeeKind.Remote =>
                 MediatedTee.Start(memory, new RemoteTeeBackend(options.Tee.Place!), mediated, state),
             TeeKind.Companion =>
-                CompanionTee.Start(kvm, memory, CompanionTee.Options(options, _notifications, loggers), state),
+                CompanionTee.Start(
+                    kvm, memory, CompanionTee.Options(options, _notifications, loggers), state, arrival),
             _ => MediatedTee.Start(memory, _hostTee!, mediated, state),
         };
         _smc = new SmcRouter(_optee);
@@ -118,9 +121,18 @@ internal sealed class TeeWiring : IAsyncDisposable
     // holds for one that was restored, until it is resumed: it may go on where it was.
     public void GoesOnElsewhere() => _isElsewhere = true;
 
+    // Before the VM is moved, while it runs. Null: all that the TEE has is in its state.
+    public OpTeeCompanionCopy? StartCopy() =>
+        _optee is OpTeeCompanion companion ? companion.StartCopy(CompanionTee.StateOptions) : null;
+
+    // Of its own memory, while the VM is paused. For --check-pages.
+    public byte[] Digest() => _optee is OpTeeCompanion companion ? CompanionTee.Digest(companion) : [];
+
     // While the VM is paused.
-    public Task SaveAsync(Stream target) => _optee switch
+    public Task SaveAsync(Stream target, OpTeeCompanionCopy? copy = null) => _optee switch
     {
+        OpTeeCompanion companion when copy is not null =>
+            companion.SaveAsync(target, CompanionTee.StateOptions, copy),
         OpTeeCompanion companion => companion.SaveAsync(target, CompanionTee.StateOptions),
         OpTeeGuest guest => MediatedTee.SaveAsync(guest, target, _dropsSessions),
         _ => throw new NotSupportedException("This TEE cannot be saved."),

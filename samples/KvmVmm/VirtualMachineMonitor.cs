@@ -7,9 +7,11 @@ using KvmVmm.Logging;
 using KvmVmm.Machine;
 using KvmVmm.Migration;
 using KvmVmm.Saving;
+using KvmVmm.Tee;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.State;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
@@ -61,10 +63,12 @@ internal static class VirtualMachineMonitor
         long begin = Stopwatch.GetTimestamp();
         using FileStream? saved = options.Restore is { } from ? OpenSaved(from) : null;
         Stream? teeState = null;
-        using VmStateReader? state = source?.Receive(options, ownMemory, disk, out teeState)
+        using OpTeeCompanionArrival? arrival =
+            source is not null && options.Tee.Kind == TeeKind.Companion ? CompanionTee.Expect(options) : null;
+        using VmStateReader? state = source?.Receive(options, ownMemory, disk, arrival, out teeState)
             ?? (saved is null ? null : StateFile.Open(saved, options, ownMemory, disk, out teeState));
         long teeBegin = Stopwatch.GetTimestamp();
-        await using TeeWiring tee = new(options, kvm, memory, loggers, teeState);
+        await using TeeWiring tee = new(options, kvm, memory, loggers, teeState, arrival);
         TimeSpan teeTime = Stopwatch.GetElapsedTime(teeBegin);
         using BootImages images = BootImages.Open(options, ram, tee.ReservedMemory);
 
@@ -86,10 +90,10 @@ internal static class VirtualMachineMonitor
             using VirtualMachine machine = new(kvm, memory, images, options.Cpus, console, disk, tee, log);
             if (isRestored && source is not null)
             {
-                long arrival = source.Finish(ownMemory, machine.Restore, teeTime, log);
+                long given = source.Finish(ownMemory, machine.Restore, teeTime, tee.Digest, log);
                 disk?.Lock();
                 tee.Resume();
-                log.Arrived(Stopwatch.GetElapsedTime(arrival).TotalMilliseconds, teeTime.TotalSeconds);
+                log.Arrived(Stopwatch.GetElapsedTime(given).TotalMilliseconds, teeTime.TotalSeconds);
             }
             else if (isRestored)
             {

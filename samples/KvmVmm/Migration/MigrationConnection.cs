@@ -22,7 +22,7 @@ internal sealed class MigrationConnection : IDisposable
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     private const string AnswerSection = "ANSW";
-    private const ushort Version = 1;
+    private const ushort Version = 2;
     private const int VersionOffset = 8;
     private const int ChallengeOffset = 16;
     private const int ChallengeSize = 32;

@@ -3,6 +3,7 @@ using KvmVmm.CommandLine;
 using KvmVmm.Machine;
 using KvmVmm.Saving;
 using OpTeeMediator.Kvm.State;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
@@ -15,13 +16,14 @@ namespace KvmVmm.Migration;
 /// VMM.  what the machine is like              →
 ///                                             ←   ANSW  agrees, or refuses
 /// MEMO  all memory, while the guest runs      →
-/// NEXT  0    PAGE  pages written meanwhile    →   (several times)
+/// NEXT  0    COPY  PAGE  written meanwhile    →   (several times)
 ///       the guest stops
 /// NEXT  1    TEE.    PAGE  the last pages     →
 /// KVM.  DEVS    CHEK  digests of pages, or 0  →   restores everything
 ///                                             ←   ANSW  can run, or refuses
 ///       gives the VM up: the end of the stream →  runs
 /// </code>
+/// COPY is a round of a companion's own memory, and is empty for another TEE.
 /// </remarks>
 internal sealed class MigrationSource : IDisposable
 {
@@ -32,6 +34,9 @@ internal sealed class MigrationSource : IDisposable
     public const string PagesSection = "PAGE";
 
     /// <inheritdoc cref="NextSection"/>
+    public const string CopySection = "COPY";
+
+    /// <inheritdoc cref="NextSection"/>
     public const string CheckSection = "CHEK";
 
     // A destination that does not come to an end must not keep the guest from running.
@@ -39,25 +44,32 @@ internal sealed class MigrationSource : IDisposable
 
     private readonly VmmOptions _options;
     private readonly TrackedGuestMemory _memory;
+    private readonly OpTeeCompanionCopy? _copy;
     private readonly MigrationConnection _connection;
     private int _rounds;
 
-    private MigrationSource(VmmOptions options, TrackedGuestMemory memory, MigrationConnection connection)
+    private MigrationSource(
+        VmmOptions options, TrackedGuestMemory memory, OpTeeCompanionCopy? copy, MigrationConnection connection)
     {
         _options = options;
         _memory = memory;
+        _copy = copy;
         _connection = connection;
     }
 
     /// <summary>Connects to the destination.</summary>
     /// <param name="options">Name the destination, and the machine.</param>
     /// <param name="memory">Its memory.</param>
+    /// <param name="startCopy">Begins to copy its companion's memory; <see langword="null"/> is the result for another
+    /// TEE.</param>
     /// <exception cref="MigrationException">There is no destination.</exception>
     /// <exception cref="BootException">The key cannot be read.</exception>
-    public static MigrationSource Connect(VmmOptions options, TrackedGuestMemory memory)
+    public static MigrationSource Connect(
+        VmmOptions options, TrackedGuestMemory memory, Func<OpTeeCompanionCopy?> startCopy)
     {
         VmStateOptions state = StateFile.Options(options);
-        return new(options, memory, MigrationConnection.Open(options.MigrateTo!.Connect(), state));
+        MigrationConnection connection = MigrationConnection.Open(options.MigrateTo!.Connect(), state);
+        return new(options, memory, startCopy(), connection);
     }
 
     /// <summary>Has the destination agree, and copies the memory while the guest runs.</summary>
@@ -81,7 +93,7 @@ internal sealed class MigrationSource : IDisposable
         do
         {
             WriteNext(state, isLast: false);
-            pages = WritePages(state);
+            pages = WriteCopy(state) + WritePages(state);
             state.Flush();
             _rounds++;
         }
@@ -89,14 +101,16 @@ internal sealed class MigrationSource : IDisposable
     });
 
     /// <summary>Sends the rest, and gives the VM up when the destination can run it.</summary>
-    /// <param name="saveTee">Writes the state of its TEE, which is paused.</param>
+    /// <param name="saveTee">Writes the state of its TEE, which is paused, but for what was copied.</param>
     /// <param name="saveMachine">Writes the machine's state. It does not run, and does not read its input.</param>
+    /// <param name="digestTee">Computes the digest of its TEE's own memory; for --check-pages.</param>
     /// <param name="disk">Its disk.</param>
     /// <param name="times">Get the time that the TEE takes.</param>
     /// <returns>Rounds, bytes, and bytes of the TEE.</returns>
     /// <exception cref="MigrationException">The destination cannot run it: it may go on here.</exception>
     public (int Rounds, long Bytes, long TeeBytes) Finish(
-        Action<Stream> saveTee, Action<VmStateWriter> saveMachine, DiskFile? disk, SaveTimes times)
+        Action<Stream, OpTeeCompanionCopy?> saveTee, Action<VmStateWriter> saveMachine, Func<byte[]> digestTee,
+        DiskFile? disk, SaveTimes times)
     {
         VmStateWriter state = _connection.Writer;
         long teeSize = 0;
@@ -107,11 +121,12 @@ internal sealed class MigrationSource : IDisposable
                 _ => _connection.Abort(), null, _options.ChecksPages ? Timeout.InfiniteTimeSpan : LongestPause,
                 Timeout.InfiniteTimeSpan);
             disk?.Flush();
+            byte[] teeDigest = _options.ChecksPages ? digestTee() : [];
             WriteNext(state, isLast: true);
             long begin = Stopwatch.GetTimestamp();
             using (Stream section = state.BeginSection(StateFile.TeeSection))
             {
-                saveTee(section);
+                saveTee(section, _copy);
                 teeSize = section.Position;
             }
 
@@ -119,7 +134,7 @@ internal sealed class MigrationSource : IDisposable
             _ = WritePages(state);
             _rounds++;
             saveMachine(state);
-            WriteCheck(state);
+            WriteCheck(state, teeDigest);
             state.Flush();
             times.Tee += _connection.ReadAnswer();
         });
@@ -144,6 +159,7 @@ internal sealed class MigrationSource : IDisposable
     public void Dispose()
     {
         _connection.Abort();
+        _copy?.Dispose();
         _memory.StopTracking();
     }
 
@@ -165,6 +181,12 @@ internal sealed class MigrationSource : IDisposable
         section.WriteByte(isLast ? (byte)1 : (byte)0);
     }
 
+    private long WriteCopy(VmStateWriter state)
+    {
+        using Stream section = state.BeginSection(CopySection);
+        return _copy?.SaveRound(section) ?? 0;
+    }
+
     private long WritePages(VmStateWriter state)
     {
         IReadOnlyList<GuestRange> pages = _memory.TakeWritten();
@@ -172,13 +194,14 @@ internal sealed class MigrationSource : IDisposable
         return GuestMemoryState.SavePages(_memory.Inner, pages, section);
     }
 
-    private void WriteCheck(VmStateWriter state)
+    private void WriteCheck(VmStateWriter state, ReadOnlySpan<byte> teeDigest)
     {
         using Stream section = state.BeginSection(CheckSection);
         section.WriteByte(_options.ChecksPages ? (byte)1 : (byte)0);
         if (_options.ChecksPages)
         {
             PageDigests.Write(_memory.Inner, section);
+            section.Write(teeDigest);
         }
     }
 }

@@ -5,6 +5,7 @@ using KvmVmm.Machine;
 using KvmVmm.Saving;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm.State;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 
 namespace KvmVmm.Migration;
@@ -48,10 +49,12 @@ internal sealed class MigrationTarget : IDisposable
     /// <param name="options">What the machine is like.</param>
     /// <param name="memory">Its memory, all zero.</param>
     /// <param name="disk">Its disk.</param>
+    /// <param name="arrival">Receives its companion's memory; <see langword="null"/> for another TEE.</param>
     /// <param name="tee">The state of its TEE.</param>
     /// <returns>The state from there on.</returns>
     /// <exception cref="InvalidDataException">It is another machine's, or the connection has ended.</exception>
-    public VmStateReader Receive(VmmOptions options, MappedGuestMemory memory, DiskFile? disk, out Stream tee)
+    public VmStateReader Receive(
+        VmmOptions options, MappedGuestMemory memory, DiskFile? disk, OpTeeCompanionArrival? arrival, out Stream tee)
     {
         VmStateReader state = _connection.Reader;
         MachineDescription.Check(state, options, disk);
@@ -59,6 +62,8 @@ internal sealed class MigrationTarget : IDisposable
         GuestMemoryState.Restore(memory, state.OpenSection(StateFile.MemorySection));
         while (!IsLast(state))
         {
+            Stream copy = state.OpenSection(MigrationSource.CopySection);
+            arrival?.RestoreRound(copy);
             GuestMemoryState.RestorePages(memory, state.OpenSection(MigrationSource.PagesSection));
         }
 
@@ -70,10 +75,13 @@ internal sealed class MigrationTarget : IDisposable
     /// <param name="memory">The memory.</param>
     /// <param name="restoreMachine">Reads the machine's state.</param>
     /// <param name="teeTime">The time that the restoration of its TEE took.</param>
+    /// <param name="digestTee">Computes the digest of its TEE's own memory.</param>
     /// <param name="log">Where the result of a comparison is logged.</param>
     /// <returns>When the VM may run.</returns>
     /// <exception cref="InvalidDataException">The machine cannot run, or the connection has ended.</exception>
-    public long Finish(MappedGuestMemory memory, Action<VmStateReader> restoreMachine, TimeSpan teeTime, ILogger log)
+    public long Finish(
+        MappedGuestMemory memory, Action<VmStateReader> restoreMachine, TimeSpan teeTime, Func<byte[]> digestTee,
+        ILogger log)
     {
         VmStateReader state = _connection.Reader;
         GuestMemoryState.RestorePages(memory, state.OpenSection(MigrationSource.PagesSection));
@@ -81,7 +89,9 @@ internal sealed class MigrationTarget : IDisposable
         Stream check = state.OpenSection(MigrationSource.CheckSection);
         if (check.ReadByte() != 0)
         {
-            log.PagesEqual(PageDigests.Compare(memory, check));
+            int pages = PageDigests.Compare(memory, check);
+            PageDigests.CompareTee(digestTee(), check);
+            log.PagesEqual(pages);
         }
 
         // The source alone decides from here on; as long as it has not, the VM is there.

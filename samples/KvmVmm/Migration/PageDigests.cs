@@ -55,6 +55,20 @@ internal static class PageDigests
                 $"{different.Count} of {pages} pages are not those of the source, the first one at {different[0]}.");
     }
 
+    /// <summary>Compares the digest of a TEE's own memory.</summary>
+    /// <param name="found">The destination's; empty for a TEE that has none in the VMM.</param>
+    /// <param name="source">Has the source's.</param>
+    /// <exception cref="InvalidDataException">They differ.</exception>
+    public static void CompareTee(byte[] found, Stream source)
+    {
+        byte[] expected = new byte[found.Length];
+        if (source.ReadAtLeast(expected, expected.Length, throwOnEndOfStream: false) != expected.Length
+            || !found.AsSpan().SequenceEqual(expected))
+        {
+            throw new InvalidDataException("The memory of its OP-TEE is not that of the source.");
+        }
+    }
+
     private static IEnumerable<GuestAddress> PagesOf(MappedGuestMemory memory)
     {
         ImmutableArray<MappedMemoryRegion> regions = memory.Regions;

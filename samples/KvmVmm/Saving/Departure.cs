@@ -6,6 +6,7 @@ using KvmVmm.Machine;
 using KvmVmm.Migration;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.State;
 
@@ -125,7 +126,7 @@ internal sealed class Departure : IAsyncDisposable
     {
         try
         {
-            MigrationSource migration = MigrationSource.Connect(_options, _memory);
+            MigrationSource migration = MigrationSource.Connect(_options, _memory, _tee.StartCopy);
             lock (_gate)
             {
                 _migration = migration;
@@ -170,7 +171,8 @@ internal sealed class Departure : IAsyncDisposable
         if (_migration is { } migration)
         {
             (int rounds, long bytes, long teeBytes) =
-                await Task.Run(() => migration.Finish(SaveTee, machine.Save, _disk, _times));
+                await Task.Run(
+                    () => migration.Finish(SaveTee, machine.Save, _tee.Digest, _disk, _times));
             _log.Moved(
                 rounds, bytes, teeBytes, _times.Drain.TotalSeconds, Paused().TotalSeconds, _times.Tee.TotalSeconds);
         }
@@ -181,7 +183,8 @@ internal sealed class Departure : IAsyncDisposable
             _log.Saved(size, teeSize, _times.Drain.TotalSeconds, Paused().TotalSeconds, _times.Tee.TotalSeconds);
         }
 
-        void SaveTee(Stream section) => _tee.SaveAsync(section).GetAwaiter().GetResult();
+        void SaveTee(Stream section, OpTeeCompanionCopy? copy) =>
+            _tee.SaveAsync(section, copy).GetAwaiter().GetResult();
 
         TimeSpan Paused() => Stopwatch.GetElapsedTime(_times.PauseBegin);
     }

@@ -10,7 +10,7 @@ namespace OpTeeMediator.Linux.Companion;
 /// section "VMOF": the platform (addresses and lengths, 8 bytes each, and its cores, 4), the number of cores (4),
 ///                 whether the console is logged (1), whether there is an interrupt (1), the number of the guest's
 ///                 regions (4), start and length of each (8 each)
-/// section "LINE": whether an interrupt is due (1), whether there is an OP-TEE (1)
+/// section "LINE": whether an interrupt is due (1), what follows (1): CompanionContent
 /// </code>
 /// </remarks>
 internal static class CompanionState
@@ -21,7 +21,7 @@ internal static class CompanionState
     /// <summary>Writes the beginning.</summary>
     internal static void Begin(
         VmStateWriter state, OpTeeCompanionOptions options, IReadOnlyCollection<GuestRange> guestMemory,
-        bool isInterruptDue, bool hasTee)
+        bool isInterruptDue, CompanionContent content)
     {
         using (Stream section = state.BeginSection(VmSection))
         {
@@ -30,7 +30,7 @@ internal static class CompanionState
 
         using (Stream section = state.BeginSection(LineSection))
         {
-            section.Write([isInterruptDue ? (byte)1 : (byte)0, hasTee ? (byte)1 : (byte)0]);
+            section.Write([isInterruptDue ? (byte)1 : (byte)0, (byte)content]);
         }
     }
 
@@ -38,7 +38,7 @@ internal static class CompanionState
     /// <exception cref="InvalidDataException">It is another VM's.</exception>
     internal static void ReadBeginning(
         VmStateReader state, OpTeeCompanionOptions options, IReadOnlyCollection<GuestRange> guestMemory,
-        out bool isInterruptDue, out bool hasTee)
+        out bool isInterruptDue, out CompanionContent content)
     {
         byte[] expected = Describe(options, guestMemory);
         byte[] found = new byte[expected.Length];
@@ -54,12 +54,12 @@ internal static class CompanionState
 
         section = state.OpenSection(LineSection);
         (int due, int has) = (section.ReadByte(), section.ReadByte());
-        if (due is not (0 or 1) || has is not (0 or 1))
+        if (due is not (0 or 1) || has is not (>= 0 and <= (int)CompanionContent.Rest))
         {
             throw new InvalidDataException("The saved state of OP-TEE's interrupt makes no sense.");
         }
 
-        (isInterruptDue, hasTee) = (due == 1, has == 1);
+        (isInterruptDue, content) = (due == 1, (CompanionContent)has);
     }
 
     private static byte[] Describe(OpTeeCompanionOptions options, IReadOnlyCollection<GuestRange> guestMemory)

@@ -5,6 +5,7 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Kvm.SystemCalls;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
@@ -17,9 +18,10 @@ internal sealed class CompanionTee : IDisposable
 {
     private const int NoThread = 0;
 
-    // The sections of its state.
+    /// <summary>The section of its memory.</summary>
+    internal const string MemorySection = "MEMO";
+
     private const string CallSection = "CALL";
-    private const string MemorySection = "MEMO";
     private const string CoreSection = "CORE";
 
     private static readonly long RetryTicks = Stopwatch.Frequency / 100;
@@ -54,6 +56,9 @@ internal sealed class CompanionTee : IDisposable
     }
 
     internal ImmutableArray<CompanionCore> Cores { get; }
+
+    /// <summary>Its memory.</summary>
+    internal TrackedGuestMemory Memory => _vm.Memory;
 
     /// <summary>Where OP-TEE is entered.</summary>
     internal VectorTable Vectors { get; private set; }
@@ -140,9 +145,9 @@ internal sealed class CompanionTee : IDisposable
             : throw new TeeUnavailableException("OP-TEE has left no valid device tree behind; build it with CFG_DT=y.");
     }
 
-    /// <summary>Writes its state while no core runs.</summary>
+    /// <summary>Writes its state while no core runs; all of it, or the rest after the rounds of a copy.</summary>
     /// <exception cref="InvalidOperationException">A core is in use: the VM is not paused.</exception>
-    internal void Save(VmStateWriter state)
+    internal void Save(VmStateWriter state, CompanionContent content)
     {
         int taken = 0;
         try
@@ -174,7 +179,14 @@ internal sealed class CompanionTee : IDisposable
 
             using (Stream section = state.BeginSection(MemorySection))
             {
-                _vm.SaveMemory(section);
+                if (content == CompanionContent.Rest)
+                {
+                    _ = GuestMemoryState.SavePages(Memory.Inner, Memory.TakeWritten(), section);
+                }
+                else
+                {
+                    GuestMemoryState.Save(Memory.Inner, section);
+                }
             }
 
             using (Stream section = state.BeginSection(CoreSection))
@@ -191,10 +203,11 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    /// <summary>Goes on where another one was saved, and returns what it has reserved.</summary>
+    /// <summary>Goes on where another one was saved, and returns what it has reserved. Its memory is empty, or has
+    /// what was copied before.</summary>
     /// <exception cref="InvalidDataException">The state makes no sense, or is that of another kind of host.</exception>
     /// <exception cref="TeeUnavailableException">KVM's VM does not run.</exception>
-    internal IReadOnlyList<GuestRange> Restore(VmStateReader state)
+    internal IReadOnlyList<GuestRange> Restore(VmStateReader state, CompanionContent content)
     {
         CompanionCore first = Cores[0];
         if (!first.TryTake(NoThread))
@@ -205,7 +218,7 @@ internal sealed class CompanionTee : IDisposable
         try
         {
             ulong frequency = RestoreCalls(state.OpenSection(CallSection), out bool[] areOn);
-            _vm.RestoreMemory(state.OpenSection(MemorySection));
+            RestoreMemory(state.OpenSection(MemorySection), content);
             if (!first.TryReadFrequency(out ulong found))
             {
                 throw new TeeUnavailableException($"The companion VM does not run: {_failure}.");
@@ -401,6 +414,18 @@ internal sealed class CompanionTee : IDisposable
         {
             // The next one can be started all the same.
             _log.CompanionNotEnded(_name, exception);
+        }
+    }
+
+    private void RestoreMemory(Stream section, CompanionContent content)
+    {
+        if (content == CompanionContent.Rest)
+        {
+            GuestMemoryState.RestorePages(Memory.Inner, section);
+        }
+        else
+        {
+            GuestMemoryState.Restore(Memory.Inner, section);
         }
     }
 

@@ -70,6 +70,7 @@ internal sealed class CompanionVm : ICompanionVm
     {
         _vm = vm;
         _memory = memory;
+        Memory = new TrackedGuestMemory(memory);
         _guestMemory = guestMemory;
         _tracked = tracked;
         _guestRanges = guestRanges;
@@ -83,37 +84,42 @@ internal sealed class CompanionVm : ICompanionVm
 
     public ImmutableArray<ICompanionCpu> Cpus { get; private set; } = [];
 
+    public TrackedGuestMemory Memory { get; }
+
     // The last page of the device tree's memory, which OP-TEE leaves alone, as the tree in it is small.
     public ulong FrequencyCode => _platform.DeviceTree.Value + DeviceTreeSize - (ulong)Environment.SystemPageSize;
 
-    /// <summary>Makes the VM, its memory empty.</summary>
+    /// <summary>Makes the VM.</summary>
+    /// <param name="kvm">The host's KVM.</param>
+    /// <param name="guestMemory">The guest's RAM.</param>
+    /// <param name="tracked">Is told what OP-TEE writes to it.</param>
+    /// <param name="options">Say what the machine is like.</param>
+    /// <param name="line">The guest's interrupt.</param>
+    /// <param name="copied">OP-TEE's memory, which the VM owns, whatever happens; <see langword="null"/> for empty
+    /// memory.</param>
+    /// <param name="log">Where to log.</param>
     /// <exception cref="SystemCallException">KVM refuses; the message says what.</exception>
     /// <exception cref="NotSupportedException">This kernel has no SMCCC filter, or guest RAM lies beyond the host's
     /// guest addresses.</exception>
     /// <exception cref="ArgumentException">Guest and OP-TEE want the same addresses.</exception>
     internal static CompanionVm Create(
         KvmSystem kvm, MappedGuestMemory guestMemory, TrackedGuestMemory? tracked, OpTeeCompanionOptions options,
-        IInterruptLine? line, ILogger log)
+        IInterruptLine? line, MemfdGuestMemory? copied, ILogger log)
     {
-        // Without a signal to kick with, an OP-TEE that has failed would keep its vCPUs: better to know now.
-        _ = KickSignal.Number;
-        OpTeePlatform platform = options.Platform;
-        List<GuestRange> regions = [platform.SecureMemory, new GuestRange(platform.DeviceTree, DeviceTreeSize)];
-        if (!options.LogsConsole)
-        {
-            regions.Add(new GuestRange(platform.Uart, (ulong)Environment.SystemPageSize));
-        }
-
         SecureGic gic = new(options.CoreCount, _ => line?.Pulse());
-        IDisposable hold = guestMemory.Hold(out ImmutableArray<MappedMemoryRegion> guestRegions);
-        MemfdGuestMemory? memory = null;
+        MemfdGuestMemory? memory = copied;
+        IDisposable? hold = null;
         CompanionVm? companion = null;
         try
         {
+            // Without a signal to kick with, an OP-TEE that has failed would keep its vCPUs: better to know now.
+            _ = KickSignal.Number;
+            hold = guestMemory.Hold(out ImmutableArray<MappedMemoryRegion> guestRegions);
+
             // The regions of now: they may be others than those of an earlier OP-TEE's start.
             GuestRange[] guestRanges = [.. guestRegions.Select(region => region.Range)];
             CheckLayout(guestRanges, options);
-            memory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "optee" }, [.. regions]);
+            memory ??= CreateMemory(options);
             GuestRange roomForGic = FindRoom(guestRanges, options);
             KvmVm vm = kvm.CreateVmFor(
                 HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
@@ -126,7 +132,8 @@ internal sealed class CompanionVm : ICompanionVm
             }
 
             tracked?.AddVm(vm);
-            _ = companion._vm.MapMemory(memory, free);
+            _ = vm.MapMemory(memory, free);
+            companion.Memory.AddVm(vm, free);
             log.CompanionMapped(options.Name, guestRanges.Length);
             companion.MakeCores(options.CoreCount, roomForGic.Start);
             return companion;
@@ -140,11 +147,29 @@ internal sealed class CompanionVm : ICompanionVm
             else
             {
                 memory?.Dispose();
-                hold.Dispose();
+                hold?.Dispose();
             }
 
             throw;
         }
+    }
+
+    /// <summary>Makes the memory of an OP-TEE, all zero.</summary>
+    /// <exception cref="SystemCallException">The host has none.</exception>
+    internal static MemfdGuestMemory CreateMemory(OpTeeCompanionOptions options) =>
+        MemfdGuestMemory.Create(new MemfdGuestMemoryOptions { Name = "optee" }, MemoryRanges(options));
+
+    /// <summary>Where an OP-TEE has memory, in ascending order.</summary>
+    internal static GuestRange[] MemoryRanges(OpTeeCompanionOptions options)
+    {
+        OpTeePlatform platform = options.Platform;
+        List<GuestRange> ranges = [platform.SecureMemory, new GuestRange(platform.DeviceTree, DeviceTreeSize)];
+        if (!options.LogsConsole)
+        {
+            ranges.Add(new GuestRange(platform.Uart, (ulong)Environment.SystemPageSize));
+        }
+
+        return [.. ranges.OrderBy(range => range.Start.Value)];
     }
 
     /// <summary>Checks that guest and OP-TEE, and the parts of its machine, want different addresses.</summary>
@@ -208,10 +233,6 @@ internal sealed class CompanionVm : ICompanionVm
         return tree;
     }
 
-    public void SaveMemory(Stream target) => GuestMemoryState.Save(_memory, target);
-
-    public void RestoreMemory(Stream source) => GuestMemoryState.Restore(_memory, source);
-
     public void SaveCores(Stream target)
     {
         Arm64VmState.Save(target, _gic!, [.. _vcpus]);
@@ -235,6 +256,7 @@ internal sealed class CompanionVm : ICompanionVm
 
         _gic?.Dispose();
         _tracked?.RemoveVm(_vm);
+        Memory.RemoveVm(_vm);
         _vm.Dispose();
         _memory.Dispose();
         _guestMemory.Dispose();

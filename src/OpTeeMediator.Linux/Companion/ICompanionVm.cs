@@ -1,9 +1,11 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
+using OpTeeMediator.Linux.Memory;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: its memory empty, nothing run yet. Tests put
+/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: its memory empty
+/// unless it was copied from another one, nothing run yet. Tests put
 /// their own in KVM's place.</summary>
 internal interface ICompanionVm : IDisposable
 {
@@ -17,12 +19,8 @@ internal interface ICompanionVm : IDisposable
     /// <summary>Puts the image, its device tree and the code of <see cref="FrequencyCode"/> into memory.</summary>
     void LoadImage();
 
-    /// <summary>Writes the content of OP-TEE's own memory, while no core runs.</summary>
-    void SaveMemory(Stream target);
-
-    /// <summary>Fills the empty memory.</summary>
-    /// <exception cref="InvalidDataException">The content makes no sense.</exception>
-    void RestoreMemory(Stream source);
+    /// <summary>OP-TEE's own memory.</summary>
+    TrackedGuestMemory Memory { get; }
 
     /// <summary>Writes the state of cores, interrupt controller and devices, while no core runs.</summary>
     void SaveCores(Stream target);

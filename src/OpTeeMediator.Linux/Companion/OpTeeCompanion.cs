@@ -38,7 +38,7 @@ namespace OpTeeMediator.Linux.Companion;
 public sealed class OpTeeCompanion : IGuestOpTee
 {
     private readonly OpTeeCompanionOptions _options;
-    private readonly Func<ICompanionVm> _createVm;
+    private readonly Func<MemfdGuestMemory?, ICompanionVm> _createVm;
     private readonly VmPause _pause = new();
     private readonly NonThrowingInterruptLine? _line;
     private readonly LogRateLimit _teeFailures = new();
@@ -56,12 +56,13 @@ public sealed class OpTeeCompanion : IGuestOpTee
     private volatile CompanionTee? _starting;
     private volatile bool _isDisposed;
     private KvmSystem? _ownedKvm;
+    private OpTeeCompanionCopy? _copy;
     private TimeSpan _lastStart;
     private int _starts;
 
     private OpTeeCompanion(
-        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options,
-        ImmutableArray<GuestRange> guestMemory, ILogger log, VmStateReader? state)
+        Func<IInterruptLine?, MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
+        ImmutableArray<GuestRange> guestMemory, ILogger log, VmStateReader? state, OpTeeCompanionArrival? arrival)
     {
         _options = options;
         _guestMemory = guestMemory;
@@ -69,7 +70,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         _ending = new Lazy<Task>(() => Task.Run(End));
         _supervisor = new Supervisor(this);
         _line = options.NotificationInterrupt is { } line ? new(line, _pause, log) : null;
-        _createVm = () => createVm(_line);
+        _createVm = memory => createVm(_line, memory);
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         try
         {
@@ -77,7 +78,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
             _maintenance = new CompanionMaintenance(Replace, _pause, options.Name, log);
             _pause.Released = OnResumed;
             IReadOnlyList<GuestRange> reserved =
-                state is null ? StartTee(awaitsDriver: false) : RestoreTee(state);
+                state is null ? StartTee(awaitsDriver: false) : RestoreTee(state, arrival);
             ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
             GuestGauges.Shared.Add(this, options.Name);
             log.GuestServed(
@@ -172,7 +173,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <param name="memory">The VM's memory, with the regions that the saved VM had; it must outlive the
     /// companion.</param>
     /// <param name="options">As the saved companion's; the image serves when the VM is reset.</param>
-    /// <param name="source">What <see cref="SaveAsync"/> has written.</param>
+    /// <param name="source">What <see cref="SaveAsync(Stream, VmStateOptions)"/> has written.</param>
     /// <param name="stateOptions">Whose state it is, and its key.</param>
     /// <returns>The companion, paused. Sessions, calls in flight, timers and notifications go on after
     /// <see cref="Resume"/>.</returns>
@@ -207,6 +208,48 @@ public sealed class OpTeeCompanion : IGuestOpTee
         return RestoreWithAsync(given: kvm, memory.Inner, options, source, stateOptions, memory);
     }
 
+    /// <inheritdoc cref="RestoreAsync(KvmSystem, TrackedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"/>
+    /// <summary>Gives a VM the OP-TEE that was moved while it ran: its memory was copied before.</summary>
+    /// <param name="kvm">The host's KVM; it must outlive the companion.</param>
+    /// <param name="memory">The VM's memory, with the regions that the saved VM had; it must outlive the
+    /// companion.</param>
+    /// <param name="options">As the saved companion's; the image serves when the VM is reset.</param>
+    /// <param name="source">What <see cref="SaveAsync(Stream, VmStateOptions, OpTeeCompanionCopy)"/> has written.
+    /// </param>
+    /// <param name="stateOptions">Whose state it is, and its key.</param>
+    /// <param name="arrival">Has received the rounds of the copy; it is used up.</param>
+    /// <exception cref="ObjectDisposedException">The arrival was disposed of, or has refused a round.</exception>
+    public static Task<OpTeeCompanion> RestoreAsync(
+        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
+        VmStateOptions stateOptions, OpTeeCompanionArrival arrival)
+    {
+        ArgumentNullException.ThrowIfNull(kvm);
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(arrival);
+        return RestoreWithAsync(given: kvm, memory.Inner, options, source, stateOptions, memory, arrival);
+    }
+
+    /// <summary>Begins to copy OP-TEE's memory, for moving the VM while it runs.</summary>
+    /// <param name="stateOptions">Whose state it is, and its key, as for
+    /// <see cref="SaveAsync(Stream, VmStateOptions, OpTeeCompanionCopy)"/>.</param>
+    /// <returns>The copy: dispose of it when the VM has moved, and when it has not.</returns>
+    /// <exception cref="ArgumentNullException">The options are <see langword="null"/>.</exception>
+    /// <exception cref="InvalidOperationException">Another copy has not ended.</exception>
+    /// <exception cref="ObjectDisposedException">The companion was disposed of.</exception>
+    /// <remarks>What OP-TEE writes to the guest's memory is told to the <see cref="TrackedGuestMemory"/> with which the
+    /// companion was started. Thread-safe.</remarks>
+    public OpTeeCompanionCopy StartCopy(VmStateOptions stateOptions)
+    {
+        ArgumentNullException.ThrowIfNull(stateOptions);
+        lock (_lifeCycle)
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            return _copy is null
+                ? _copy = new OpTeeCompanionCopy(this, stateOptions)
+                : throw new InvalidOperationException("OP-TEE's memory is being copied already; end that copy.");
+        }
+    }
+
     /// <summary>Saves the OP-TEE of a paused VM, with its sessions and calls in flight. The VM stays paused.</summary>
     /// <param name="target">Where it is written; see docs/save-restore.md.</param>
     /// <param name="stateOptions">Whose state it is, and its key. The state has all secrets of the TEE: leave the key
@@ -219,7 +262,23 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <exception cref="IOException">The target cannot be written.</exception>
     /// <remarks>Save the guest's RAM and vCPUs in the same pause. In the place of an OP-TEE that has failed another one
     /// is started when the state is restored. Thread-safe.</remarks>
-    public Task SaveAsync(Stream target, VmStateOptions stateOptions)
+    public Task SaveAsync(Stream target, VmStateOptions stateOptions) =>
+        SaveWithAsync(target, stateOptions, copy: null);
+
+    /// <inheritdoc cref="SaveAsync(Stream, VmStateOptions)"/>
+    /// <summary>Saves the OP-TEE of a paused VM whose memory was copied before: of its memory the rest. The VM stays
+    /// paused.</summary>
+    /// <param name="target">Where it is written; see docs/save-restore.md.</param>
+    /// <param name="stateOptions">Whose state it is, and its key.</param>
+    /// <param name="copy">The copy; it is used up: if the VM goes on here, the next move needs another one.</param>
+    /// <exception cref="ArgumentException">The copy is another companion's, or has ended.</exception>
+    public Task SaveAsync(Stream target, VmStateOptions stateOptions, OpTeeCompanionCopy copy)
+    {
+        ArgumentNullException.ThrowIfNull(copy);
+        return SaveWithAsync(target, stateOptions, copy);
+    }
+
+    private Task SaveWithAsync(Stream target, VmStateOptions stateOptions, OpTeeCompanionCopy? copy)
     {
         ArgumentNullException.ThrowIfNull(target);
         ArgumentNullException.ThrowIfNull(stateOptions);
@@ -229,7 +288,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
             lock (_lifeCycle)
             {
                 ObjectDisposedException.ThrowIf(_isDisposed, this);
-                Save(target, stateOptions);
+                Save(target, stateOptions, copy);
             }
         });
     }
@@ -330,11 +389,31 @@ public sealed class OpTeeCompanion : IGuestOpTee
         ? OpTeeCapabilities.AsynchronousNotifications
         : OpTeeCapabilities.None;
 
+    /// <summary>Does something with the OP-TEE that serves, if there is one, which stays meanwhile.</summary>
+    internal T WithTee<T>(Func<CompanionTee?, T> work)
+    {
+        lock (_lifeCycle)
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            return work(_tee is { HasEnded: false } tee ? tee : null);
+        }
+    }
+
+    /// <summary>Ends a copy.</summary>
+    internal void EndCopy(OpTeeCompanionCopy copy, Action end)
+    {
+        lock (_lifeCycle)
+        {
+            end();
+            _copy = _copy == copy ? null : _copy;
+        }
+    }
+
     /// <summary>For tests: a companion in VMs of another making.</summary>
     internal static OpTeeCompanion Start(
-        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options,
+        Func<IInterruptLine?, MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
         params ImmutableArray<GuestRange> guestMemory) =>
-        new(createVm, options, guestMemory, CreateLogger(options), state: null);
+        new(createVm, options, guestMemory, CreateLogger(options), state: null, arrival: null);
 
     // OP-TEE's console is one kind of entry: there must be room for what it prints at its start, or of a panic.
     private static ILogger CreateLogger(OpTeeCompanionOptions options) =>
@@ -342,29 +421,30 @@ public sealed class OpTeeCompanion : IGuestOpTee
 
     /// <summary>For tests: a companion that goes on in VMs of another making.</summary>
     internal static OpTeeCompanion Restore(
-        Func<IInterruptLine?, ICompanionVm> createVm, OpTeeCompanionOptions options, Stream source,
-        VmStateOptions stateOptions, params ImmutableArray<GuestRange> guestMemory)
+        Func<IInterruptLine?, MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
+        Stream source, VmStateOptions stateOptions, OpTeeCompanionArrival? arrival,
+        params ImmutableArray<GuestRange> guestMemory)
     {
         using VmStateReader state = new(source, stateOptions);
-        return new(createVm, options, guestMemory, CreateLogger(options), state);
+        return new(createVm, options, guestMemory, CreateLogger(options), state, arrival);
     }
 
     private static Task<OpTeeCompanion> RestoreWithAsync(
         KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
-        VmStateOptions stateOptions, TrackedGuestMemory? tracked = null)
+        VmStateOptions stateOptions, TrackedGuestMemory? tracked = null, OpTeeCompanionArrival? arrival = null)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(stateOptions);
         return Task.Run(() =>
         {
             using VmStateReader state = new(source, stateOptions);
-            return StartWith(given, memory, options, tracked, state);
+            return StartWith(given, memory, options, tracked, state, arrival);
         });
     }
 
     private static OpTeeCompanion StartWith(
         KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, TrackedGuestMemory? tracked = null,
-        VmStateReader? state = null)
+        VmStateReader? state = null, OpTeeCompanionArrival? arrival = null)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);
@@ -376,7 +456,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
         try
         {
             return new OpTeeCompanion(
-                line => CompanionVm.Create(kvm, memory, tracked, options, line, log), options, regions, log, state)
+                (line, copied) => CompanionVm.Create(kvm, memory, tracked, options, line, copied, log), options,
+                regions, log, state, arrival)
             {
                 _ownedKvm = given is null ? kvm : null,
             };
@@ -470,20 +551,24 @@ public sealed class OpTeeCompanion : IGuestOpTee
     }
 
     /// <summary>Goes on with an OP-TEE that was saved, in a pause.</summary>
-    private IReadOnlyList<GuestRange> RestoreTee(VmStateReader state)
+    private IReadOnlyList<GuestRange> RestoreTee(VmStateReader state, OpTeeCompanionArrival? arrival)
     {
         CompanionState.ReadBeginning(
-            state, _options, _guestMemory, out bool isInterruptDue, out bool hasTee);
+            state, _options, _guestMemory, out bool isInterruptDue, out CompanionContent content);
         _ = _pause.PauseAsync(static () => true, TimeSpan.Zero, CancellationToken.None);
         IReadOnlyList<GuestRange> reserved;
-        if (hasTee)
+        if (content != CompanionContent.NoTee)
         {
-            reserved = BeginTee(awaitsDriver: false, tee =>
-            {
-                IReadOnlyList<GuestRange> ranges = tee.Restore(state);
-                state.Complete();
-                return ranges;
-            });
+            MemfdGuestMemory? copied = content == CompanionContent.Rest ? TakeCopied(state, arrival) : null;
+            reserved = BeginTee(
+                awaitsDriver: false,
+                tee =>
+                {
+                    IReadOnlyList<GuestRange> ranges = tee.Restore(state, content);
+                    state.Complete();
+                    return ranges;
+                },
+                copied);
             _log.CompanionRestored(_options.Name, (long)_lastStart.TotalMilliseconds);
         }
         else
@@ -501,31 +586,51 @@ public sealed class OpTeeCompanion : IGuestOpTee
         return reserved;
     }
 
-    private void Save(Stream target, VmStateOptions stateOptions)
+    private MemfdGuestMemory TakeCopied(VmStateReader state, OpTeeCompanionArrival? arrival) =>
+        (arrival ?? throw new InvalidDataException(
+            $"The saved OP-TEE was moved while it ran: the state has only the rest of its memory, and what was copied"
+                + $" before is missing ({nameof(OpTeeCompanionArrival)})."))
+        .Take(state, _options);
+
+    private void Save(Stream target, VmStateOptions stateOptions, OpTeeCompanionCopy? copy)
     {
         if (!_pause.IsPaused)
         {
             throw new InvalidOperationException($"Pause the VM before its OP-TEE is saved ({nameof(PauseAsync)}).");
         }
 
-        CompanionTee? tee = _tee;
-        bool hasTee = tee is { HasEnded: false };
-        using VmStateWriter state = new(target, stateOptions);
-        CompanionState.Begin(state, _options, _guestMemory, _line is { IsDue: true }, hasTee);
-        if (hasTee)
+        if (copy is not null && copy != _copy)
         {
-            tee!.Save(state);
+            throw new ArgumentException("The copy is another companion's, or has ended.", nameof(copy));
         }
 
-        state.Complete();
+        CompanionTee? tee = _tee is { HasEnded: false } serving ? serving : null;
+        CompanionContent content = tee is null ? CompanionContent.NoTee
+            : copy is not null && copy.Has(tee) ? CompanionContent.Rest : CompanionContent.Whole;
+        using VmStateWriter state = new(target, stateOptions);
+        CompanionState.Begin(state, _options, _guestMemory, _line is { IsDue: true }, content);
+        if (content == CompanionContent.Rest)
+        {
+            copy!.Mark(state);
+        }
+
+        try
+        {
+            tee?.Save(state, content);
+            state.Complete();
+        }
+        finally
+        {
+            copy?.Dispose();
+        }
     }
 
     private IReadOnlyList<GuestRange> BeginTee(
-        bool awaitsDriver, Func<CompanionTee, IReadOnlyList<GuestRange>> begin)
+        bool awaitsDriver, Func<CompanionTee, IReadOnlyList<GuestRange>> begin, MemfdGuestMemory? copied = null)
     {
         long begun = Stopwatch.GetTimestamp();
         _tee?.Dispose();
-        CompanionTee tee = CreateTee(awaitsDriver);
+        CompanionTee tee = CreateTee(awaitsDriver, copied);
         try
         {
             // Either a disposal is seen here, or it sees what to give up.
@@ -551,9 +656,9 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
     }
 
-    private CompanionTee CreateTee(bool awaitsDriver)
+    private CompanionTee CreateTee(bool awaitsDriver, MemfdGuestMemory? copied)
     {
-        ICompanionVm vm = _createVm();
+        ICompanionVm vm = _createVm(copied);
         try
         {
             return new CompanionTee(

@@ -36,8 +36,16 @@ public static class GuestMemoryState
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(target);
-        using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
         using IDisposable hold = memory.Hold(out ImmutableArray<MappedMemoryRegion> regions);
+        _ = SaveHeld(memory, regions, target);
+    }
+
+    /// <summary>The same of memory that is held; returns how many pages were written.</summary>
+    internal static long SaveHeld(
+        MappedGuestMemory memory, ImmutableArray<MappedMemoryRegion> regions, Stream target)
+    {
+        using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
+        long written = 0;
         writer.Write(regions.Length);
         foreach (MappedMemoryRegion region in regions)
         {
@@ -49,12 +57,14 @@ public static class GuestMemoryState
         {
             for (ulong offset = 0; TryFindData(region, ref offset, out ulong end); offset = end)
             {
-                SaveNonZero(memory, writer, region.Range.Start.Add(offset), (end - offset) / PageSize);
+                written += SaveNonZero(
+                    memory, writer, region.Range.Start.Add(offset), (end - offset) / PageSize);
             }
         }
 
         writer.Write(End);
         writer.Write(0);
+        return written;
     }
 
     /// <summary>Fills guest RAM with what was saved.</summary>
@@ -92,8 +102,14 @@ public static class GuestMemoryState
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(pages);
         ArgumentNullException.ThrowIfNull(target);
-        using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
         using IDisposable hold = memory.Hold(out _);
+        return SaveHeldPages(memory, pages, target);
+    }
+
+    /// <summary>The same of memory that is held.</summary>
+    internal static long SaveHeldPages(MappedGuestMemory memory, IReadOnlyList<GuestRange> pages, Stream target)
+    {
+        using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
         long written = 0;
         ulong free = 0;
         foreach (GuestRange range in pages)
@@ -182,25 +198,29 @@ public static class GuestMemoryState
         }
     }
 
-    /// <summary>Writes the pages that are not zero.</summary>
-    private static void SaveNonZero(
+    /// <summary>Writes the pages that are not zero, and returns how many.</summary>
+    private static long SaveNonZero(
         MappedGuestMemory memory, BinaryWriter writer, GuestAddress address, ulong pages)
     {
+        long written = 0;
         while (pages > 0)
         {
             int part = (int)ulong.Min(pages, LongestRun);
             if (memory.TryGetWindow(address, part * PageSize, out Span<byte> window))
             {
-                SaveRuns(writer, address, window);
+                written += SaveRuns(writer, address, window);
             }
 
             pages -= (ulong)part;
             address = address.Add((ulong)part * PageSize);
         }
+
+        return written;
     }
 
-    private static void SaveRuns(BinaryWriter writer, GuestAddress address, ReadOnlySpan<byte> window)
+    private static long SaveRuns(BinaryWriter writer, GuestAddress address, ReadOnlySpan<byte> window)
     {
+        long written = 0;
         int position = 0;
         while (position < window.Length)
         {
@@ -215,12 +235,15 @@ public static class GuestMemoryState
                 writer.Write(address.Add((ulong)start).Value);
                 writer.Write((position - start) / PageSize);
                 writer.Write(window[start..position]);
+                written += (position - start) / PageSize;
             }
             else
             {
                 position += PageSize;
             }
         }
+
+        return written;
     }
 
     /// <summary>Finds what of a region's file has content: reading a hole would allocate its pages.</summary>

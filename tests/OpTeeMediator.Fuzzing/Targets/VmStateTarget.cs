@@ -60,13 +60,15 @@ internal sealed class VmStateTarget : FuzzTarget
                     withMemory.CopyTo(PageOf(_memory, page * 3));
                 }
 
-                byte[] content = ContentOf(WriteCompanion(_memory, isDue: pages == 1, hasTee: true));
+                CompanionContent tee = pages == 2 ? CompanionContent.Rest : CompanionContent.Whole;
+                byte[] content = ContentOf(WriteCompanion(_memory, isDue: pages == 1, tee));
                 yield return [(byte)Kind.Content, .. content];
                 yield return [(byte)Kind.EncryptedContent, .. content];
                 yield return [(byte)Kind.File, .. Seal(content, Plain)];
             }
 
-            yield return [(byte)Kind.Content, .. ContentOf(WriteCompanion(_memory, isDue: true, hasTee: false))];
+            yield return
+                [(byte)Kind.Content, .. ContentOf(WriteCompanion(_memory, isDue: true, CompanionContent.NoTee))];
             yield return [(byte)Kind.Content, .. "ABCD"u8, 3, 0, 0, 0, 1, 2, 3, 1, 0, 0, 0, 4, 0, 0, 0, 0];
             yield return [(byte)Kind.Changes];
             yield return [(byte)Kind.Changes, 0, 70, 0, 0, 1];
@@ -131,12 +133,18 @@ internal sealed class VmStateTarget : FuzzTarget
     private static byte[] ContentOf(byte[] file) =>
         file[(StateHeader.Size + ChunkWriter.HeaderSize)..^ChunkProtection.TagSize];
 
-    private byte[] WriteCompanion(MemfdGuestMemory memory, bool isDue, bool hasTee)
+    private byte[] WriteCompanion(MemfdGuestMemory memory, bool isDue, CompanionContent tee)
     {
         using MemoryStream file = new();
         using VmStateWriter state = new(file, Plain);
-        CompanionState.Begin(state, _options, Ranges, isDue, hasTee);
-        if (hasTee)
+        CompanionState.Begin(state, _options, Ranges, isDue, tee);
+        if (tee == CompanionContent.Rest)
+        {
+            new CopyMark(Identity, Rounds: 2, CompanionContent.Rest).Write(state);
+            using Stream section = state.BeginSection(MemorySection);
+            _ = GuestMemoryState.SavePages(memory, Ranges, section);
+        }
+        else if (tee == CompanionContent.Whole)
         {
             using Stream section = state.BeginSection(MemorySection);
             GuestMemoryState.Save(memory, section);
@@ -148,14 +156,14 @@ internal sealed class VmStateTarget : FuzzTarget
 
     private void ReadCompanion(byte[] file, VmStateOptions options)
     {
-        if (!TryReadCompanion(file, options, _memory, out bool isDue, out bool hasTee))
+        if (!TryReadCompanion(file, options, _memory, out bool isDue, out CompanionContent tee))
         {
             return;
         }
 
         bool isRead = TryReadCompanion(
-            WriteCompanion(_memory, isDue, hasTee), Plain, _other, out bool isDueAgain, out bool hasTeeAgain);
-        Require(isRead && isDueAgain == isDue && hasTeeAgain == hasTee, "what was restored can be saved");
+            WriteCompanion(_memory, isDue, tee), Plain, _other, out bool isDueAgain, out CompanionContent teeAgain);
+        Require(isRead && isDueAgain == isDue && teeAgain == tee, "what was restored can be saved");
         for (int page = 0; page < Pages; page++)
         {
             Require(PageOf(_memory, page).SequenceEqual(PageOf(_other, page)), "the memory is the same then");
@@ -163,16 +171,21 @@ internal sealed class VmStateTarget : FuzzTarget
     }
 
     private bool TryReadCompanion(
-        byte[] file, VmStateOptions options, MemfdGuestMemory memory, out bool isDue, out bool hasTee)
+        byte[] file, VmStateOptions options, MemfdGuestMemory memory, out bool isDue, out CompanionContent tee)
     {
-        (isDue, hasTee) = (false, false);
+        (isDue, tee) = (false, CompanionContent.NoTee);
         Clear(memory);
         try
         {
             using MemoryStream source = new(file);
             using VmStateReader state = new(source, options);
-            CompanionState.ReadBeginning(state, _options, Ranges, out isDue, out hasTee);
-            if (hasTee)
+            CompanionState.ReadBeginning(state, _options, Ranges, out isDue, out tee);
+            if (tee == CompanionContent.Rest)
+            {
+                _ = CopyMark.Read(state);
+                GuestMemoryState.RestorePages(memory, state.OpenSection(MemorySection));
+            }
+            else if (tee == CompanionContent.Whole)
             {
                 GuestMemoryState.Restore(memory, state.OpenSection(MemorySection));
             }

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
@@ -19,7 +20,7 @@ internal sealed class AllocationTests
     [TestCase(OpTeeSmc.ReturnFromRpc)]
     public async Task Handle_InTheSteadyState_AllocatesNothing(uint functionId)
     {
-        await using OpTeeCompanion companion = OpTeeCompanion.Start(_ => new PlainVm(), CompanionBench.Options());
+        await using OpTeeCompanion companion = OpTeeCompanion.Start((_, _) => new PlainVm(), CompanionBench.Options());
         Make(companion, OpTeeSmc.CallWithArgument, 1);
         Make(companion, functionId, Calls);
 
@@ -53,9 +54,7 @@ internal sealed class AllocationTests
         {
         }
 
-        public void SaveMemory(Stream target) => throw new NotSupportedException();
-
-        public void RestoreMemory(Stream source) => throw new NotSupportedException();
+        public TrackedGuestMemory Memory => throw new NotSupportedException();
 
         public void SaveCores(Stream target) => throw new NotSupportedException();
 

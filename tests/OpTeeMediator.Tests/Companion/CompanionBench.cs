@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
@@ -80,7 +81,7 @@ internal sealed class CompanionBench : IAsyncDisposable
 
     public ValueTask DisposeAsync() => Companion.DisposeAsync();
 
-    private FakeVm MakeVm(IInterruptLine? line)
+    private FakeVm MakeVm(IInterruptLine? line, MemfdGuestMemory? copied)
     {
         Line = line;
         Vms.Add(_make(_made++));

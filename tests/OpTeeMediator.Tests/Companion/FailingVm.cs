@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Tests.Linux;
 
 namespace OpTeeMediator.Tests.Companion;
@@ -20,6 +21,15 @@ internal sealed class FailingVm(ICompanionVm vm, FailurePoint point) : ICompanio
         }
     }
 
+    public TrackedGuestMemory Memory
+    {
+        get
+        {
+            point.Pass();
+            return vm.Memory;
+        }
+    }
+
     public ulong FrequencyCode
     {
         get
@@ -33,18 +43,6 @@ internal sealed class FailingVm(ICompanionVm vm, FailurePoint point) : ICompanio
     {
         point.Pass();
         vm.LoadImage();
-    }
-
-    public void SaveMemory(Stream target)
-    {
-        point.Pass();
-        vm.SaveMemory(target);
-    }
-
-    public void RestoreMemory(Stream source)
-    {
-        point.Pass();
-        vm.RestoreMemory(source);
     }
 
     public void SaveCores(Stream target)

@@ -49,7 +49,7 @@ internal sealed class FailureTests
         List<FakeVm> vms = [];
 
         Assert.That(
-            () => OpTeeCompanion.Start(_ => Make(),
+            () => OpTeeCompanion.Start((_, _) => Make(),
                 CompanionBench.Options() with { NotificationInterrupt = new BrokenLine() }),
             Throws.InstanceOf<IOException>());
         Assert.That(vms, Is.Empty);
@@ -69,7 +69,7 @@ internal sealed class FailureTests
         OpTeeCompanion companion;
         try
         {
-            companion = OpTeeCompanion.Start(_ => Make(),
+            companion = OpTeeCompanion.Start((_, _) => Make(),
                 CompanionBench.Options() with { LoggerFactory = log, AnswerDeadline = 2 * LongEnough });
         }
         catch (IOException)

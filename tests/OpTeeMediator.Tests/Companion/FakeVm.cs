@@ -1,18 +1,47 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
 namespace OpTeeMediator.Tests.Companion;
 
-internal sealed class FakeVm(int cores) : ICompanionVm
+internal sealed class FakeVm : ICompanionVm
 {
-    public ImmutableArray<FakeCpu> Fakes { get; } = [.. Enumerable.Range(0, cores).Select(_ => new FakeCpu())];
+    private static readonly OpTeePlatform Platform = OpTeePlatform.QemuArmV8;
+
+    private readonly MemfdGuestMemory _memory;
+    private readonly int _treeLength;
+
+    public FakeVm(int cores, MemfdGuestMemory? copied = null, byte[]? deviceTree = null)
+    {
+        Fakes = [.. Enumerable.Range(0, cores).Select(_ => new FakeCpu())];
+        _memory = copied ?? CompanionVm.CreateMemory(CompanionBench.Options());
+        Memory = new TrackedGuestMemory(_memory);
+        byte[] tree = deviceTree ?? MemoryDeviceTree.Write([new GuestRange(0x4000_0000, 1 << 20)], []);
+        _treeLength = tree.Length;
+        if (copied is null)
+        {
+            _ = _memory.TryWrite(Platform.DeviceTree, tree);
+        }
+    }
+
+    public ImmutableArray<FakeCpu> Fakes { get; }
 
     public List<(int Core, GuestAddress Address)> Accesses { get; } = [];
 
+    public TrackedGuestMemory Memory { get; }
+
     /// <summary>What OP-TEE leaves behind.</summary>
-    public byte[] DeviceTree { get; set; } = MemoryDeviceTree.Write([new GuestRange(0x4000_0000, 1 << 20)], []);
+    public byte[] DeviceTree
+    {
+        get
+        {
+            byte[] tree = new byte[_treeLength];
+            _ = _memory.TryRead(Platform.DeviceTree, tree);
+            return tree;
+        }
+    }
 
     public bool IsDisposed { get; private set; }
 
@@ -23,16 +52,6 @@ internal sealed class FakeVm(int cores) : ICompanionVm
     public bool HasImage { get; private set; }
 
     public void LoadImage() => HasImage = true;
-
-    // The device tree stands for all of OP-TEE's memory.
-    public void SaveMemory(Stream target) => target.Write(DeviceTree);
-
-    public void RestoreMemory(Stream source)
-    {
-        using MemoryStream memory = new();
-        source.CopyTo(memory);
-        DeviceTree = memory.ToArray();
-    }
 
     public void SaveCores(Stream target)
     {
@@ -54,5 +73,22 @@ internal sealed class FakeVm(int cores) : ICompanionVm
 
     public byte[] ReadDeviceTree() => DeviceTree;
 
-    public void Dispose() => IsDisposed = true;
+    /// <summary>What OP-TEE has at an offset of its memory.</summary>
+    public byte this[ulong offset]
+    {
+        get
+        {
+            Span<byte> value = stackalloc byte[1];
+            Assert.That(Memory.TryRead(Platform.SecureMemory.Start.Add(offset), value));
+            return value[0];
+        }
+
+        set => Assert.That(Memory.TryWrite(Platform.SecureMemory.Start.Add(offset), [value]));
+    }
+
+    public void Dispose()
+    {
+        IsDisposed = true;
+        _memory.Dispose();
+    }
 }

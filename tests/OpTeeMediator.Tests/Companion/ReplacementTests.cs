@@ -387,7 +387,7 @@ internal sealed class ReplacementTests
     [Test]
     public void Start_NoDeviceTreeIsLeft_SaysSo() =>
         Assert.That(
-            () => new CompanionBench(make: _ => new FakeVm(1) { DeviceTree = new byte[100] }),
+            () => new CompanionBench(make: _ => new FakeVm(1, deviceTree: new byte[100])),
             Throws.InstanceOf<TeeUnavailableException>().With.Message.Contains("CFG_DT"));
 
     [Test]

@@ -20,6 +20,7 @@ internal sealed class MigrationTests
     private static readonly GuestRange Ram = new(0x4000_0000, 1 << 20);
     private static readonly byte[] Secret = Encoding.ASCII.GetBytes("what the guest keeps to itself");
     private static readonly byte[] Tee = [1, 2, 3];
+    private static readonly byte[] TeeDigest = [4, 5, 6];
 
     private string _folder = "";
     private string _key = "";
@@ -29,6 +30,7 @@ internal sealed class MigrationTests
     private MemfdGuestMemory _targetMemory = null!;
     private DiskFile _sourceDisk = null!;
     private Relay _relay = null!;
+    private byte[] _targetTeeDigest = TeeDigest;
 
     [SetUp]
     public void SetUp()
@@ -41,6 +43,7 @@ internal sealed class MigrationTests
             Kernel = "", MemoryMebibytes = 1, StateKey = _key, ChecksPages = true,
             MigrateTo = Address("relay"), MigrateFrom = Address("target"),
         };
+        _targetTeeDigest = TeeDigest;
         _sourceMemory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions(), Ram);
         _tracked = new TrackedGuestMemory(_sourceMemory);
         _targetMemory = MemfdGuestMemory.Create(new MemfdGuestMemoryOptions(), Ram);
@@ -182,6 +185,17 @@ internal sealed class MigrationTests
     }
 
     [Test]
+    public async Task Move_MemoryOfItsTeeDiffersInTheEnd_IsRefused()
+    {
+        _targetTeeDigest = [4, 5, 7];
+
+        (Exception? source, Exception? target) = await MoveAsync();
+
+        Assert.That(source?.Message, Does.Contain("refuses: The memory of its OP-TEE"));
+        Assert.That(target?.Message, Does.Contain("The memory of its OP-TEE"));
+    }
+
+    [Test]
     public async Task Move_RecordedStreamIsSentAgain_IsRefused()
     {
         Assert.That(await MoveAsync(), Is.EqualTo(((Exception?)null, (Exception?)null)));
@@ -284,11 +298,11 @@ internal sealed class MigrationTests
     {
         try
         {
-            using MigrationSource source = MigrationSource.Connect(options ?? _options, _tracked);
+            using MigrationSource source = MigrationSource.Connect(options ?? _options, _tracked, () => null);
             source.CopyWhileRunning(_sourceDisk);
             Assert.That(_tracked.TryWrite(Ram.Start.Add(9000), [1]));
             source.Finish(
-                tee =>
+                (tee, _) =>
                 {
                     Assert.That(_tracked.TryWrite(Ram.Start.Add(20000), [2]));
                     tee.Write(Tee);
@@ -299,6 +313,7 @@ internal sealed class MigrationTests
                     section.Write(Tee);
                     beforeMachine?.Invoke();
                 },
+                () => TeeDigest,
                 _sourceDisk,
                 new SaveTimes());
             return null;
@@ -316,12 +331,13 @@ internal sealed class MigrationTests
         {
             target = await MigrationTarget.TryAcceptAsync(options, CancellationToken.None);
             using DiskFile disk = DiskFile.Open(Path.Combine(_folder, "disk"), isLocked: false);
-            _ = target!.Receive(options, _targetMemory, disk, out Stream tee);
+            _ = target!.Receive(options, _targetMemory, disk, arrival: null, out Stream tee);
             Assert.That(ReadToEnd(tee), Is.EqualTo(Tee));
             target.Finish(
                 _targetMemory,
                 state => Assert.That(ReadToEnd(state.OpenSection(MachineSection)), Is.EqualTo(Tee)),
                 TimeSpan.Zero,
+                () => _targetTeeDigest,
                 NullLogger.Instance);
             disk.Lock();
             return null;
@@ -353,6 +369,7 @@ internal sealed class MigrationTests
         _ = ReadToEnd(state.OpenSection(StateFile.MemorySection));
         while (ReadToEnd(state.OpenSection(MigrationSource.NextSection))[0] == 0)
         {
+            _ = ReadToEnd(state.OpenSection(MigrationSource.CopySection));
             _ = ReadToEnd(state.OpenSection(MigrationSource.PagesSection));
         }
 

@@ -159,12 +159,13 @@ internal sealed class NetworkMoveTests
         Assert.That(await guest.PauseAsync());
         byte[] state = await guest.SaveAsync(new OpTeeStateOptions());
         _ = source.Finish(
-            tee => tee.Write(state),
+            (tee, _) => tee.Write(state),
             machine =>
             {
                 using Stream section = machine.BeginSection(MachineSection);
                 section.WriteByte(1);
             },
+            () => [],
             disk: null,
             new SaveTimes());
     }
@@ -176,7 +177,7 @@ internal sealed class NetworkMoveTests
         {
             try
             {
-                return MigrationSource.Connect(_options, memory);
+                return MigrationSource.Connect(_options, memory, () => null);
             }
             catch (MigrationException) when (attempt < 3000)
             {
@@ -188,7 +189,7 @@ internal sealed class NetworkMoveTests
     private async Task<OpTeeGuest> ReceiveAsync(bool isRefused)
     {
         using MigrationTarget target = (await MigrationTarget.TryAcceptAsync(_options, CancellationToken.None))!;
-        _ = target.Receive(_options, _targetMemory, disk: null, out Stream tee);
+        _ = target.Receive(_options, _targetMemory, disk: null, arrival: null, out Stream tee);
         using MemoryStream state = new();
         tee.CopyTo(state);
         OpTeeGuest guest = await OpTeeGuest.RestoreAsync(
@@ -207,6 +208,7 @@ internal sealed class NetworkMoveTests
                     }
                 },
                 TimeSpan.Zero,
+                () => [],
                 NullLogger.Instance);
         }
         catch (Exception failure)

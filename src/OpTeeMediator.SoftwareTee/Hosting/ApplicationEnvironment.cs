@@ -25,6 +25,9 @@ internal sealed record ApplicationEnvironment(
     MemoryQuota Memory,
     VirtualMachineSecrets Secrets)
 {
+    /// <summary>Whether the VM goes on elsewhere: applications are freed, and not told of an end.</summary>
+    public bool IsAbandoned { get; set; }
+
     /// <summary>Runs an operation of the guest, by which the storage may call it.</summary>
     public TResult Run<TState, TResult>(TeeRequest request, TState state, Func<TState, TeeRequest, TResult> operation)
         where TState : class =>

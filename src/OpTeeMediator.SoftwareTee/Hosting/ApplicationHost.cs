@@ -263,7 +263,10 @@ internal sealed class ApplicationHost
 
         try
         {
-            instance.Application.Destroy();
+            if (!_environment.IsAbandoned)
+            {
+                instance.Application.Destroy();
+            }
         }
         catch (Exception exception)
         {

@@ -127,7 +127,11 @@ internal sealed class ApplicationSession : ITeeSession
             return;
         }
 
-        _ = Perform(TeeOperation.CloseSession, request, root);
+        if (!_environment.IsAbandoned)
+        {
+            _ = Perform(TeeOperation.CloseSession, request, root);
+        }
+
         Leave(request, root);
     }
 

@@ -156,8 +156,15 @@ internal sealed class SoftwarePartition : ISavableTeePartition, IApplicationDire
     public ValueTask<IReadOnlyList<ITeeSession?>> RestoreAsync(ReadOnlyMemory<byte> state, int sessions)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return new(_state.Restore(state, sessions));
+
+        // One that cannot be restored goes on where it was, as one that the mediator abandons.
+        _environment.IsAbandoned = true;
+        IReadOnlyList<ITeeSession?> restored = _state.Restore(state, sessions);
+        _environment.IsAbandoned = false;
+        return new(restored);
     }
+
+    public void Abandon() => _environment.IsAbandoned = true;
 
     // What is no application is refused at once.
     private TeeExecution ExecutionOf(Guid application) =>

@@ -23,4 +23,12 @@ public interface ISavableTeePartition : ITeePartition
     /// <returns>The sessions, in the same order; <see langword="null"/> for one that is dead.</returns>
     /// <exception cref="State.OpTeeStateException">It cannot; the message says why.</exception>
     ValueTask<IReadOnlyList<ITeeSession?>> RestoreAsync(ReadOnlyMemory<byte> state, int sessions);
+
+    /// <summary>The VM goes on elsewhere, where its state was saved: it was not restored, or was not resumed. What is
+    /// its there, such as trusted storage, is not touched any more. By default nothing is done.</summary>
+    /// <remarks>Its sessions are closed and the partition is disposed of afterwards, to free what they hold
+    /// here.</remarks>
+    void Abandon()
+    {
+    }
 }

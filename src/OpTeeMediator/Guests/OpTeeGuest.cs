@@ -45,6 +45,9 @@ public sealed class OpTeeGuest : IGuestOpTee
     private Task? _disposal;
     private volatile bool _isDisposed;
 
+    // It was restored and has not been resumed: it may go on where it was.
+    private volatile bool _mayGoOnElsewhere;
+
     /// <inheritdoc cref="OpTeeGuest(IGuestMemory, ITeeBackend, OpTeeGuestOptions)" path="/*[not(self::summary)]"/>
     /// <summary>Gives a VM an OP-TEE with default options.</summary>
     public OpTeeGuest(IGuestMemory memory, ITeeBackend backend) : this(memory, backend, new OpTeeGuestOptions())
@@ -163,6 +166,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         lock (_lifeCycle)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
+            _mayGoOnElsewhere = false;
             _pause.BeginEnding();
             Replace(_calls.DriverInstance, _teardown.Next());
             reset = ResetBackendAsync(_lastReset);
@@ -262,7 +266,8 @@ public sealed class OpTeeGuest : IGuestOpTee
     /// fewer capabilities and no lower limits than when it was saved.</param>
     /// <param name="state">The state.</param>
     /// <param name="stateOptions">With the key with which it was saved.</param>
-    /// <returns>The OP-TEE, paused: <see cref="Resume"/> it when the VM is complete.</returns>
+    /// <returns>The OP-TEE, paused: <see cref="Resume"/> it when the VM is complete. If it is disposed of instead, its
+    /// applications are not told of an end: they go on where the state was saved.</returns>
     /// <exception cref="ArgumentException">An option is outside its range.</exception>
     /// <exception cref="OpTeeStateException">The state cannot be restored here; the message says why.</exception>
     /// <exception cref="TeeUnavailableException">The TEE cannot serve the VM; the message says why.</exception>
@@ -276,6 +281,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         StateReader reader = new(SealedState.Unseal(state.Span, options.Identity, stateOptions.Key.Span));
         OpTeeGuest guest = new(memory, backend, options);
         _ = guest._pause.TryConfirm(guest._pause.Attempt());
+        guest._mayGoOnElsewhere = true;
         try
         {
             await guest.LoadAsync(reader);
@@ -292,6 +298,7 @@ public sealed class OpTeeGuest : IGuestOpTee
     public void Resume()
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
+        _mayGoOnElsewhere = false;
         _pause.Resume();
     }
 
@@ -307,6 +314,7 @@ public sealed class OpTeeGuest : IGuestOpTee
             if (!_isDisposed)
             {
                 _isDisposed = true;
+                AbandonPartition();
                 _pause.BeginEnding();
                 Replace(_calls.DriverInstance, _calls.DriverInstance);
                 _disposal = WithdrawAsync(_lastReset);
@@ -589,8 +597,27 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
         catch
         {
+            AbandonPartition();
             await loader.CloseUntakenAsync();
             throw;
+        }
+    }
+
+    /// <summary>Lets the TEE know, if it is so, that what ends here goes on elsewhere.</summary>
+    private void AbandonPartition()
+    {
+        if (!_mayGoOnElsewhere || _partition is not ISavableTeePartition partition)
+        {
+            return;
+        }
+
+        try
+        {
+            partition.Abandon();
+        }
+        catch (Exception exception)
+        {
+            _log.TeardownFailed(0, exception);
         }
     }
 

@@ -44,6 +44,9 @@ internal sealed class CountingApplication : TrustedApplication, ISavableApplicat
 
     public ManualResetEventSlim MayGoOn { get; init; } = new(false);
 
+    /// <summary>Gets the name of each entry point by which it ends.</summary>
+    public Action<string> OnEnd { get; init; } = _ => { };
+
     /// <summary>Whether restoring fails.</summary>
     public bool RefusesState { get; init; }
 
@@ -113,6 +116,10 @@ internal sealed class CountingApplication : TrustedApplication, ISavableApplicat
         (call[1].A, call[1].B) = (_count, session);
         return TeeReturnCode.Success;
     }
+
+    protected internal override void CloseSession(ApplicationCall call) => OnEnd(nameof(CloseSession));
+
+    protected internal override void Destroy() => OnEnd(nameof(Destroy));
 
     private static void Write(IBufferWriter<byte> state, uint value)
     {

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
@@ -276,6 +277,38 @@ internal sealed class SavedGuestTests
 
         vm.Options = same;
         await vm.RestoreAsync(state);
+    }
+
+    [Test]
+    public async Task RestoreAsync_FailsOrIsNotResumed_ApplicationsAreNotToldOfAnEnd()
+    {
+        await using MovingVm vm = new();
+        _ = (vm.Open(), vm.Open(CountingApplication.Single));
+        _ = vm.Driver.AllocatePages(64, 1);
+        _ = vm.Driver.Register(vm.Driver.AllocatePages(4, 2), 0, 16384, 1);
+        byte[] state = await vm.SaveAsync();
+        using MemfdGuestMemory small = MemfdGuestMemory.Create(new GuestRange(GuestBench.RamStart, 64 * 4096));
+        ConcurrentQueue<string> ends = new();
+
+        Assert.That(() => RestoreAsync(vm.Memory, refuses: true), Throws.TypeOf<OpTeeStateException>());
+        Assert.That(() => RestoreAsync(small, refuses: false), Throws.TypeOf<OpTeeStateException>());
+        await (await RestoreAsync(vm.Memory, refuses: false)).DisposeAsync();
+        Assert.That(ends, Is.Empty);
+        OpTeeGuest restored = await RestoreAsync(vm.Memory, refuses: false);
+        restored.Resume();
+        await restored.DisposeAsync();
+
+        Assert.That(ends, Is.EquivalentTo(
+            (string[])["CloseSession", "Destroy", "CloseSession", "Destroy"]), "it has been here");
+
+        Task<OpTeeGuest> RestoreAsync(MemfdGuestMemory memory, bool refuses) => OpTeeGuest.RestoreAsync(
+            memory,
+            new SoftwareTeeBackend(new SoftwareTeeOptions()
+                .Add(CountingApplication.PerSession, () => new CountingApplication { OnEnd = ends.Enqueue })
+                .Add(
+                    CountingApplication.Single,
+                    () => new CountingApplication { OnEnd = ends.Enqueue, RefusesState = refuses })),
+            vm.Options, state, new OpTeeStateOptions());
     }
 
     [Test]

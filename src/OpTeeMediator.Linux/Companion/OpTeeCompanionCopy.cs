@@ -67,7 +67,7 @@ public sealed class OpTeeCompanionCopy : IDisposable
                     _tee = tee;
                 }
 
-                // So that its memory stays, should another OP-TEE take its place meanwhile; the next round has all of it.
+                // Its memory stays, should another OP-TEE take its place meanwhile; the next round has all of that.
                 memory = tee?.Memory.Inner;
                 return memory?.Hold(out regions);
             });

@@ -60,6 +60,12 @@ internal sealed class CompanionLifeTests : CompanionFixture
               until [ "$(cut -d ' ' -f 15 "/proc/$process/stat")" -ge 100 ]; do sleep 0.1; done
             done
             """)).Succeeded();
+
+        // Clients that open sessions all the while: one has the lock, the others wait in the driver.
+        Task<CommandResult>[] waiting = [.. Enumerable.Range(0, 5).Select(_ =>
+            guest.RunAsync("while xtest 1004 > /dev/null 2>&1; do :; done; false", seconds: 180))];
+        (await guest.RunAsync("until grep -qs optee_notif_wait /proc/[0-9]*/wchan; do :; done")).Succeeded();
+        clients = [.. clients, .. waiting];
         Assert.That(clients.Any(client => client.IsCompleted), Is.False);
 
         (await Machine.RunAsync($"{MachineFiles.Program("stop-companion")} $(pidof kvmvmm)")).Succeeded();

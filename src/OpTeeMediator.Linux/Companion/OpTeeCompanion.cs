@@ -41,6 +41,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     private readonly Func<MemfdGuestMemory?, ICompanionVm> _createVm;
     private readonly VmPause _pause = new();
     private readonly NonThrowingInterruptLine? _line;
+    private readonly WakeUps _wakeUps = new();
     private readonly LogRateLimit _teeFailures = new();
     private readonly LogRateLimit _replacements = new();
     private readonly LogRateLimit _callFailures = new();
@@ -485,7 +486,10 @@ public sealed class OpTeeCompanion : IGuestOpTee
             {
                 if (!MayBeginDriver(functionId))
                 {
-                    return SmcFilter.Refuse(ref registers);
+                    return functionId == OpTeeSmc.GetAsyncNotificationValue
+                        && _wakeUps.TryTake(ref registers, out SmcOutcome wakeUp)
+                        ? wakeUp
+                        : SmcFilter.Refuse(ref registers);
                 }
 
                 if (!_isCommitted.Wait(WholeMilliseconds.AtLeast(_options.Quantum)))
@@ -511,6 +515,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
             if (functionId == OpTeeSmc.ExchangeCapabilities && outcome.Kind == SmcOutcomeKind.Handled)
             {
                 registers.X1 &= ~(ulong)NotOffered;
+                _wakeUps.SetGreatest(registers.X3);
             }
 
             return outcome;
@@ -537,6 +542,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
 
         tee.AwaitsDriver = false;
+        _wakeUps.End();
         return tee;
     }
 
@@ -575,6 +581,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         {
             state.Complete();
             reserved = StartTee(awaitsDriver: true);
+            WakeCallers();
         }
 
         if (isInterruptDue)
@@ -671,6 +678,16 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
     }
 
+    /// <summary>For those who wait in the driver for an OP-TEE that has failed.</summary>
+    private void WakeCallers()
+    {
+        if (_line is not null)
+        {
+            _wakeUps.Begin();
+            _line.Pulse();
+        }
+    }
+
     /// <summary>On the maintenance's thread: replaces the OP-TEE that has failed.</summary>
     private void Replace()
     {
@@ -755,6 +772,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
         {
             if (tee.HasStarted)
             {
+                companion.WakeCallers();
                 companion._maintenance.Replace();
             }
         }

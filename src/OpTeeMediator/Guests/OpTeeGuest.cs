@@ -428,10 +428,10 @@ public sealed class OpTeeGuest : IGuestOpTee
 
     private SmcOutcome TakeNotification(ref SmcRegisters registers)
     {
-        const ulong Valid = 1;
-        const ulong Pending = 2;
         bool isValid = _calls.Notifications.TryTake(out uint value, out bool hasMore);
-        return registers.AnswerX0ToX2(OpTeeSmc.ReturnOk, value, (isValid ? Valid : 0) | (hasMore ? Pending : 0));
+        return registers.AnswerX0ToX2(
+            OpTeeSmc.ReturnOk, value,
+            (isValid ? OpTeeSmc.NotificationValueIsValid : 0) | (hasMore ? OpTeeSmc.NotificationsArePending : 0));
     }
 
     private SmcOutcome DispatchRest(uint functionId, ref SmcRegisters registers)

@@ -133,6 +133,12 @@ public static class OpTeeSmc
     /// </code></remarks>
     public const uint GetAsyncNotificationValue = 0xb200_0011;
 
+    /// <summary>In a2 of <see cref="GetAsyncNotificationValue"/>: the value is valid.</summary>
+    public const uint NotificationValueIsValid = 1 << 0;
+
+    /// <summary>In a2 of <see cref="GetAsyncNotificationValue"/>: more values are pending.</summary>
+    public const uint NotificationsArePending = 1 << 1;
+
     /// <summary>OPTEE_SMC_CALL_WITH_RPC_ARG: as <see cref="CallWithArgument"/>, with room for RPC messages.</summary>
     public const uint CallWithRpcArgument = 0x3200_0012;
 

@@ -53,19 +53,15 @@ internal sealed class CompanionLifeTests : CompanionFixture
             guest.RunAsync($"taskset {1 << cpu} xtest --sha-perf -s 1048576 -n 100000 > /dev/null 2>&1",
                 seconds: 180))];
 
-        // Until each has spent a second in OP-TEE, which is the system's time.
+        // Until each has its session and a buffer, and has then spent a second in OP-TEE, which is the system's time.
         (await guest.RunAsync("""
             until [ "$(pidof xtest | wc -w)" = 2 ]; do sleep 0.1; done
             for process in $(pidof xtest); do
-              until [ "$(cut -d ' ' -f 15 "/proc/$process/stat")" -ge 100 ]; do sleep 0.1; done
+              until ls -l "/proc/$process/fd" | grep -q tee_shm; do sleep 0.1; done
+              begun=$(cut -d ' ' -f 15 "/proc/$process/stat")
+              until [ "$(cut -d ' ' -f 15 "/proc/$process/stat")" -ge "$((begun + 100))" ]; do sleep 0.1; done
             done
             """)).Succeeded();
-
-        // Clients that open sessions all the while: one has the lock, the others wait in the driver.
-        Task<CommandResult>[] waiting = [.. Enumerable.Range(0, 5).Select(_ =>
-            guest.RunAsync("while xtest 1004 > /dev/null 2>&1; do :; done; false", seconds: 180))];
-        (await guest.RunAsync("until grep -qs optee_notif_wait /proc/[0-9]*/wchan; do :; done")).Succeeded();
-        clients = [.. clients, .. waiting];
         Assert.That(clients.Any(client => client.IsCompleted), Is.False);
 
         (await Machine.RunAsync($"{MachineFiles.Program("stop-companion")} $(pidof kvmvmm)")).Succeeded();
@@ -81,5 +77,22 @@ internal sealed class CompanionLifeTests : CompanionFixture
         await AssertThatXtestPassesAsync(guest, "1004", "1005");
         Assert.That(await ReportAsync(guest), Does.Contain("has failed: core")
             .And.Contain("has replaced the one of"));
+    }
+
+    [Test]
+    public async Task Failure_WhileClientsWaitInTheDriver_EndsTheirCalls()
+    {
+        await using Guest guest = await StartGuestAsync(1, Companion);
+
+        // One opens a session, the others wait in the driver for its lock, and only a notification ends that.
+        Task<CommandResult>[] clients = [.. Enumerable.Range(0, 6).Select(_ =>
+            guest.RunAsync("while xtest 1004 > /dev/null 2>&1; do :; done; false", seconds: 180))];
+        (await guest.RunAsync("until grep -qs optee_notif_wait /proc/[0-9]*/wchan; do :; done")).Succeeded();
+        Assert.That(clients.Any(client => client.IsCompleted), Is.False);
+
+        (await Machine.RunAsync($"{MachineFiles.Program("stop-companion")} $(pidof kvmvmm)")).Succeeded();
+
+        Assert.That((await Task.WhenAll(clients)).Select(end => end.Status), Has.All.Not.Zero);
+        Assert.That((await guest.RunAsync("nproc")).Succeeded(), Is.EqualTo("2"), "the guest lives");
     }
 }

@@ -39,6 +39,7 @@ internal sealed class DaemonTests : MachineFixture
     public Task Objects_InSqlite_OutliveGuestVmmWorkerAndDaemon() => OutliveAllAsync(Sqlite);
 
     [Test]
+    [OnlyInFullRuns]
     public async Task Objects_OnTheGuestsOwnDisk_OutliveGuestVmmWorkerAndDaemon()
     {
         const string Disk = Daemon.Folder + "/disk";
@@ -47,6 +48,7 @@ internal sealed class DaemonTests : MachineFixture
     }
 
     [Test]
+    [OnlyInFullRuns]
     public async Task Objects_InPostgreSql_OutliveGuestVmmWorkerAndDaemon()
     {
         using PostgreSqlServer server = PostgreSqlServer.StartNew(isOnNetwork: true);

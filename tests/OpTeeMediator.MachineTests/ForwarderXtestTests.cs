@@ -40,13 +40,9 @@ internal sealed class ForwarderXtestTests(int cpus) : ForwarderFixture(new Parti
     }
 
     [Test]
+    [OnlyInFullRuns]
     public async Task Xtest_WholeSuite_Passes()
     {
-        if (!MachineFixture.IsFull)
-        {
-            Assert.Ignore("Takes many minutes: only with tests/run --full.");
-        }
-
         XtestRun run = await XtestRun.RunAsync(Machine.Console, TimeSpan.FromMinutes(30));
 
         TestContext.Out.WriteLine(run);

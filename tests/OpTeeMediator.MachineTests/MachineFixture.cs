@@ -21,9 +21,6 @@ public abstract class MachineFixture
     internal static bool IsFull { get; } =
         !string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OPTEE_MEDIATOR_FULL"));
 
-    /// <summary>Whether this fixture is for <c>tests/run --full</c> only.</summary>
-    protected virtual bool IsOnlyForFull => false;
-
     /// <summary>How the machine of this fixture is to be.</summary>
     protected virtual MachineOptions Options { get; } = new();
 
@@ -32,11 +29,6 @@ public abstract class MachineFixture
     [OneTimeSetUp]
     public async Task Boot()
     {
-        if (IsOnlyForFull && !IsFull)
-        {
-            Assert.Ignore("Takes many minutes: only with tests/run --full.");
-        }
-
         string disk = await DiskAsync();
         _machine = await Machine.BootAsync(Options with { Disk = disk });
         await StartAsync();

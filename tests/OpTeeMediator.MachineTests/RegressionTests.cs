@@ -6,10 +6,9 @@ namespace OpTeeMediator.MachineTests;
 
 /// <summary>The whole of xtest's regression suite: many minutes, so only with <c>tests/run --full</c>.</summary>
 [TestFixture]
+[OnlyInFullRuns]
 internal sealed class RegressionTests() : GuestFixture(new GuestOptions { Tee = "linux", Cpus = 2 })
 {
-    protected override bool IsOnlyForFull => true;
-
     [Test]
     public async Task Xtest_OfTheWholeSuite_FailsInTheGuestOnlyWhereExpected()
     {

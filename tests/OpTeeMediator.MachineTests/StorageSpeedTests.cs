@@ -9,6 +9,7 @@ namespace OpTeeMediator.MachineTests;
 /// storage of a guest's software TEE: one run, reported as a ratio.
 /// </summary>
 [TestFixture]
+[OnlyInFullRuns]
 internal sealed partial class StorageSpeedTests : MachineFixture
 {
     private const string Benchmark = "xtest -t benchmark 100";
@@ -18,8 +19,6 @@ internal sealed partial class StorageSpeedTests : MachineFixture
     private const string Folder = "/files/storage";
 
     private static readonly string[] Cases = ["write", "read", "rewrite"];
-
-    protected override bool IsOnlyForFull => true;
 
     [Test]
     public async Task Benchmark_OfXtest_GivesTheRatioToOpTeesStorage()

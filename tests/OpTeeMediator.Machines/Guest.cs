@@ -138,16 +138,45 @@ public sealed class Guest : IAsyncDisposable
     /// <returns>A task that ends when the VMM has been asked.</returns>
     public async Task AskToSaveAsync() => await _machine.RunAsync($"kill -USR1 $(cat {PidFile})");
 
+    /// <summary>Waits until the VMM has ended by itself, or as it was asked to.</summary>
+    /// <returns>How it ended; fails if it does not.</returns>
+    public async Task<CommandResult> EndAsync()
+    {
+        try
+        {
+            return await Exit.WaitAsync(Deadlines.Scale(Ends));
+        }
+        catch (TimeoutException exception)
+        {
+            throw new MachineFailedException(
+                $"the VMM did not end within {Deadlines.Scale(Ends).TotalSeconds:0} s\n{_machine.Logs()}", exception);
+        }
+    }
+
     /// <summary>Asks the VMM to save the guest, and kills it while it writes the state.</summary>
-    /// <param name="state">The state's file, as <c>--save</c> has it.</param>
-    /// <returns>A task that completes when the VMM has ended.</returns>
-    public async Task KillWhileSavingAsync(string state)
+    /// <param name="state">The state's file, as <c>--save</c> has it; FILE.unfinished gets what it has written up to
+    /// then.</param>
+    /// <param name="bytes">How many bytes the VMM has written at least; it has more to write than a pipe takes.</param>
+    /// <returns>Fails if the VMM has ended before it was killed.</returns>
+    /// <remarks>What it writes goes into a pipe whose reader stops: however fast it is, it cannot write all.</remarks>
+    public async Task<CommandResult> KillWhileSavingAsync(string state, int bytes)
     {
         string unfinished = state + ".unfinished";
-        await _machine.RunAsync(
-            $"rm -f {unfinished}; pid=$(cat {PidFile}); kill -USR1 $pid; "
-            + $"until [ -s {unfinished} ] || ! kill -0 $pid; do :; done; kill -9 $pid");
+        CommandResult result = await _machine.RunAsync(
+            $$"""
+            pid=$(cat {{PidFile}})
+            rm -f {{unfinished}} {{state}}.part && mkfifo {{unfinished}} || exit 1
+            (head -c {{bytes}} > {{state}}.part; exec sleep 3600) < {{unfinished}} &
+            kill -USR1 $pid
+            until [ "$(stat -c %s {{state}}.part)" = {{bytes}} ] || ! kill -0 $pid; do sleep 0.1; done
+            kill -9 $pid
+            killed=$?
+            kill $!
+            mv {{state}}.part {{unfinished}}
+            exit $killed
+            """);
         await EndAsync();
+        return result;
     }
 
     /// <summary>Goes on with the guest in another process of the VMM.</summary>
@@ -228,19 +257,6 @@ public sealed class Guest : IAsyncDisposable
         }
 
         await Console.DisposeAsync();
-    }
-
-    private async Task<CommandResult> EndAsync()
-    {
-        try
-        {
-            return await Exit.WaitAsync(Deadlines.Scale(Ends));
-        }
-        catch (TimeoutException exception)
-        {
-            throw new MachineFailedException(
-                $"the VMM did not end within {Deadlines.Scale(Ends).TotalSeconds:0} s\n{_machine.Logs()}", exception);
-        }
     }
 
     private static string PidFileOf(int number) => $"/run/guest{number}.pid";

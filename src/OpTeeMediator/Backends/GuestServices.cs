@@ -100,45 +100,73 @@ public abstract class GuestServices
     /// <summary>Asks for the guest's time, and blocks until it has answered.</summary>
     /// <returns>The time since 1970-01-01, UTC, in the guest's words: it may go backwards and be any.
     /// TEE_ERROR_BAD_FORMAT if it is no time.</returns>
-    public GuestAnswer<TimeSpan> GetTime() => ToTime(Call(OpTeeRpc.GetTime, NoTime));
+    public GuestAnswer<TimeSpan> GetTime()
+    {
+        SetValue(TeeParameterKind.ValueOutput, 0, 0);
+        return ToTime(CallCore(OpTeeRpc.GetTime, 1));
+    }
 
     /// <inheritdoc cref="GetTime" path="/*[not(self::summary)]"/>
     /// <summary>Asks for the guest's time.</summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    public async ValueTask<GuestAnswer<TimeSpan>> GetTimeAsync() => ToTime(await CallAsync(OpTeeRpc.GetTime, NoTime));
+    public async ValueTask<GuestAnswer<TimeSpan>> GetTimeAsync()
+    {
+        SetValue(TeeParameterKind.ValueOutput, 0, 0);
+        return ToTime(await CallCoreAsync(OpTeeRpc.GetTime, 1));
+    }
 
     /// <summary>Makes the guest's thread sleep, and blocks until the time is over.</summary>
     /// <param name="time">How long, in whole milliseconds: 0 to <see cref="uint.MaxValue"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is negative or too long.</exception>
-    public TeeReturnCode Suspend(TimeSpan time) => Call(OpTeeRpc.Suspend, Milliseconds(time));
+    public TeeReturnCode Suspend(TimeSpan time)
+    {
+        SetMilliseconds(time);
+        return CallCore(OpTeeRpc.Suspend, 1);
+    }
 
     /// <inheritdoc cref="Suspend" path="/*[not(self::summary)]"/>
     /// <summary>Makes the guest's thread sleep.</summary>
-    public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time) => CallAsync(OpTeeRpc.Suspend, Milliseconds(time));
+    public ValueTask<TeeReturnCode> SuspendAsync(TimeSpan time)
+    {
+        SetMilliseconds(time);
+        return CallCoreAsync(OpTeeRpc.Suspend, 1);
+    }
 
     /// <summary>Makes the guest's thread sleep until the same notification is sent, and blocks as long.</summary>
     /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
     /// <returns>The guest's answer; it may wake for no reason.</returns>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
-    public TeeReturnCode WaitForNotification(uint notification) =>
-        Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
+    public TeeReturnCode WaitForNotification(uint notification)
+    {
+        SetNotification(OpTeeRpc.NotificationWait, notification);
+        return CallCore(OpTeeRpc.Notification, 1);
+    }
 
     /// <inheritdoc cref="WaitForNotification" path="/*[not(self::summary)]"/>
     /// <summary>Makes the guest's thread sleep until another operation sends the same notification.</summary>
-    public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification) =>
-        CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationWait, notification));
+    public ValueTask<TeeReturnCode> WaitForNotificationAsync(uint notification)
+    {
+        SetNotification(OpTeeRpc.NotificationWait, notification);
+        return CallCoreAsync(OpTeeRpc.Notification, 1);
+    }
 
     /// <summary>Wakes the thread that waits for a notification, and blocks until the guest has answered. If none waits,
     /// the next to wait does not sleep.</summary>
     /// <param name="notification"><see cref="FirstNotification"/> to <see cref="LastNotification"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="notification"/> is none of these.</exception>
-    public TeeReturnCode SendNotification(uint notification) =>
-        Call(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
+    public TeeReturnCode SendNotification(uint notification)
+    {
+        SetNotification(OpTeeRpc.NotificationSend, notification);
+        return CallCore(OpTeeRpc.Notification, 1);
+    }
 
     /// <inheritdoc cref="SendNotification" path="/*[not(self::summary)]"/>
     /// <summary>Wakes the thread that waits for a notification. If none waits, the next one does not sleep.</summary>
-    public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification) =>
-        CallAsync(OpTeeRpc.Notification, Notification(OpTeeRpc.NotificationSend, notification));
+    public ValueTask<TeeReturnCode> SendNotificationAsync(uint notification)
+    {
+        SetNotification(OpTeeRpc.NotificationSend, notification);
+        return CallCoreAsync(OpTeeRpc.Notification, 1);
+    }
 
     /// <summary>Declares that the operation waits from now on for something that may take long, and touches nothing
     /// until <see cref="EndWait"/> has returned: the VM can be paused meanwhile.</summary>
@@ -155,29 +183,48 @@ public abstract class GuestServices
     /// <summary>Makes a call with the first <paramref name="count"/> of <see cref="Parameters"/>.</summary>
     private protected abstract ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count);
 
-    private static TeeParameter NoTime => TeeParameter.Value(TeeParameterKind.ValueOutput, 0, 0);
-
-    private static TeeParameter Milliseconds(TimeSpan time)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void SetMilliseconds(TimeSpan time)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(time, TimeSpan.Zero);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(time, TimeSpan.FromMilliseconds(uint.MaxValue));
-        return TeeParameter.Value(TeeParameterKind.ValueInput, (ulong)(time.Ticks / TimeSpan.TicksPerMillisecond), 0);
+        SetValue(TeeParameterKind.ValueInput, (ulong)(time.Ticks / TimeSpan.TicksPerMillisecond), 0);
     }
 
-    private static TeeParameter Notification(uint what, uint notification)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void SetNotification(uint what, uint notification)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(notification, FirstNotification);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(notification, LastNotification);
-        return TeeParameter.Value(TeeParameterKind.ValueInput, what, notification);
+        SetValue(TeeParameterKind.ValueInput, what, notification);
+    }
+
+    // One value, where it is needed: copying a parameter costs as much as the rest of this class.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void SetValue(TeeParameterKind kind, ulong a, ulong b)
+    {
+        _parameters[0].SetValue(kind, a, b);
+        ClearFrom(1);
     }
 
     private void SetParameters(ReadOnlySpan<TeeParameter> parameters)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(parameters.Length, ParameterCount, nameof(parameters));
-        for (int index = 0; index < ParameterCount; index++)
+        for (int index = 0; index < parameters.Length; index++)
         {
-            // Those of an earlier call may be another application's.
-            _parameters[index] = index < parameters.Length ? parameters[index] : default;
+            _parameters[index].Set(parameters[index]);
+        }
+
+        ClearFrom(parameters.Length);
+    }
+
+    // Those of an earlier call may be another application's.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void ClearFrom(int first)
+    {
+        for (int index = first; index < ParameterCount; index++)
+        {
+            _parameters[index] = default;
         }
     }
 

@@ -111,6 +111,17 @@ public struct TeeParameter
         Memory = null;
     }
 
+    /// <summary>Copies word by word: a wide load of what has just been stored in words waits for the stores, and the
+    /// collector's copy costs more than the rest.</summary>
+    internal void Set(in TeeParameter other)
+    {
+        Kind = other.Kind;
+        _first = other._first;
+        _second = other._second;
+        _third = other._third;
+        Memory = other.Memory;
+    }
+
     internal void SetValue(TeeParameterKind kind, ulong a, ulong b)
     {
         Kind = kind;

@@ -31,6 +31,9 @@ internal sealed class GuestRpc(CallSlot slot) : GuestServices, IValueTaskSource<
     /// <summary>Whether the slot's thread waits for the answer, and is held itself while the VM is paused.</summary>
     public bool IsBlocking { get; private set; }
 
+    // Kept out of line: it returns the task in two registers. Inlined, it is written as small fields and copied as one
+    // wide word, for which the processor waits.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private protected override ValueTask<TeeReturnCode> CallCoreAsync(uint command, int count)
     {
         if (slot is { Operation.IsOnWorker: true, Worker.IsCurrent: true })

@@ -112,6 +112,44 @@ internal sealed class GuestServicesTests(TeeExecution execution, bool blocks)
     }
 
     [Test]
+    public void AnyCall_AfterOneWithMoreParameters_ParametersAreItsOwnAlone()
+    {
+        TeeParameter[] earlier = new TeeParameter[GuestServices.ParameterCount];
+        Array.Fill(earlier, TeeParameter.Value(TeeParameterKind.ValueInOut, 1, 2, 3));
+        TeeParameter[] own = Ask(
+            guest =>
+            {
+                _ = guest.Call(OpTeeRpc.Plugin, earlier);
+                _ = guest.Suspend(TimeSpan.Zero);
+                return guest.Parameters.ToArray();
+            },
+            async guest =>
+            {
+                _ = await guest.CallAsync(OpTeeRpc.Plugin, earlier);
+                _ = await guest.SuspendAsync(TimeSpan.Zero);
+                return guest.Parameters.ToArray();
+            });
+        TeeParameter[] two = Ask(
+            guest =>
+            {
+                _ = guest.Call(OpTeeRpc.Plugin, earlier);
+                _ = guest.Call(OpTeeRpc.Plugin, earlier[..2]);
+                return guest.Parameters.ToArray();
+            },
+            async guest =>
+            {
+                _ = await guest.CallAsync(OpTeeRpc.Plugin, earlier);
+                _ = await guest.CallAsync(OpTeeRpc.Plugin, earlier.AsSpan(0, 2));
+                return guest.Parameters.ToArray();
+            });
+
+        Assert.That(
+            own,
+            Is.EqualTo(new[] { TeeParameter.Value(TeeParameterKind.ValueInput, 0, 0), default, default, default }));
+        Assert.That(two, Is.EqualTo(new[] { earlier[0], earlier[1], default, default }));
+    }
+
+    [Test]
     public void AllocateAndFree_Memory_ComesFromTheGuestAndGoesBack()
     {
         ulong size = Ask(

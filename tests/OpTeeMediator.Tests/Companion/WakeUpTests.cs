@@ -62,7 +62,8 @@ internal sealed class WakeUpTests
         state.Position = 0;
         CountingLine line = new();
         await using OpTeeCompanion restored = OpTeeCompanion.Restore(
-            _ => new FakeVm(2), CompanionBench.Options() with { NotificationInterrupt = line }, state, vm);
+            (_, _) => new FakeVm(2), CompanionBench.Options() with { NotificationInterrupt = line }, state, vm,
+            arrival: null);
         Assert.That(line.Pulses, Is.Zero, "the VM is paused");
         restored.Resume();
 

@@ -133,7 +133,7 @@ internal sealed class GuestServicesTests(TeeExecution execution, bool blocks)
             guest =>
             {
                 _ = guest.Call(OpTeeRpc.Plugin, earlier);
-                _ = guest.Call(OpTeeRpc.Plugin, earlier[..2]);
+                _ = guest.Call(OpTeeRpc.Plugin, earlier.AsSpan(0, 2));
                 return guest.Parameters.ToArray();
             },
             async guest =>

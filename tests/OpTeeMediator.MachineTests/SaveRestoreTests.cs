@@ -22,8 +22,6 @@ internal sealed class SaveRestoreTests : CompanionFixture
 
     private const string SavedOrNot = "The VM was saved\\|cannot be saved";
 
-    private static readonly string Sleeper = $"{MachineFiles.Program("guest-calls")} wait";
-
     private static readonly int Moves = IsFull ? 20 : 1;
 
     private static readonly GuestOptions Saved =
@@ -214,8 +212,7 @@ internal sealed class SaveRestoreTests : CompanionFixture
     // One that lasts longer than the VMM waits for it: the VM is not saved, and nothing of it is lost.
     private async Task AssertThatALongerCallIsNotSavedAsync(Guest guest)
     {
-        Task<CommandResult> call = guest.RunAsync($"{Sleeper} 15000");
-        (await guest.RunAsync(Until(SleeperSleeps))).Succeeded();
+        Task<CommandResult> call = await StartSleeperAsync(guest, seconds: 15);
         await guest.AskToSaveAsync();
         Assert.That(
             await LogOfAsync(SavedOrNot),
@@ -223,6 +220,20 @@ internal sealed class SaveRestoreTests : CompanionFixture
         (await call).Succeeded();
         Assert.That(guest.Exit.IsCompleted, Is.False, "the VM goes on");
     }
+
+    // A call that sleeps, or has ended before that could be seen.
+    private static Task<Task<CommandResult>> StartSleeperAsync(Guest guest, double seconds, string before = "") =>
+        guest.Console.StartAsync(
+            $"""
+            {before}
+            {MachineFiles.Program("guest-calls")} wait {1000 * seconds:f0} &
+            call=$!
+            until {SleeperSleeps} || ! kill -0 $call; do sleep 0.05; done
+            echo it sleeps
+            wait $call && wait
+            """,
+            TimeSpan.FromHours(1),
+            "it sleeps");
 
     // Saves the guest and goes on with it. When the VMM has begun to save it, a call sleeps in its application until it
     // is notified, and one waits for a file of the supplicant, which is stopped: both end before the state is written.
@@ -235,14 +246,8 @@ internal sealed class SaveRestoreTests : CompanionFixture
         {
             (await guest.RunAsync($"kill -STOP $(pidof tee-supplicant)\n{Until(FileIsAwaited)}")).Succeeded();
             double begin = await UptimeAfterAsync($": > {Log}");
-            Task<CommandResult> calls = guest.RunAsync(
-                $"""
-                supplicant=$(pidof tee-supplicant)
-                (sleep {seconds}; kill -CONT $supplicant) &
-                {Sleeper} {1000 * wait:f0} && wait
-                """,
-                seconds: 3600);
-            (await guest.RunAsync(Until(SleeperSleeps))).Succeeded();
+            Task<CommandResult> calls = await StartSleeperAsync(
+                guest, wait, $"supplicant=$(pidof tee-supplicant); (sleep {seconds}; kill -CONT $supplicant) &");
             await guest.AskToSaveAsync();
 
             // Neither call can have ended by then.

@@ -265,8 +265,9 @@ internal sealed class SavedTpmTests
 
     private static byte[] BlobOf(ReadOnlySpan<byte> state, int index)
     {
-        // After the number of instances, the application and the length of its state; version and content.
-        ReadOnlySpan<byte> rest = state[26..];
+        // After the kind of TEE, the number of instances, the application and the length of its state; version and
+        // content.
+        ReadOnlySpan<byte> rest = state[30..];
         while (true)
         {
             int length = BinaryPrimitives.ReadInt32LittleEndian(rest);

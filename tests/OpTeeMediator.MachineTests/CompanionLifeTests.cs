@@ -32,6 +32,7 @@ internal sealed class CompanionLifeTests : CompanionFixture
     }
 
     [Test]
+    [OnlyInFullRuns]
     public async Task TwoGuests_AtTheSameTime_HaveAnOpTeeEach()
     {
         await using Guest one = await StartGuestAsync(1, Companion);

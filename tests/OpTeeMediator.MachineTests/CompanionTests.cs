@@ -59,6 +59,7 @@ internal sealed class CompanionTests : CompanionFixture
     }
 
     [Test]
+    [OnlyInFullRuns]
     public async Task Call_ThatOnlyWaits_LeavesTheProcessorAlone()
     {
         // One that is held in the call is preempted after each quantum, 250 times a second; this many
@@ -127,6 +128,7 @@ internal sealed class CompanionTests : CompanionFixture
     }
 
     [Test]
+    [OnlyInFullRuns]
     [Category(Representative)]
     public async Task FourVcpus_AtTheSameTime_AreServed()
     {

@@ -8,7 +8,7 @@ namespace OpTeeMediator.MachineTests;
 [TestFixture]
 internal sealed class FaultTests : MachineFixture
 {
-    private static readonly int KillRounds = IsFull ? 20 : 2;
+    private static readonly int KillRounds = IsFull ? 20 : 1;
 
     [Test]
     public async Task Vmm_WithoutATeeDevice_SaysSo()

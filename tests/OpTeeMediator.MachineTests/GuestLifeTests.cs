@@ -65,6 +65,7 @@ internal sealed class GuestLifeTests : MachineFixture
     }
 
     [Test]
+    [OnlyInFullRuns]
     public async Task Kexec_WithoutUnloadingTheDriver_GivesAWorkingDriver()
     {
         await using Guest guest =

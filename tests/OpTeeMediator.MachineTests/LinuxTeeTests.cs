@@ -105,6 +105,7 @@ internal sealed class LinuxTeeTests() : GuestFixture(new GuestOptions { Tee = "l
     }
 
     [Test]
+    [OnlyInFullRuns]
     public async Task Tee_FullOfOthersBuffers_RefusesAndRecovers()
     {
         int seconds = (int)(10 * Deadlines.Factor);

@@ -209,7 +209,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
         return RestoreWithAsync(given: kvm, memory.Inner, options, source, stateOptions, memory);
     }
 
-    /// <inheritdoc cref="RestoreAsync(KvmSystem, TrackedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"/>
+    /// <inheritdoc cref="RestoreAsync(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"
+    /// path="/*[not(self::summary) and not(self::param)]"/>
     /// <summary>Gives a VM the OP-TEE that was moved while it ran: its memory was copied before.</summary>
     /// <param name="kvm">The host's KVM; it must outlive the companion.</param>
     /// <param name="memory">The VM's memory, with the regions that the saved VM had; it must outlive the
@@ -266,7 +267,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     public Task SaveAsync(Stream target, VmStateOptions stateOptions) =>
         SaveWithAsync(target, stateOptions, copy: null);
 
-    /// <inheritdoc cref="SaveAsync(Stream, VmStateOptions)"/>
+    /// <inheritdoc cref="SaveAsync(Stream, VmStateOptions)" path="/*[not(self::summary) and not(self::param)]"/>
     /// <summary>Saves the OP-TEE of a paused VM whose memory was copied before: of its memory the rest. The VM stays
     /// paused.</summary>
     /// <param name="target">Where it is written; see docs/save-restore.md.</param>

@@ -9,7 +9,7 @@ internal sealed class CompanionLifeTests : CompanionFixture
 {
     private const string BootId = "cat /proc/sys/kernel/random/boot_id";
 
-    private static readonly int Reboots = IsFull ? 10 : 2;
+    private static readonly int Reboots = IsFull ? 10 : 1;
 
     protected override MachineOptions Options { get; } = new() { HasSecureWorld = false, Memory = "3G" };
 

@@ -26,6 +26,7 @@ internal sealed class ExplorationTests
         ["forwarder cookies"] = MemoryScenarios.Cookies,
         ["save, drained"] = SaveScenarios.Drained,
         ["save, at once"] = SaveScenarios.AtOnce,
+        ["save, restart"] = SaveScenarios.WithRestart,
     };
 
     [TearDown]
@@ -44,6 +45,7 @@ internal sealed class ExplorationTests
     [TestCase("forwarder cookies")]
     [TestCase("save, drained")]
     [TestCase("save, at once")]
+    [TestCase("save, restart")]
     public void Explore_Machine_HasNoFinding(string machine)
     {
         long start = Stopwatch.GetTimestamp();
@@ -66,6 +68,8 @@ internal sealed class ExplorationTests
     [TestCase("forwarder cookies", nameof(KnownRace.TranslationIsNotChecked))]
     [TestCase("save, drained", nameof(KnownRace.BeginsWhileDraining))]
     [TestCase("save, drained", nameof(KnownRace.EndIsNotSeenBeforeSleep))]
+    [TestCase("save, restart", nameof(KnownRace.TeardownIsNotHeld))]
+    [TestCase("save, restart", nameof(KnownRace.EarlierCallsAreSaved))]
     public void Explore_RacePutBack_IsFoundAndReplayed(string machine, string race)
     {
         Races.PutBack = Enum.Parse<KnownRace>(race);

@@ -44,4 +44,10 @@ internal enum KnownRace
 
     /// <summary>A call that is about to sleep does not look whether its operation has ended meanwhile.</summary>
     EndIsNotSeenBeforeSleep,
+
+    /// <summary>The teardown of an earlier driver goes on while the VM is paused.</summary>
+    TeardownIsNotHeld,
+
+    /// <summary>Calls of an earlier driver that are not torn down yet are saved as the present one's.</summary>
+    EarlierCallsAreSaved,
 }

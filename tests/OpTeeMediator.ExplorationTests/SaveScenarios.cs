@@ -12,6 +12,33 @@ internal static class SaveScenarios
     /// <summary>Operations that have begun are dropped: their clients are told, and they begin nowhere again.</summary>
     public static Scenario AtOnce() => Move(drains: false);
 
+    /// <summary>A driver starts again meanwhile: what the earlier one has left stays behind, and goes.</summary>
+    public static Scenario WithRestart()
+    {
+        MovingVm vm = new();
+        int ended = 0;
+        void Guest(Action work)
+        {
+            work();
+            ended++;
+        }
+
+        void MoveAndEnd()
+        {
+            vm.Move(drains: true);
+            Explorer.WaitUntil(() => ended == 3, "end of the guest's threads");
+            vm.Dispose();
+        }
+
+        return new(() => Require(vm.IsComplete, "Something is lost or left."),
+            () => Guest(() => vm.InvokeForEndingDriver(0)), () => Guest(() => vm.InvokeForEndingDriver(1)),
+            () => Guest(() => vm.RestartAndInvoke(mayDie: false)), MoveAndEnd)
+        {
+            StartedThreads = 6,
+            Steps = 500,
+        };
+    }
+
     private static Scenario Move(bool drains)
     {
         MovingVm vm = new();

@@ -56,6 +56,15 @@ internal sealed class ExploredProcess : IInterruptLine
     {
     }
 
+    /// <summary>A driver starts again in the guest.</summary>
+    public void Restart()
+    {
+        DriverInstance earlier = Calls.DriverInstance;
+        Calls.DriverInstance = Teardown.Next();
+        Calls.Notifications.Reset();
+        Teardown.Begin(earlier);
+    }
+
     public void Drain() => Require(_pause.DrainAsync(() => Until(() => Calls.AreDrained), s_long, default));
 
     public void Pause() => Require(_pause.PauseAsync(() => Until(() => Calls.AreQuiet), s_long, default));

@@ -18,11 +18,15 @@ internal sealed class MovingBackend(HashSet<uint> began) : ISavableTeePartition
         static application => application == OnWorker ? TeeExecution.Worker : TeeExecution.Inline,
         TeeExecution.Inline);
 
+    /// <summary>Whether the VM is paused: nobody works here.</summary>
+    public bool IsPaused { get; set; }
+
     /// <summary>Whether the VM has nothing here.</summary>
     public bool IsEmpty => _sessions == 0 && _working == 0 && _registered.Count == 0;
 
     public ValueTask<TeeResult> OpenSessionAsync(TeeRequest request)
     {
+        RequireNotPaused();
         _sessions++;
         request.Session = new MovingSession(this, request.Application == OnWorker);
         return new(TeeResult.Success);
@@ -36,6 +40,7 @@ internal sealed class MovingBackend(HashSet<uint> began) : ISavableTeePartition
 
     public ValueTask UnregisterMemoryAsync(TeeSharedMemory memory)
     {
+        RequireNotPaused();
         Require(_registered.Remove(memory), "A buffer is unregistered twice.");
         return default;
     }
@@ -56,13 +61,20 @@ internal sealed class MovingBackend(HashSet<uint> began) : ISavableTeePartition
 
     public void Begin(uint operation)
     {
+        RequireNotPaused();
         Require(began.Add(operation), "An operation begins twice.");
         _working++;
     }
 
     public void End() => _working--;
 
-    public void Close() => Require(_sessions-- > 0, "A session is closed twice.");
+    public void Close()
+    {
+        RequireNotPaused();
+        Require(_sessions-- > 0, "A session is closed twice.");
+    }
+
+    private void RequireNotPaused() => Require(!IsPaused, "Work begins at the backend of a paused VM.");
 
     private static void Require(bool condition, string otherwise)
     {

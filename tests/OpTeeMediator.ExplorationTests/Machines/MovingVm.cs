@@ -10,7 +10,8 @@ using OpTeeMediator.Testing;
 namespace OpTeeMediator.ExplorationTests.Machines;
 
 /// <summary>A VM that moves to another process while threads of its guest make calls, which may sleep.</summary>
-/// <remarks>Thread 0 uses an application that runs inline, thread 1 one on workers; thread 2 cancels.</remarks>
+/// <remarks>Thread 0 uses an application that runs inline, thread 1 one on workers; thread 2 cancels, or starts the
+/// driver again.</remarks>
 internal sealed class MovingVm : ISmcHandler
 {
     private const int Threads = 3;
@@ -18,7 +19,7 @@ internal sealed class MovingVm : ISmcHandler
     private const int PagesOfThread = 4;
     private const uint CancelId = 1;
 
-    private static readonly Guid[] s_applications = [Guid.Empty, MovingBackend.OnWorker];
+    private static readonly Guid[] s_applications = [Guid.Empty, MovingBackend.OnWorker, Guid.Empty];
 
     private readonly FakeDriver[] _threads = new FakeDriver[Threads];
     private readonly uint[] _sessions = new uint[Threads];
@@ -88,6 +89,37 @@ internal sealed class MovingVm : ISmcHandler
         }
     }
 
+    /// <summary>A thread of the guest makes an invocation for a driver that may end meanwhile: any answer will do, and
+    /// none.</summary>
+    /// <param name="thread">Which, and which operation it is for the backend.</param>
+    public void InvokeForEndingDriver(int thread)
+    {
+        FakeDriver driver = _threads[thread];
+        if (driver.TrySend(FakeDriver.Opening(s_applications[thread], default, 0)) == OpTeeSmc.ReturnOk)
+        {
+            uint session = driver.ReadMessage(driver.MessagePage).Session;
+            _ = driver.TrySend(
+                new GuestMessage(OpTeeMessage.CommandInvoke) { Session = session, Function = (uint)thread });
+        }
+    }
+
+    /// <summary>A driver starts again in the guest, registers a buffer of its own and makes an invocation with
+    /// it.</summary>
+    /// <param name="mayDie">Whether its operations may be dropped.</param>
+    public void RestartAndInvoke(bool mayDie)
+    {
+        Explorer.WaitUntil(() => !_isStopped, "vCPU runs");
+        _working++;
+        _process.Restart();
+        _working--;
+        if (_threads[2].Register([ExploredMemory.Start], 0, OpTeeMessage.PageSize, Cookie).ReturnCode != 0)
+        {
+            Explorer.Fail("The new driver's buffer was not registered.");
+        }
+
+        Invoke(2, mayDie);
+    }
+
     /// <summary>A thread of the guest cancels what another makes, or has made; the backend does not care.</summary>
     public void Cancel(int thread)
     {
@@ -113,6 +145,7 @@ internal sealed class MovingVm : ISmcHandler
         _isStopped = true;
         Explorer.WaitUntil(() => _working == 0, "vCPUs stop");
         _first.Pause();
+        _backend.IsPaused = true;
         byte[] state = _first.Save(dropsWhatCannotMove: !drains);
         MovingBackend backend = new(_began);
         ExploredProcess next = new(new ExploredMemory(_memory), backend, Threads, TimeSpan.Zero, canSleep: true);
@@ -120,6 +153,7 @@ internal sealed class MovingVm : ISmcHandler
         _presentBackend = backend;
         _process = next;
         _isStopped = false;
+        _backend.IsPaused = false;
         _first.Dispose();
     }
 

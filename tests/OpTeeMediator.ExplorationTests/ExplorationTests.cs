@@ -69,7 +69,6 @@ internal sealed class ExplorationTests
     [TestCase("save, drained", nameof(KnownRace.BeginsWhileDraining))]
     [TestCase("save, drained", nameof(KnownRace.EndIsNotSeenBeforeSleep))]
     [TestCase("save, restart", nameof(KnownRace.TeardownIsNotHeld))]
-    [TestCase("save, restart", nameof(KnownRace.EarlierCallsAreSaved))]
     public void Explore_RacePutBack_IsFoundAndReplayed(string machine, string race)
     {
         Races.PutBack = Enum.Parse<KnownRace>(race);

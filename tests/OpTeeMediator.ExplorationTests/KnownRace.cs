@@ -47,7 +47,4 @@ internal enum KnownRace
 
     /// <summary>The teardown of an earlier driver goes on while the VM is paused.</summary>
     TeardownIsNotHeld,
-
-    /// <summary>Calls of an earlier driver that are not torn down yet are saved as the present one's.</summary>
-    EarlierCallsAreSaved,
 }

@@ -72,10 +72,14 @@ internal sealed class CallCancellation(
     /// <remarks>The parameters say what the operation was told as it began. A worker's operation needs no such look:
     /// between <see cref="CallOperation.Begin"/> and its first instruction is a full fence
     /// (<see cref="OnDemandThread.Post"/>), so that the operation sees the request or the canceller sees the
-    /// operation.</remarks>
+    /// operation. Where the phase is no longer Working, the swap that has changed it is that fence.</remarks>
     public void Deliver(DriverInstance driverInstance, bool wasCancelled, bool wasTerminated)
     {
-        Interlocked.MemoryBarrier();
+        if (operation.Phase == OperationPhase.Working)
+        {
+            Interlocked.MemoryBarrier();
+        }
+
         if (!wasCancelled && request.IsCancellationRequested)
         {
             Cancel(driverInstance);

@@ -13,12 +13,11 @@ namespace OpTeeMediator.Calls;
 ///                      │      └───── Drain, Hold ─────────────▲
 ///                      └── Begin ──► Working
 ///
-///  Working        ── TryRequestRpc ──► RpcRequested ── BeginRpc ──► RpcOutstanding
-///  RpcRequested, RpcOutstanding       ── TryEndRpc ──────────────► Working
+///  Working ── TryRequestRpc ──► CallingGuest ── TryEndRpc ──► Working
 ///  Working ◄── TryGoOn, TryKeepAnswer ──► AnswerKept
-///  Working, Rpc…, AnswerKept          ── TryOrphan, the guest is gone ──► Orphaned
+///  Working, CallingGuest, AnswerKept ── TryOrphan, the guest is gone ──► Orphaned
 ///  Orphaned ◄── TryGoOn, TryKeepAnswer ──► OrphanedAnswerKept
-///  Working, …, OrphanedAnswerKept     ── Complete ──► Ended
+///  Working, …, OrphanedAnswerKept ── Complete ──► Ended
 ///  all ── Clear ──► None
 /// </code>
 /// <para>The vCPU that has the call moves it up to Working, by plain writes. From there on the backend's thread and the
@@ -122,8 +121,7 @@ internal sealed class CallOperation
             OperationPhase seen = Interlocked.CompareExchange(ref _phase, OperationPhase.Orphaned, phase);
             if (seen == phase)
             {
-                wasCalling = phase is OperationPhase.RpcRequested or OperationPhase.RpcOutstanding
-                    or OperationPhase.AnswerKept;
+                wasCalling = phase is OperationPhase.CallingGuest or OperationPhase.AnswerKept;
                 return true;
             }
 
@@ -137,7 +135,7 @@ internal sealed class CallOperation
     /// <summary>The backend calls the guest. Fails if the guest is gone; throws during another call.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryRequestRpc() =>
-        Interlocked.CompareExchange(ref _phase, OperationPhase.RpcRequested, OperationPhase.Working) switch
+        Interlocked.CompareExchange(ref _phase, OperationPhase.CallingGuest, OperationPhase.Working) switch
         {
             OperationPhase.Working => true,
             OperationPhase.Orphaned or OperationPhase.OrphanedAnswerKept => false,
@@ -147,18 +145,11 @@ internal sealed class CallOperation
     public static InvalidOperationException CannotRequestRpc() =>
         new("A backend can make one call to the guest at a time, and only while its operation runs.");
 
-    /// <summary>The guest is told of the call. The operation may have ended all the same.</summary>
-    public void BeginRpc() => _ = Interlocked.CompareExchange(
-        ref _phase, OperationPhase.RpcOutstanding, OperationPhase.RpcRequested);
-
     /// <summary>The guest has answered; fails if the backend does not wait for it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool TryEndRpc()
-    {
-        OperationPhase phase = _phase;
-        return phase is OperationPhase.RpcRequested or OperationPhase.RpcOutstanding
-            && Interlocked.CompareExchange(ref _phase, OperationPhase.Working, phase) == phase;
-    }
+    public bool TryEndRpc() =>
+        Interlocked.CompareExchange(ref _phase, OperationPhase.Working, OperationPhase.CallingGuest)
+            == OperationPhase.CallingGuest;
 
     /// <summary>Keeps an answer of which the backend has not been told, for <see cref="TryGoOn"/>; fails if the
     /// operation has ended without waiting for it. A full fence.</summary>
@@ -171,7 +162,7 @@ internal sealed class CallOperation
             && Interlocked.CompareExchange(ref _phase, kept, working) == working;
     }
 
-    /// <summary>The backend goes on with a kept answerthat the caller delivers, unless another does.</summary>
+    /// <summary>The backend goes on with a kept answer that the caller delivers, unless another does.</summary>
     public bool TryGoOn(OperationPhase kept)
     {
         OperationPhase working =

@@ -18,11 +18,8 @@ internal enum OperationPhase
     /// <summary>The backend works on it.</summary>
     Working,
 
-    /// <summary>The backend has called the guest, and no vCPU has carried the call yet.</summary>
-    RpcRequested,
-
-    /// <summary>The guest works on the backend's call.</summary>
-    RpcOutstanding,
+    /// <summary>The backend has called the guest, and waits for its answer.</summary>
+    CallingGuest,
 
     /// <summary>The guest has answered while the VM is paused: the backend is told when it is resumed.</summary>
     AnswerKept,

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SharedMemory;
@@ -13,14 +14,16 @@ internal static class RpcMessages
 
     public const int Size = OpTeeMessage.HeaderSize + (ParameterCount * OpTeeMessage.ParameterSize);
 
-    /// <summary>A backend's call. Only its <paramref name="parameters"/> are written.</summary>
+    /// <summary>A backend's call, of exactly as many bytes as its <paramref name="parameters"/> need.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Encode(uint command, ReadOnlySpan<TeeParameter> parameters, ref Message message)
+    public static void Encode(uint command, ReadOnlySpan<TeeParameter> parameters, Span<byte> message)
     {
-        message.Header = Header(command, parameters.Length);
+        MemoryMarshal.Cast<byte, MessageHeader>(message)[0] = Header(command, parameters.Length);
+        Span<MessageParameter> encoded =
+            MemoryMarshal.Cast<byte, MessageParameter>(message[OpTeeMessage.HeaderSize..]);
         for (int index = 0; index < parameters.Length; index++)
         {
-            message.Parameters[index] = Encode(parameters[index]);
+            encoded[index] = Encode(parameters[index]);
         }
     }
 

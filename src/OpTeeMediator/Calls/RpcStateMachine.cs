@@ -51,7 +51,6 @@ internal sealed class RpcStateMachine(
             return SmcRegisterSet.None;
         }
 
-        slot.Operation.BeginRpc();
         return AskForCommand(slot, RpcStage.Calling, ref registers);
     }
 
@@ -243,9 +242,29 @@ internal sealed class RpcStateMachine(
     private bool TryWriteCall(CallSlot slot)
     {
         GuestRpc rpc = slot.Rpc;
+        ReadOnlySpan<TeeParameter> parameters = rpc.Parameters[..rpc.Count];
+        GuestAddress place = PlaceOf(slot);
+        if (!memory.TryGetWindow(place, OpTeeMessage.Size(parameters.Length), out Span<byte> window))
+        {
+            return TryWriteCopy(place, rpc.Command, parameters);
+        }
+
+        RpcMessages.Encode(rpc.Command, parameters, window);
+        if (memory.IsTracked)
+        {
+            memory.NotifyWritten(new GuestRange(place, (ulong)window.Length));
+        }
+
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool TryWriteCopy(GuestAddress place, uint command, ReadOnlySpan<TeeParameter> parameters)
+    {
         Unsafe.SkipInit(out Message message);
-        RpcMessages.Encode(rpc.Command, rpc.Parameters[..rpc.Count], ref message);
-        return memory.TryWrite(PlaceOf(slot), message.Bytes[..OpTeeMessage.Size(rpc.Count)]);
+        Span<byte> bytes = message.Bytes[..OpTeeMessage.Size(parameters.Length)];
+        RpcMessages.Encode(command, parameters, bytes);
+        return memory.TryWrite(place, bytes);
     }
 
     /// <summary>Takes the memory that RPC ALLOC was answered with. The cookie is for giving it back if it cannot be

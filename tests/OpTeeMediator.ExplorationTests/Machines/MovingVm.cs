@@ -32,6 +32,7 @@ internal sealed class MovingVm : ISmcHandler
     private ExploredProcess _process;
     private MovingBackend _presentBackend;
     private bool _isStopped;
+    private bool _isRestarted;
     private int _working;
 
     public MovingVm()
@@ -111,6 +112,7 @@ internal sealed class MovingVm : ISmcHandler
         Explorer.WaitUntil(() => !_isStopped, "vCPU runs");
         _working++;
         _process.Restart();
+        _isRestarted = true;
         _working--;
         if (_threads[2].Register([ExploredMemory.Start], 0, OpTeeMessage.PageSize, Cookie).ReturnCode != 0)
         {
@@ -193,10 +195,11 @@ internal sealed class MovingVm : ISmcHandler
     }
 
     // What the guest's kernel does: a thread sleeps until its notification is there, whichever thread has fetched it.
+    // Those of an earlier driver sleep no more.
     private GuestMessage Answer(GuestMessage asked)
     {
         bool sleeps = asked.Command == OpTeeRpc.Notification && asked.Parameters[0].A == OpTeeRpc.NotificationWait;
-        while (sleeps && !_notified.Remove((uint)asked.Parameters[0].B))
+        while (sleeps && !_isRestarted && !_notified.Remove((uint)asked.Parameters[0].B))
         {
             Explorer.Yield();
             Explorer.WaitUntil(() => !_isStopped, "vCPU runs");

@@ -4,6 +4,7 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
+using OpTeeMediator.Smccc;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
 
@@ -93,6 +94,30 @@ internal sealed class WriteTrackingTests
 
         Assert.That(
             memory.TakeWritten(), Is.EqualTo(new GuestRange[] { new(driver.MessagePage, 4096) }));
+    }
+
+    [Test]
+    public async Task Handle_CallToTheGuest_ThePageOfItsMessageIsNamed()
+    {
+        using MemfdGuestMemory ram = MemfdGuestMemory.Create(s_range);
+        TrackedGuestMemory memory = new(ram);
+        ScriptedBackend backend = new() { OnInvoke = async request =>
+        {
+            _ = await request.Guest!.GetTimeAsync();
+            return TeeResult.Success;
+        } };
+        await using OpTeeGuest guest = new(memory, backend);
+        FakeDriver driver = new(guest, memory, s_range) { Conduit = OpTeeSmc.CallWithArgument };
+        uint session = driver.OpenSession(GuestBench.Application).Session;
+        SmcRegisters asked = driver.Start(GuestBench.Invocation(session, 0));
+        ulong message = driver.AllocatePage();
+        memory.StartTracking();
+
+        // The driver writes nothing: it says where the memory is that it was asked for.
+        asked = driver.Call(OpTeeSmc.ReturnFromRpc, message >> 32, (uint)message, asked.X3, 0, 1);
+
+        Assert.That((uint)asked.X0, Is.EqualTo(OpTeeSmc.ReturnRpcCommand));
+        Assert.That(memory.TakeWritten(), Is.EqualTo(new GuestRange[] { new(message, 4096) }));
     }
 
     [Test]

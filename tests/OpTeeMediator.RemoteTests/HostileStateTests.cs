@@ -156,7 +156,7 @@ internal sealed class HostileStateTests
             };
             FrameBuilder frame = new();
             _ = channel.TryReceive(out _, out _);
-            new Welcome(1, new ProtocolLimits(4, 8, 8, 256, 1 << 16), null, null, true).Write(frame);
+            new Welcome(1, new ProtocolLimits(4, 8, 8, 256, 1 << 16), null, null, true, true).Write(frame);
             _ = channel.TrySend(frame.Frame);
             channel.Partition = 1;
             channel.MaximumFrame = 1 << 16;

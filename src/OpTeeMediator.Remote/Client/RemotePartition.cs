@@ -28,6 +28,7 @@ internal sealed class RemotePartition : ISavableTeePartition
     private readonly LogRateLimit _failures = new();
     private readonly Lock _connecting = new();
     private volatile ServerConnection _connection;
+    private ServerConnection? _restored;
     private long _lastAttempt;
     private bool _isDisposed;
 
@@ -159,6 +160,7 @@ internal sealed class RemotePartition : ISavableTeePartition
                     + "or its TEE cannot.");
             }
 
+            _restored = connection;
             numbers = await Task.Run(() => BeginTransfer(connection).Restore(block, saved));
         }
 
@@ -171,6 +173,11 @@ internal sealed class RemotePartition : ISavableTeePartition
         return Array.ConvertAll(places, place => place == DeadPlace || numbers[place] == 0
             ? null : (ITeeSession?)new RemoteSession(_sender, connection, numbers[place]));
     }
+
+    public void Commit() => _restored?.TellOutcome(FrameType.Commit);
+
+    /// <remarks>A server whose connection ends before one of the two has abandoned the VM by itself.</remarks>
+    public void Abandon() => _restored?.TellOutcome(FrameType.Abandon);
 
     /// <remarks>A server that is gone has nothing left of the VM.</remarks>
     public async ValueTask ResetAsync()

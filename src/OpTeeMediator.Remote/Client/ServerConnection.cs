@@ -18,6 +18,7 @@ internal sealed class ServerConnection
     private readonly object _monitor = new();
     private readonly string _virtualMachine;
     private readonly ILogger _log;
+    private readonly bool _knowsOutcome;
     private uint _nextBuffer;
     private int _pieces;
     private volatile bool _isLost;
@@ -36,6 +37,7 @@ internal sealed class ServerConnection
         _log = log;
         Limits = welcome.Limits;
         CanSave = welcome.CanSave;
+        _knowsOutcome = welcome.KnowsOutcome;
         _files = new ClientFiles(channel);
         _operations =
             [.. Enumerable.Range(0, Math.Min(Limits.Operations, ushort.MaxValue))
@@ -51,6 +53,18 @@ internal sealed class ServerConnection
 
     /// <summary>Whether the server is gone.</summary>
     public bool IsLost => _isLost;
+
+    /// <summary>Tells the server whether the VM that it has restored runs, if the server knows the message.</summary>
+    /// <remarks>There is no answer: what is sent before the connection ends, the server reads before the end.</remarks>
+    public void TellOutcome(FrameType outcome)
+    {
+        if (_knowsOutcome && !_isLost)
+        {
+            FrameBuilder frame = new();
+            frame.Begin(outcome, _channel.Partition, 0);
+            _ = _channel.TrySend(frame.Frame);
+        }
+    }
 
     /// <summary>Takes an operation and begins its frame; blocks while all are in use.</summary>
     public ClientOperation Begin(FrameType type, TeeRequest? request)

@@ -62,4 +62,7 @@ internal static class FrameFormat
 
     /// <summary>WELCOME: the sessions of the TEE can be saved and restored.</summary>
     public const uint SavingFlag = 4;
+
+    /// <summary>WELCOME: the server knows COMMIT and ABANDON.</summary>
+    public const uint OutcomeFlag = 8;
 }

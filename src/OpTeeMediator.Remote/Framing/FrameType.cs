@@ -18,6 +18,8 @@ internal enum FrameType : ushort
     CanSave = 12,
     Save = 13,
     Restore = 14,
+    Commit = 15,
+    Abandon = 16,
     Welcome = 64,
     Refused = 65,
     Result = 66,

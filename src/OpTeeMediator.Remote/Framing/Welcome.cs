@@ -9,12 +9,14 @@ namespace OpTeeMediator.Remote.Framing;
 /// <param name="Devices">The TEE's devices, if it has an enumeration.</param>
 /// <param name="Revision">The TEE's revision, if it is known.</param>
 /// <param name="CanSave">Whether sessions can be saved and restored.</param>
+/// <param name="KnowsOutcome">Whether the server is to be told if a restored VM runs.</param>
 internal sealed record Welcome(
     uint Partition,
     ProtocolLimits Limits,
     IReadOnlyList<TeeDevice>? Devices,
     OpTeeRevision? Revision,
-    bool CanSave)
+    bool CanSave,
+    bool KnowsOutcome)
 {
     public void Write(FrameBuilder frame)
     {
@@ -29,7 +31,8 @@ internal sealed record Welcome(
         frame.Write((uint)Limits.Frame);
         frame.Write((Devices is null ? 0 : FrameFormat.DevicesFlag)
             | (Revision is null ? 0 : FrameFormat.RevisionFlag)
-            | (CanSave ? FrameFormat.SavingFlag : 0));
+            | (CanSave ? FrameFormat.SavingFlag : 0)
+            | (KnowsOutcome ? FrameFormat.OutcomeFlag : 0));
         frame.Write(Revision?.Major ?? 0);
         frame.Write(Revision?.Minor ?? 0);
         frame.Write(Revision?.BuildId ?? 0);
@@ -74,7 +77,8 @@ internal sealed record Welcome(
             limits,
             (flags & FrameFormat.DevicesFlag) != 0 ? devices : null,
             (flags & FrameFormat.RevisionFlag) != 0 ? revision : null,
-            (flags & FrameFormat.SavingFlag) != 0);
+            (flags & FrameFormat.SavingFlag) != 0,
+            (flags & FrameFormat.OutcomeFlag) != 0);
     }
 
     private static int ReadLimit(ref FrameReader body)

@@ -54,6 +54,9 @@ internal sealed class HostedOperation
     /// <summary>Whether it does nothing, or waits for the client.</summary>
     public bool IsQuiet => !IsRunning || (!IsTransfer && _guest.IsQuiet);
 
+    /// <summary>Whether the last state that was asked for was handed over whole.</summary>
+    public bool HasSaved => _transfer is { HasSaved: true };
+
     private bool IsTransfer => _type is FrameType.CanSave or FrameType.Save or FrameType.Restore;
 
     /// <summary>Begins an operation.</summary>

@@ -17,6 +17,9 @@ internal sealed class HostedStateTransfer(HostedEnvironment environment, HostedG
     private int _length;
     private string? _refusal;
 
+    /// <summary>Whether the last state that was asked for was handed over whole.</summary>
+    public bool HasSaved { get; private set; }
+
     /// <summary>Reads a request.</summary>
     /// <exception cref="ProtocolException">It is malformed.</exception>
     public void Decode(FrameType type, FrameReader body)
@@ -32,6 +35,7 @@ internal sealed class HostedStateTransfer(HostedEnvironment environment, HostedG
                 break;
 
             case FrameType.Save:
+                HasSaved = false;
                 foreach (uint number in StateCodec.ReadSessions(body, environment.Limits.Sessions))
                 {
                     _sessions.Add(environment.Sessions.Find(number));
@@ -138,6 +142,7 @@ internal sealed class HostedStateTransfer(HostedEnvironment environment, HostedG
             }
         }
 
+        HasSaved = true;
         environment.Log.StateSaved(environment.VirtualMachine.Name, _sessions.Count, state.Length);
     }
 
@@ -165,7 +170,13 @@ internal sealed class HostedStateTransfer(HostedEnvironment environment, HostedG
             throw StateReader.Malformed($"it has {count} sessions, not {_count}");
         }
 
-        IReadOnlyList<ITeeSession?> sessions = await environment.Savable!.RestoreAsync(saved, count);
+        ITeeSession?[] sessions = [.. await environment.Savable!.RestoreAsync(saved, count)];
+        if (sessions.Length != count)
+        {
+            await CloseAsync(sessions);
+            throw new OpTeeStateException($"The TEE has restored {sessions.Length} sessions of {count}.");
+        }
+
         for (int index = 0; index < count; index++)
         {
             // There are as many as were asked for, in an empty table of at least that length.
@@ -176,6 +187,23 @@ internal sealed class HostedStateTransfer(HostedEnvironment environment, HostedG
         }
 
         environment.Log.StateRestored(environment.VirtualMachine.Name, count, state.Length);
+    }
+
+    private async ValueTask CloseAsync(ITeeSession?[] sessions)
+    {
+        TeeRequest closing = new() { Operation = TeeOperation.CloseSession, Guest = guest };
+        _ = closing.RequestTermination();
+        foreach (ITeeSession session in sessions.OfType<ITeeSession>())
+        {
+            try
+            {
+                await session.CloseAsync(closing);
+            }
+            catch (Exception exception)
+            {
+                _ = environment.Failures.Report(FrameType.CloseSession, exception);
+            }
+        }
     }
 
     // Memory grows with what has come, not with what was announced.

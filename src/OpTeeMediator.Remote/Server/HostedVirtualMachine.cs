@@ -122,6 +122,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         bool isFreed;
         HostedOperation[] operations =
             [.. Enumerable.Range(0, environment.Limits.Operations).Select(i => new HostedOperation(environment, i))];
+        HostedMove move = new(environment);
         uint destruction = 0;
         try
         {
@@ -131,14 +132,15 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
                 environment.Limits,
                 devices,
                 environment.Partition.Revision,
-                environment.Savable is not null).Write(_frame);
+                CanSave: environment.Savable is not null,
+                KnowsOutcome: environment.Savable is not null).Write(_frame);
             if (channel.TrySend(_frame.Frame))
             {
                 _log.Connected(_name, settings.Partition, environment.VirtualMachine.ConcurrentCalls);
                 channel.Partition = settings.Partition;
                 channel.MaximumFrame = environment.Limits.Frame;
                 channel.ReceiveTimeout = Timeout.InfiniteTimeSpan;
-                destruction = ReceiveAll(environment, operations);
+                destruction = ReceiveAll(environment, operations, move);
             }
         }
         catch (ProtocolException violation)
@@ -148,7 +150,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         }
         finally
         {
-            isFreed = TearDown(environment, operations);
+            isFreed = TearDown(environment, operations, move);
             if (destruction != 0)
             {
                 _frame.Begin(FrameType.Result, channel.Partition, destruction);
@@ -162,7 +164,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
     }
 
     /// <returns>The operation by which the client ends the VM; 0 if the connection has ended.</returns>
-    private uint ReceiveAll(HostedEnvironment environment, HostedOperation[] operations)
+    private uint ReceiveAll(HostedEnvironment environment, HostedOperation[] operations, HostedMove move)
     {
         HostedOperation? transfer = null;
         bool hasBegun = false;
@@ -173,6 +175,14 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
             {
                 reader.End();
                 environment.Files.Add(channel.TakeDescriptor());
+                continue;
+            }
+
+            if (header.Type is FrameType.Commit or FrameType.Abandon && environment.Savable is not null)
+            {
+                reader.End();
+                ThrowIfTransferring(transfer);
+                move.Take(header.Type, null);
                 continue;
             }
 
@@ -189,6 +199,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
                 case FrameType.OpenSession or FrameType.InvokeCommand or FrameType.CloseSession
                     or FrameType.RegisterMemory or FrameType.UnregisterMemory or FrameType.Reset:
                     ThrowIfTransferring(transfer);
+                    move.Take(header.Type, operation);
                     hasBegun = true;
                     operation.Begin(header, reader);
                     break;
@@ -201,11 +212,13 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
                     }
 
                     transfer = operation;
+                    move.Take(header.Type, operation);
                     hasBegun = true;
                     operation.Begin(header, reader);
                     break;
 
                 case FrameType.Answer:
+                    move.Take(header.Type, operation);
                     operation.TakeAnswer(header.Operation, reader);
                     break;
 
@@ -217,9 +230,17 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
 
                 case FrameType.Destroy:
                     reader.End();
-                    return header.Operation != 0
-                        ? header.Operation
-                        : throw new ProtocolException("a DESTROY without an operation");
+                    if (header.Operation == 0)
+                    {
+                        throw new ProtocolException("a DESTROY without an operation");
+                    }
+
+                    if (transfer is not { IsTransferring: true })
+                    {
+                        move.Take(header.Type, operation);
+                    }
+
+                    return header.Operation;
 
                 default:
                     throw new ProtocolException($"a message of type {(ushort)header.Type}");
@@ -240,7 +261,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
         }
     }
 
-    private bool TearDown(HostedEnvironment environment, HostedOperation[] operations)
+    private bool TearDown(HostedEnvironment environment, HostedOperation[] operations, HostedMove move)
     {
         foreach (HostedOperation operation in operations)
         {
@@ -252,6 +273,7 @@ internal sealed class HostedVirtualMachine(FrameChannel channel, HostingSettings
             return false;
         }
 
+        move.EndConnection();
         try
         {
             FreeAsync(environment, operations[0]).AsTask().GetAwaiter().GetResult();

@@ -71,4 +71,9 @@ internal static partial class Log
         Message = "{Operation} of the sessions of VM {VirtualMachine} is refused: {Reason}")]
     internal static partial void StateRefused(
         this ILogger logger, string virtualMachine, FrameType operation, string reason);
+
+    [LoggerMessage(
+        EventId = 2632, Level = LogLevel.Information,
+        Message = "VM {VirtualMachine} goes on elsewhere: its applications are not told of an end.")]
+    internal static partial void Abandoned(this ILogger logger, string virtualMachine);
 }

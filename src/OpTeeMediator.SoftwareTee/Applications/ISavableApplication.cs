@@ -10,7 +10,16 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 /// instance that is inside an entry point, or has a session with another application, when its VM is saved.</para>
 /// <para>Called while no entry point of the instance runs, on any thread. What an instance allocated
 /// (<see cref="TrustedApplication.Allocate"/>) and the handles that it has open in its storage are its fields as any
-/// others: save what they hold, and open them again. An exception refuses saving or restoring.</para>
+/// others: save what they hold, and open them again, handles with the first command that needs them. An exception
+/// refuses saving or restoring.</para>
+/// <para><b>Until the restored VM is resumed, it may still run where it was saved</b>, and goes on there if anything
+/// fails. So <see cref="TrustedApplication.Create"/>, <see cref="RestoreInstance"/> and <see cref="RestoreSession"/>
+/// change nothing outside of the instance. Trusted storage is not available to them
+/// (TEE_ERROR_STORAGE_NOT_AVAILABLE), and a restore in which one of them uses it is refused: use storage in the entry
+/// points of sessions. Keys can be derived. An instance whose restore has failed is disposed of, without
+/// <see cref="TrustedApplication.Destroy"/>.</para>
+/// <para>Whoever may restore a VM without a key can give these methods any state: check lengths in it before memory is
+/// allocated for them. They are not interrupted; one that does not return keeps the restore from ending.</para>
 /// <para>The state is authenticated, and encrypted, if the VMM gives a key (<see cref="State.OpTeeStateOptions.Key"/>).
 /// Without one, an application that keeps secrets in its memory writes them in clear.</para>
 /// </remarks>

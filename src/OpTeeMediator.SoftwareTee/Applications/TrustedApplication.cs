@@ -41,7 +41,8 @@ public abstract class TrustedApplication
 
     /// <summary>
     /// The application's objects, for all entry points, <see cref="Create"/> and <see cref="Destroy"/> among them; not
-    /// for the constructor, where everything is TEE_ERROR_STORAGE_NOT_AVAILABLE.
+    /// for the constructor, where everything is TEE_ERROR_STORAGE_NOT_AVAILABLE, nor for the <see cref="Create"/> of an
+    /// <see cref="ISavableApplication"/>: it is called for a restored VM too, whose restore is refused then.
     /// </summary>
     protected internal TrustedStorage Storage { get; private set; } = TrustedStorage.None;
 
@@ -113,7 +114,8 @@ public abstract class TrustedApplication
     /// </remarks>
     protected internal virtual bool VirtualMachineReset() => false;
 
-    /// <summary>TA_CreateEntryPoint: called once, before the instance's first session.</summary>
+    /// <summary>TA_CreateEntryPoint: called once, before the instance's first session or, of an
+    /// <see cref="ISavableApplication"/>, before <see cref="ISavableApplication.RestoreInstance"/>.</summary>
     /// <returns>A code other than success refuses the session, origin TRUSTED_APP, and ends the instance.</returns>
     protected internal virtual TeeReturnCode Create() => TeeReturnCode.Success;
 

@@ -3,6 +3,7 @@ using OpTeeMediator.Backends;
 using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Operations;
 using OpTeeMediator.SoftwareTee.Storage;
+using OpTeeMediator.State;
 
 namespace OpTeeMediator.SoftwareTee.Hosting;
 
@@ -27,6 +28,25 @@ internal sealed record ApplicationEnvironment(
 {
     /// <summary>Whether the VM goes on elsewhere: applications are freed, and not told of an end.</summary>
     public bool IsAbandoned { get; set; }
+
+    /// <summary>Why the VM cannot be restored if an application has used trusted storage meanwhile.</summary>
+    public OpTeeStateException? StorageRefusal => Secrets.Storage?.EarlyUser is { } application
+        ? new OpTeeStateException(
+            $"Application {application} uses its trusted storage while it is restored, and the VM may still run where "
+            + $"it was saved: have it use storage in the entry points of sessions, neither in "
+            + $"{nameof(TrustedApplication.Create)} nor in {nameof(ISavableApplication.RestoreInstance)} or "
+            + $"{nameof(ISavableApplication.RestoreSession)}.")
+        : null;
+
+    /// <summary>Checks that no application has used trusted storage since the restore of the VM has begun.</summary>
+    /// <exception cref="OpTeeStateException">One has.</exception>
+    public void ThrowIfStorageWasUsed()
+    {
+        if (StorageRefusal is { } refusal)
+        {
+            throw refusal;
+        }
+    }
 
     /// <summary>Runs an operation of the guest, by which the storage may call it.</summary>
     public TResult Run<TState, TResult>(TeeRequest request, TState state, Func<TState, TeeRequest, TResult> operation)

@@ -78,7 +78,7 @@ internal sealed class ApplicationHost
         TeeResult result = Create(entryLock, out ApplicationInstance? instance);
         if (instance is null)
         {
-            throw new OpTeeStateException(
+            throw _environment.StorageRefusal ?? new OpTeeStateException(
                 $"Application {Manifest.Uuid} ({_registration.Type}) could not be made again: {result.Code}.");
         }
 
@@ -95,6 +95,7 @@ internal sealed class ApplicationHost
             }
 
             savable.RestoreInstance(state);
+            _environment.ThrowIfStorageWasUsed();
             return instance;
         }
         catch (Exception exception)
@@ -121,10 +122,11 @@ internal sealed class ApplicationHost
         }
     }
 
-    /// <summary>Ends an instance that was restored in vain, unless a session or the VM's end does.</summary>
+    /// <summary>Ends an instance that was restored in vain, now or with its last session.</summary>
     public void Abandon(ApplicationInstance instance)
     {
-        if (instance.Sessions == 0 && !Manifest.SingleInstance)
+        instance.EndsWithLastSession = true;
+        if (instance.Sessions == 0)
         {
             TeeRequest root = new() { Guest = new NoGuest() };
             DestroyAsync(instance, root).AsTask().GetAwaiter().GetResult();
@@ -337,9 +339,12 @@ internal sealed class ApplicationHost
         }
     }
 
-    private OpTeeStateException RestoreFailed(Exception exception) => new(
-        $"Application {Manifest.Uuid} ({_registration.Type}) cannot go on from its saved state: {exception.Message}",
-        exception);
+    // Storage that it does not get is the cause of whatever the application makes of it.
+    private OpTeeStateException RestoreFailed(Exception exception) => _environment.StorageRefusal
+        ?? new OpTeeStateException(
+            $"Application {Manifest.Uuid} ({_registration.Type}) cannot go on from its saved state: "
+            + exception.Message,
+            exception);
 
     private void LogPanic(Exception exception, string entryPoint)
     {

@@ -9,9 +9,9 @@ namespace OpTeeMediator.SoftwareTee.Hosting;
 /// <remarks>Called while the VM is paused. A session whose application has panicked is saved as what it is.</remarks>
 /// <param name="hosts">The applications.</param>
 /// <param name="randomNumbers">The session of the built-in random number generator, which keeps nothing.</param>
-/// <param name="access">What the VM may reach: a state that somebody else has written grants no more.</param>
+/// <param name="environment">What the applications share.</param>
 internal sealed class PartitionState(
-    IReadOnlyDictionary<Guid, ApplicationHost> hosts, ITeeSession? randomNumbers, TeeAccess access)
+    IReadOnlyDictionary<Guid, ApplicationHost> hosts, ITeeSession? randomNumbers, ApplicationEnvironment environment)
 {
     private enum SessionKind
     {
@@ -90,6 +90,12 @@ internal sealed class PartitionState(
             }
 
             reader.End();
+            if (instances.Exists(static made => made.Instance.Sessions == 0 && !made.Host.Manifest.SingleInstance))
+            {
+                throw StateReader.Malformed("an instance has no session");
+            }
+
+            environment.ThrowIfStorageWasUsed();
             return sessions;
         }
         catch
@@ -121,7 +127,7 @@ internal sealed class PartitionState(
                 }
 
                 (ApplicationHost host, ApplicationInstance instance) = instances[index];
-                if (!access.Allows(host.Manifest.Uuid))
+                if (!environment.VirtualMachine.Access.Allows(host.Manifest.Uuid))
                 {
                     throw new OpTeeStateException(
                         $"The VM may not reach application {host.Manifest.Uuid}, with which it has a session.");
@@ -184,6 +190,7 @@ internal sealed class PartitionState(
             host.Abandon(instance);
         }
 
+        // With its last session each instance ends.
         TeeRequest closing = new() { Operation = TeeOperation.CloseSession, Guest = new Operations.NoGuest() };
         foreach (ITeeSession session in sessions.OfType<ITeeSession>())
         {

@@ -66,7 +66,7 @@ internal sealed class SoftwarePartition : ISavableTeePartition, IApplicationDire
         }
 
         _hosts = hosts.ToFrozenDictionary();
-        _state = new PartitionState(_hosts, randomNumbers, virtualMachine.Access);
+        _state = new PartitionState(_hosts, randomNumbers, _environment);
         Devices = devices;
         Execution = hosts.Values.Any(host => host.Manifest.Execution == TeeExecution.Worker)
             ? TeeExecutionPolicy.ByApplication(ExecutionOf, memory: TeeExecution.Inline)
@@ -157,14 +157,28 @@ internal sealed class SoftwarePartition : ISavableTeePartition, IApplicationDire
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
 
-        // One that cannot be restored goes on where it was, as one that the mediator abandons.
+        // The VM may run where it was: its storage is used there, until this is committed.
+        _environment.Secrets.Storage?.Hold();
+
+        // What a failed restore leaves goes on where it was, and is not told of an end.
         _environment.IsAbandoned = true;
-        IReadOnlyList<ITeeSession?> restored = _state.Restore(state, sessions);
-        _environment.IsAbandoned = false;
-        return new(restored);
+        try
+        {
+            return new(_state.Restore(state, sessions));
+        }
+        finally
+        {
+            _environment.IsAbandoned = false;
+        }
     }
 
-    public void Abandon() => _environment.IsAbandoned = true;
+    public void Commit() => _environment.Secrets.Storage?.Release();
+
+    public void Abandon()
+    {
+        _environment.Secrets.Storage?.Hold();
+        _environment.IsAbandoned = true;
+    }
 
     // What is no application is refused at once.
     private TeeExecution ExecutionOf(Guid application) =>

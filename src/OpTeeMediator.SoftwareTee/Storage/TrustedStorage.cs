@@ -10,6 +10,10 @@ namespace OpTeeMediator.SoftwareTee.Storage;
 /// <para>Every method may return TEE_ERROR_STORAGE_NOT_AVAILABLE (there is no store, or it cannot be reached),
 /// TEE_ERROR_CORRUPT_OBJECT (something was changed outside of the TEE) and TEE_ERROR_STORAGE_NO_SPACE (the quota or the
 /// disk).</para>
+/// <para>While a VM is being restored, and until it is resumed, it may still run where it was saved, with the same
+/// objects: every method returns TEE_ERROR_STORAGE_NOT_AVAILABLE then, and an application that calls one in
+/// <see cref="Applications.TrustedApplication.Create"/> or while its state is restored has the restore refused, whatever
+/// it makes of the code.</para>
 /// </remarks>
 public sealed class TrustedStorage
 {
@@ -210,7 +214,7 @@ public sealed class TrustedStorage
 
     /// <summary>Runs an operation of the application.</summary>
     internal TeeReturnCode Run(bool writes, Func<StorageTransaction, TeeReturnCode> operation) =>
-        Machine?.Run(writes, operation) ?? TeeReturnCode.StorageNotAvailable;
+        Machine?.Run(Application, writes, operation) ?? TeeReturnCode.StorageNotAvailable;
 
     /// <summary>Releases the handles that the instance has left open.</summary>
     internal void ReleaseHandles() => Machine?.Release(this);

@@ -23,6 +23,8 @@ internal sealed class VirtualMachineStorage(
     private ITeeStoreSession? _session;
     private StorageKeys? _keys;
     private bool _isOpen;
+    private bool _isHeld;
+    private Guid? _earlyUser;
     private bool _isDisposed;
     private RecordReference _current;
     private RecordReference _pending;
@@ -42,6 +44,25 @@ internal sealed class VirtualMachineStorage(
 
     /// <summary>The handles of all instances; used only within <see cref="Run"/>.</summary>
     public IReadOnlyList<TrustedObject> OpenObjects => _open;
+
+    /// <summary>The first application that has used the storage since <see cref="Hold"/>, if one has.</summary>
+    public Guid? EarlyUser
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _earlyUser;
+            }
+        }
+    }
+
+    /// <summary>The VM may run elsewhere, with this storage: the store is not reached, and no lease taken, until
+    /// <see cref="Release()"/>.</summary>
+    public void Hold() => SetHeld(true);
+
+    /// <summary>The VM runs here: its storage can be used.</summary>
+    public void Release() => SetHeld(false);
 
     /// <summary>Notes a handle. Called within <see cref="Run"/>.</summary>
     public void Add(TrustedObject handle) => _open.Add(handle);
@@ -63,15 +84,17 @@ internal sealed class VirtualMachineStorage(
     }
 
     /// <summary>Runs an operation; its changes take effect if it succeeds, and only then.</summary>
+    /// <param name="application">The application whose operation it is.</param>
     /// <param name="writes">Whether it changes something.</param>
     /// <param name="operation">The operation.</param>
     /// <returns>Its code, or that of a failure, which is logged.</returns>
-    public TeeReturnCode Run(bool writes, Func<StorageTransaction, TeeReturnCode> operation)
+    public TeeReturnCode Run(Guid application, bool writes, Func<StorageTransaction, TeeReturnCode> operation)
     {
         Enter();
         try
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
+            ThrowIfHeld(application);
             Open();
             return RunOpen(writes, operation);
         }
@@ -114,6 +137,25 @@ internal sealed class VirtualMachineStorage(
             {
                 _ = Fail(exception, TeeReturnCode.StorageNotAvailable);
             }
+        }
+    }
+
+    private void SetHeld(bool isHeld)
+    {
+        Enter();
+        _isHeld = isHeld;
+        _earlyUser = null;
+        _lock.Exit();
+    }
+
+    private void ThrowIfHeld(Guid application)
+    {
+        if (_isHeld)
+        {
+            _earlyUser ??= application;
+            throw new TeeStoreException(
+                $"application {application} uses it while the VM may run elsewhere, as it is being restored or has "
+                + "moved: it can be used when the restored VM has been resumed");
         }
     }
 

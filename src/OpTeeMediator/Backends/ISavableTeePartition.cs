@@ -22,10 +22,21 @@ public interface ISavableTeePartition : ITeePartition
     /// <param name="sessions">How many sessions there were.</param>
     /// <returns>The sessions, in the same order; <see langword="null"/> for one that is dead.</returns>
     /// <exception cref="State.OpTeeStateException">It cannot; the message says why.</exception>
+    /// <remarks>Until <see cref="Commit"/> the VM may run where its state was saved: what both can reach, such as
+    /// trusted storage, is not touched. If this throws, the partition has nothing of the state.</remarks>
     ValueTask<IReadOnlyList<ITeeSession?>> RestoreAsync(ReadOnlyMemory<byte> state, int sessions);
 
-    /// <summary>The VM goes on elsewhere, where its state was saved: it was not restored, or was not resumed. What is
-    /// its there, such as trusted storage, is not touched any more. By default nothing is done.</summary>
+    /// <summary>The restored VM runs here from now on, and no more where its state was saved. By default nothing is
+    /// done.</summary>
+    /// <remarks>Called once, after <see cref="RestoreAsync"/> and before the first operation of the VM; instead of
+    /// <see cref="Abandon"/>. Buffers are registered before.</remarks>
+    void Commit()
+    {
+    }
+
+    /// <summary>The VM goes on elsewhere, where its state was saved or, at a TEE server, where it was restored: it was
+    /// not restored here, or was not resumed, or has been saved and has ended. What is its there, such as trusted
+    /// storage, is not touched any more. By default nothing is done.</summary>
     /// <remarks>Its sessions are closed and the partition is disposed of afterwards, to free what they hold
     /// here.</remarks>
     void Abandon()

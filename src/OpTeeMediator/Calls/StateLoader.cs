@@ -29,7 +29,8 @@ internal sealed class StateLoader(
             ReadOnlyMemory<byte> state = reader.ReadBlock();
             _saved = savable is null
                 ? throw SavedTee.Refuse(SavedTee.Describe(state.Span), Unsavable)
-                : await savable.RestoreAsync(state, saved);
+                : [.. await savable.RestoreAsync(state, saved)
+                    ?? throw new OpTeeStateException("The backend has restored no list of sessions.")];
         }
         else if (savable is not null)
         {
@@ -65,18 +66,31 @@ internal sealed class StateLoader(
     }
 
     /// <summary>Closes the sessions that a state which was refused has not taken.</summary>
-    public async ValueTask CloseUntakenAsync()
+    /// <returns>The first failure, which keeps no other session from being closed.</returns>
+    public async ValueTask<Exception?> CloseUntakenAsync()
     {
         AbsentGuest absent = new(calls.Pause) { DriverInstance = _driverInstance };
         TeeRequest closing = new() { Operation = TeeOperation.CloseSession, Guest = absent };
         _ = closing.RequestTermination();
+        Exception? failure = null;
         for (int index = 0; index < _saved.Count; index++)
         {
-            if (_saved[index] is { } session && (index >= _isTaken.Length || !_isTaken[index]))
+            if (_saved[index] is not { } session || (index < _isTaken.Length && _isTaken[index]))
+            {
+                continue;
+            }
+
+            try
             {
                 await session.CloseAsync(closing);
             }
+            catch (Exception exception)
+            {
+                failure ??= exception;
+            }
         }
+
+        return failure;
     }
 
     private void ReadSessions(StateReader reader, int limit)

@@ -41,12 +41,10 @@ public sealed class OpTeeGuest : IGuestOpTee
     private readonly CallObserver _observer;
     private readonly Lock _lifeCycle = new();
     private readonly Teardown _teardown;
+    private readonly RestoreOutcome _outcome;
     private Task _lastReset = Task.CompletedTask;
     private Task? _disposal;
     private volatile bool _isDisposed;
-
-    // It was restored and has not been resumed: it may go on where it was.
-    private volatile bool _mayGoOnElsewhere;
 
     /// <inheritdoc cref="OpTeeGuest(IGuestMemory, ITeeBackend, OpTeeGuestOptions)" path="/*[not(self::summary)]"/>
     /// <summary>Gives a VM an OP-TEE with default options.</summary>
@@ -92,6 +90,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         };
         _partition = backend.CreatePartition(virtualMachine)
             ?? throw new TeeUnavailableException("The backend returned no partition.");
+        _outcome = new RestoreOutcome(_partition, _log);
         try
         {
             _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
@@ -166,7 +165,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         lock (_lifeCycle)
         {
             ObjectDisposedException.ThrowIf(_isDisposed, this);
-            _mayGoOnElsewhere = false;
+            _outcome.Commit();
             _pause.BeginEnding();
             Replace(_calls.DriverInstance, _teardown.Next());
             reset = ResetBackendAsync(_lastReset);
@@ -281,7 +280,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         StateReader reader = new(SealedState.Unseal(state.Span, options.Identity, stateOptions.Key.Span));
         OpTeeGuest guest = new(memory, backend, options);
         _ = guest._pause.TryConfirm(guest._pause.Attempt());
-        guest._mayGoOnElsewhere = true;
+        guest._outcome.Begin();
         try
         {
             await guest.LoadAsync(reader);
@@ -298,7 +297,7 @@ public sealed class OpTeeGuest : IGuestOpTee
     public void Resume()
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        _mayGoOnElsewhere = false;
+        _outcome.Commit();
         _pause.Resume();
     }
 
@@ -314,7 +313,7 @@ public sealed class OpTeeGuest : IGuestOpTee
             if (!_isDisposed)
             {
                 _isDisposed = true;
-                AbandonPartition();
+                _outcome.Abandon();
                 _pause.BeginEnding();
                 Replace(_calls.DriverInstance, _calls.DriverInstance);
                 _disposal = WithdrawAsync(_lastReset);
@@ -595,29 +594,20 @@ public sealed class OpTeeGuest : IGuestOpTee
             await loader.LoadAsync(reader, _options.Limits.Sessions, _options.Limits.Buffers);
             reader.End();
         }
-        catch
-        {
-            AbandonPartition();
-            await loader.CloseUntakenAsync();
-            throw;
-        }
-    }
-
-    /// <summary>Lets the TEE know, if it is so, that what ends here goes on elsewhere.</summary>
-    private void AbandonPartition()
-    {
-        if (!_mayGoOnElsewhere || _partition is not ISavableTeePartition partition)
-        {
-            return;
-        }
-
-        try
-        {
-            partition.Abandon();
-        }
         catch (Exception exception)
         {
-            _log.TeardownFailed(0, exception);
+            _outcome.Abandon();
+            if (await loader.CloseUntakenAsync() is { } failure)
+            {
+                _log.TeardownFailed(0, failure);
+            }
+
+            if (exception is OpTeeStateException or TeeUnavailableException)
+            {
+                throw;
+            }
+
+            throw new OpTeeStateException($"The TEE has failed to restore the state: {exception.Message}", exception);
         }
     }
 

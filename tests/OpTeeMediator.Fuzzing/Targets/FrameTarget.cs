@@ -20,8 +20,8 @@ internal sealed class FrameTarget : FuzzTarget
             yield return Input(0, new Hello(4, id, "guest", null).Write);
             yield return Input(0, new Hello(1, default, "", [id, default]).Write);
             yield return Input(
-                1, new Welcome(7, new(4, 8, 16, 32, 65536), [new(id)], new(4, 5, 0x1234), true).Write);
-            yield return Input(1, new Welcome(1, new(1, 1, 1, 1, 1), null, null, false).Write);
+                1, new Welcome(7, new(4, 8, 16, 32, 65536), [new(id)], new(4, 5, 0x1234), true, true).Write);
+            yield return Input(1, new Welcome(1, new(1, 1, 1, 1, 1), null, null, false, false).Write);
             yield return Input(2, frame =>
             {
                 frame.Begin(FrameType.InvokeCommand, 1, 1);

@@ -38,6 +38,9 @@ public sealed class FailingBackend(FailurePlan plan, TeeExecution execution) : I
         }
     }
 
+    /// <summary>Whether partitions can save and restore sessions.</summary>
+    public bool IsSavable { get; init; }
+
     /// <summary>What was asked against the contract.</summary>
     public IReadOnlyCollection<string> Violations => _violations;
 
@@ -52,7 +55,7 @@ public sealed class FailingBackend(FailurePlan plan, TeeExecution execution) : I
     {
         plan.Enter(nameof(CreatePartition));
         _ = virtualMachine.LoggerFactory.CreateLogger("backend");
-        FailingPartition partition = new(this);
+        FailingPartition partition = IsSavable ? new FailingSavablePartition(this) : new FailingPartition(this);
         Keep(partition);
         return partition;
     }
@@ -81,6 +84,8 @@ public sealed class FailingBackend(FailurePlan plan, TeeExecution execution) : I
         _ = _pending.TryRemove(end, out _);
         return result;
     }
+
+    internal void Violate(string what) => _violations.Enqueue(what);
 
     internal void Keep(object item)
     {

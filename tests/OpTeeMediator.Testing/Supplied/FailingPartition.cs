@@ -4,8 +4,10 @@ namespace OpTeeMediator.Testing.Supplied;
 
 /// <summary>What a <see cref="FailingBackend"/> keeps for one VM. A call that ends something has
 /// ended it when it fails.</summary>
-internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
+internal class FailingPartition(FailingBackend backend) : ITeePartition
 {
+    protected FailingBackend Backend => backend;
+
     public TeeExecutionPolicy Execution
     {
         get
@@ -59,7 +61,7 @@ internal sealed class FailingPartition(FailingBackend backend) : ITeePartition
     public ValueTask ResetAsync() =>
         backend.Plan.EnterAsync<bool>(nameof(ResetAsync)) is { } failed ? new(failed) : ValueTask.CompletedTask;
 
-    public ValueTask DisposeAsync()
+    public virtual ValueTask DisposeAsync()
     {
         backend.Release(this);
         return backend.Plan.EnterAsync<bool>(nameof(DisposeAsync)) is { } failed ? new(failed)

@@ -5,6 +5,9 @@ namespace OpTeeMediator.Testing.Supplied;
 /// <summary>A session of a <see cref="FailingBackend"/>.</summary>
 internal sealed class FailingSession(FailingBackend backend) : ITeeSession
 {
+    /// <summary>Called when the session is closed.</summary>
+    public Action OnClose { get; init; } = static () => { };
+
     public ValueTask<TeeResult> InvokeCommandAsync(TeeRequest request)
     {
         if (backend.Plan.EnterAsync<TeeResult>(nameof(InvokeCommandAsync)) is { } failed)
@@ -23,6 +26,7 @@ internal sealed class FailingSession(FailingBackend backend) : ITeeSession
 
     public ValueTask CloseAsync(TeeRequest request)
     {
+        OnClose();
         backend.Release(this);
         return backend.Plan.EnterAsync<bool>(nameof(CloseAsync)) is { } failed ? new(failed) : ValueTask.CompletedTask;
     }

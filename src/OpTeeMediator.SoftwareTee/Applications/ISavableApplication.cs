@@ -15,8 +15,8 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 /// <para><b>Until the restored VM is resumed, it may still run where it was saved</b>, and goes on there if anything
 /// fails. So <see cref="TrustedApplication.Create"/>, <see cref="RestoreInstance"/> and <see cref="RestoreSession"/>
 /// change nothing outside of the instance. Trusted storage is not available to them
-/// (TEE_ERROR_STORAGE_NOT_AVAILABLE), and a restore in which one of them uses it is refused: use storage in the entry
-/// points of sessions. Keys can be derived. An instance whose restore has failed is disposed of, without
+/// (TEE_ERROR_STORAGE_NOT_AVAILABLE), and a restore in which one of them uses it is refused, as is the saving of an
+/// instance whose Create has used it: use storage in the entry points of sessions. Keys can be derived. An instance whose restore has failed is disposed of, without
 /// <see cref="TrustedApplication.Destroy"/>.</para>
 /// <para>Whoever may restore a VM without a key can give these methods any state: check lengths in it before memory is
 /// allocated for them. They are not interrupted; one that does not return keeps the restore from ending.</para>

@@ -318,7 +318,10 @@ internal sealed class ApplicationHost
             if (code == TeeReturnCode.Success)
             {
                 OpenedSessions opened = new(_environment.Directory);
-                instance = new ApplicationInstance(application, entryLock, this, opened);
+                instance = new ApplicationInstance(application, entryLock, this, opened)
+                {
+                    HasUsedStorageInCreate = application.Storage.WasUsed,
+                };
             }
 
             return new TeeResult(code, TeeOrigin.TrustedApplication);

@@ -47,9 +47,13 @@ internal sealed class ApplicationInstance(
     /// <summary>Whether it has panicked.</summary>
     public bool IsDead => Volatile.Read(ref _isDead) != 0;
 
-    /// <summary>Whether the instance can go on in another process: it says how, is inside no entry point, and has no
-    /// session with another application.</summary>
-    public bool CanSave => application is ISavableApplication && Volatile.Read(ref _inside) == 0 && Opened.IsEmpty;
+    /// <summary>Whether its Create has used trusted storage, which that of a restored instance does not get.</summary>
+    public bool HasUsedStorageInCreate { get; init; }
+
+    /// <summary>Whether the instance can go on in another process: it says how, can be created there, is inside no entry
+    /// point, and has no session with another application.</summary>
+    public bool CanSave => application is ISavableApplication && !HasUsedStorageInCreate
+        && Volatile.Read(ref _inside) == 0 && Opened.IsEmpty;
 
     /// <summary>Ends the instance's life.</summary>
     public bool TryKill() => Interlocked.Exchange(ref _isDead, 1) == 0;

@@ -38,6 +38,9 @@ public sealed class TrustedStorage
     /// <summary>Whether there is a store; it may still be out of reach.</summary>
     public bool IsAvailable => Machine is not null;
 
+    /// <summary>Whether an operation was begun.</summary>
+    internal bool WasUsed { get; private set; }
+
     /// <summary>The application whose objects these are.</summary>
     internal Guid Application { get; }
 
@@ -213,8 +216,11 @@ public sealed class TrustedStorage
     }
 
     /// <summary>Runs an operation of the application.</summary>
-    internal TeeReturnCode Run(bool writes, Func<StorageTransaction, TeeReturnCode> operation) =>
-        Machine?.Run(Application, writes, operation) ?? TeeReturnCode.StorageNotAvailable;
+    internal TeeReturnCode Run(bool writes, Func<StorageTransaction, TeeReturnCode> operation)
+    {
+        WasUsed = true;
+        return Machine?.Run(Application, writes, operation) ?? TeeReturnCode.StorageNotAvailable;
+    }
 
     /// <summary>Releases the handles that the instance has left open.</summary>
     internal void ReleaseHandles() => Machine?.Release(this);

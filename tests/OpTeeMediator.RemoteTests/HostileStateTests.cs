@@ -17,6 +17,8 @@ internal sealed class HostileStateTests
     private const ushort CanSave = 12;
     private const ushort Save = 13;
     private const ushort Restore = 14;
+    private const ushort Commit = 15;
+    private const ushort Abandon = 16;
     private const ushort NextState = 73;
     private const ushort StateRefused = 75;
     private const int LeastLimit = 64 << 10;
@@ -57,6 +59,14 @@ internal sealed class HostileStateTests
             (Restore, Operation, RawClient.Words(0, 100)), (Answer, Operation, new byte[8 + 99]));
         yield return Case("a piece that is too long",
             (Restore, Operation, RawClient.Words(0, 100)), (Answer, Operation, new byte[8 + 101]));
+        yield return Case("COMMIT of a VM that was not restored", (Commit, 0, []));
+        yield return Case("ABANDON of a VM that was not restored", (Abandon, 0, []));
+        yield return Case("ABANDON of a VM that runs", (Reset, Operation, []), (Abandon, 0, []));
+        yield return Case("COMMIT during RESTORE",
+            (Restore, Operation, RawClient.Words(0, 100)), (Commit, 0, []));
+        yield return Case("ABANDON during RESTORE",
+            (Restore, Operation, RawClient.Words(0, 100)), (Abandon, 0, []));
+        yield return Case("COMMIT with a body", (Commit, 0, RawClient.Words(0)));
     }
 
     [TestCaseSource(nameof(Malformed))]

@@ -49,9 +49,14 @@ internal sealed class SavedApplication : TrustedApplication, ISavableApplication
     public static TeeWorkerOptions Workers =>
         new() { FileName = ServerProcess.ProgramPath, Arguments = ["saved"], UserName = null };
 
-    public static SoftwareTeeBackend CreateTee() => new(new SoftwareTeeOptions()
-        .Add(PerSession, () => new SavedApplication())
-        .Add(Single, () => new SavedApplication())
+    /// <summary>Gets the name of each entry point by which it ends.</summary>
+    public Action<string> OnEnd { get; init; } = _ => { };
+
+    public static SoftwareTeeBackend CreateTee() => CreateTee(_ => { });
+
+    public static SoftwareTeeBackend CreateTee(Action<string> onEnd) => new(new SoftwareTeeOptions()
+        .Add(PerSession, () => new SavedApplication { OnEnd = onEnd })
+        .Add(Single, () => new SavedApplication { OnEnd = onEnd })
         .Add(Staying, () => new StayingApplication()));
 
     public void SaveInstance(IBufferWriter<byte> state)
@@ -117,6 +122,10 @@ internal sealed class SavedApplication : TrustedApplication, ISavableApplication
         (call[1].A, call[1].B) = (_count, session);
         return TeeReturnCode.Success;
     }
+
+    protected override void CloseSession(ApplicationCall call) => OnEnd(nameof(CloseSession));
+
+    protected override void Destroy() => OnEnd(nameof(Destroy));
 
     private static void Pass(string gate)
     {

@@ -73,7 +73,8 @@ internal sealed class RestoreTests
         target.Partition.Commit();
 
         Assert.That(await Bench.UseAsync(restored), Is.EqualTo(TeeReturnCode.Success));
-        Assert.That(await Bench.UseAsync(session), Is.EqualTo(TeeReturnCode.StorageNotAvailable), "It has lost the lease.");
+        Assert.That(
+            await Bench.UseAsync(session), Is.EqualTo(TeeReturnCode.StorageNotAvailable), "It has lost the lease.");
         await target.Partition.DisposeAsync();
         Assert.That(target.Ends, Is.EqualTo((string[])["Destroy", "Dispose"]));
     }
@@ -150,7 +151,8 @@ internal sealed class RestoreTests
         public Bench(MemoryStore store, TrustedApplicationManifest manifest, Place place)
         {
             Store = store;
-            SoftwareTeeOptions options = new() { Storage = new TrustedStorageOptions(store), KeySource = new FixedKey(1) };
+            SoftwareTeeOptions options =
+                new() { Storage = new TrustedStorageOptions(store), KeySource = new FixedKey(1) };
             options = options.Add(manifest, () =>
             {
                 Applications.Add(new MovingApplication(this, place));
@@ -226,7 +228,8 @@ internal sealed class RestoreTests
 
         protected internal override TeeReturnCode Create()
         {
-            TeeReturnCode code = place is Place.Create or Place.CreateWhoseCodeIsIgnored ? Use() : TeeReturnCode.Success;
+            TeeReturnCode code =
+                place is Place.Create or Place.CreateWhoseCodeIsIgnored ? Use() : TeeReturnCode.Success;
             return place == Place.Create ? code : TeeReturnCode.Success;
         }
 

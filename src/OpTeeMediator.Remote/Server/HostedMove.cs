@@ -109,7 +109,7 @@ internal sealed class HostedMove(HostedEnvironment environment)
         }
         catch (Exception exception)
         {
-            _ = environment.Failures.Report(type, exception);
+            environment.Log.OutcomeFailed(environment.VirtualMachine.Name, type, exception);
         }
     }
 

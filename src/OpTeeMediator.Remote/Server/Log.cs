@@ -76,4 +76,11 @@ internal static partial class Log
         EventId = 2632, Level = LogLevel.Information,
         Message = "VM {VirtualMachine} goes on elsewhere: its applications are not told of an end.")]
     internal static partial void Abandoned(this ILogger logger, string virtualMachine);
+
+    [LoggerMessage(
+        EventId = 2633, Level = LogLevel.Error,
+        Message = "The TEE failed at {Operation} of the restored VM {VirtualMachine}: what it has may be used by both "
+            + "sides of a move, or by none.")]
+    internal static partial void OutcomeFailed(
+        this ILogger logger, string virtualMachine, FrameType operation, Exception exception);
 }

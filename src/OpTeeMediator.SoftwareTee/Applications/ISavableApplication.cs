@@ -16,10 +16,10 @@ namespace OpTeeMediator.SoftwareTee.Applications;
 /// fails. So <see cref="TrustedApplication.Create"/>, <see cref="RestoreInstance"/> and <see cref="RestoreSession"/>
 /// change nothing outside of the instance. Trusted storage is not available to them
 /// (TEE_ERROR_STORAGE_NOT_AVAILABLE), and a restore in which one of them uses it is refused, as is the saving of an
-/// instance whose Create has used it: use storage in the entry points of sessions. Keys can be derived. An instance whose restore has failed is disposed of, without
-/// <see cref="TrustedApplication.Destroy"/>.</para>
-/// <para>Whoever may restore a VM without a key can give these methods any state: check lengths in it before memory is
-/// allocated for them. They are not interrupted; one that does not return keeps the restore from ending.</para>
+/// instance whose Create has used it: use storage in the entry points of sessions. Keys can be derived. An instance
+/// whose restore has failed is disposed of, without <see cref="TrustedApplication.Destroy"/>.</para>
+/// <para>A state that was written without a key may be anybody's: check the lengths in it before memory is allocated
+/// for them. These methods are not interrupted; one that does not return keeps the restore from ending.</para>
 /// <para>The state is authenticated, and encrypted, if the VMM gives a key (<see cref="State.OpTeeStateOptions.Key"/>).
 /// Without one, an application that keeps secrets in its memory writes them in clear.</para>
 /// </remarks>

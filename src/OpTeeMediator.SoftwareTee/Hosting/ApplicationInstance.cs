@@ -50,8 +50,8 @@ internal sealed class ApplicationInstance(
     /// <summary>Whether its Create has used trusted storage, which that of a restored instance does not get.</summary>
     public bool HasUsedStorageInCreate { get; init; }
 
-    /// <summary>Whether the instance can go on in another process: it says how, can be created there, is inside no entry
-    /// point, and has no session with another application.</summary>
+    /// <summary>Whether the instance can go on in another process: it says how, can be created there, is inside no
+    /// entry point, and has no session with another application.</summary>
     public bool CanSave => application is ISavableApplication && !HasUsedStorageInCreate
         && Volatile.Read(ref _inside) == 0 && Opened.IsEmpty;
 

@@ -12,8 +12,8 @@ namespace OpTeeMediator.SoftwareTee.Storage;
 /// disk).</para>
 /// <para>While a VM is being restored, and until it is resumed, it may still run where it was saved, with the same
 /// objects: every method returns TEE_ERROR_STORAGE_NOT_AVAILABLE then, and an application that calls one in
-/// <see cref="Applications.TrustedApplication.Create"/> or while its state is restored has the restore refused, whatever
-/// it makes of the code.</para>
+/// <see cref="Applications.TrustedApplication.Create"/> or while its state is restored has the restore refused,
+/// whatever it makes of the code.</para>
 /// </remarks>
 public sealed class TrustedStorage
 {

@@ -23,12 +23,12 @@ internal sealed class RestoreOutcome(ITeePartition partition, ILogger log)
     }
 
     /// <summary>The VM runs here from now on.</summary>
-    public void Commit() => Decide(static partition => partition.Commit());
+    public void Commit() => Decide(nameof(Commit), static partition => partition.Commit());
 
     /// <summary>The VM was not restored, or ends before it was resumed.</summary>
-    public void Abandon() => Decide(static partition => partition.Abandon());
+    public void Abandon() => Decide(nameof(Abandon), static partition => partition.Abandon());
 
-    private void Decide(Action<ISavableTeePartition> tell)
+    private void Decide(string operation, Action<ISavableTeePartition> tell)
     {
         lock (_lock)
         {
@@ -47,7 +47,7 @@ internal sealed class RestoreOutcome(ITeePartition partition, ILogger log)
             }
             catch (Exception exception)
             {
-                log.TeardownFailed(0, exception);
+                log.OutcomeFailed(operation, exception);
             }
         }
     }

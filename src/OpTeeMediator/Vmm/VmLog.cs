@@ -25,6 +25,11 @@ internal static partial class VmLog
         "The VMM's interrupt line failed; the pulse is repeated. Entries like this suppressed before it: {Suppressed}")]
     public static partial void InterruptFailed(this ILogger log, long suppressed, Exception exception);
 
+    [LoggerMessage(1106, LogLevel.Error,
+        "The backend failed at {Operation} of a restored VM: what the VM has at the TEE may be used by both sides of a "
+            + "move, or by none")]
+    public static partial void OutcomeFailed(this ILogger log, string operation, Exception exception);
+
     [LoggerMessage(1200, LogLevel.Warning,
         "{Calls} calls did not end within {Deadline}; what they hold is freed when they do")]
     public static partial void CallsOutliveGuest(this ILogger log, int calls, TimeSpan deadline);

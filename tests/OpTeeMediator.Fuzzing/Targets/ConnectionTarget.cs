@@ -59,6 +59,8 @@ internal sealed class ConnectionTarget : FuzzTarget
         [0, 2, 0, 0, 9, 0, 1, 0, 7, 1, 11],
         [0, 2, 0, 0, 2, 0, 0, 12, 0, 13, 2, 0, 1, 0, 0, 3, 0, 0, 0, 0],
         [0, 14, 1, 60, 0, 0, 0, 0, 3, 0, 0, 0, 0],
+        [0, 14, 1, 60, 0, 0, 0, 0, 15, 3, 0, 0, 0, 0],
+        [0, 14, 1, 60, 0, 0, 0, 0, 16, 4, 0],
     ];
 
     public override void Execute(ReadOnlySpan<byte> input)
@@ -90,6 +92,7 @@ internal sealed class ConnectionTarget : FuzzTarget
 
         Require(_backend is { OpenSessions: 0, RegisteredBuffers: 0 }, "nothing is left in the TEE");
         Require(_backend.Partitions == _backend.Disposals, "partitions are disposed of");
+        Require(_backend.KnowsOutcomes, "the TEE is told where each restored VM goes on");
         CheckDescriptors();
     }
 
@@ -150,7 +153,7 @@ internal sealed class ConnectionTarget : FuzzTarget
 
     private bool Step()
     {
-        switch (_input.Below(15))
+        switch (_input.Below(17))
         {
             case 0:
                 _frame.Begin(FrameType.AddFile, Number, 0);
@@ -226,6 +229,12 @@ internal sealed class ConnectionTarget : FuzzTarget
                 _frame.Write((uint)_input.Below(5));
                 _frame.Write(_input.Below(8) == 7 ? _input.UInt32() : WriteState());
                 return Send() && Complete();
+            case 15:
+                _frame.Begin(FrameType.Commit, Number, 0);
+                return Send();
+            case 16:
+                _frame.Begin(FrameType.Abandon, Number, 0);
+                return Send();
             default:
                 // What is no frame: the server waits for its end, or breaks off.
                 _frame.Begin((FrameType)_input.Byte(), _input.UInt32(), _input.UInt32());

@@ -7,6 +7,16 @@ namespace OpTeeMediator.Fuzzing.Targets;
 /// <summary>A TEE whose sessions can be saved; of each the state is one byte.</summary>
 internal sealed class SavableBackend : ScriptedBackend, ISavableTeePartition
 {
+    private int _restores;
+    private int _outcomes;
+
+    /// <summary>Whether the backend was told of each restored VM where it goes on.</summary>
+    public bool KnowsOutcomes => _outcomes >= _restores;
+
+    public void Commit() => _outcomes++;
+
+    public void Abandon() => _outcomes++;
+
     public bool CanSave(ITeeSession session) => true;
 
     public ValueTask<ReadOnlyMemory<byte>> SaveAsync(IReadOnlyList<ITeeSession> sessions) =>
@@ -30,6 +40,7 @@ internal sealed class SavableBackend : ScriptedBackend, ISavableTeePartition
             restored.Add(request.Session);
         }
 
+        _restores++;
         return restored;
     }
 }

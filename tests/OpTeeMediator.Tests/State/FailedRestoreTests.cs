@@ -32,7 +32,8 @@ internal sealed class FailedRestoreTests
     private static readonly string[] s_asyncMethods =
     [
         nameof(ISavableTeePartition.RestoreAsync), nameof(ITeePartition.RegisterMemoryAsync),
-        nameof(ITeePartition.UnregisterMemoryAsync), nameof(ITeeSession.CloseAsync), nameof(IAsyncDisposable.DisposeAsync),
+        nameof(ITeePartition.UnregisterMemoryAsync), nameof(ITeeSession.CloseAsync),
+        nameof(IAsyncDisposable.DisposeAsync),
     ];
 
     [Test]
@@ -82,7 +83,8 @@ internal sealed class FailedRestoreTests
 
         int made = Math.Max(0, sessions);
         Assert.That(
-            backend.Told, Is.EqualTo([nameof(ISavableTeePartition.Abandon), .. Enumerable.Repeat("Close", made), "End"]),
+            backend.Told,
+            Is.EqualTo([nameof(ISavableTeePartition.Abandon), .. Enumerable.Repeat("Close", made), "End"]),
             "One session that cannot be closed keeps no other from it.");
     }
 

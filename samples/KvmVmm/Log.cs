@@ -55,4 +55,10 @@ internal static partial class Log
 
     [LoggerMessage(11, LogLevel.Information, "The VM is to halt for a save or move: its TEE finishes its work.")]
     public static partial void Halting(this ILogger log);
+
+    [LoggerMessage(
+        12,
+        LogLevel.Warning,
+        "The VM's TEE has not finished its work within {seconds} s (--save-wait): what is left of it cannot move.")]
+    public static partial void NotDrained(this ILogger log, int seconds);
 }

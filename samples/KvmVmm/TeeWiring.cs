@@ -36,7 +36,6 @@ internal sealed class TeeWiring : IAsyncDisposable
     private readonly IGuestOpTee _optee;
     private readonly SmcRouter _smc;
     private readonly bool _dropsSessions;
-    private bool _isElsewhere;
 
     /// <summary>Wires a TEE up.</summary>
     /// <param name="options">Which one.</param>
@@ -77,7 +76,6 @@ internal sealed class TeeWiring : IAsyncDisposable
         };
         _smc = new SmcRouter(_optee);
         _dropsSessions = options.DropsSessions;
-        _isElsewhere = state is not null;
     }
 
     // Where neither kernel nor initramfs may lie.
@@ -105,21 +103,17 @@ internal sealed class TeeWiring : IAsyncDisposable
         KvmSmccc.Handle(vcpu.Handle, vcpu.RunAddress, _smc, SmcccConduit.Smc);
 
     // Before the VM is saved, while its vCPUs run. A companion needs none: its calls are saved as they are.
-    public Task<bool> DrainAsync() =>
-        _optee is OpTeeGuest guest ? guest.DrainAsync() : Task.FromResult(true);
+    public Task<bool> DrainAsync(TimeSpan deadline, CancellationToken withdraw) =>
+        _optee is OpTeeGuest guest ? guest.DrainAsync(deadline, withdraw) : Task.FromResult(true);
 
     // When no vCPU runs any more.
     public Task<bool> PauseAsync() => _optee.PauseAsync();
 
-    public void Resume()
-    {
-        _isElsewhere = false;
-        _optee.Resume();
-    }
+    public void Resume() => _optee.Resume();
 
-    // When it was saved or moved: its applications do not end with this process, and must not believe so. The same
-    // holds for one that was restored, until it is resumed: it may go on where it was.
-    public void GoesOnElsewhere() => _isElsewhere = true;
+    // When the VM was saved or moved, and goes on elsewhere for certain: gives everything of it back, but its
+    // applications are not told of an end. A companion is one VM of KVM, which ends with this object.
+    public Task AbandonAsync() => _optee is OpTeeGuest guest ? guest.AbandonAsync() : Task.CompletedTask;
 
     // Before the VM is moved, while it runs. Null: all that the TEE has is in its state.
     public OpTeeCompanionCopy? StartCopy() =>
@@ -144,11 +138,7 @@ internal sealed class TeeWiring : IAsyncDisposable
     // When the VM is destroyed.
     public async ValueTask DisposeAsync()
     {
-        if (!_isElsewhere || _hostTee is not null || _optee is OpTeeCompanion)
-        {
-            await _optee.DisposeAsync();
-        }
-
+        await _optee.DisposeAsync();
         _hostTee?.Dispose();
         _storage?.Dispose();
         _metrics?.Dispose();

@@ -19,6 +19,9 @@ internal static class MovingVm
         bool isPaused = await optee.PauseAsync();
         byte[] state = await optee.SaveAsync(new OpTeeStateOptions { Key = key });
 
+        // When the VM goes on elsewhere for certain: frees all of it here, and tells applications of no end.
+        await optee.AbandonAsync();
+
         // In the other process, with the VM's memory and the same identity.
         OpTeeGuest restored =
             await OpTeeGuest.RestoreAsync(memory, tee, options, state, new OpTeeStateOptions { Key = key });

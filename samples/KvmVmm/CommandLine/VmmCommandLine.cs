@@ -13,6 +13,7 @@ internal static class VmmCommandLine
     private const int LeastMebibytes = 64;
     private const int MostMebibytes = 16 << 20;
     private const int MostRounds = 1000;
+    private const int MostSeconds = 600;
 
     private static readonly VmmOptions Defaults = new() { Kernel = "" };
 
@@ -91,6 +92,12 @@ internal static class VmmCommandLine
         those of --tee linux, and of applications that do not say how
         """);
 
+    private static readonly Option<int> SaveWait = OptionFactory.Number(
+        "--save-wait", "SECONDS", """
+        how long its TEE has to finish its work before the VM is saved or moved; the guest runs meanwhile,
+        and what has not ended then cannot move
+        """, 0, MostSeconds, Defaults.SaveWait);
+
     private static readonly Option<string?> SaveSessions = OptionFactory.Parsed<string?>(
         "--save-sessions",
         "refuse|drop",
@@ -166,6 +173,7 @@ internal static class VmmCommandLine
         Trace = line.GetValue(Trace),
         PrintsMetrics = line.GetValue(Metrics),
         Save = line.GetValue(Save),
+        SaveWait = line.GetValue(SaveWait),
         DropsSessions = line.GetValue(SaveSessions) == "drop",
         Restore = line.GetValue(Restore),
         MigrateTo = line.GetValue(MigrateTo),
@@ -203,6 +211,7 @@ internal static class VmmCommandLine
             Trace,
             Metrics,
             Save,
+            SaveWait,
             SaveSessions,
             Restore,
             MigrateTo,

@@ -8,6 +8,8 @@ namespace KvmVmm.CommandLine;
 /// <summary>The options of the command line.</summary>
 internal sealed record VmmOptions
 {
+    private const int UsualSaveWait = 5;
+
     /// <summary>The kernel's file.</summary>
     public required string Kernel { get; init; }
 
@@ -64,6 +66,9 @@ internal sealed record VmmOptions
     /// <summary>The file into which the VM is saved at SIGUSR1; <see langword="null"/> for none.</summary>
     public string? Save { get; init; }
 
+    /// <summary>How long its TEE has to finish its work before the VM is saved or moved, in seconds.</summary>
+    public int SaveWait { get; init; } = UsualSaveWait;
+
     /// <summary>Whether sessions that cannot move are dropped; otherwise a VM that has some is not saved or moved.
     /// </summary>
     public bool DropsSessions { get; init; }
@@ -110,6 +115,8 @@ internal sealed record VmmOptions
             "--state-key is for --save, --restore, --migrate-to and --migrate-from, which are missing",
         { DropsSessions: true, Save: null, MigrateTo: null } =>
             "--save-sessions is for --save and --migrate-to, which are missing",
+        { SaveWait: not UsualSaveWait, Save: null, MigrateTo: null } =>
+            "--save-wait is for --save and --migrate-to, which are missing",
         { Restore: not null, MigrateFrom: not null } =>
             "a VM comes from --restore or from --migrate-from, not from both",
         { StateKey: null, MigrateTo.IsNetwork: true } or { StateKey: null, MigrateFrom.IsNetwork: true } =>

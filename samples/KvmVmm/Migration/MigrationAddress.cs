@@ -41,16 +41,17 @@ internal sealed class MigrationAddress
     }
 
     /// <summary>Connects to a destination that listens.</summary>
+    /// <param name="stop">Ends the attempt.</param>
     /// <exception cref="MigrationException">None does.</exception>
-    public Socket Connect()
+    public Socket Connect(CancellationToken stop)
     {
         Socket socket = NewSocket();
         try
         {
-            socket.Connect(_endPoint);
+            socket.ConnectAsync(_endPoint, stop).AsTask().GetAwaiter().GetResult();
             return socket;
         }
-        catch (SocketException failure)
+        catch (Exception failure) when (failure is SocketException or OperationCanceledException)
         {
             socket.Dispose();
             throw new MigrationException($"nobody can be reached at {this}: {failure.Message}", failure);

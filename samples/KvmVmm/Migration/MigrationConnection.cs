@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
+using KvmVmm.Saving;
 using OpTeeMediator.Kvm.State;
 
 namespace KvmVmm.Migration;
@@ -63,10 +64,15 @@ internal sealed class MigrationConnection : IDisposable
     /// <summary>Greets the other side.</summary>
     /// <param name="socket">The connection, which it owns.</param>
     /// <param name="options">Whose state moves, and its key.</param>
+    /// <param name="stop">Ends the attempt.</param>
     /// <exception cref="MigrationException">The other side is no VMM that moves a VM.</exception>
-    public static MigrationConnection Open(Socket socket, VmStateOptions options)
+    public static MigrationConnection Open(Socket socket, VmStateOptions options, CancellationToken stop)
     {
         ConnectionStream stream = new(socket, Patience);
+
+        // The other side may send one byte after the other, each just in time.
+        using Timer limit = new(_ => stream.Dispose(), null, Patience, Timeout.InfiniteTimeSpan);
+        using CancellationTokenRegistration stopping = stop.Register(stream.Dispose);
         try
         {
             byte[] own = new byte[HelloSize];
@@ -150,7 +156,7 @@ internal sealed class MigrationConnection : IDisposable
         }
 
         throw length > 0 && answer[0] == No
-            ? new MigrationException($"the destination refuses: {Printable(answer.AsSpan(1, length - 1))}")
+            ? new MigrationException($"the destination refuses: {PrintableText.Read(answer.AsSpan(1, length - 1))}")
             : new MigrationException("the destination's answer makes no sense.");
     }
 
@@ -197,8 +203,4 @@ internal sealed class MigrationConnection : IDisposable
 
         Writer.Flush();
     }
-
-    // Without a key anybody may have written it, and it is logged.
-    private static string Printable(ReadOnlySpan<byte> text) =>
-        string.Concat(Encoding.UTF8.GetString(text).Select(each => char.IsControl(each) ? ' ' : each));
 }

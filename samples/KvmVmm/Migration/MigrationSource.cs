@@ -46,15 +46,18 @@ internal sealed class MigrationSource : IDisposable
     private readonly TrackedGuestMemory _memory;
     private readonly OpTeeCompanionCopy? _copy;
     private readonly MigrationConnection _connection;
+    private readonly CancellationTokenRegistration _stopping;
     private int _rounds;
 
     private MigrationSource(
-        VmmOptions options, TrackedGuestMemory memory, OpTeeCompanionCopy? copy, MigrationConnection connection)
+        VmmOptions options, TrackedGuestMemory memory, OpTeeCompanionCopy? copy, MigrationConnection connection,
+        CancellationToken stop)
     {
         _options = options;
         _memory = memory;
         _copy = copy;
         _connection = connection;
+        _stopping = stop.Register(connection.Abort);
     }
 
     /// <summary>Connects to the destination.</summary>
@@ -62,20 +65,29 @@ internal sealed class MigrationSource : IDisposable
     /// <param name="memory">Its memory.</param>
     /// <param name="startCopy">Begins to copy its companion's memory; <see langword="null"/> is the result for another
     /// TEE.</param>
+    /// <param name="stop">Ends the move, whatever it waits for, unless the VM was given up.</param>
     /// <exception cref="MigrationException">There is no destination.</exception>
     /// <exception cref="BootException">The key cannot be read.</exception>
     public static MigrationSource Connect(
-        VmmOptions options, TrackedGuestMemory memory, Func<OpTeeCompanionCopy?> startCopy)
+        VmmOptions options, TrackedGuestMemory memory, Func<OpTeeCompanionCopy?> startCopy, CancellationToken stop)
     {
         VmStateOptions state = StateFile.Options(options);
-        MigrationConnection connection = MigrationConnection.Open(options.MigrateTo!.Connect(), state);
-        return new(options, memory, startCopy(), connection);
+        MigrationConnection connection = MigrationConnection.Open(options.MigrateTo!.Connect(stop), state, stop);
+        try
+        {
+            return new(options, memory, startCopy(), connection, stop);
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Has the destination agree, and copies the memory while the guest runs.</summary>
     /// <param name="disk">The machine's disk.</param>
     /// <exception cref="MigrationException">The destination refuses, or the connection has ended.</exception>
-    public void CopyWhileRunning(DiskFile? disk) => Explained(() =>
+    public void CopyWhileRunning(DiskFile? disk) => ExplainFailure(() =>
     {
         VmStateWriter state = _connection.Writer;
         MachineDescription.Save(state, _options, disk);
@@ -92,13 +104,14 @@ internal sealed class MigrationSource : IDisposable
         long pages;
         do
         {
-            WriteNext(state, isLast: false);
-            pages = WriteCopy(state) + WritePages(state);
-            state.Flush();
-            _rounds++;
+            pages = CopyRound();
         }
         while (pages > _options.MigrationRest && _rounds < _options.MigrationRounds);
     });
+
+    /// <summary>Copies once more what was written meanwhile, so that a destination that waits does not give up.</summary>
+    /// <exception cref="MigrationException">The destination refuses, or the connection has ended.</exception>
+    public void CopyAgain() => ExplainFailure(() => CopyRound());
 
     /// <summary>Sends the rest, and gives the VM up when the destination can run it.</summary>
     /// <param name="saveTee">Writes the state of its TEE, which is paused, but for what was copied.</param>
@@ -114,7 +127,7 @@ internal sealed class MigrationSource : IDisposable
     {
         VmStateWriter state = _connection.Writer;
         long teeSize = 0;
-        Explained(() =>
+        ExplainFailure(() =>
         {
             // Comparing pages takes as long as it takes.
             using Timer limit = new(
@@ -154,16 +167,16 @@ internal sealed class MigrationSource : IDisposable
         return (_rounds, _connection.Written, teeSize);
     }
 
-    /// <summary>Ends the connection, whatever another thread does with it: the destination does not run the VM unless
-    /// it was given up.</summary>
+    /// <summary>Ends the connection: the destination does not run the VM unless it was given up.</summary>
     public void Dispose()
     {
-        _connection.Abort();
+        _stopping.Dispose();
+        _connection.Dispose();
         _copy?.Dispose();
         _memory.StopTracking();
     }
 
-    private void Explained(Action work)
+    private void ExplainFailure(Action work)
     {
         try
         {
@@ -173,6 +186,16 @@ internal sealed class MigrationSource : IDisposable
         {
             throw _connection.Explain(failure);
         }
+    }
+
+    private long CopyRound()
+    {
+        VmStateWriter state = _connection.Writer;
+        WriteNext(state, isLast: false);
+        long pages = WriteCopy(state) + WritePages(state);
+        state.Flush();
+        _rounds++;
+        return pages;
     }
 
     private static void WriteNext(VmStateWriter state, bool isLast)

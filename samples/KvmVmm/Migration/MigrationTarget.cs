@@ -37,7 +37,7 @@ internal sealed class MigrationTarget : IDisposable
         try
         {
             Socket socket = await options.MigrateFrom!.AcceptAsync(stop);
-            return new MigrationTarget(MigrationConnection.Open(socket, state), stop);
+            return new MigrationTarget(MigrationConnection.Open(socket, state, stop), stop);
         }
         catch (OperationCanceledException)
         {

@@ -5,10 +5,8 @@ using KvmVmm.HostConsole;
 using KvmVmm.Machine;
 using KvmVmm.Migration;
 using Microsoft.Extensions.Logging;
-using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
-using OpTeeMediator.State;
 
 namespace KvmVmm.Saving;
 
@@ -19,6 +17,9 @@ internal sealed class Departure : IAsyncDisposable
     private const PosixSignal SaveSignal = (PosixSignal)10;
     private const PosixSignal MoveSignal = (PosixSignal)12;
 
+    // A destination waits for MigrationConnection.Patience; and the less is left, the shorter is the pause.
+    private static readonly TimeSpan CopyInterval = TimeSpan.FromSeconds(5);
+
     private readonly VmmOptions _options;
     private readonly TrackedGuestMemory _memory;
     private readonly DiskFile? _disk;
@@ -26,6 +27,7 @@ internal sealed class Departure : IAsyncDisposable
     private readonly GuestConsole _console;
     private readonly ILogger _log;
     private readonly CancellationTokenSource _halt = new();
+    private readonly CancellationTokenSource _end = new();
     private readonly Lock _gate = new();
     private readonly SaveTimes _times = new();
     private readonly PosixSignalRegistration? _save;
@@ -65,31 +67,34 @@ internal sealed class Departure : IAsyncDisposable
     public async Task<MachineEnd> LeaveAsync(VirtualMachine machine)
     {
         await _preparation;
-        long begin = Stopwatch.GetTimestamp();
-        bool isPaused = await _tee.PauseAsync();
-        _times.Tee = Stopwatch.GetElapsedTime(begin);
-        _console.HaltInput();
-        _console.FlushOutput();
+        Action logSuccess;
         try
         {
+            long begin = Stopwatch.GetTimestamp();
+            bool isPaused = await _tee.PauseAsync();
+            _times.Tee = Stopwatch.GetElapsedTime(begin);
+            _console.HaltInput();
+            _console.FlushOutput();
             if (!isPaused)
             {
                 throw new InvalidOperationException("its TEE does not come to a halt.");
             }
 
-            await LeavePausedAsync(machine);
-            _isHeld = false;
-            _tee.GoesOnElsewhere();
-            return _isMove ? MachineEnd.Moved : MachineEnd.Saved;
+            logSuccess = await LeavePausedAsync(machine);
         }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or BootException
-            or SystemCallException or NotSupportedException or InvalidOperationException or OpTeeStateException
-            or MigrationException)
+        catch (Exception failure)
         {
+            // Whatever it was, nobody else has the VM.
             NotLeft(failure);
             _console.ContinueInput();
             return MachineEnd.Halted;
         }
+
+        // From here on nothing may let the VM go on in this process, too.
+        _isHeld = false;
+        await _tee.AbandonAsync();
+        logSuccess();
+        return _isMove ? MachineEnd.Moved : MachineEnd.Saved;
     }
 
     /// <inheritdoc/>
@@ -100,12 +105,14 @@ internal sealed class Departure : IAsyncDisposable
         lock (_gate)
         {
             _isDisposed = true;
-            _migration?.Dispose();
         }
 
+        await _end.CancelAsync();
         await _preparation;
+        _migration?.Dispose();
         ResumeTee();
         _halt.Dispose();
+        _end.Dispose();
     }
 
     private PosixSignalRegistration Register(PosixSignal signal, Func<Task> prepare) =>
@@ -117,95 +124,90 @@ internal sealed class Departure : IAsyncDisposable
                 if (_preparation.IsCompleted && !_halt.IsCancellationRequested && !_isDisposed)
                 {
                     _isMove = signal == MoveSignal;
-                    _preparation = Task.Run(prepare);
+                    _preparation = Task.Run(() => PrepareAsync(prepare));
                 }
             }
         });
 
-    private async Task PrepareMoveAsync()
+    private async Task PrepareAsync(Func<Task> prepare)
     {
         try
         {
-            MigrationSource migration = MigrationSource.Connect(_options, _memory, _tee.StartCopy);
-            lock (_gate)
-            {
-                _migration = migration;
-                if (_isDisposed)
-                {
-                    migration.Dispose();
-                }
-            }
-
-            migration.CopyWhileRunning(_disk);
-            await HaltAsync();
+            await prepare();
         }
-        catch (Exception failure) when (failure is IOException or BootException or SystemCallException
-            or MigrationException)
+        catch (Exception failure)
         {
+            // Whatever it was, the guest runs here.
             NotLeft(failure);
         }
     }
 
-    /// <summary>Halts the machine when no operation is left at its TEE, if that comes in time.</summary>
-    private async Task HaltAsync()
+    private async Task PrepareMoveAsync()
     {
-        try
-        {
-            _isHeld = true;
-            long begin = Stopwatch.GetTimestamp();
-            Task<bool> drain = _tee.DrainAsync();
-            _log.Halting();
-            _ = await drain;
-            _times.Drain = Stopwatch.GetElapsedTime(begin);
-            _times.PauseBegin = Stopwatch.GetTimestamp();
-            await _halt.CancelAsync();
-        }
-        catch (ObjectDisposedException)
-        {
-            // The guest has ended meanwhile.
-        }
+        _migration = MigrationSource.Connect(_options, _memory, _tee.StartCopy, _end.Token);
+        _migration.CopyWhileRunning(_disk);
+        await HaltAsync();
     }
 
-    private async Task LeavePausedAsync(VirtualMachine machine)
+    /// <summary>Halts the machine when no operation is left at its TEE, or when that takes too long.</summary>
+    private async Task HaltAsync()
+    {
+        _isHeld = true;
+        long begin = Stopwatch.GetTimestamp();
+        Task<bool> drain = _tee.DrainAsync(TimeSpan.FromSeconds(_options.SaveWait), _end.Token);
+        _log.Halting();
+        while (_migration is { } migration && await Task.WhenAny(drain, Task.Delay(CopyInterval)) != drain)
+        {
+            migration.CopyAgain();
+        }
+
+        if (!await drain)
+        {
+            _log.NotDrained(_options.SaveWait);
+        }
+
+        _times.Drain = Stopwatch.GetElapsedTime(begin);
+        _times.PauseBegin = Stopwatch.GetTimestamp();
+        await _halt.CancelAsync();
+    }
+
+    /// <summary>Saves or moves the VM.</summary>
+    /// <returns>What logs that it goes on elsewhere. If this throws, it does not.</returns>
+    private async Task<Action> LeavePausedAsync(VirtualMachine machine)
     {
         if (_migration is { } migration)
         {
             (int rounds, long bytes, long teeBytes) =
                 await Task.Run(
                     () => migration.Finish(SaveTee, machine.Save, _tee.Digest, _disk, _times));
-            _log.Moved(
-                rounds, bytes, teeBytes, _times.Drain.TotalSeconds, Paused().TotalSeconds, _times.Tee.TotalSeconds);
+            TimeSpan moved = Stopwatch.GetElapsedTime(_times.PauseBegin);
+            return () => _log.Moved(
+                rounds, bytes, teeBytes, _times.Drain.TotalSeconds, moved.TotalSeconds, _times.Tee.TotalSeconds);
         }
-        else
-        {
-            (long size, long teeSize) =
-                await StateFile.SaveAsync(_options, _memory.Inner, _disk, _tee, machine, _times);
-            _log.Saved(size, teeSize, _times.Drain.TotalSeconds, Paused().TotalSeconds, _times.Tee.TotalSeconds);
-        }
+
+        (long size, long teeSize) = await StateFile.SaveAsync(_options, _memory.Inner, _disk, _tee, machine, _times);
+        TimeSpan saved = Stopwatch.GetElapsedTime(_times.PauseBegin);
+        return () => _log.Saved(
+            size, teeSize, _times.Drain.TotalSeconds, saved.TotalSeconds, _times.Tee.TotalSeconds);
 
         void SaveTee(Stream section, OpTeeCompanionCopy? copy) =>
             _tee.SaveAsync(section, copy).GetAwaiter().GetResult();
-
-        TimeSpan Paused() => Stopwatch.GetElapsedTime(_times.PauseBegin);
     }
 
     private void NotLeft(Exception failure)
     {
+        string reason = _end.IsCancellationRequested ? "its guest has ended, or starts again." : failure.Message;
         if (_isMove)
         {
-            _log.NotMoved(_isDisposed ? "its guest has ended, or starts again." : failure.Message);
+            _log.NotMoved(reason);
         }
         else
         {
-            _log.NotSaved(failure.Message);
+            _log.NotSaved(reason);
         }
 
-        lock (_gate)
-        {
-            _migration?.Dispose();
-            _migration = null;
-        }
-
+        _migration?.Dispose();
+        _migration = null;
         ResumeTee();
     }
 

@@ -32,7 +32,7 @@ internal static class MachineDescription
     {
         byte[] buffer = new byte[MaximumSize];
         int length = state.OpenSection(Section).ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
-        string saved = Encoding.UTF8.GetString(buffer, 0, length);
+        string saved = PrintableText.Read(buffer.AsSpan(0, length));
         string present = Describe(options, disk);
         if (saved != present)
         {

@@ -67,7 +67,7 @@ internal static class StateFile
         {
             // What the guest has flushed is on the disk; the rest must be before the VM goes on elsewhere.
             disk?.Flush();
-            await using FileStream file = new(unfinished, ForOwnerOnly());
+            await using FileStream file = CreateForOwnerOnly(unfinished);
             using VmStateWriter state = new(file, Options(options));
             MachineDescription.Save(state, options, disk);
             await using (Stream section = state.BeginSection(MemorySection))
@@ -126,14 +126,30 @@ internal static class StateFile
         }
     }
 
-    private static FileStreamOptions ForOwnerOnly()
+    /// <summary>Opens a new file, or an empty one, that only its owner can read.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="UnauthorizedAccessException">There is one of another user.</exception>
+    public static FileStream CreateForOwnerOnly(string path)
     {
+        const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
         FileStreamOptions options = new() { Mode = FileMode.Create, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
+        if (OperatingSystem.IsWindows())
         {
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+            return new FileStream(path, options);
         }
 
-        return options;
+        options.UnixCreateMode = OwnerOnly;
+        FileStream file = new(path, options);
+        try
+        {
+            // One that was there keeps its mode.
+            File.SetUnixFileMode(file.SafeFileHandle, OwnerOnly);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
     }
 }

@@ -14,4 +14,17 @@ internal static class SectionName
             ? Encoding.ASCII.GetBytes(name)
             : throw new ArgumentException($"'{name}': a section's name has {Size} ASCII characters.", nameof(name));
     }
+
+    /// <summary>What a state has in place of a name, for a message: anybody may have written a state without a
+    /// key.</summary>
+    internal static string Show(ReadOnlySpan<byte> found)
+    {
+        Span<char> shown = stackalloc char[Size];
+        for (int index = 0; index < Size; index++)
+        {
+            shown[index] = found[index] is >= (byte)' ' and <= (byte)'~' ? (char)found[index] : '?';
+        }
+
+        return new string(shown);
+    }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Text;
 
 namespace OpTeeMediator.Kvm.State;
 
@@ -50,7 +49,7 @@ public sealed class VmStateReader : IDisposable
         return found.AsSpan().SequenceEqual(expected)
             ? _section = new SectionReadStream(_chunks)
             : throw new InvalidDataException(
-                $"The saved state has the section '{Encoding.Latin1.GetString(found)}'; expected '{name}'.");
+                $"The saved state has the section '{SectionName.Show(found)}'; expected '{name}'.");
     }
 
     /// <summary>Checks that the state ends here: nothing is missing, and nothing is left.</summary>

@@ -29,6 +29,13 @@ internal sealed record ApplicationEnvironment(
     /// <summary>Whether the VM goes on elsewhere: applications are freed, and not told of an end.</summary>
     public bool IsAbandoned { get; set; }
 
+    /// <summary>The VM goes on elsewhere. An application that is freed cannot change its storage either.</summary>
+    public void Abandon()
+    {
+        IsAbandoned = true;
+        Secrets.Storage?.Hold();
+    }
+
     /// <summary>Why the VM cannot be restored if an application has used trusted storage meanwhile.</summary>
     public OpTeeStateException? StorageRefusal => Secrets.Storage?.EarlyUser is { } application
         ? new OpTeeStateException(

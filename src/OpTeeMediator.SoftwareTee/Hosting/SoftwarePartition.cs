@@ -174,11 +174,7 @@ internal sealed class SoftwarePartition : ISavableTeePartition, IApplicationDire
 
     public void Commit() => _environment.Secrets.Storage?.Release();
 
-    public void Abandon()
-    {
-        _environment.Secrets.Storage?.Hold();
-        _environment.IsAbandoned = true;
-    }
+    public void Abandon() => _environment.Abandon();
 
     // What is no application is refused at once.
     private TeeExecution ExecutionOf(Guid application) =>

@@ -23,7 +23,7 @@ internal sealed class VirtualMachineStorage(
     private ITeeStoreSession? _session;
     private StorageKeys? _keys;
     private bool _isOpen;
-    private bool _isHeld;
+    private volatile bool _isHeld;
     private Guid? _earlyUser;
     private bool _isDisposed;
     private RecordReference _current;
@@ -59,10 +59,11 @@ internal sealed class VirtualMachineStorage(
 
     /// <summary>The VM may run elsewhere, with this storage: the store is not reached, and no lease taken, until
     /// <see cref="Release()"/>.</summary>
-    public void Hold() => SetHeld(true);
+    /// <remarks>Waits for no operation: one that waits for the guest cannot end while the VM is paused.</remarks>
+    public void Hold() => _isHeld = true;
 
     /// <summary>The VM runs here: its storage can be used.</summary>
-    public void Release() => SetHeld(false);
+    public void Release() => _isHeld = false;
 
     /// <summary>Notes a handle. Called within <see cref="Run"/>.</summary>
     public void Add(TrustedObject handle) => _open.Add(handle);
@@ -138,14 +139,6 @@ internal sealed class VirtualMachineStorage(
                 _ = Fail(exception, TeeReturnCode.StorageNotAvailable);
             }
         }
-    }
-
-    private void SetHeld(bool isHeld)
-    {
-        Enter();
-        _isHeld = isHeld;
-        _earlyUser = null;
-        _lock.Exit();
     }
 
     private void ThrowIfHeld(Guid application)

@@ -34,9 +34,10 @@ public interface ISavableTeePartition : ITeePartition
     {
     }
 
-    /// <summary>The VM goes on elsewhere, where its state was saved or, at a TEE server, where it was restored: it was
-    /// not restored here, or was not resumed, or has been saved and has ended. What is its there, such as trusted
-    /// storage, is not touched any more. By default nothing is done.</summary>
+    /// <summary>The VM goes on elsewhere: it was saved here and is abandoned
+    /// (<see cref="Guests.OpTeeGuest.AbandonAsync"/>; at a TEE server, or has just ended), or it was to be restored here
+    /// and is not, or was not resumed. What belongs to the VM, such as trusted storage, is not touched any more. By
+    /// default nothing is done.</summary>
     /// <remarks>Its sessions are closed and the partition is disposed of afterwards, to free what they hold
     /// here.</remarks>
     void Abandon()

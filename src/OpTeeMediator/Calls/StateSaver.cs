@@ -20,20 +20,24 @@ internal sealed class StateSaver(YieldingCalls calls, ITeePartition partition, D
     private readonly List<ITeeSession> _saved = [];
     private readonly Dictionary<Session, int> _places = [];
     private readonly HashSet<Session> _dead = [];
+    private readonly List<(Guid Application, string What)> _dropped = [];
     private readonly DriverInstance _driverInstance = calls.DriverInstance;
 
     public StateWriter Writer => _writer;
+
+    /// <summary>How many calls and sessions are not in the state.</summary>
+    public int DroppedCount => _dropped.Count;
 
     /// <summary>Saves.</summary>
     /// <param name="dropsWhatCannotMove">Whether what cannot move is dropped; otherwise it is an error.</param>
     public async Task SaveAsync(bool dropsWhatCannotMove)
     {
-        List<string> dropped = [];
         foreach (CallSlot slot in Suspended)
         {
             if (IsAtBackend(slot) && slot.Operation.Kind is TeeOperation.InvokeCommand or TeeOperation.OpenSession)
             {
-                dropped.Add($"an operation ({slot.Operation.Kind}) runs in application {ApplicationOf(slot)}");
+                Guid application = ApplicationOf(slot);
+                _dropped.Add((application, $"an operation ({slot.Operation.Kind}) runs in application {application}"));
 
                 // Its application is in the middle of a command.
                 _ = slot.Session is { } session && _dead.Add(session);
@@ -45,15 +49,15 @@ internal sealed class StateSaver(YieldingCalls calls, ITeePartition partition, D
         {
             if (BackendOf(session) is { } backend && !_dead.Contains(session) && !IsOwn(backend))
             {
-                Place(session, backend, savable, dropped);
+                Place(session, backend, savable);
             }
         }
 
-        if (dropped.Count > 0 && !dropsWhatCannotMove)
+        if (_dropped.Count > 0 && !dropsWhatCannotMove)
         {
             throw new OpTeeStateException(
-                $"{dropped.Count} of the VM's calls and sessions cannot move: "
-                + $"{string.Join("; ", dropped.Take(MostNamed))}. Wait for their end, or set "
+                $"{_dropped.Count} of the VM's calls and sessions cannot move: "
+                + $"{string.Join("; ", _dropped.Take(MostNamed).Select(one => one.What))}. Wait for their end, or set "
                 + $"{nameof(OpTeeStateOptions)}.{nameof(OpTeeStateOptions.DropsWhatCannotMove)}: its clients then get "
                 + "TEE_ERROR_TARGET_DEAD.");
         }
@@ -78,6 +82,16 @@ internal sealed class StateSaver(YieldingCalls calls, ITeePartition partition, D
                 WriteCall(slot);
             }
         }
+    }
+
+    /// <summary>The applications of what is not in the state, each with the number of its calls and sessions.</summary>
+    public string DescribeDropped()
+    {
+        IGrouping<Guid, (Guid Application, string What)>[] applications =
+            [.. _dropped.GroupBy(one => one.Application).OrderByDescending(group => group.Count())];
+        string named = string.Join(
+            ", ", applications.Take(MostNamed).Select(application => $"{application.Key} ({application.Count()})"));
+        return applications.Length > MostNamed ? $"{named} and {applications.Length - MostNamed} others" : named;
     }
 
     private IEnumerable<CallSlot> Suspended => calls.Slots.All.ToArray().Where(IsSuspended);
@@ -113,8 +127,7 @@ internal sealed class StateSaver(YieldingCalls calls, ITeePartition partition, D
 
     private bool IsOwn(ITeeSession backend) => backend == enumeration || backend is DeadSession;
 
-    private void Place(
-        Session session, ITeeSession backend, ISavableTeePartition? savable, List<string> dropped)
+    private void Place(Session session, ITeeSession backend, ISavableTeePartition? savable)
     {
         if (savable is not null && savable.CanSave(backend))
         {
@@ -123,7 +136,7 @@ internal sealed class StateSaver(YieldingCalls calls, ITeePartition partition, D
         }
         else
         {
-            dropped.Add($"a session with application {session.Application} is open");
+            _dropped.Add((session.Application, $"a session with application {session.Application} is open"));
         }
     }
 

@@ -41,7 +41,7 @@ public sealed class OpTeeGuest : IGuestOpTee
     private readonly CallObserver _observer;
     private readonly Lock _lifeCycle = new();
     private readonly Teardown _teardown;
-    private readonly RestoreOutcome _outcome;
+    private readonly MoveOutcome _outcome;
     private Task _lastReset = Task.CompletedTask;
     private Task? _disposal;
     private volatile bool _isDisposed;
@@ -90,7 +90,7 @@ public sealed class OpTeeGuest : IGuestOpTee
         };
         _partition = backend.CreatePartition(virtualMachine)
             ?? throw new TeeUnavailableException("The backend returned no partition.");
-        _outcome = new RestoreOutcome(_partition, _log);
+        _outcome = new MoveOutcome(_partition, _log);
         try
         {
             _fastCalls = new FastCalls(options, options.Revision ?? _partition.Revision ?? OpTeeRevision.Default);
@@ -210,17 +210,36 @@ public sealed class OpTeeGuest : IGuestOpTee
     /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
     /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
     /// <remarks>The vCPUs run meanwhile. New calls are suspended, and begin after <see cref="Resume"/>, here or where
-    /// the state is restored. Then stop the vCPUs, <see cref="PauseAsync"/>, <see cref="SaveAsync"/>.</remarks>
-    public Task<bool> DrainAsync(CancellationToken cancellationToken = default)
+    /// the state is restored. Then stop the vCPUs, <see cref="PauseAsync"/>, <see cref="SaveAsync"/>, and, when the VM
+    /// goes on elsewhere, <see cref="AbandonAsync"/>.</remarks>
+    public Task<bool> DrainAsync(CancellationToken cancellationToken = default) =>
+        DrainAsync(_options.ShutdownDeadline, cancellationToken);
+
+    /// <summary>As <see cref="DrainAsync(CancellationToken)"/>, with a deadline of its own.</summary>
+    /// <param name="deadline">How long operations have to end, instead of
+    /// <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; <see cref="Timeout.InfiniteTimeSpan"/> for as long as it
+    /// takes.</param>
+    /// <param name="cancellationToken">Withdraws the attempt.</param>
+    /// <returns>A task that says whether no operation is left at the TEE.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">The deadline is negative.</exception>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <exception cref="OperationCanceledException">The attempt was cancelled, and has no effect.</exception>
+    public Task<bool> DrainAsync(TimeSpan deadline, CancellationToken cancellationToken = default)
     {
+        if (deadline == Timeout.InfiniteTimeSpan)
+        {
+            deadline = TimeSpan.MaxValue;
+        }
+
+        ArgumentOutOfRangeException.ThrowIfLessThan(deadline, TimeSpan.Zero);
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return _pause.DrainAsync(() => _calls.AreDrained, _options.ShutdownDeadline, cancellationToken);
+        return _pause.DrainAsync(() => _calls.AreDrained, deadline, cancellationToken);
     }
 
     /// <summary>Saves what the guest has at its OP-TEE, for <see cref="RestoreAsync"/> in another process.</summary>
     /// <param name="options">How.</param>
     /// <returns>The state: some hundred bytes, and what the TEE has saved. The VM stays paused; it may be resumed, if
-    /// the state is not restored elsewhere.</returns>
+    /// the state is not restored elsewhere. If it is, then <see cref="AbandonAsync"/>.</returns>
     /// <exception cref="ArgumentException">An option is outside its range.</exception>
     /// <exception cref="InvalidOperationException">The VM is not paused (<see cref="PauseAsync"/>), or a vCPU is in
     /// <see cref="Handle"/>.</exception>
@@ -231,8 +250,8 @@ public sealed class OpTeeGuest : IGuestOpTee
     /// what was agreed with the driver. What the guest knows of them stays valid: session ids, cookies, resume
     /// information.</para>
     /// <para>Sessions move if the partition can (<see cref="ISavableTeePartition"/>). An operation that is at the TEE
-    /// cannot move: <see cref="DrainAsync"/> before the pause waits for them all. What an earlier driver has left is
-    /// not saved.</para>
+    /// cannot move: <see cref="DrainAsync(CancellationToken)"/> before the pause waits for them all. What an earlier
+    /// driver has left is not saved.</para>
     /// </remarks>
     public async Task<byte[]> SaveAsync(OpTeeStateOptions options)
     {
@@ -253,8 +272,13 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
 
         StateSaver saver = new(_calls, _partition, _calls.Enumeration);
-        SaveAgreement(saver.Writer);
+        Agreement.Save(saver.Writer);
         await saver.SaveAsync(options.DropsWhatCannotMove);
+        if (saver.DroppedCount > 0)
+        {
+            _log.SavedWithoutAll(saver.DroppedCount, saver.DescribeDropped());
+        }
+
         return SealedState.Seal(saver.Writer.Written, _options.Identity, options.Key.Span);
     }
 
@@ -299,6 +323,31 @@ public sealed class OpTeeGuest : IGuestOpTee
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         _outcome.Commit();
         _pause.Resume();
+    }
+
+    /// <summary>The VM goes on elsewhere, with the state that <see cref="SaveAsync"/> has returned: frees what it holds
+    /// here, as <see cref="DisposeAsync"/> does, and tells its trusted applications of no end.</summary>
+    /// <returns>A task that ends when all is freed, or after <see cref="OpTeeGuestOptions.ShutdownDeadline"/>; what is
+    /// not freed by then is freed when the calls that hold it end.</returns>
+    /// <exception cref="InvalidOperationException">The VM is not paused (<see cref="PauseAsync"/>): it may have gone on
+    /// after it was saved.</exception>
+    /// <exception cref="ObjectDisposedException">This object was disposed of.</exception>
+    /// <remarks>
+    /// <para>Call it when it is certain that the VM does not go on here: after this it cannot. No call that was held
+    /// begins, and the VM's trusted storage is not touched any more. Sessions that could not move, such as those with
+    /// the host's TEE, are closed.</para>
+    /// <para>A VM that was restored and was not resumed is abandoned by <see cref="DisposeAsync"/>, too.</para>
+    /// </remarks>
+    public async Task AbandonAsync()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        if (!_pause.IsPaused || !_calls.AreQuiet)
+        {
+            throw new InvalidOperationException($"The VM is not paused: await {nameof(PauseAsync)} first.");
+        }
+
+        _outcome.Begin();
+        await DisposeAsync();
     }
 
     /// <summary>The VM is destroyed: ends its calls, closes its sessions, unpins its memory, tells the TEE.</summary>
@@ -552,42 +601,9 @@ public sealed class OpTeeGuest : IGuestOpTee
         }
     }
 
-    /// <summary>Saves what was agreed with the driver.</summary>
-    private void SaveAgreement(StateWriter writer)
-    {
-        writer.WriteUInt64((ulong)OfferedCapabilities);
-        writer.WriteUInt32((uint)(_line?.Spi ?? 0));
-        writer.WriteUInt64(_options.ReservedSharedMemory?.Start.Value ?? 0);
-        writer.WriteUInt64(_options.ReservedSharedMemory?.Length ?? 0);
-    }
-
     private async Task LoadAsync(StateReader reader)
     {
-        OpTeeCapabilities missing = (OpTeeCapabilities)reader.ReadUInt64() & ~OfferedCapabilities;
-        if (missing != 0)
-        {
-            throw new OpTeeStateException(
-                $"The guest was offered {missing} when the VM was saved, and these options do not.");
-        }
-
-        uint interrupt = reader.ReadUInt32();
-        if (interrupt != (uint)(_line?.Spi ?? 0))
-        {
-            throw new OpTeeStateException(
-                $"The guest knows SPI {interrupt} for notifications, and {nameof(OpTeeGuestOptions)}."
-                + $"{nameof(OpTeeGuestOptions.NotificationInterrupt)} is SPI {_line?.Spi ?? 0} (0 is none).");
-        }
-
-        ulong start = reader.ReadUInt64();
-        ulong length = reader.ReadUInt64();
-        if (start != (_options.ReservedSharedMemory?.Start.Value ?? 0)
-            || length != (_options.ReservedSharedMemory?.Length ?? 0))
-        {
-            throw new OpTeeStateException(
-                $"The guest knows {length} bytes at 0x{start:x} as reserved memory, and {nameof(OpTeeGuestOptions)}."
-                + $"{nameof(OpTeeGuestOptions.ReservedSharedMemory)} is {_options.ReservedSharedMemory}.");
-        }
-
+        Agreement.Check(reader);
         StateLoader loader = new(_calls, _partition, _buffers, _calls.Enumeration);
         try
         {
@@ -610,6 +626,10 @@ public sealed class OpTeeGuest : IGuestOpTee
             throw new OpTeeStateException($"The TEE has failed to restore the state: {exception.Message}", exception);
         }
     }
+
+    /// <summary>What the driver is told.</summary>
+    private DriverAgreement Agreement =>
+        new(OfferedCapabilities, (uint)(_line?.Spi ?? 0), _options.ReservedSharedMemory);
 
     private OpTeeCapabilities OfferedCapabilities
     {

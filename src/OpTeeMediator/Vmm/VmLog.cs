@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 namespace OpTeeMediator.Vmm;
 
 /// <summary>Log messages of a VM's life cycle and of what its VMM supplies.</summary>
-/// <remarks>Event ids are stable: 1003, 1006, 1101, 1102, 1200 and 1201.</remarks>
+/// <remarks>Event ids are stable: 1003, 1006, 1101, 1102, 1200, 1201 and 1203.</remarks>
 internal static partial class VmLog
 {
     [LoggerMessage(1003, LogLevel.Debug,
@@ -38,4 +38,9 @@ internal static partial class VmLog
         "What an earlier driver of the guest left could not be freed. Entries like this suppressed before it: "
             + "{Suppressed}")]
     public static partial void TeardownFailed(this ILogger log, long suppressed, Exception exception);
+
+    [LoggerMessage(1203, LogLevel.Warning,
+        "The VM is saved without {Count} calls and sessions that cannot move; where it goes on, their clients get "
+            + "TEE_ERROR_TARGET_DEAD. Their applications: {Applications}")]
+    public static partial void SavedWithoutAll(this ILogger log, int count, string applications);
 }

@@ -26,6 +26,8 @@ internal sealed class CommandLineTests
     [TestCase("--kernel Image --allow 1", "--allow: expected all, none, or UUIDs with commas between them, found '1'")]
     [TestCase("--kernel Image --log loud", "--log: expected trace, debug, information, warning, error, critical or")]
     [TestCase("--kernel Image --log 3", "--log: expected")]
+    [TestCase("--kernel Image --save x --save-wait 601", "--save-wait: expected a number from 0 to 600, found '601'")]
+    [TestCase("--kernel Image --save x --save-wait -1", "--save-wait: expected a number from 0 to 600, found '-1'")]
     [TestCase("--kernel Image --save-sessions keep", "--save-sessions: expected refuse or drop, found 'keep'")]
     [TestCase("--kernel Image --kernels x", "Unrecognized command or argument '--kernels'.")]
     [TestCase("--kernel Image x", "Unrecognized command or argument 'x'.")]
@@ -43,7 +45,7 @@ internal sealed class CommandLineTests
         VmmOptions options = OptionsOf(
             "--kernel Image --initrd @initrd --cmdline quiet --disk disk --memory 64 --cpus 2 --tee software "
             + $"--storage db --storage-key key --vm-id {Id1} --notify off --tee-log --trace trace --metrics "
-            + "--save save --save-sessions drop --restore restore --state-key keyring:name --log Debug");
+            + "--save save --save-wait 60 --save-sessions drop --restore restore --state-key keyring:name --log Debug");
         Assert.That(options, Is.EqualTo(new VmmOptions
         {
             Kernel = "Image",
@@ -61,6 +63,7 @@ internal sealed class CommandLineTests
             Trace = "trace",
             PrintsMetrics = true,
             Save = "save",
+            SaveWait = 60,
             DropsSessions = true,
             Restore = "restore",
             StateKey = "keyring:name",
@@ -106,6 +109,7 @@ internal sealed class CommandLineTests
     }
 
     [TestCase("--help", "its memory in MiB, 64 to 16777216 [default: 256]")]
+    [TestCase("--help", "has not ended then cannot move, 0 to 600 [default: 5]")]
     [TestCase("--list", "OP-TEE's example hello_world")]
     public void Parse_HelpAndList_NeedNoKernel(string option, string text)
     {
@@ -115,6 +119,12 @@ internal sealed class CommandLineTests
         Assert.That(line.Invoke(new InvocationConfiguration { Output = output }), Is.Zero);
         Assert.That(output.ToString(), Does.Contain(text));
     }
+
+    [TestCase("--save-wait 60", "--save-wait is for --save and --migrate-to, which are missing")]
+    [TestCase("--save-wait 60 --save state", null)]
+    [TestCase("--save-wait 60 --migrate-to /run/vm", null)]
+    public void WrongCombination_OptionOfSaving_IsForAVmThatIsSavedOrMoved(string arguments, string? wrong) =>
+        Assert.That(OptionsOf($"--kernel Image {arguments}").WrongCombination, Is.EqualTo(wrong));
 
     private static VmmOptions OptionsOf(string arguments)
     {

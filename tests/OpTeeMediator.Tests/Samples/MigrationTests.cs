@@ -138,7 +138,8 @@ internal sealed class MigrationTests
         Task target = Task.Run(() =>
         {
             using Socket socket = listener.Accept();
-            using MigrationConnection connection = MigrationConnection.Open(socket, StateFile.Options(_options));
+            using MigrationConnection connection =
+                MigrationConnection.Open(socket, StateFile.Options(_options), CancellationToken.None);
             ReadAll(connection);
             socket.Shutdown(SocketShutdown.Receive);
             connection.Agree(TimeSpan.Zero);
@@ -206,6 +207,140 @@ internal sealed class MigrationTests
         socket.Shutdown(SocketShutdown.Send);
 
         Assert.That((await target)?.Message, Does.Contain("was changed"));
+    }
+
+    [Test]
+    public async Task Move_GuestEnds_SourceWaitsForASilentTargetNoLonger([Values] bool isConnected)
+    {
+        using Socket listener = Listen("silent");
+        _options = _options with { MigrateTo = Address("silent") };
+        using CancellationTokenSource guestEnds = new();
+        using ManualResetEventSlim mayEnd = new(false);
+        Task target = Task.Run(() =>
+        {
+            using Socket socket = listener.Accept();
+            using MigrationConnection? connection = isConnected
+                ? MigrationConnection.Open(socket, StateFile.Options(_options), CancellationToken.None) : null;
+            mayEnd.Wait();
+        });
+        Task source = Task.Run(() =>
+        {
+            using MigrationSource source = MigrationSource.Connect(_options, _tracked, () => null, guestEnds.Token);
+            source.CopyWhileRunning(_sourceDisk);
+        });
+
+        await Task.WhenAny(source, Task.Delay(200));
+        Assert.That(source.IsCompleted, Is.False, "it waits");
+        await guestEnds.CancelAsync();
+
+        Assert.That(() => source.WaitAsync(TimeSpan.FromSeconds(30)), Throws.TypeOf<MigrationException>());
+        mayEnd.Set();
+        await target;
+    }
+
+    [Test]
+    public async Task TryAcceptAsync_SourceSaysNothingAndVmmIsStopped_Ends()
+    {
+        using CancellationTokenSource stop = new();
+        Task<MigrationTarget?> target = MigrationTarget.TryAcceptAsync(_options, stop.Token);
+        using Socket source = await ConnectAsync(Path.Combine(_folder, "target"));
+        await Task.WhenAny(target, Task.Delay(200));
+        Assert.That(target.IsCompleted, Is.False, "it waits");
+
+        await stop.CancelAsync();
+
+        Assert.That(() => target.WaitAsync(TimeSpan.FromSeconds(30)), Throws.TypeOf<MigrationException>());
+    }
+
+    // While the source waits for its TEE, a round says that it is there.
+    [Test]
+    public async Task CopyAgain_AfterTheRounds_IsARoundMore()
+    {
+        Task<Exception?> arriving = RunTargetAsync(_options);
+
+        (int rounds, _, _) = await Task.Run(() =>
+        {
+            using MigrationSource source =
+                MigrationSource.Connect(_options, _tracked, () => null, CancellationToken.None);
+            source.CopyWhileRunning(_sourceDisk);
+            source.CopyAgain();
+            source.CopyAgain();
+            return source.Finish(
+                (tee, _) => tee.Write(Tee), WriteMachine, () => TeeDigest, _sourceDisk, new SaveTimes());
+        });
+
+        Assert.That(await arriving, Is.Null);
+        Assert.That(rounds, Is.EqualTo(4), "one, two more, and the last one");
+
+        static void WriteMachine(VmStateWriter state)
+        {
+            using Stream section = state.BeginSection(MachineSection);
+            section.Write(Tee);
+        }
+    }
+
+    // Without a key anybody can write it.
+    [Test]
+    public void Check_DescriptionControlsATerminal_IsShownWithoutThat()
+    {
+        using MemoryStream file = new();
+        using (VmStateWriter writer = new(file, new VmStateOptions()))
+        {
+            using (Stream section = writer.BeginSection("VMM."))
+            {
+                section.Write("a\u001b]0;b\u009b1m\r\nc\u202ed\u2028e é"u8);
+            }
+
+            writer.Complete();
+        }
+
+        file.Position = 0;
+        using VmStateReader reader = new(file, new VmStateOptions());
+
+        Assert.That(
+            () => MachineDescription.Check(reader, _options, _sourceDisk),
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains("has a ]0;b 1m  c d e é; by the options"));
+    }
+
+    [TestCase("\u001bc\u0007\n", "'?c??'")]
+    [TestCase("abcd", "'abcd'")]
+    public void OpenSection_NameControlsATerminal_IsShownWithoutThat(string name, string shown)
+    {
+        using MemoryStream file = new();
+        using (VmStateWriter writer = new(file, new VmStateOptions()))
+        {
+            writer.BeginSection(name).Dispose();
+            writer.Complete();
+        }
+
+        file.Position = 0;
+        using VmStateReader reader = new(file, new VmStateOptions());
+
+        Assert.That(
+            () => reader.OpenSection("VMM."),
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains($"the section {shown}; expected 'VMM.'"));
+    }
+
+    [Test]
+    public void CreateForOwnerOnly_OthersCouldReadWhatWasThere_TheyCannotReadIt()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("There files have no mode.");
+            return;
+        }
+
+        string path = Path.Combine(_folder, "state.unfinished");
+        File.WriteAllText(path, "something else");
+        const UnixFileMode ForAll = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.OtherRead;
+        File.SetUnixFileMode(path, ForAll);
+
+        using (FileStream file = StateFile.CreateForOwnerOnly(path))
+        {
+            Assert.That(file.Length, Is.Zero);
+        }
+
+        Assert.That(File.GetUnixFileMode(path), Is.EqualTo(UnixFileMode.UserRead | UnixFileMode.UserWrite));
     }
 
     [Test]
@@ -298,7 +433,8 @@ internal sealed class MigrationTests
     {
         try
         {
-            using MigrationSource source = MigrationSource.Connect(options ?? _options, _tracked, () => null);
+            using MigrationSource source = MigrationSource.Connect(
+                options ?? _options, _tracked, () => null, CancellationToken.None);
             source.CopyWhileRunning(_sourceDisk);
             Assert.That(_tracked.TryWrite(Ram.Start.Add(9000), [1]));
             source.Finish(

@@ -26,6 +26,7 @@ internal sealed class NetworkMoveTests
 {
     private const string MachineSection = "KVM.";
     private const string SourceOpens = "the source opens the storage";
+    private const string SourceIsClosed = SourceOpens + NotedStore.Closed;
     private const string TargetIsRestored = "the target is restored";
     private const string TargetGoesOn = "the target goes on";
     private const string TargetOpens = "the target opens the storage";
@@ -95,6 +96,29 @@ internal sealed class NetworkMoveTests
         Assert.That(Keep(sourceDriver, session, 3), Is.EqualTo((uint)TeeReturnCode.StorageNotAvailable));
         Assert.That(Kept(targetDriver, session), Is.EqualTo((0u, 2ul)));
         Assert.That(_events, Has.Count.EqualTo(4), "the source does not take the lease again");
+    }
+
+    [Test]
+    public async Task Move_SourceIsAbandoned_ItHoldsNothingAndTargetHasTheStorageAtOnce()
+    {
+        TrackedGuestMemory memory = new(_sourceMemory);
+        await using OpTeeGuest source = new(memory, CreateTee(SourceOpens), GuestOptions);
+        FakeDriver sourceDriver = new(source, memory, SourcePages);
+        uint session = sourceDriver.OpenSession(KeepingApplication.Manifest.Uuid).Session;
+        _ = sourceDriver.Register(sourceDriver.AllocatePages(2, 1), 0, 8192, 1);
+        Assert.That(Keep(sourceDriver, session, 1), Is.Zero);
+        Task<OpTeeGuest> arriving = Task.Run(() => ReceiveAsync(isRefused: false));
+        await SendAsync(source, memory);
+
+        await source.AbandonAsync();
+
+        await using OpTeeGuest target = await arriving;
+        target.Resume();
+        FakeDriver targetDriver = new(target, _targetMemory, TargetPages);
+        Assert.That(Kept(targetDriver, session), Is.EqualTo((0u, 1ul)));
+        Assert.That(Keep(targetDriver, session, 2), Is.Zero);
+        Assert.That(_events, Does.Contain(SourceIsClosed).And.Contain(TargetOpens));
+        Assert.That(_sourceMemory.TryDiscard(Ram), "the source has no page pinned");
     }
 
     [Test]
@@ -177,7 +201,7 @@ internal sealed class NetworkMoveTests
         {
             try
             {
-                return MigrationSource.Connect(_options, memory, () => null);
+                return MigrationSource.Connect(_options, memory, () => null, CancellationToken.None);
             }
             catch (MigrationException) when (attempt < 3000)
             {

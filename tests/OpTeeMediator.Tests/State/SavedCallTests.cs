@@ -168,6 +168,23 @@ internal sealed class SavedCallTests
     }
 
     [Test]
+    public async Task DrainAsync_DeadlineOfItsOwn_IsTheOneThatCounts()
+    {
+        await using MovingVm vm = new(options: new OpTeeGuestOptions { ShutdownDeadline = TimeSpan.FromMinutes(10) });
+        PendingCall asking = vm.UntilCommand(
+            vm.Start(MovingVm.Adding(vm.Open(), 3, CountingApplication.AddAfterTime)), OpTeeRpc.GetTime);
+
+        Assert.That(await vm.Guest.DrainAsync(TimeSpan.FromMilliseconds(50)), Is.False);
+        Task<bool> draining = vm.Guest.DrainAsync(Timeout.InfiniteTimeSpan);
+        await Task.Delay(20);
+        Assert.That(draining.IsCompleted, Is.False);
+        Assert.That(vm.Finish(asking).ReturnCode, Is.Zero);
+        Assert.That(await draining);
+        Assert.That(
+            () => vm.Guest.DrainAsync(TimeSpan.FromMilliseconds(-2)), Throws.TypeOf<ArgumentOutOfRangeException>());
+    }
+
+    [Test]
     public async Task SaveAsync_OperationAtTheTee_IsRefusedAndGoesOn()
     {
         await using MovingVm vm = new();

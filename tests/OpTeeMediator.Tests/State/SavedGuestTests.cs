@@ -9,6 +9,7 @@ using OpTeeMediator.SoftwareTee;
 using OpTeeMediator.State;
 using OpTeeMediator.Testing;
 using OpTeeMediator.Tests.Guests;
+using OpTeeMediator.Tests.Linux;
 using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.State;
@@ -185,6 +186,34 @@ internal sealed class SavedGuestTests
 
         Assert.That(exception!.Message, Does.Contain(GuestBench.Application.ToString()));
         Assert.That(vm.Driver.Invoke(session, 0).ReturnCode, Is.Zero, "The VM goes on.");
+    }
+
+    [Test]
+    public async Task SaveAsync_ApplicationsAreDropped_OneLogEntryNamesSomeAndTheNumberOfAll()
+    {
+        const int Applications = 100;
+        ListLoggerFactory log = new();
+        await using MovingVm vm = new(
+            static () => new ScriptedBackend(),
+            new OpTeeGuestOptions { LoggerFactory = log, Limits = new() { Sessions = Applications + 2 } });
+        for (int index = 0; index < 3; index++)
+        {
+            _ = vm.Driver.OpenSession(GuestBench.Application);
+        }
+
+        for (int index = 1; index < Applications; index++)
+        {
+            _ = vm.Driver.OpenSession(Guid.NewGuid());
+        }
+
+        Assert.That(() => vm.SaveAsync(), Throws.TypeOf<OpTeeStateException>());
+        Assert.That(log.EventIds, Has.None.EqualTo(1203), "nothing is dropped yet");
+        _ = await vm.SaveAsync(new OpTeeStateOptions { DropsWhatCannotMove = true });
+
+        string entry = log.Entries.Single(one => one.EventId == 1203).Message;
+        Assert.That(entry, Does.Contain($"without {Applications + 2} calls and sessions"));
+        Assert.That(entry, Does.Contain($"{GuestBench.Application} (3), ").And.Contain("and 92 others"));
+        Assert.That(entry, Has.Length.LessThan(700), "a guest does not decide how long it is");
     }
 
     [Test]

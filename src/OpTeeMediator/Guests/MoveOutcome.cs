@@ -4,16 +4,17 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Guests;
 
-/// <summary>Tells the TEE of a restored VM, once, where the VM goes on: here, or where its state was saved.</summary>
+/// <summary>Tells the TEE of a VM that is being restored, or was saved, where the VM goes on: here, or elsewhere.</summary>
 /// <remarks>Nothing is thrown. Thread-safe.</remarks>
 /// <param name="partition">The VM's part of the TEE, which is told if it can restore sessions.</param>
 /// <param name="log">Gets what the partition throws.</param>
-internal sealed class RestoreOutcome(ITeePartition partition, ILogger log)
+internal sealed class MoveOutcome(ITeePartition partition, ILogger log)
 {
     private readonly Lock _lock = new();
     private bool _isOpen;
 
-    /// <summary>A restore begins: the VM may go on where it was.</summary>
+    /// <summary>The VM may go on elsewhere: a restore begins, or it was saved and is given up. One of the others
+    /// follows.</summary>
     public void Begin()
     {
         lock (_lock)
@@ -25,7 +26,7 @@ internal sealed class RestoreOutcome(ITeePartition partition, ILogger log)
     /// <summary>The VM runs here from now on.</summary>
     public void Commit() => Decide(nameof(Commit), static partition => partition.Commit());
 
-    /// <summary>The VM was not restored, or ends before it was resumed.</summary>
+    /// <summary>The VM ends here: it was not restored, or not resumed, or was given up.</summary>
     public void Abandon() => Decide(nameof(Abandon), static partition => partition.Abandon());
 
     private void Decide(string operation, Action<ISavableTeePartition> tell)

@@ -125,7 +125,11 @@ internal sealed class GuestLifeTests : MachineFixture
         await AssertThatXtestPasses(guest, "1004", "1006", "6001");
         (await guest.PowerOffAsync()).Succeeded();
         log = (await Machine.RunAsync($"cat {Log}")).Succeeded();
-        TestContext.Out.WriteLine(string.Join('\n', Regex.Matches(log, "The VM was .*")));
+        TestContext.Out.WriteLine(string.Join('\n', Regex.Matches(log, "The VM (was|is saved without) .*")));
+        Assert.That(
+            Regex.Matches(log, $"saved without 1 calls and sessions .*: {Application} \\(1\\)"),
+            Has.Count.EqualTo(Saves),
+            "each session that was dropped, by its application");
 
         async Task SaveAndRestoreAsync()
         {

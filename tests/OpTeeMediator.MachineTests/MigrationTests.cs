@@ -12,6 +12,12 @@ internal sealed class MigrationTests : CompanionFixture
     private const string Log = "/run/moves.log";
     private const string Disk = "/run/disk";
 
+    // What the VMM logs if it has not given back what the VM's TEE had of its memory.
+    private const string SharedStill = "still shared with a TEE";
+
+    // Sessions, registered and temporary memory, a call that lasts with a file open at the supplicant, timers.
+    private static readonly string SavedCalls = $"{MachineFiles.Program("saved-calls")} /run/count /run/stop";
+
     private static readonly int Moves = IsFull ? 20 : 1;
 
     // What needs the guest's memory, and its supplicant's files.
@@ -35,21 +41,19 @@ internal sealed class MigrationTests : CompanionFixture
             mke2fs /dev/vda > /dev/null && mkdir -p /mnt && mount -t ext4 /dev/vda /mnt
             """)).Succeeded();
 
-        // Sessions, registered and temporary memory, a call that lasts with a file open at the supplicant, timers.
-        Task<CommandResult> calls = guest.RunAsync(
-            $"{MachineFiles.Program("saved-calls")} /run/count /run/stop", seconds: 3600);
-        await ProgressAsync();
+        Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
+        await ProgressAsync(guest);
 
         // Another machine does not get it, and nothing is lost.
         string log = await MoveAsync(guest, Arriving(software with { Cpus = 1 }, move: 0));
         Assert.That(log, Does.Contain("stays here: the destination refuses: The saved machine has"));
         Assert.That(log, Does.Contain("The VM does not come"));
-        await ProgressAsync();
+        await ProgressAsync(guest);
         int notifications = await guest.NotificationsAsync();
         for (int move = 0; move < Moves; move++)
         {
             await MoveAsync(guest, software, move);
-            await ProgressAsync();
+            await ProgressAsync(guest);
             int now = await guest.NotificationsAsync();
             Assert.That(now, Is.GreaterThan(notifications), "notifications go on");
             notifications = now;
@@ -60,18 +64,48 @@ internal sealed class MigrationTests : CompanionFixture
         CommandResult counts = await calls;
         TestContext.Out.WriteLine(counts);
         Assert.That(counts.Succeeded(), Does.Contain("all done"));
+    }
 
-        // Each thread has ended more than the round in which it was.
-        async Task ProgressAsync() => (await guest.RunAsync(
-            """
-            until [ -s /run/count ]; do sleep 0.1; done
-            before=$(cat /run/count)
-            until [ "$(cat /run/count)" -gt $((before + 1)) ]; do
-              pidof saved-calls > /dev/null || exit 1
-              sleep 0.1
-            done
-            """,
-            seconds: 120)).Succeeded();
+    // To the same server, for which there are two connections of the VM then, and to another, after which there is
+    // only that.
+    [Test]
+    [OnlyInFullRuns]
+    public async Task Guest_WithCallsAtATeeServer_IsMovedToTheSameAndToAnotherWhileItRuns()
+    {
+        string[] servers = ["", "", "2", "2", ""];
+        GuestOptions At(string server) => new()
+        {
+            Tee = Daemon.TeeOf(server), Log = "information", More = "--vm-id 0f1d5c3a-64a2-4a0c-9f0b-3a5e7c9b2d10",
+        };
+        await Daemon.PrepareAsync(Machine);
+        await Daemon.StartAsync(Machine, "");
+        await using (Guest guest = await StartGuestAsync(3, Movable(At(""), move: 0)))
+        {
+            Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
+            await ProgressAsync(guest);
+            for (int move = 0; move < servers.Length - 1; move++)
+            {
+                (string here, string there) = (servers[move], servers[move + 1]);
+                if (here != there)
+                {
+                    await Daemon.StartAsync(Machine, "", there);
+                }
+
+                await MoveAsync(guest, At(there), move);
+                if (here != there)
+                {
+                    await Daemon.KillAsync(Machine, here);
+                }
+
+                await ProgressAsync(guest);
+            }
+
+            Assert.That(await guest.NotificationsAsync(), Is.Positive, "notifications go on");
+            (await guest.RunAsync("touch /run/stop")).Succeeded();
+            Assert.That((await calls).Succeeded(), Does.Contain("all done"));
+        }
+
+        await Daemon.KillAsync(Machine);
     }
 
     [Test]
@@ -134,13 +168,25 @@ internal sealed class MigrationTests : CompanionFixture
             seconds: 240)).Succeeded();
     }
 
+    // Each thread of the client has ended more than the round in which it was.
+    private static async Task ProgressAsync(Guest guest) => (await guest.RunAsync(
+        """
+        until [ -s /run/count ]; do sleep 0.1; done
+        before=$(cat /run/count)
+        until [ "$(cat /run/count)" -gt $((before + 1)) ]; do
+          pidof saved-calls > /dev/null || exit 1
+          sleep 0.1
+        done
+        """,
+        seconds: 120)).Succeeded();
+
     // Comparing takes long, so that only some moves say how long a VM is paused without it.
     private static bool ComparesPages(int move) => move % 5 == 4 || move == Moves - 1;
 
     // A process from which the guest moves, for the time of this number.
     private static GuestOptions Movable(GuestOptions options, int move) => options with
     {
-        More = $"--migrate-to {Socket} {(ComparesPages(move) ? "--check-pages" : "")} --state-key {Key} 2>> {Log}",
+        More = $"{options.More} --migrate-to {Socket} {(ComparesPages(move) ? "--check-pages" : "")} --state-key {Key} 2>> {Log}",
     };
 
     private static GuestOptions Arriving(GuestOptions options, int move)
@@ -152,7 +198,7 @@ internal sealed class MigrationTests : CompanionFixture
     private async Task MoveAsync(Guest guest, GuestOptions options, int move)
     {
         string log = await MoveAsync(guest, Arriving(options, move + 1));
-        Assert.That(log, Does.Contain("The VM was moved"));
+        Assert.That(log, Does.Contain("The VM was moved").And.Not.Contain(SharedStill));
         if (ComparesPages(move))
         {
             Assert.That(log, Does.Contain("All 65536 pages are those of the source"));

@@ -20,7 +20,14 @@ internal sealed class SaveRestoreTests : CompanionFixture
     private const string SleeperSleeps = "grep -qs optee_notif_wait /proc/$(pidof guest-calls)/task/*/wchan";
     private const string FileIsAwaited = "grep -qs optee_supp_thrd_req /proc/$(pidof saved-calls)/task/*/wchan";
 
+    // How long the VMM lets calls come to their end before it saves the guest; one lasts longer.
+    private const int SaveWait = 20;
+    private const int LongerCall = SaveWait + 10;
+
     private const string SavedOrNot = "The VM was saved\\|cannot be saved";
+
+    // What the VMM logs if it has not given back what the VM's TEE had of its memory.
+    private const string SharedStill = "still shared with a TEE";
 
     private static readonly int Moves = IsFull ? 20 : 1;
 
@@ -120,7 +127,12 @@ internal sealed class SaveRestoreTests : CompanionFixture
     [Test]
     public async Task Guest_WithCallsAtTheSoftwareTee_GoesOnInAnotherProcess()
     {
-        GuestOptions options = Saved with { Tee = "software", Disk = "", More = $"{Saved.More} 2>> {Log}" };
+        GuestOptions options = Saved with
+        {
+            Tee = "software",
+            Disk = "",
+            More = $"{Saved.More} --save-wait {SaveWait} 2>> {Log}",
+        };
         GuestOptions restored = options with { More = $"--restore {State} {options.More}" };
         await using Guest guest = await StartGuestAsync(2, options);
 
@@ -187,7 +199,7 @@ internal sealed class SaveRestoreTests : CompanionFixture
             await guest.RestoreAsync(options with { More = $"{options.More} --restore {State}" });
 
             TestContext.Out.WriteLine(messages);
-            Assert.That(messages, Does.Contain("The VM was saved"));
+            Assert.That(messages, Does.Contain("The VM was saved").And.Not.Contain(SharedStill));
             await ProgressAsync(guest);
             Assert.That(await guest.NotificationsAsync(), Is.Positive, "notifications go on");
             (await guest.RunAsync("touch /run/stop")).Succeeded();
@@ -212,11 +224,12 @@ internal sealed class SaveRestoreTests : CompanionFixture
     // One that lasts longer than the VMM waits for it: the VM is not saved, and nothing of it is lost.
     private async Task AssertThatALongerCallIsNotSavedAsync(Guest guest)
     {
-        Task<CommandResult> call = await StartSleeperAsync(guest, seconds: 15);
+        Task<CommandResult> call = await StartSleeperAsync(guest, LongerCall);
         await guest.AskToSaveAsync();
         Assert.That(
             await LogOfAsync(SavedOrNot),
             Does.Contain("cannot be saved, and goes on").And.Contain("runs in application"));
+        Assert.That(await LogOfAsync("has not finished its work"), Does.Contain($"within {SaveWait} s (--save-wait)"));
         (await call).Succeeded();
         Assert.That(guest.Exit.IsCompleted, Is.False, "the VM goes on");
     }
@@ -239,8 +252,8 @@ internal sealed class SaveRestoreTests : CompanionFixture
     // is notified, and one waits for a file of the supplicant, which is stopped: both end before the state is written.
     private async Task SaveInTheMiddleAsync(Guest guest, GuestOptions restored)
     {
-        // The VMM waits 5 s for the end of both. On a slow computer it takes longer until it has been asked.
-        double wait = Math.Clamp(1.5 * Deadlines.Factor, 3, 5);
+        // The VMM waits longer for the end of both. On a slow computer it takes longer until it has been asked.
+        double wait = Math.Clamp(1.5 * Deadlines.Factor, 3, 13);
         string seconds = wait.ToString("f1", CultureInfo.InvariantCulture);
         for (int attempt = 0; attempt < 10; attempt++)
         {
@@ -256,6 +269,7 @@ internal sealed class SaveRestoreTests : CompanionFixture
             if (isSaved)
             {
                 await guest.EndAsync();
+                Assert.That((await Machine.RunAsync($"cat {Log}")).Output, Does.Not.Contain(SharedStill));
                 await guest.RestoreAsync(restored);
             }
 

@@ -32,7 +32,7 @@ internal sealed class MigrationConnection : IDisposable
     private const byte Yes = 0;
     private const byte No = 1;
 
-    // For a side that has nothing more to say.
+    // For a side that has nothing more to say, or has said already what it has.
     private static readonly TimeSpan Farewell = TimeSpan.FromSeconds(5);
 
     private readonly ConnectionStream _stream;
@@ -160,10 +160,13 @@ internal sealed class MigrationConnection : IDisposable
             : new MigrationException("the destination's answer makes no sense.");
     }
 
-    /// <summary>The source: why writing has failed, if the destination has said it.</summary>
+    /// <summary>The source: why writing has failed, if the destination has said it. The connection is of no use
+    /// afterwards.</summary>
     /// <param name="failure">What has failed.</param>
     public MigrationException Explain(Exception failure)
     {
+        // The guest may be halted meanwhile, and the destination may say nothing, or one byte after the other.
+        using Timer limit = new(_ => _stream.Dispose(), null, Farewell, Timeout.InfiniteTimeSpan);
         try
         {
             _ = ReadAnswer();

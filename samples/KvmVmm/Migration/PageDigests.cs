@@ -33,7 +33,8 @@ internal static class PageDigests
         Span<byte> digest = stackalloc byte[SHA256.HashSizeInBytes];
         Span<byte> expected = stackalloc byte[SHA256.HashSizeInBytes];
         int pages = 0;
-        List<GuestAddress> different = [];
+        int different = 0;
+        GuestAddress first = default;
         foreach (GuestAddress page in PagesOf(memory))
         {
             Compute(memory, page, digest);
@@ -45,14 +46,14 @@ internal static class PageDigests
             pages++;
             if (!digest.SequenceEqual(expected))
             {
-                different.Add(page);
+                first = different++ == 0 ? page : first;
             }
         }
 
-        return different.Count == 0
+        return different == 0
             ? pages
             : throw new InvalidDataException(
-                $"{different.Count} of {pages} pages are not those of the source, the first one at {different[0]}.");
+                $"{different} of {pages} pages are not those of the source, the first one at {first}.");
     }
 
     /// <summary>Compares the digest of a TEE's own memory.</summary>

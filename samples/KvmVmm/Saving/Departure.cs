@@ -85,7 +85,7 @@ internal sealed class Departure : IAsyncDisposable
         catch (Exception failure)
         {
             // Whatever it was, nobody else has the VM.
-            NotLeft(failure);
+            GoOnHere(failure);
             _console.ContinueInput();
             return MachineEnd.Halted;
         }
@@ -138,7 +138,7 @@ internal sealed class Departure : IAsyncDisposable
         catch (Exception failure)
         {
             // Whatever it was, the guest runs here.
-            NotLeft(failure);
+            GoOnHere(failure);
         }
     }
 
@@ -194,7 +194,8 @@ internal sealed class Departure : IAsyncDisposable
             _tee.SaveAsync(section, copy).GetAwaiter().GetResult();
     }
 
-    private void NotLeft(Exception failure)
+    /// <summary>Says why the VM is not saved or moved. It goes on here, if its guest does.</summary>
+    private void GoOnHere(Exception failure)
     {
         string reason = _end.IsCancellationRequested ? "its guest has ended, or starts again." : failure.Message;
         if (_isMove)

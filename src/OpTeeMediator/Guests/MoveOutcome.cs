@@ -4,7 +4,7 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Guests;
 
-/// <summary>Tells the TEE of a VM that is being restored, or was saved, where the VM goes on: here, or elsewhere.</summary>
+/// <summary>Tells the TEE of a VM that is restored, or was saved, where the VM goes on: here, or elsewhere.</summary>
 /// <remarks>Nothing is thrown. Thread-safe.</remarks>
 /// <param name="partition">The VM's part of the TEE, which is told if it can restore sessions.</param>
 /// <param name="log">Gets what the partition throws.</param>

@@ -238,6 +238,32 @@ internal sealed class MigrationTests
         await target;
     }
 
+    // It says that it does not want the rest, but not why.
+    [Test]
+    public async Task Finish_TargetBeginsAnAnswerAndDoesNotEndIt_SourceDoesNotWaitForTheRest()
+    {
+        using Socket listener = Listen("stalling");
+        _options = _options with { MigrateTo = Address("stalling") };
+        using ManualResetEventSlim mayEnd = new(false);
+        Task target = Task.Run(() =>
+        {
+            using Socket socket = listener.Accept();
+            using MigrationConnection connection =
+                MigrationConnection.Open(socket, StateFile.Options(_options), CancellationToken.None);
+            _ = ReadToEnd(connection.Reader.OpenSection("VMM."));
+            connection.Agree(TimeSpan.Zero);
+            _ = socket.Send([1]);
+            mayEnd.Wait();
+        });
+
+        Task<Exception?> source = RunSourceAsync();
+
+        Assert.That(
+            (await source.WaitAsync(TimeSpan.FromSeconds(30)))?.Message, Does.Contain("does not want the rest"));
+        mayEnd.Set();
+        await target;
+    }
+
     [Test]
     public async Task TryAcceptAsync_SourceSaysNothingAndVmmIsStopped_Ends()
     {

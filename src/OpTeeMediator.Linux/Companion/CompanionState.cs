@@ -13,19 +13,19 @@ namespace OpTeeMediator.Linux.Companion;
 /// section "LINE": whether an interrupt is due (1), what follows (1): CompanionContent
 /// </code>
 /// </remarks>
-internal static class CompanionState
+/// <param name="options">Say what the machine is like.</param>
+/// <param name="guestMemory">The guest's RAM.</param>
+internal sealed class CompanionState(OpTeeCompanionOptions options, IReadOnlyCollection<GuestRange> guestMemory)
 {
     private const string VmSection = "VMOF";
     private const string LineSection = "LINE";
 
     /// <summary>Writes the beginning.</summary>
-    internal static void Begin(
-        VmStateWriter state, OpTeeCompanionOptions options, IReadOnlyCollection<GuestRange> guestMemory,
-        bool isInterruptDue, CompanionContent content)
+    internal void Begin(VmStateWriter state, bool isInterruptDue, CompanionContent content)
     {
         using (Stream section = state.BeginSection(VmSection))
         {
-            section.Write(Describe(options, guestMemory));
+            section.Write(Describe());
         }
 
         using (Stream section = state.BeginSection(LineSection))
@@ -36,11 +36,9 @@ internal static class CompanionState
 
     /// <summary>Reads the beginning.</summary>
     /// <exception cref="InvalidDataException">It is another VM's.</exception>
-    internal static void ReadBeginning(
-        VmStateReader state, OpTeeCompanionOptions options, IReadOnlyCollection<GuestRange> guestMemory,
-        out bool isInterruptDue, out CompanionContent content)
+    internal CompanionContent ReadBeginning(VmStateReader state, out bool isInterruptDue)
     {
-        byte[] expected = Describe(options, guestMemory);
+        byte[] expected = Describe();
         byte[] found = new byte[expected.Length];
         Stream section = state.OpenSection(VmSection);
         if (section.ReadAtLeast(found, found.Length, throwOnEndOfStream: false) != found.Length
@@ -59,10 +57,11 @@ internal static class CompanionState
             throw new InvalidDataException("The saved state of OP-TEE's interrupt makes no sense.");
         }
 
-        (isInterruptDue, content) = (due == 1, (CompanionContent)has);
+        isInterruptDue = due == 1;
+        return (CompanionContent)has;
     }
 
-    private static byte[] Describe(OpTeeCompanionOptions options, IReadOnlyCollection<GuestRange> guestMemory)
+    private byte[] Describe()
     {
         using MemoryStream bytes = new();
         using BinaryWriter writer = new(bytes, Encoding.UTF8);

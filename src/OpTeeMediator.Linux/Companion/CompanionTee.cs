@@ -4,24 +4,19 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm.State;
-using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
-using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
 /// <summary>One OP-TEE, from its start to its failure or end. Thread-safe.</summary>
 internal sealed class CompanionTee : IDisposable
 {
-    private const int NoThread = 0;
-
     /// <summary>The section of its memory.</summary>
     internal const string MemorySection = "MEMO";
 
-    private const string CallSection = "CALL";
     private const string CoreSection = "CORE";
 
     private static readonly long RetryTicks = Stopwatch.Frequency / 100;
@@ -32,11 +27,9 @@ internal sealed class CompanionTee : IDisposable
     private readonly ILogger _log;
     private readonly LogRateLimit _failures;
     private readonly SuspendedCalls _suspended = new();
-    private readonly object _waiting = new();
+    private readonly CompanionCores _cores;
     private readonly Lock _end = new();
-    private readonly int _patience;
     private TeeFailure _failure;
-    private int _waiters;
     private int _callsInFlight;
     private int _hasEnded;
     private bool _awaitsDriver;
@@ -51,11 +44,12 @@ internal sealed class CompanionTee : IDisposable
         _name = name;
         _log = log;
         _failures = failures;
-        _patience = WholeMilliseconds.AtLeast(quantum);
-        Cores = [.. Enumerable.Range(0, vm.Cpus.Length).Select(index => new CompanionCore(index, this, vm, quantum))];
+        _cores = new CompanionCores(
+            [.. Enumerable.Range(0, vm.Cpus.Length).Select(index => new CompanionCore(index, this, vm, quantum))],
+            quantum);
     }
 
-    internal ImmutableArray<CompanionCore> Cores { get; }
+    internal ImmutableArray<CompanionCore> Cores => _cores.All;
 
     /// <summary>Its memory.</summary>
     internal TrackedGuestMemory Memory => _vm.Memory;
@@ -95,12 +89,7 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Starts it, and returns what it has reserved; throws, and says what it did instead.</summary>
     internal IReadOnlyList<GuestRange> Start(ulong entry, ulong deviceTree)
     {
-        CompanionCore first = Cores[0];
-        if (!first.TryTake(NoThread))
-        {
-            throw new InvalidOperationException("An OP-TEE starts once.");
-        }
-
+        CompanionCore first = _cores.TakeFirst();
         try
         {
             _vm.LoadImage();
@@ -137,7 +126,7 @@ internal sealed class CompanionTee : IDisposable
         }
         finally
         {
-            Release(first);
+            _cores.Release(first);
         }
 
         return ReservedMemoryReader.TryRead(_vm.ReadDeviceTree(), out List<GuestRange> reserved)
@@ -147,61 +136,28 @@ internal sealed class CompanionTee : IDisposable
 
     /// <summary>Writes its state while no core runs; all of it, or the rest after the rounds of a copy.</summary>
     /// <exception cref="InvalidOperationException">A core is in use: the VM is not paused.</exception>
-    internal void Save(VmStateWriter state, CompanionContent content)
+    internal void Save(VmStateWriter state, CompanionContent content) => _cores.WhileNoneRuns(() =>
     {
-        int taken = 0;
-        try
+        new SavedCalls(
+            Cores[0].Frequency, Vectors, AwaitsDriver, Volatile.Read(ref _callsInFlight),
+            [.. Cores.Select(core => core.IsOn)]).Write(state, _suspended);
+        using (Stream section = state.BeginSection(MemorySection))
         {
-            // Should the VM be resumed meanwhile, calls find no core, and are made again.
-            for (; taken < Cores.Length; taken++)
+            if (content == CompanionContent.Rest)
             {
-                if (!Cores[taken].TryTake(Cores[taken].Thread))
-                {
-                    throw new InvalidOperationException("A core of OP-TEE is in use, though its VM is to be saved.");
-                }
+                _ = GuestMemoryState.SavePages(Memory.Inner, Memory.TakeWritten(), section);
             }
-
-            using (Stream section = state.BeginSection(CallSection))
-            using (BinaryWriter writer = new(section))
+            else
             {
-                writer.Write(Cores[0].Frequency);
-                writer.Write(Vectors.Address);
-                writer.Write(AwaitsDriver);
-                writer.Write(Volatile.Read(ref _callsInFlight));
-                writer.Write(Cores.Length);
-                foreach (CompanionCore core in Cores)
-                {
-                    writer.Write(core.IsOn);
-                }
-
-                _suspended.Save(writer);
-            }
-
-            using (Stream section = state.BeginSection(MemorySection))
-            {
-                if (content == CompanionContent.Rest)
-                {
-                    _ = GuestMemoryState.SavePages(Memory.Inner, Memory.TakeWritten(), section);
-                }
-                else
-                {
-                    GuestMemoryState.Save(Memory.Inner, section);
-                }
-            }
-
-            using (Stream section = state.BeginSection(CoreSection))
-            {
-                _vm.SaveCores(section);
+                GuestMemoryState.Save(Memory.Inner, section);
             }
         }
-        finally
+
+        using (Stream section = state.BeginSection(CoreSection))
         {
-            while (--taken >= 0)
-            {
-                Release(Cores[taken]);
-            }
+            _vm.SaveCores(section);
         }
-    }
+    });
 
     /// <summary>Goes on where another one was saved, and returns what it has reserved. Its memory is empty, or has
     /// what was copied before.</summary>
@@ -209,36 +165,34 @@ internal sealed class CompanionTee : IDisposable
     /// <exception cref="TeeUnavailableException">KVM's VM does not run.</exception>
     internal IReadOnlyList<GuestRange> Restore(VmStateReader state, CompanionContent content)
     {
-        CompanionCore first = Cores[0];
-        if (!first.TryTake(NoThread))
-        {
-            throw new InvalidOperationException("An OP-TEE starts once.");
-        }
-
+        CompanionCore first = _cores.TakeFirst();
         try
         {
-            ulong frequency = RestoreCalls(state.OpenSection(CallSection), out bool[] areOn);
+            SavedCalls calls = SavedCalls.Read(state, Cores.Length, _suspended);
+            Vectors = calls.Vectors;
+            AwaitsDriver = calls.AwaitsDriver;
+            _callsInFlight = calls.InFlight;
             RestoreMemory(state.OpenSection(MemorySection), content);
             if (!first.TryReadFrequency(out ulong found))
             {
                 throw new TeeUnavailableException($"The companion VM does not run: {_failure}.");
             }
 
-            if (found != frequency)
+            if (found != calls.Frequency)
             {
                 throw new InvalidDataException(
-                    $"The counter of this host has {found} Hz, that of the saved state {frequency} Hz.");
+                    $"The counter of this host has {found} Hz, that of the saved state {calls.Frequency} Hz.");
             }
 
             foreach (CompanionCore core in Cores)
             {
-                core.Prepare(frequency);
+                core.Prepare(found);
             }
 
             _vm.RestoreCores(state.OpenSection(CoreSection));
             foreach (CompanionCore core in Cores)
             {
-                core.Continue(areOn[core.Index]);
+                core.Continue(calls.CoresOn[core.Index]);
             }
 
             lock (_end)
@@ -253,7 +207,7 @@ internal sealed class CompanionTee : IDisposable
         }
         finally
         {
-            Release(first);
+            _cores.Release(first);
         }
 
         return ReservedMemoryReader.TryRead(_vm.ReadDeviceTree(), out List<GuestRange> reserved)
@@ -267,7 +221,7 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>Answers a guest's call, on the thread of the vCPU that makes it.</summary>
     internal SmcOutcome Call(ref SmcRegisters registers, SmcRegisterSet inputs)
     {
-        CompanionCore? core = Take();
+        CompanionCore? core = _cores.Take();
         if (core is null)
         {
             return HasEnded ? SmcFilter.Refuse(ref registers) : SmcOutcome.Retry;
@@ -306,7 +260,7 @@ internal sealed class CompanionTee : IDisposable
         }
         finally
         {
-            Release(core);
+            _cores.Release(core);
         }
     }
 
@@ -330,7 +284,7 @@ internal sealed class CompanionTee : IDisposable
                 }
                 finally
                 {
-                    Release(core);
+                    _cores.Release(core);
                 }
             }
 
@@ -349,6 +303,8 @@ internal sealed class CompanionTee : IDisposable
     /// <summary>It has failed: no core of it runs any more, or is about to come back.</summary>
     internal void Fail(TeeFailure failure)
     {
+        // One that does not even start is the business of who starts it.
+        bool isSupervised;
         lock (_end)
         {
             if (HasEnded)
@@ -357,7 +313,12 @@ internal sealed class CompanionTee : IDisposable
             }
 
             _failure = failure;
-            _supervisor.OnFailing(this);
+            isSupervised = HasStarted;
+            if (isSupervised)
+            {
+                _supervisor.OnFailing();
+            }
+
             End();
         }
 
@@ -367,7 +328,10 @@ internal sealed class CompanionTee : IDisposable
             _log.CompanionFailed(_name, failure, suppressed);
         }
 
-        _supervisor.OnFailed(this);
+        if (isSupervised)
+        {
+            _supervisor.OnFailed();
+        }
     }
 
     /// <summary>Ends it while it is started: nobody waits for it any more.</summary>
@@ -397,15 +361,7 @@ internal sealed class CompanionTee : IDisposable
             End();
         }
 
-        foreach (CompanionCore core in Cores)
-        {
-            SpinWait wait = default;
-            while (!core.TryTake(ThreadId.Current))
-            {
-                wait.SpinOnce();
-            }
-        }
-
+        _cores.TakeAllForGood();
         try
         {
             _vm.Dispose();
@@ -429,35 +385,6 @@ internal sealed class CompanionTee : IDisposable
         }
     }
 
-    private ulong RestoreCalls(Stream section, out bool[] areOn)
-    {
-        try
-        {
-            using BinaryReader reader = new(section);
-            ulong frequency = reader.ReadUInt64();
-            Vectors = new VectorTable(reader.ReadUInt64());
-            AwaitsDriver = reader.ReadBoolean();
-            _callsInFlight = reader.ReadInt32();
-            if (reader.ReadInt32() != Cores.Length)
-            {
-                throw new InvalidDataException("The saved OP-TEE has another number of cores.");
-            }
-
-            areOn = new bool[Cores.Length];
-            for (int index = 0; index < areOn.Length; index++)
-            {
-                areOn[index] = reader.ReadBoolean();
-            }
-
-            _suspended.Restore(reader);
-            return frequency;
-        }
-        catch (EndOfStreamException)
-        {
-            throw new InvalidDataException("The saved state of OP-TEE's calls ends too early.");
-        }
-    }
-
     private void End()
     {
         Volatile.Write(ref _hasEnded, 1);
@@ -474,70 +401,6 @@ internal sealed class CompanionTee : IDisposable
             }
         }
 
-        lock (_waiting)
-        {
-            Monitor.PulseAll(_waiting);
-        }
-    }
-
-    /// <summary>Takes a core, waiting for a quantum at most; none if OP-TEE has ended, or none was free.</summary>
-    private CompanionCore? Take()
-    {
-        int thread = ThreadId.Current;
-        return TryTake(thread) ?? WaitForOne(thread);
-    }
-
-    private CompanionCore? WaitForOne(int thread)
-    {
-        _ = Interlocked.Increment(ref _waiters);
-        lock (_waiting)
-        {
-            CompanionCore? core = null;
-            long deadline = Environment.TickCount64 + _patience;
-            while (!HasEnded && (core = TryTake(thread)) is null)
-            {
-                long left = deadline - Environment.TickCount64;
-                if (left <= 0)
-                {
-                    break;
-                }
-
-                _ = Monitor.Wait(_waiting, (int)left);
-            }
-
-            _ = Interlocked.Decrement(ref _waiters);
-            return core;
-        }
-    }
-
-    /// <summary>Takes the core that this thread had last, or else one that no thread has had, or else any.</summary>
-    private CompanionCore? TryTake(int thread) =>
-        TryTake(thread, lastOf: thread) ?? TryTake(thread, lastOf: NoThread) ?? TryTake(thread, lastOf: null);
-
-    private CompanionCore? TryTake(int thread, int? lastOf)
-    {
-        foreach (CompanionCore core in Cores)
-        {
-            if ((lastOf is null || core.Thread == lastOf) && core.TryTake(thread))
-            {
-                return core;
-            }
-        }
-
-        return null;
-    }
-
-    private void Release(CompanionCore core)
-    {
-        core.Release();
-
-        // The release is a full fence: either a waiter sees the core free, or it is seen here.
-        if (Volatile.Read(ref _waiters) != 0)
-        {
-            lock (_waiting)
-            {
-                Monitor.Pulse(_waiting);
-            }
-        }
+        _cores.EndWaits();
     }
 }

@@ -9,9 +9,9 @@ internal interface ICompanionSupervisor
     /// <summary>OP-TEE has set a timer, a full fence after <see cref="CompanionCore.TimerDue"/> says so.</summary>
     void OnTimer(long due);
 
-    /// <summary>It is about to fail; no other thread has seen that yet.</summary>
-    void OnFailing(CompanionTee tee);
+    /// <summary>It has started, and is about to fail; no other thread has seen that yet.</summary>
+    void OnFailing();
 
-    /// <summary>It has failed.</summary>
-    void OnFailed(CompanionTee tee);
+    /// <summary>It has started, and has failed.</summary>
+    void OnFailed();
 }

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
@@ -38,48 +37,30 @@ namespace OpTeeMediator.Linux.Companion;
 public sealed class OpTeeCompanion : IGuestOpTee
 {
     private readonly OpTeeCompanionOptions _options;
-    private readonly Func<MemfdGuestMemory?, ICompanionVm> _createVm;
     private readonly VmPause _pause = new();
     private readonly NonThrowingInterruptLine? _line;
-    private readonly WakeUps _wakeUps = new();
-    private readonly LogRateLimit _teeFailures = new();
-    private readonly LogRateLimit _replacements = new();
-    private readonly LogRateLimit _callFailures = new();
-    private readonly ImmutableArray<GuestRange> _guestMemory;
-    private readonly ILogger _log;
-    private readonly Supervisor _supervisor;
-    private readonly Watchdog _watchdog = null!;
-    private readonly CompanionMaintenance _maintenance = null!;
-    private readonly Lock _lifeCycle = new();
-    private readonly ManualResetEventSlim _isCommitted = new(initialState: true);
+    private readonly TeeLifeCycle _lifeCycle = null!;
+    private readonly CompanionCalls _calls = null!;
     private readonly Lazy<Task> _ending;
-    private volatile CompanionTee? _tee;
-    private volatile CompanionTee? _starting;
-    private volatile bool _isDisposed;
     private KvmSystem? _ownedKvm;
-    private OpTeeCompanionCopy? _copy;
-    private TimeSpan _lastStart;
-    private int _starts;
 
     private OpTeeCompanion(
         Func<IInterruptLine?, MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
         ImmutableArray<GuestRange> guestMemory, ILogger log, VmStateReader? state, OpTeeCompanionArrival? arrival)
     {
         _options = options;
-        _guestMemory = guestMemory;
-        _log = log;
         _ending = new Lazy<Task>(() => Task.Run(End));
-        _supervisor = new Supervisor(this);
         _line = options.NotificationInterrupt is { } line ? new(line, _pause, log) : null;
-        _createVm = memory => createVm(_line, memory);
         DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
         try
         {
-            _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
-            _maintenance = new CompanionMaintenance(Replace, _pause, options.Name, log);
-            _pause.Released = OnResumed;
+            _lifeCycle = new TeeLifeCycle(
+                this, copied => createVm(_line, copied), options, new CompanionState(options, guestMemory), _pause,
+                _line, log);
+            _calls = new CompanionCalls(_lifeCycle, _pause, options, log);
+            _pause.Released = _lifeCycle.OnResumed;
             IReadOnlyList<GuestRange> reserved =
-                state is null ? StartTee(awaitsDriver: false) : RestoreTee(state, arrival);
+                state is null ? _lifeCycle.Start() : _lifeCycle.Restore(state, arrival);
             ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
             GuestGauges.Shared.Add(this, options.Name);
             log.GuestServed(
@@ -106,18 +87,11 @@ public sealed class OpTeeCompanion : IGuestOpTee
 
     /// <inheritdoc/>
     /// <remarks>Sessions and buffers are only known to OP-TEE itself, and <see langword="null"/> here.</remarks>
-    public OpTeeGuestStatus Status => new(_tee?.CallsInFlight ?? 0, Sessions: null, Buffers: null, SharedPages: null);
+    public OpTeeGuestStatus Status =>
+        new(_lifeCycle.Tee?.CallsInFlight ?? 0, Sessions: null, Buffers: null, SharedPages: null);
 
     /// <summary>How its OP-TEE is.</summary>
-    public OpTeeCompanionStatus CompanionStatus
-    {
-        get
-        {
-            CompanionTee? tee = _tee;
-            return new OpTeeCompanionStatus(
-                tee is { HasEnded: false, AwaitsDriver: false }, _starts, _lastStart, tee?.Statistics ?? default);
-        }
-    }
+    public OpTeeCompanionStatus CompanionStatus => _lifeCycle.Status;
 
     /// <inheritdoc cref="Start(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions)" path="/*[not(self::summary)]"/>
     /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
@@ -243,13 +217,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     public OpTeeCompanionCopy StartCopy(VmStateOptions stateOptions)
     {
         ArgumentNullException.ThrowIfNull(stateOptions);
-        lock (_lifeCycle)
-        {
-            ObjectDisposedException.ThrowIf(_isDisposed, this);
-            return _copy is null
-                ? _copy = new OpTeeCompanionCopy(this, stateOptions)
-                : throw new InvalidOperationException("OP-TEE's memory is being copied already; end that copy.");
-        }
+        return _lifeCycle.StartCopy(stateOptions);
     }
 
     /// <summary>Saves the OP-TEE of a paused VM, with its sessions and calls in flight. The VM stays paused.</summary>
@@ -280,54 +248,14 @@ public sealed class OpTeeCompanion : IGuestOpTee
         return SaveWithAsync(target, stateOptions, copy);
     }
 
-    private Task SaveWithAsync(Stream target, VmStateOptions stateOptions, OpTeeCompanionCopy? copy)
-    {
-        ArgumentNullException.ThrowIfNull(target);
-        ArgumentNullException.ThrowIfNull(stateOptions);
-        ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return Task.Run(() =>
-        {
-            lock (_lifeCycle)
-            {
-                ObjectDisposedException.ThrowIf(_isDisposed, this);
-                Save(target, stateOptions, copy);
-            }
-        });
-    }
-
     /// <inheritdoc/>
     /// <remarks>Call it on the thread of the vCPU that makes the call. While all of OP-TEE's cores are in use, and for
     /// a driver's first call while another OP-TEE is started in the place of one that failed, it waits for a quantum at
     /// most and then answers <see cref="SmcOutcomeKind.Retry"/>, which <see cref="Guests.KvmSmccc"/> carries out: the
     /// guest takes its interrupts and makes the call again. So it does with each call of a paused VM. After disposal
     /// every call gets <see cref="SmcccReturn.NotSupported"/>.</remarks>
-    public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded)
-    {
-        if (!OpTeeFunctions.Contains(registers.FunctionId))
-        {
-            return SmcOutcome.NotHandled;
-        }
-
-        if (!_pause.TryEnter())
-        {
-            if (_isDisposed)
-            {
-                return SmcFilter.Refuse(ref registers);
-            }
-
-            _pause.WaitUntilReleased(_options.Quantum);
-            return SmcOutcome.Retry;
-        }
-
-        try
-        {
-            return Serve(ref registers, loaded);
-        }
-        finally
-        {
-            _pause.Exit();
-        }
-    }
+    public SmcOutcome Handle(ref SmcRegisters registers, SmcRegisterSet loaded) =>
+        _calls.Handle(ref registers, loaded);
 
     /// <summary>The guest starts again, and so does its OP-TEE.</summary>
     /// <returns>A task that ends when the new one has started.</returns>
@@ -337,25 +265,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <remarks>No vCPU of the guest runs meanwhile. A paused VM stays paused. Thread-safe.</remarks>
     public Task ResetAsync()
     {
-        ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return Task.Run(() =>
-        {
-            // One that replaces another, and may hang until its deadline.
-            _starting?.Abort();
-            _pause.EnterUnheld();
-            try
-            {
-                lock (_lifeCycle)
-                {
-                    ObjectDisposedException.ThrowIf(_isDisposed, this);
-                    _ = StartTee(awaitsDriver: false);
-                }
-            }
-            finally
-            {
-                _pause.Exit();
-            }
-        });
+        _lifeCycle.ThrowIfDisposed();
+        return Task.Run(_lifeCycle.Reset);
     }
 
     /// <inheritdoc/>
@@ -365,14 +276,14 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <see cref="ResetAsync"/> and <see cref="DisposeAsync"/> of a paused VM are not held.</remarks>
     public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        _lifeCycle.ThrowIfDisposed();
         return _pause.PauseAsync(() => _pause.IsQuiet, _options.AnswerDeadline, cancellationToken);
     }
 
     /// <inheritdoc/>
     public void Resume()
     {
-        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        _lifeCycle.ThrowIfDisposed();
         _pause.Resume();
     }
 
@@ -380,36 +291,6 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <returns>A task that ends when all is freed.</returns>
     /// <remarks>May be called from any thread, and more than once.</remarks>
     public ValueTask DisposeAsync() => new(_ending.Value);
-
-    /// <summary>What the guest is not offered, though OP-TEE may.</summary>
-    /// <remarks>Notifications without an interrupt to deliver them: Linux's driver would not start. Protected memory:
-    /// what OP-TEE calls so is memory of its own VM, not of the guest's.</remarks>
-    private OpTeeCapabilities NotOffered =>
-        OpTeeCapabilities.ProtectedMemory | OpTeeCapabilities.DynamicProtectedMemory | WithoutInterrupt;
-
-    private OpTeeCapabilities WithoutInterrupt => _options.NotificationInterrupt is null
-        ? OpTeeCapabilities.AsynchronousNotifications
-        : OpTeeCapabilities.None;
-
-    /// <summary>Does something with the OP-TEE that serves, if there is one, which stays meanwhile.</summary>
-    internal T WithTee<T>(Func<CompanionTee?, T> work)
-    {
-        lock (_lifeCycle)
-        {
-            ObjectDisposedException.ThrowIf(_isDisposed, this);
-            return work(_tee is { HasEnded: false } tee ? tee : null);
-        }
-    }
-
-    /// <summary>Ends a copy.</summary>
-    internal void EndCopy(OpTeeCompanionCopy copy, Action end)
-    {
-        lock (_lifeCycle)
-        {
-            end();
-            _copy = _copy == copy ? null : _copy;
-        }
-    }
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
     internal static OpTeeCompanion Start(
@@ -471,311 +352,19 @@ public sealed class OpTeeCompanion : IGuestOpTee
         }
     }
 
-    private SmcOutcome Serve(ref SmcRegisters registers, SmcRegisterSet loaded)
+    private Task SaveWithAsync(Stream target, VmStateOptions stateOptions, OpTeeCompanionCopy? copy)
     {
-        uint functionId = registers.FunctionId.WithoutHint.Value;
-        if (functionId == OpTeeSmc.GetProtectedMemoryConfig)
-        {
-            registers.X0 = OpTeeSmc.ReturnNotAvailable;
-            return SmcOutcome.Handled(SmcRegisterSet.X0);
-        }
-
-        CompanionTee? tee = _tee;
-        try
-        {
-            if (tee is null || tee.HasEnded || tee.AwaitsDriver)
-            {
-                if (!MayBeginDriver(functionId))
-                {
-                    return functionId == OpTeeSmc.GetAsyncNotificationValue
-                        && _wakeUps.TryTake(ref registers, out SmcOutcome wakeUp)
-                        ? wakeUp
-                        : SmcFilter.Refuse(ref registers);
-                }
-
-                if (!_isCommitted.Wait(WholeMilliseconds.AtLeast(_options.Quantum)))
-                {
-                    // Another one is being started. Refused, the driver's probe would fail for good.
-                    return SmcOutcome.Retry;
-                }
-
-                tee = FindForNewDriver();
-                if (tee is null)
-                {
-                    return SmcFilter.Refuse(ref registers);
-                }
-            }
-
-            SmcRegisterSet inputs = tee.InputsOf(in registers, loaded);
-            if (!loaded.Contains(inputs))
-            {
-                return SmcOutcome.NeedsRegisters(inputs);
-            }
-
-            SmcOutcome outcome = tee.Call(ref registers, inputs);
-            if (functionId == OpTeeSmc.ExchangeCapabilities && outcome.Kind == SmcOutcomeKind.Handled)
-            {
-                registers.X1 &= ~(ulong)NotOffered;
-                _wakeUps.SetGreatest(registers.X3);
-            }
-
-            return outcome;
-        }
-        catch (Exception exception)
-        {
-            // KVM cannot go on. The guest gets an answer all the same.
-            EndAfter(exception, tee, functionId);
-            registers.X0 = functionId;
-            return SmcFilter.Refuse(ref registers);
-        }
-    }
-
-    /// <summary>Whether a call is one that no running driver makes.</summary>
-    private bool MayBeginDriver(uint functionId) =>
-        !_isDisposed && functionId is (OpTeeSmc.CallsUid or OpTeeSmc.ExchangeCapabilities);
-
-    private CompanionTee? FindForNewDriver()
-    {
-        CompanionTee? tee = _tee;
-        if (tee is null || tee.HasEnded)
-        {
-            return null;
-        }
-
-        tee.AwaitsDriver = false;
-        _wakeUps.End();
-        return tee;
-    }
-
-    /// <summary>Starts another OP-TEE in the place of the present one.</summary>
-    private IReadOnlyList<GuestRange> StartTee(bool awaitsDriver)
-    {
-        GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
-        IReadOnlyList<GuestRange> reserved =
-            BeginTee(awaitsDriver, tee => tee.Start(entry.Value, _options.Platform.DeviceTree.Value));
-        _log.CompanionStarted(_options.Name, (long)_lastStart.TotalMilliseconds, _options.CoreCount);
-        return reserved;
-    }
-
-    /// <summary>Goes on with an OP-TEE that was saved, in a pause.</summary>
-    private IReadOnlyList<GuestRange> RestoreTee(VmStateReader state, OpTeeCompanionArrival? arrival)
-    {
-        CompanionState.ReadBeginning(
-            state, _options, _guestMemory, out bool isInterruptDue, out CompanionContent content);
-        _ = _pause.PauseAsync(static () => true, TimeSpan.Zero, CancellationToken.None);
-        IReadOnlyList<GuestRange> reserved;
-        if (content != CompanionContent.NoTee)
-        {
-            MemfdGuestMemory? copied = content == CompanionContent.Rest ? TakeCopied(state, arrival) : null;
-            reserved = BeginTee(
-                awaitsDriver: false,
-                tee =>
-                {
-                    IReadOnlyList<GuestRange> ranges = tee.Restore(state, content);
-                    state.Complete();
-                    return ranges;
-                },
-                copied);
-            _log.CompanionRestored(_options.Name, (long)_lastStart.TotalMilliseconds);
-        }
-        else
-        {
-            state.Complete();
-            reserved = StartTee(awaitsDriver: true);
-            WakeCallers();
-        }
-
-        if (isInterruptDue)
-        {
-            // Kept until the VM is resumed.
-            _line?.Pulse();
-        }
-
-        return reserved;
-    }
-
-    private MemfdGuestMemory TakeCopied(VmStateReader state, OpTeeCompanionArrival? arrival) =>
-        (arrival ?? throw new InvalidDataException(
-            $"The saved OP-TEE was moved while it ran: the state has only the rest of its memory, and what was copied"
-                + $" before is missing ({nameof(OpTeeCompanionArrival)})."))
-        .Take(state, _options);
-
-    private void Save(Stream target, VmStateOptions stateOptions, OpTeeCompanionCopy? copy)
-    {
-        if (!_pause.IsPaused)
-        {
-            throw new InvalidOperationException($"Pause the VM before its OP-TEE is saved ({nameof(PauseAsync)}).");
-        }
-
-        if (copy is not null && copy != _copy)
-        {
-            throw new ArgumentException("The copy is another companion's, or has ended.", nameof(copy));
-        }
-
-        CompanionTee? tee = _tee is { HasEnded: false } serving ? serving : null;
-        CompanionContent content = tee is null ? CompanionContent.NoTee
-            : copy is not null && copy.Has(tee) ? CompanionContent.Rest : CompanionContent.Whole;
-        using VmStateWriter state = new(target, stateOptions);
-        CompanionState.Begin(state, _options, _guestMemory, _line is { IsDue: true }, content);
-        if (content == CompanionContent.Rest)
-        {
-            copy!.Mark(state);
-        }
-
-        try
-        {
-            tee?.Save(state, content);
-            state.Complete();
-        }
-        finally
-        {
-            copy?.Dispose();
-        }
-    }
-
-    private IReadOnlyList<GuestRange> BeginTee(
-        bool awaitsDriver, Func<CompanionTee, IReadOnlyList<GuestRange>> begin, MemfdGuestMemory? copied = null)
-    {
-        long begun = Stopwatch.GetTimestamp();
-        _tee?.Dispose();
-        CompanionTee tee = CreateTee(awaitsDriver, copied);
-        try
-        {
-            // Either a disposal is seen here, or it sees what to give up.
-            _starting = tee;
-            Interlocked.MemoryBarrier();
-            ObjectDisposedException.ThrowIf(_isDisposed, this);
-            _watchdog.Serve(tee);
-            IReadOnlyList<GuestRange> reserved = begin(tee);
-            _maintenance.Serve(tee);
-            _lastStart = Stopwatch.GetElapsedTime(begun);
-            _starts++;
-            _tee = tee;
-            return reserved;
-        }
-        catch
-        {
-            tee.Dispose();
-            throw;
-        }
-        finally
-        {
-            _starting = null;
-        }
-    }
-
-    private CompanionTee CreateTee(bool awaitsDriver, MemfdGuestMemory? copied)
-    {
-        ICompanionVm vm = _createVm(copied);
-        try
-        {
-            return new CompanionTee(
-                vm, _options.Quantum, _supervisor, _options.Name, _log, _teeFailures) { AwaitsDriver = awaitsDriver };
-        }
-        catch
-        {
-            vm.Dispose();
-            throw;
-        }
-    }
-
-    /// <summary>For those who wait in the driver for an OP-TEE that has failed.</summary>
-    private void WakeCallers()
-    {
-        if (_line is not null)
-        {
-            _wakeUps.Begin();
-            _line.Pulse();
-        }
-    }
-
-    /// <summary>On the maintenance's thread: replaces the OP-TEE that has failed.</summary>
-    private void Replace()
-    {
-        try
-        {
-            lock (_lifeCycle)
-            {
-                // A reset may have been faster.
-                if (!_isDisposed && _tee is { HasEnded: true })
-                {
-                    _ = StartTee(awaitsDriver: true);
-                    if (_replacements.TryPass(out _))
-                    {
-                        _log.CompanionReplaced(_options.Name, (long)_lastStart.TotalMilliseconds);
-                    }
-                }
-            }
-        }
-        catch (Exception exception)
-        {
-            _log.ReplacementFailed(_options.Name, exception);
-        }
-        finally
-        {
-            _isCommitted.Set();
-        }
-    }
-
-    private void OnResumed()
-    {
-        _line?.PulseIfDue();
-        _maintenance.OnResumed();
+        ArgumentNullException.ThrowIfNull(target);
+        ArgumentNullException.ThrowIfNull(stateOptions);
+        _lifeCycle.ThrowIfDisposed();
+        return Task.Run(() => _lifeCycle.Save(target, stateOptions, copy));
     }
 
     private void End()
     {
         GuestGauges.Shared.Remove(this);
-        _isDisposed = true;
-        Interlocked.MemoryBarrier();
-        _starting?.Abort();
-        lock (_lifeCycle)
-        {
-            _tee?.Dispose();
-        }
-
-        // In this order: the watchdog may still be telling the maintenance of a failure.
-        _watchdog?.Dispose();
-        _maintenance?.Dispose();
+        _lifeCycle?.Dispose();
         _line?.Dispose();
         _ownedKvm?.Dispose();
-
-        // There will be no other OP-TEE for those who wait for one.
-        _isCommitted.Set();
-    }
-
-    /// <summary>A call has failed, and its OP-TEE with it.</summary>
-    private void EndAfter(Exception exception, CompanionTee? tee, uint functionId)
-    {
-        tee?.Fail(new TeeFailure(0, TeeFailureCause.HostFailure, 0, 0));
-        if (_callFailures.TryPass(out long suppressed))
-        {
-            _log.CompanionCallFailed(_options.Name, functionId, suppressed, exception);
-        }
-    }
-
-    private sealed class Supervisor(OpTeeCompanion companion) : ICompanionSupervisor
-    {
-        public void OnRun() => companion._watchdog.OnRun();
-
-        public void OnTimer(long due) => companion._maintenance.OnTimer(due);
-
-        // One that does not even start is the business of who starts it.
-        public void OnFailing(CompanionTee tee)
-        {
-            if (tee.HasStarted)
-            {
-                companion._isCommitted.Reset();
-            }
-        }
-
-        public void OnFailed(CompanionTee tee)
-        {
-            if (tee.HasStarted)
-            {
-                companion.WakeCallers();
-                companion._maintenance.Replace();
-            }
-        }
     }
 }

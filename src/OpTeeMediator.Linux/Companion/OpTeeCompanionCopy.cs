@@ -25,15 +25,15 @@ namespace OpTeeMediator.Linux.Companion;
 public sealed class OpTeeCompanionCopy : IDisposable
 {
     private readonly Guid _copy = Guid.NewGuid();
-    private readonly OpTeeCompanion _companion;
+    private readonly TeeLifeCycle _lifeCycle;
     private readonly VmStateOptions _stateOptions;
     private CompanionTee? _tee;
     private int _rounds;
     private bool _hasEnded;
 
-    internal OpTeeCompanionCopy(OpTeeCompanion companion, VmStateOptions stateOptions)
+    internal OpTeeCompanionCopy(TeeLifeCycle lifeCycle, VmStateOptions stateOptions)
     {
-        _companion = companion;
+        _lifeCycle = lifeCycle;
         _stateOptions = stateOptions;
     }
 
@@ -53,7 +53,7 @@ public sealed class OpTeeCompanionCopy : IDisposable
             MappedGuestMemory? memory = null;
             ImmutableArray<MappedMemoryRegion> regions = [];
             IReadOnlyList<GuestRange>? written = null;
-            using IDisposable? hold = _companion.WithTee(tee =>
+            using IDisposable? hold = _lifeCycle.WithTee(tee =>
             {
                 ObjectDisposedException.ThrowIf(_hasEnded, this);
                 if (tee is not null && tee == _tee)
@@ -95,7 +95,7 @@ public sealed class OpTeeCompanionCopy : IDisposable
     }
 
     /// <summary>Ends the copy: nothing of OP-TEE's memory is tracked any more.</summary>
-    public void Dispose() => _companion.EndCopy(this, () =>
+    public void Dispose() => _lifeCycle.EndCopy(this, () =>
     {
         _hasEnded = true;
         _tee?.Memory.StopTracking();

@@ -137,7 +137,7 @@ internal sealed class VmStateTarget : FuzzTarget
     {
         using MemoryStream file = new();
         using VmStateWriter state = new(file, Plain);
-        CompanionState.Begin(state, _options, Ranges, isDue, tee);
+        new CompanionState(_options, Ranges).Begin(state, isDue, tee);
         if (tee == CompanionContent.Rest)
         {
             new CopyMark(Identity, Rounds: 2, CompanionContent.Rest).Write(state);
@@ -179,7 +179,7 @@ internal sealed class VmStateTarget : FuzzTarget
         {
             using MemoryStream source = new(file);
             using VmStateReader state = new(source, options);
-            CompanionState.ReadBeginning(state, _options, Ranges, out isDue, out tee);
+            tee = new CompanionState(_options, Ranges).ReadBeginning(state, out isDue);
             if (tee == CompanionContent.Rest)
             {
                 _ = CopyMark.Read(state);

@@ -464,11 +464,11 @@ internal sealed class ReplacementTests
         {
         }
 
-        public void OnFailing(CompanionTee tee)
+        public void OnFailing()
         {
         }
 
-        public void OnFailed(CompanionTee tee)
+        public void OnFailed()
         {
         }
     }

@@ -41,17 +41,16 @@ internal sealed class TeeWiring : IAsyncDisposable
     /// <param name="options">Which one.</param>
     /// <param name="kvm">The host's KVM.</param>
     /// <param name="memory">The guest's memory.</param>
+    /// <param name="notifications">The interrupt by which it notifies the guest.</param>
     /// <param name="loggers">Where to log.</param>
     /// <param name="state">The state of one that was saved, which is then paused; <see langword="null"/> for a new
     /// one.</param>
     /// <param name="arrival">Has received the memory of a companion that was moved while it ran.</param>
     public TeeWiring(
-        VmmOptions options, KvmSystem kvm, TrackedGuestMemory memory, ILoggerFactory loggers, Stream? state,
-        OpTeeCompanionArrival? arrival)
+        VmmOptions options, KvmSystem kvm, TrackedGuestMemory memory, KvmInterruptLine? notifications,
+        ILoggerFactory loggers, Stream? state, OpTeeCompanionArrival? arrival)
     {
-        _notifications = options.HasNotifications
-            ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
-            : null;
+        _notifications = notifications;
         _storage = options.Storage is null ? null : OpenStorage(options.Storage, options.StorageKey);
         _trace = options.Trace is null ? null : CreateTrace(options.Trace);
         _metrics = options.PrintsMetrics ? new MetricsReport() : null;
@@ -69,14 +68,20 @@ internal sealed class TeeWiring : IAsyncDisposable
             TeeKind.Software => MediatedTee.Start(memory, CreateSoftwareTee(_storage), mediated, state),
             TeeKind.Remote =>
                 MediatedTee.Start(memory, new RemoteTeeBackend(options.Tee.Place!), mediated, state),
+            TeeKind.Companion when arrival is not null => CompanionTee.Continue(arrival, state!),
             TeeKind.Companion =>
-                CompanionTee.Start(
-                    kvm, memory, CompanionTee.Options(options, _notifications, loggers), state, arrival),
+                CompanionTee.Start(kvm, memory, CompanionTee.Options(options, notifications, loggers), state),
             _ => MediatedTee.Start(memory, _hostTee!, mediated, state),
         };
         _smc = new SmcRouter(_optee);
         _dropsSessions = options.DropsSessions;
     }
+
+    /// <summary>Creates the interrupt by which a TEE notifies the guest.</summary>
+    /// <param name="options">Say whether there is one.</param>
+    public static KvmInterruptLine? CreateNotifications(VmmOptions options) => options.HasNotifications
+        ? new KvmInterruptLine(MemoryMap.TeeInterrupt - MemoryMap.FirstSharedInterrupt)
+        : null;
 
     // Where neither kernel nor initramfs may lie.
     public IReadOnlyList<GuestRange> ReservedMemory => _optee.ReservedMemory;

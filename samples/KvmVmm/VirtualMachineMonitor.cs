@@ -12,6 +12,7 @@ using Microsoft.Extensions.Logging;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Guests;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 
@@ -63,12 +64,14 @@ internal static class VirtualMachineMonitor
         long begin = Stopwatch.GetTimestamp();
         using FileStream? saved = options.Restore is { } from ? OpenSaved(from) : null;
         Stream? teeState = null;
-        using OpTeeCompanionArrival? arrival =
-            source is not null && options.Tee.Kind == TeeKind.Companion ? CompanionTee.Expect(options) : null;
+        KvmInterruptLine? notifications = TeeWiring.CreateNotifications(options);
+        using OpTeeCompanionArrival? arrival = source is not null && options.Tee.Kind == TeeKind.Companion
+            ? CompanionTee.Expect(kvm, memory, CompanionTee.Options(options, notifications, loggers))
+            : null;
         using VmStateReader? state = source?.Receive(options, ownMemory, disk, arrival, out teeState)
             ?? (saved is null ? null : StateFile.Open(saved, options, ownMemory, disk, out teeState));
         long teeBegin = Stopwatch.GetTimestamp();
-        await using TeeWiring tee = new(options, kvm, memory, loggers, teeState, arrival);
+        await using TeeWiring tee = new(options, kvm, memory, notifications, loggers, teeState, arrival);
         TimeSpan teeTime = Stopwatch.GetElapsedTime(teeBegin);
         using BootImages images = BootImages.Open(options, ram, tee.ReservedMemory);
 

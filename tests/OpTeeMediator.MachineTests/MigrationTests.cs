@@ -137,6 +137,13 @@ internal sealed class MigrationTests : CompanionFixture
             """,
             seconds: 3600);
         await ProgressAsync();
+
+        // What is missing there is told before the guest is stopped.
+        string log = await MoveAsync(guest, Arriving(Companion with { Tee = "companion:/missing" }, move: 0));
+        Assert.That(
+            log,
+            Does.Contain("stays here: the destination refuses: --tee companion").And.Contain("/missing")
+                .And.Not.Contain("is to halt"));
         for (int move = 0; move < Moves; move++)
         {
             await MoveAsync(guest, Companion, move);

@@ -22,11 +22,10 @@ internal static class MovingRunningCompanion
         await companion.SaveAsync(stream, stateOptions, copy);
 
         // In the other process, for the VM with the same memory.
-        using OpTeeCompanionArrival arrival = new(options, stateOptions);
+        using OpTeeCompanionArrival arrival = new(kvm, memory, options, stateOptions);
         arrival.RestoreRound(stream);
         arrival.RestoreRound(stream);
-        OpTeeCompanion restored =
-            await OpTeeCompanion.RestoreAsync(kvm, memory, options, stream, stateOptions, arrival);
+        OpTeeCompanion restored = await OpTeeCompanion.RestoreAsync(stream, stateOptions, arrival);
         restored.Resume();
         // </snippet>
         return isPaused && writtenMeanwhile < all

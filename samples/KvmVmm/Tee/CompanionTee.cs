@@ -3,7 +3,6 @@ using KvmVmm.CommandLine;
 using KvmVmm.Machine;
 using KvmVmm.Migration;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Linux.Companion;
@@ -37,24 +36,26 @@ internal static class CompanionTee
     /// <param name="memory">The guest's memory.</param>
     /// <param name="options">How it behaves.</param>
     /// <param name="state">Its state; <see langword="null"/> for a new one.</param>
-    /// <param name="arrival">Has received its memory, if it was moved while it ran.</param>
     /// <returns>The companion; paused if it was saved.</returns>
     public static OpTeeCompanion Start(
-        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options, Stream? state,
-        OpTeeCompanionArrival? arrival) => (state, arrival) switch
-        {
-            (null, _) => OpTeeCompanion.Start(kvm, memory, options),
-            ({ } saved, null) =>
-                OpTeeCompanion.RestoreAsync(kvm, memory, options, saved, StateOptions).GetAwaiter().GetResult(),
-            ({ } rest, { } before) =>
-                OpTeeCompanion.RestoreAsync(kvm, memory, options, rest, StateOptions, before).GetAwaiter().GetResult(),
-        };
+        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options, Stream? state) => state is null
+            ? OpTeeCompanion.Start(kvm, memory, options)
+            : OpTeeCompanion.RestoreAsync(kvm, memory, options, state, StateOptions).GetAwaiter().GetResult();
 
-    /// <summary>Prepares for the memory of one that comes from another process.</summary>
-    /// <param name="options">Say what the machine is like.</param>
-    /// <exception cref="BootException">The image cannot be read.</exception>
-    public static OpTeeCompanionArrival Expect(VmmOptions options) =>
-        new(Options(options, notifications: null, NullLoggerFactory.Instance), StateOptions);
+    /// <summary>Prepares for one that comes from another process.</summary>
+    /// <param name="kvm">The host's KVM.</param>
+    /// <param name="memory">The guest's memory.</param>
+    /// <param name="options">How it behaves.</param>
+    public static OpTeeCompanionArrival Expect(
+        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options) =>
+        new(kvm, memory, options, StateOptions);
+
+    /// <summary>Goes on with one that was moved while it ran.</summary>
+    /// <param name="arrival">Has received its memory.</param>
+    /// <param name="state">The rest of its state.</param>
+    /// <returns>The companion, paused.</returns>
+    public static OpTeeCompanion Continue(OpTeeCompanionArrival arrival, Stream state) =>
+        OpTeeCompanion.RestoreAsync(state, StateOptions, arrival).GetAwaiter().GetResult();
 
     /// <summary>The digest of the memory of one that is paused.</summary>
     /// <param name="companion">The companion.</param>

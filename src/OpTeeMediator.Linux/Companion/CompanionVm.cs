@@ -66,7 +66,7 @@ internal sealed class CompanionVm : ICompanionVm
 
     private CompanionVm(
         KvmVm vm, MemfdGuestMemory memory, IDisposable guestMemory, TrackedGuestMemory? tracked,
-        GuestRange[] guestRanges, SecureGic secureGic, OpTeeCompanionOptions options, ILogger log)
+        GuestRange[] guestRanges, OpTeeCompanionOptions options, ILogger log)
     {
         _vm = vm;
         _memory = memory;
@@ -74,15 +74,17 @@ internal sealed class CompanionVm : ICompanionVm
         _guestMemory = guestMemory;
         _tracked = tracked;
         _guestRanges = guestRanges;
-        _secureGic = secureGic;
+        _secureGic = new SecureGic(options.CoreCount, _ => Line?.Pulse());
         _options = options;
         _platform = options.Platform;
         _log = log;
         TeeConsole? console = options.LogsConsole ? new TeeConsole(options.Name, log) : null;
-        _devices = new SecureDevices(_platform, secureGic, options.CoreCount, console, options.Name, log);
+        _devices = new SecureDevices(_platform, _secureGic, options.CoreCount, console, options.Name, log);
     }
 
     public ImmutableArray<ICompanionCpu> Cpus { get; private set; } = [];
+
+    public IInterruptLine? Line { get; set; }
 
     public TrackedGuestMemory Memory { get; }
 
@@ -94,7 +96,6 @@ internal sealed class CompanionVm : ICompanionVm
     /// <param name="guestMemory">The guest's RAM.</param>
     /// <param name="tracked">Is told what OP-TEE writes to it.</param>
     /// <param name="options">Say what the machine is like.</param>
-    /// <param name="line">The guest's interrupt.</param>
     /// <param name="copied">OP-TEE's memory, which the VM owns, whatever happens; <see langword="null"/> for empty
     /// memory.</param>
     /// <param name="log">Where to log.</param>
@@ -104,9 +105,8 @@ internal sealed class CompanionVm : ICompanionVm
     /// <exception cref="ArgumentException">Guest and OP-TEE want the same addresses.</exception>
     internal static CompanionVm Create(
         KvmSystem kvm, MappedGuestMemory guestMemory, TrackedGuestMemory? tracked, OpTeeCompanionOptions options,
-        IInterruptLine? line, MemfdGuestMemory? copied, ILogger log)
+        MemfdGuestMemory? copied, ILogger log)
     {
-        SecureGic gic = new(options.CoreCount, _ => line?.Pulse());
         MemfdGuestMemory? memory = copied;
         IDisposable? hold = null;
         CompanionVm? companion = null;
@@ -123,7 +123,7 @@ internal sealed class CompanionVm : ICompanionVm
             GuestRange roomForGic = FindRoom(guestRanges, options);
             KvmVm vm = kvm.CreateVmFor(
                 HighestAddress([.. guestRanges, .. Layout(options).Select(part => part.Range), roomForGic]));
-            companion = new CompanionVm(vm, memory, hold, tracked, guestRanges, gic, options, log);
+            companion = new CompanionVm(vm, memory, hold, tracked, guestRanges, options, log);
             int free = 0;
             foreach (MappedMemoryRegion region in guestRegions)
             {

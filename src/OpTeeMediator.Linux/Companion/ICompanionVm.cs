@@ -1,15 +1,19 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Linux.Memory;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: its memory empty
-/// unless it was copied from another one, nothing run yet. Tests put
-/// their own in KVM's place.</summary>
+/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: its memory empty unless it was copied from another
+/// one, nothing run yet. Tests put their own in KVM's place.</summary>
 internal interface ICompanionVm : IDisposable
 {
     ImmutableArray<ICompanionCpu> Cpus { get; }
+
+    /// <summary>The guest's interrupt, for what OP-TEE sets pending for the normal world; set before anything
+    /// runs.</summary>
+    IInterruptLine? Line { get; set; }
 
     /// <summary>The address of code that puts the frequency of the cores' counter in Hz into X1 and gives the core back
     /// (<see cref="OpteedCall.Unused"/>, X0).</summary>

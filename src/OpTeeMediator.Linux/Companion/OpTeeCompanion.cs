@@ -1,8 +1,6 @@
 using System.Collections.Immutable;
 using System.Diagnostics.CodeAnalysis;
-using Microsoft.Extensions.Logging;
 using OpTeeMediator.Backends;
-using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Kvm.SystemCalls;
@@ -36,34 +34,30 @@ namespace OpTeeMediator.Linux.Companion;
 [Experimental("OPTEE001")]
 public sealed class OpTeeCompanion : IGuestOpTee
 {
-    private readonly OpTeeCompanionOptions _options;
+    private readonly CompanionSetup _setup;
     private readonly VmPause _pause = new();
     private readonly NonThrowingInterruptLine? _line;
     private readonly TeeLifeCycle _lifeCycle = null!;
     private readonly CompanionCalls _calls = null!;
     private readonly Lazy<Task> _ending;
-    private KvmSystem? _ownedKvm;
 
-    private OpTeeCompanion(
-        Func<IInterruptLine?, MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
-        ImmutableArray<GuestRange> guestMemory, ILogger log, VmStateReader? state, OpTeeCompanionArrival? arrival)
+    private OpTeeCompanion(CompanionSetup setup, VmStateReader? state, OpTeeCompanionArrival? arrival)
     {
-        _options = options;
+        _setup = setup;
         _ending = new Lazy<Task>(() => Task.Run(End));
-        _line = options.NotificationInterrupt is { } line ? new(line, _pause, log) : null;
-        DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
+        OpTeeCompanionOptions options = setup.Options;
         try
         {
-            _lifeCycle = new TeeLifeCycle(
-                this, copied => createVm(_line, copied), options, new CompanionState(options, guestMemory), _pause,
-                _line, log);
-            _calls = new CompanionCalls(_lifeCycle, _pause, options, log);
+            _line = options.NotificationInterrupt is { } line ? new(line, _pause, setup.Log) : null;
+            DeviceTreeNode = new OpTeeDeviceTreeNode { Spi = _line?.Spi };
+            _lifeCycle = new TeeLifeCycle(this, setup, _pause, _line);
+            _calls = new CompanionCalls(_lifeCycle, _pause, options, setup.Log);
             _pause.Released = _lifeCycle.OnResumed;
             IReadOnlyList<GuestRange> reserved =
                 state is null ? _lifeCycle.Start() : _lifeCycle.Restore(state, arrival);
-            ReservedMemory = [.. reserved.Where(range => guestMemory.Any(region => region.Overlaps(range)))];
+            ReservedMemory = [.. reserved.Where(range => setup.GuestMemory.Any(region => region.Overlaps(range)))];
             GuestGauges.Shared.Add(this, options.Name);
-            log.GuestServed(
+            setup.Log.GuestServed(
                 options.Name, options.CoreCount, options.Quantum.TotalMilliseconds,
                 NonThrowingInterruptLine.Describe(_line));
         }
@@ -97,7 +91,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <summary>Gives a VM an OP-TEE and starts it, with the KVM of <c>/dev/kvm</c>.</summary>
     /// <exception cref="SystemCallException">There is no KVM, it may not be used, or it refuses.</exception>
     public static OpTeeCompanion Start(MappedGuestMemory memory, OpTeeCompanionOptions options) =>
-        StartWith(given: null, memory, options);
+        new(CompanionSetup.ForKvm(given: null, memory, tracked: null, options), state: null, arrival: null);
 
     /// <inheritdoc cref="Start(MappedGuestMemory, OpTeeCompanionOptions)" path="/*[not(self::param)]"/>
     /// <param name="memory">Where all of the VM's memory lies; it stays mapped until the companion's disposal.</param>
@@ -105,7 +99,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     public static OpTeeCompanion Start(IReadOnlyList<MappedMemoryRegion> memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(memory);
-        return StartWith(given: null, MappedGuestMemory.Create([.. memory]), options);
+        return Start(MappedGuestMemory.Create([.. memory]), options);
     }
 
     /// <summary>Gives a VM an OP-TEE and starts it.</summary>
@@ -123,7 +117,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     public static OpTeeCompanion Start(KvmSystem kvm, MappedGuestMemory memory, OpTeeCompanionOptions options)
     {
         ArgumentNullException.ThrowIfNull(kvm);
-        return StartWith(given: kvm, memory, options);
+        return new(CompanionSetup.ForKvm(kvm, memory, tracked: null, options), state: null, arrival: null);
     }
 
     /// <inheritdoc cref="Start(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions)"/>
@@ -133,7 +127,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     {
         ArgumentNullException.ThrowIfNull(kvm);
         ArgumentNullException.ThrowIfNull(memory);
-        return StartWith(given: kvm, memory.Inner, options, memory);
+        return new(CompanionSetup.ForKvm(kvm, memory.Inner, memory, options), state: null, arrival: null);
     }
 
     /// <inheritdoc cref="RestoreAsync(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"
@@ -141,7 +135,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <summary>Gives a VM the OP-TEE that was saved, with the KVM of <c>/dev/kvm</c>.</summary>
     public static Task<OpTeeCompanion> RestoreAsync(
         MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source, VmStateOptions stateOptions) =>
-        RestoreWithAsync(given: null, memory, options, source, stateOptions);
+        RestoreWithAsync(() => CompanionSetup.ForKvm(given: null, memory, tracked: null, options), source, stateOptions);
 
     /// <summary>Gives a VM the OP-TEE that was saved.</summary>
     /// <param name="kvm">The host's KVM; it must outlive the companion.</param>
@@ -168,7 +162,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
         VmStateOptions stateOptions)
     {
         ArgumentNullException.ThrowIfNull(kvm);
-        return RestoreWithAsync(given: kvm, memory, options, source, stateOptions);
+        return RestoreWithAsync(
+            () => CompanionSetup.ForKvm(kvm, memory, tracked: null, options), source, stateOptions);
     }
 
     /// <inheritdoc cref="RestoreAsync(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"/>
@@ -180,29 +175,24 @@ public sealed class OpTeeCompanion : IGuestOpTee
     {
         ArgumentNullException.ThrowIfNull(kvm);
         ArgumentNullException.ThrowIfNull(memory);
-        return RestoreWithAsync(given: kvm, memory.Inner, options, source, stateOptions, memory);
+        return RestoreWithAsync(
+            () => CompanionSetup.ForKvm(kvm, memory.Inner, memory, options), source, stateOptions);
     }
 
     /// <inheritdoc cref="RestoreAsync(KvmSystem, MappedGuestMemory, OpTeeCompanionOptions, Stream, VmStateOptions)"
     /// path="/*[not(self::summary) and not(self::param)]"/>
     /// <summary>Gives a VM the OP-TEE that was moved while it ran: its memory was copied before.</summary>
-    /// <param name="kvm">The host's KVM; it must outlive the companion.</param>
-    /// <param name="memory">The VM's memory, with the regions that the saved VM had; it must outlive the
-    /// companion.</param>
-    /// <param name="options">As the saved companion's; the image serves when the VM is reset.</param>
     /// <param name="source">What <see cref="SaveAsync(Stream, VmStateOptions, OpTeeCompanionCopy)"/> has written.
     /// </param>
     /// <param name="stateOptions">Whose state it is, and its key.</param>
-    /// <param name="arrival">Has received the rounds of the copy; it is used up.</param>
+    /// <param name="arrival">Has received the rounds of the copy; it is used up. Its KVM and memory must outlive the
+    /// companion.</param>
     /// <exception cref="ObjectDisposedException">The arrival was disposed of, or has refused a round.</exception>
     public static Task<OpTeeCompanion> RestoreAsync(
-        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
-        VmStateOptions stateOptions, OpTeeCompanionArrival arrival)
+        Stream source, VmStateOptions stateOptions, OpTeeCompanionArrival arrival)
     {
-        ArgumentNullException.ThrowIfNull(kvm);
-        ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(arrival);
-        return RestoreWithAsync(given: kvm, memory.Inner, options, source, stateOptions, memory, arrival);
+        return RestoreWithAsync(() => arrival.Setup, source, stateOptions, arrival);
     }
 
     /// <summary>Begins to copy OP-TEE's memory, for moving the VM while it runs.</summary>
@@ -277,7 +267,7 @@ public sealed class OpTeeCompanion : IGuestOpTee
     public Task<bool> PauseAsync(CancellationToken cancellationToken = default)
     {
         _lifeCycle.ThrowIfDisposed();
-        return _pause.PauseAsync(() => _pause.IsQuiet, _options.AnswerDeadline, cancellationToken);
+        return _pause.PauseAsync(() => _pause.IsQuiet, _setup.Options.AnswerDeadline, cancellationToken);
     }
 
     /// <inheritdoc/>
@@ -293,63 +283,26 @@ public sealed class OpTeeCompanion : IGuestOpTee
     public ValueTask DisposeAsync() => new(_ending.Value);
 
     /// <summary>For tests: a companion in VMs of another making.</summary>
-    internal static OpTeeCompanion Start(
-        Func<IInterruptLine?, MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
-        params ImmutableArray<GuestRange> guestMemory) =>
-        new(createVm, options, guestMemory, CreateLogger(options), state: null, arrival: null);
-
-    // OP-TEE's console is one kind of entry: there must be room for what it prints at its start, or of a panic.
-    private static ILogger CreateLogger(OpTeeCompanionOptions options) =>
-        NonThrowingLogger.CreateForVm<OpTeeCompanion>(options.LoggerFactory, entries: 200);
+    internal static OpTeeCompanion Start(CompanionSetup setup) => new(setup, state: null, arrival: null);
 
     /// <summary>For tests: a companion that goes on in VMs of another making.</summary>
     internal static OpTeeCompanion Restore(
-        Func<IInterruptLine?, MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
-        Stream source, VmStateOptions stateOptions, OpTeeCompanionArrival? arrival,
-        params ImmutableArray<GuestRange> guestMemory)
+        CompanionSetup setup, Stream source, VmStateOptions stateOptions, OpTeeCompanionArrival? arrival)
     {
         using VmStateReader state = new(source, stateOptions);
-        return new(createVm, options, guestMemory, CreateLogger(options), state, arrival);
+        return new(setup, state, arrival);
     }
 
     private static Task<OpTeeCompanion> RestoreWithAsync(
-        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source,
-        VmStateOptions stateOptions, TrackedGuestMemory? tracked = null, OpTeeCompanionArrival? arrival = null)
+        Func<CompanionSetup> prepare, Stream source, VmStateOptions stateOptions, OpTeeCompanionArrival? arrival = null)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(stateOptions);
         return Task.Run(() =>
         {
             using VmStateReader state = new(source, stateOptions);
-            return StartWith(given, memory, options, tracked, state, arrival);
+            return new OpTeeCompanion(prepare(), state, arrival);
         });
-    }
-
-    private static OpTeeCompanion StartWith(
-        KvmSystem? given, MappedGuestMemory memory, OpTeeCompanionOptions options, TrackedGuestMemory? tracked = null,
-        VmStateReader? state = null, OpTeeCompanionArrival? arrival = null)
-    {
-        ArgumentNullException.ThrowIfNull(memory);
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        ImmutableArray<GuestRange> regions = [.. memory.Regions.Select(region => region.Range)];
-        CompanionVm.CheckLayout(regions.AsSpan(), options);
-        ILogger log = CreateLogger(options);
-        KvmSystem kvm = given ?? KvmSystem.Open();
-        try
-        {
-            return new OpTeeCompanion(
-                (line, copied) => CompanionVm.Create(kvm, memory, tracked, options, line, copied, log), options,
-                regions, log, state, arrival)
-            {
-                _ownedKvm = given is null ? kvm : null,
-            };
-        }
-        catch when (given is null)
-        {
-            kvm.Dispose();
-            throw;
-        }
     }
 
     private Task SaveWithAsync(Stream target, VmStateOptions stateOptions, OpTeeCompanionCopy? copy)
@@ -365,6 +318,6 @@ public sealed class OpTeeCompanion : IGuestOpTee
         GuestGauges.Shared.Remove(this);
         _lifeCycle?.Dispose();
         _line?.Dispose();
-        _ownedKvm?.Dispose();
+        _setup.Dispose();
     }
 }

@@ -1,42 +1,58 @@
 using System.Diagnostics.CodeAnalysis;
+using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.State;
 using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Memory;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>Receives the memory of an OP-TEE that still runs elsewhere, in rounds.</summary>
+/// <summary>Receives the memory of an OP-TEE that still runs elsewhere, in rounds, and prepares its VM.</summary>
 /// <remarks>
 /// <code>
-/// using OpTeeCompanionArrival arrival = new(options, stateOptions);
+/// using OpTeeCompanionArrival arrival = new(kvm, memory, options, stateOptions);
 /// arrival.RestoreRound(source);     // as often as the other side calls SaveRound
-/// OpTeeCompanion optee = await OpTeeCompanion.RestoreAsync(kvm, memory, options, source, stateOptions, arrival);
+/// OpTeeCompanion optee = await OpTeeCompanion.RestoreAsync(source, stateOptions, arrival);
 /// </code>
-/// <para><see cref="OpTeeCompanionCopy"/> is its counterpart. Not thread-safe.</para>
+/// <para>What does not depend on the last state is done and checked before it comes, so that the VM is paused for as
+/// short as possible, and does not stop for a move that cannot succeed: the image and the other options, the layout of
+/// the memory, and what KVM has to offer, in the first round.</para>
+/// <para><see cref="OpTeeCompanionCopy"/> is its counterpart. It has the memory and the VM of one OP-TEE at a time. Not
+/// thread-safe.</para>
 /// </remarks>
 [Experimental("OPTEE001")]
 public sealed class OpTeeCompanionArrival : IDisposable
 {
-    private readonly OpTeeCompanionOptions _options;
     private readonly VmStateOptions _stateOptions;
-    private MemfdGuestMemory? _memory;
+    private ICompanionVm? _vm;
     private Guid _copy;
     private int _rounds;
     private bool _isDisposed;
 
     /// <summary>Prepares for an OP-TEE that comes.</summary>
-    /// <param name="options">Those of the companion that is to be: they say where its memory lies.</param>
+    /// <param name="kvm">The host's KVM; it must outlive the companion that is to be.</param>
+    /// <param name="memory">The VM's memory, with the regions that the VM has elsewhere; it must outlive the companion.
+    /// What OP-TEE writes to it is tracked, for moving the VM again.</param>
+    /// <param name="options">As those of the companion elsewhere; the image serves when the VM is reset.</param>
     /// <param name="stateOptions">Whose state it is, and its key.</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
-    /// <exception cref="ArgumentException">An option is outside its range.</exception>
-    public OpTeeCompanionArrival(OpTeeCompanionOptions options, VmStateOptions stateOptions)
+    /// <exception cref="ArgumentException">An option is outside its range, or guest and OP-TEE need the same addresses;
+    /// the message names them.</exception>
+    public OpTeeCompanionArrival(
+        KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options, VmStateOptions stateOptions)
+        : this(Prepare(kvm, memory, options), stateOptions)
     {
-        ArgumentNullException.ThrowIfNull(options);
+    }
+
+    /// <summary>For tests: with VMs of another making.</summary>
+    internal OpTeeCompanionArrival(CompanionSetup setup, VmStateOptions stateOptions)
+    {
         ArgumentNullException.ThrowIfNull(stateOptions);
-        options.Validate();
-        _options = options;
+        Setup = setup;
         _stateOptions = stateOptions;
     }
+
+    /// <summary>What the companion is to be made of.</summary>
+    internal CompanionSetup Setup { get; }
 
     /// <summary>Reads what <see cref="OpTeeCompanionCopy.SaveRound"/> has written.</summary>
     /// <param name="source">Where it is read.</param>
@@ -45,7 +61,9 @@ public sealed class OpTeeCompanionArrival : IDisposable
     /// or of another platform, or one before it is missing; the message says which.</exception>
     /// <exception cref="ObjectDisposedException">It was disposed of, a round was refused, or the OP-TEE is
     /// there.</exception>
-    /// <exception cref="SystemCallException">The host has no memory for it.</exception>
+    /// <exception cref="SystemCallException">The host has no memory for it, or KVM refuses.</exception>
+    /// <exception cref="NotSupportedException">This kernel has no SMCCC filter (arm64, Linux 6.4 and later), or guest
+    /// RAM lies beyond the guest addresses that the host has.</exception>
     /// <remarks>Nothing is left after an exception: the move has failed.</remarks>
     public void RestoreRound(Stream source)
     {
@@ -61,20 +79,18 @@ public sealed class OpTeeCompanionArrival : IDisposable
             }
 
             Check(mark);
-            if (mark.Content != CompanionContent.Rest)
+            if (mark.Content == CompanionContent.Rest)
             {
-                _memory?.Dispose();
-                _memory = null;
+                GuestMemoryState.RestorePages(Vm.Memory.Inner, state.OpenSection(CompanionTee.MemorySection));
+            }
+            else
+            {
+                DisposeVm();
             }
 
             if (mark.Content == CompanionContent.Whole)
             {
-                _memory = CompanionVm.CreateMemory(_options);
-                GuestMemoryState.Restore(_memory, state.OpenSection(CompanionTee.MemorySection));
-            }
-            else if (mark.Content == CompanionContent.Rest)
-            {
-                GuestMemoryState.RestorePages(Memory, state.OpenSection(CompanionTee.MemorySection));
+                _vm = Setup.CreateVm(ReadMemory(state));
             }
 
             state.Complete();
@@ -91,32 +107,57 @@ public sealed class OpTeeCompanionArrival : IDisposable
     public void Dispose()
     {
         _isDisposed = true;
-        _memory?.Dispose();
-        _memory = null;
+        DisposeVm();
     }
 
-    /// <summary>Hands the memory over, to which the rest is to be added.</summary>
-    /// <exception cref="InvalidDataException">The state does not follow the rounds, or has another
-    /// platform.</exception>
-    internal MemfdGuestMemory Take(VmStateReader state, OpTeeCompanionOptions options)
+    /// <summary>Hands the VM over, to whose memory the rest is to be added.</summary>
+    /// <exception cref="InvalidDataException">The state does not follow the rounds.</exception>
+    internal ICompanionVm Take(VmStateReader state)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         CopyMark mark = CopyMark.Read(state);
         Check(mark);
-        MemfdGuestMemory memory = Memory;
-        if (mark.Content != CompanionContent.Rest
-            || !memory.Regions.Select(region => region.Range).SequenceEqual(CompanionVm.MemoryRanges(options)))
+        ICompanionVm vm = Vm;
+        if (mark.Content != CompanionContent.Rest)
         {
-            throw new InvalidDataException("What was copied of OP-TEE's memory is that of another platform.");
+            throw new InvalidDataException("What comes after the rounds of OP-TEE's memory is not their rest.");
         }
 
         _isDisposed = true;
-        _memory = null;
-        return memory;
+        _vm = null;
+        return vm;
     }
 
-    private MemfdGuestMemory Memory => _memory
+    private ICompanionVm Vm => _vm
         ?? throw new InvalidDataException("The state has a part of OP-TEE's memory whose beginning has not come.");
+
+    private static CompanionSetup Prepare(KvmSystem kvm, TrackedGuestMemory memory, OpTeeCompanionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(kvm);
+        ArgumentNullException.ThrowIfNull(memory);
+        return CompanionSetup.ForKvm(kvm, memory.Inner, memory, options);
+    }
+
+    private MemfdGuestMemory ReadMemory(VmStateReader state)
+    {
+        MemfdGuestMemory memory = CompanionVm.CreateMemory(Setup.Options);
+        try
+        {
+            GuestMemoryState.Restore(memory, state.OpenSection(CompanionTee.MemorySection));
+            return memory;
+        }
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
+    }
+
+    private void DisposeVm()
+    {
+        _vm?.Dispose();
+        _vm = null;
+    }
 
     private void Check(CopyMark mark)
     {

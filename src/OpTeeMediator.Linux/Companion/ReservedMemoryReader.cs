@@ -79,6 +79,7 @@ internal ref struct ReservedMemoryReader
         return false;
     }
 
+    // The name is all that begins there: to look for the end of each would take hours if none had one.
     private void AddProperty(
         int depth, bool isInside, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, List<GuestRange> ranges)
     {
@@ -87,10 +88,10 @@ internal ref struct ReservedMemoryReader
         if (isParent && value.Length == sizeof(uint))
         {
             int cells = (int)uint.Min(Word(value), 2);
-            _addressCells = name.SequenceEqual("#address-cells"u8) ? cells : _addressCells;
-            _sizeCells = name.SequenceEqual("#size-cells"u8) ? cells : _sizeCells;
+            _addressCells = name.StartsWith("#address-cells\0"u8) ? cells : _addressCells;
+            _sizeCells = name.StartsWith("#size-cells\0"u8) ? cells : _sizeCells;
         }
-        else if (isInside && depth == ReservedMemoryDepth + 1 && name.SequenceEqual("reg"u8))
+        else if (isInside && depth == ReservedMemoryDepth + 1 && name.StartsWith("reg\0"u8))
         {
             int entry = (_addressCells + _sizeCells) * sizeof(uint);
             for (; entry > 0 && value.Length >= entry; value = value[entry..])
@@ -116,8 +117,6 @@ internal ref struct ReservedMemoryReader
 
         value = _structure.Slice(_position, (int)length);
         name = _names[(int)nameOffset..];
-        int end = name.IndexOf((byte)0);
-        name = end < 0 ? name : name[..end];
         _position += (int)length;
         Align();
         return true;

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using OpTeeMediator.Diagnostics;
 using OpTeeMediator.Kvm.State;
-using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Vmm;
 
@@ -21,7 +20,7 @@ namespace OpTeeMediator.Linux.Companion;
 internal sealed class TeeLifeCycle : ICompanionSupervisor, IDisposable
 {
     private readonly IGuestOpTee _companion;
-    private readonly Func<MemfdGuestMemory?, ICompanionVm> _createVm;
+    private readonly CompanionSetup _setup;
     private readonly OpTeeCompanionOptions _options;
     private readonly CompanionState _state;
     private readonly VmPause _pause;
@@ -42,20 +41,19 @@ internal sealed class TeeLifeCycle : ICompanionSupervisor, IDisposable
 
     /// <summary>Prepares; there is no OP-TEE yet.</summary>
     internal TeeLifeCycle(
-        IGuestOpTee companion, Func<MemfdGuestMemory?, ICompanionVm> createVm, OpTeeCompanionOptions options,
-        CompanionState state, VmPause pause, NonThrowingInterruptLine? line, ILogger log)
+        IGuestOpTee companion, CompanionSetup setup, VmPause pause, NonThrowingInterruptLine? line)
     {
         _companion = companion;
-        _createVm = createVm;
-        _options = options;
-        _state = state;
+        _setup = setup;
+        _options = setup.Options;
+        _state = new CompanionState(setup.Options, setup.GuestMemory);
         _pause = pause;
         _line = line;
-        _log = log;
+        _log = setup.Log;
         try
         {
-            _watchdog = new Watchdog(options.AnswerDeadline, options.StartDeadline, options.Name, log);
-            _maintenance = new CompanionMaintenance(Replace, pause, options.Name, log);
+            _watchdog = new Watchdog(_options.AnswerDeadline, _options.StartDeadline, _options.Name, _log);
+            _maintenance = new CompanionMaintenance(Replace, pause, _options.Name, _log);
         }
         catch
         {
@@ -96,6 +94,7 @@ internal sealed class TeeLifeCycle : ICompanionSupervisor, IDisposable
         if (content == CompanionContent.NoTee)
         {
             state.Complete();
+            arrival?.Dispose();
             reserved = StartTee(awaitsDriver: true);
             WakeCallers();
         }
@@ -256,7 +255,9 @@ internal sealed class TeeLifeCycle : ICompanionSupervisor, IDisposable
     {
         GuestAddress entry = _options.Image.Address ?? _options.Platform.SecureMemory.Start;
         IReadOnlyList<GuestRange> reserved =
-            BeginTee(awaitsDriver, tee => tee.Start(entry.Value, _options.Platform.DeviceTree.Value));
+            BeginTee(
+                awaitsDriver, () => _setup.CreateVm(copied: null),
+                tee => tee.Start(entry.Value, _options.Platform.DeviceTree.Value));
         _log.CompanionStarted(_options.Name, (long)_lastStart.TotalMilliseconds, _options.CoreCount);
         return reserved;
     }
@@ -264,33 +265,40 @@ internal sealed class TeeLifeCycle : ICompanionSupervisor, IDisposable
     private IReadOnlyList<GuestRange> RestoreTee(
         VmStateReader state, CompanionContent content, OpTeeCompanionArrival? arrival)
     {
-        MemfdGuestMemory? copied = content == CompanionContent.Rest ? TakeCopied(state, arrival) : null;
+        Func<ICompanionVm> createVm = () => TakeVm(state, arrival);
+        if (content == CompanionContent.Whole)
+        {
+            // What was copied is that of an OP-TEE that runs no more.
+            arrival?.Dispose();
+            createVm = () => _setup.CreateVm(copied: null);
+        }
+
         IReadOnlyList<GuestRange> reserved = BeginTee(
             awaitsDriver: false,
+            createVm,
             tee =>
             {
                 IReadOnlyList<GuestRange> ranges = tee.Restore(state, content);
                 state.Complete();
                 return ranges;
-            },
-            copied);
+            });
         _log.CompanionRestored(_options.Name, (long)_lastStart.TotalMilliseconds);
         return reserved;
     }
 
-    private MemfdGuestMemory TakeCopied(VmStateReader state, OpTeeCompanionArrival? arrival) =>
+    private static ICompanionVm TakeVm(VmStateReader state, OpTeeCompanionArrival? arrival) =>
         (arrival ?? throw new InvalidDataException(
             $"The saved OP-TEE was moved while it ran: the state has only the rest of its memory, and what was copied"
                 + $" before is missing ({nameof(OpTeeCompanionArrival)})."))
-        .Take(state, _options);
+        .Take(state);
 
     /// <summary>Makes an OP-TEE in the place of the present one, and has it serve when it has begun.</summary>
     private IReadOnlyList<GuestRange> BeginTee(
-        bool awaitsDriver, Func<CompanionTee, IReadOnlyList<GuestRange>> begin, MemfdGuestMemory? copied = null)
+        bool awaitsDriver, Func<ICompanionVm> createVm, Func<CompanionTee, IReadOnlyList<GuestRange>> begin)
     {
         long begun = Stopwatch.GetTimestamp();
         _tee?.Dispose();
-        CompanionTee tee = CreateTee(awaitsDriver, copied);
+        CompanionTee tee = CreateTee(awaitsDriver, createVm());
         try
         {
             // Either a disposal is seen here, or it sees what to give up.
@@ -316,11 +324,11 @@ internal sealed class TeeLifeCycle : ICompanionSupervisor, IDisposable
         }
     }
 
-    private CompanionTee CreateTee(bool awaitsDriver, MemfdGuestMemory? copied)
+    private CompanionTee CreateTee(bool awaitsDriver, ICompanionVm vm)
     {
-        ICompanionVm vm = _createVm(copied);
         try
         {
+            vm.Line = _line;
             return new CompanionTee(vm, _options.Quantum, this, _options.Name, _log, _teeFailures)
             {
                 AwaitsDriver = awaitsDriver,

@@ -6,6 +6,7 @@ using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Companion;
 
@@ -20,7 +21,8 @@ internal sealed class AllocationTests
     [TestCase(OpTeeSmc.ReturnFromRpc)]
     public async Task Handle_InTheSteadyState_AllocatesNothing(uint functionId)
     {
-        await using OpTeeCompanion companion = OpTeeCompanion.Start((_, _) => new PlainVm(), CompanionBench.Options());
+        await using OpTeeCompanion companion = OpTeeCompanion.Start(
+            CompanionBench.Setup(CompanionBench.Options(), _ => new PlainVm()));
         Make(companion, OpTeeSmc.CallWithArgument, 1);
         Make(companion, functionId, Calls);
 
@@ -47,6 +49,8 @@ internal sealed class AllocationTests
     private sealed class PlainVm : ICompanionVm
     {
         public ImmutableArray<ICompanionCpu> Cpus { get; } = [new PlainCpu(), new PlainCpu()];
+
+        public IInterruptLine? Line { get; set; }
 
         public ulong FrequencyCode => PlainCpu.FrequencyCode;
 

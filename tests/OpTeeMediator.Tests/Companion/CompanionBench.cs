@@ -20,7 +20,8 @@ internal sealed class CompanionBench : IAsyncDisposable
         params ImmutableArray<GuestRange> guestMemory)
     {
         _make = make ?? (_ => new FakeVm(2));
-        Companion = OpTeeCompanion.Start(MakeVm, (options ?? Options()) with { LoggerFactory = Log }, guestMemory);
+        Companion = OpTeeCompanion.Start(
+            Setup((options ?? Options()) with { LoggerFactory = Log }, _ => MakeVm(), guestMemory));
 
         // Another vCPU's thread takes the first core, so that the test's has the second.
         Thread other = new(() => Call(OpTeeSmc.CallsCount));
@@ -31,7 +32,7 @@ internal sealed class CompanionBench : IAsyncDisposable
     public ListLoggerFactory Log { get; } = new();
 
     /// <summary>The guest's interrupt, as OP-TEE's machine raises it.</summary>
-    public IInterruptLine? Line { get; private set; }
+    public IInterruptLine? Line => Vms[^1].Line;
 
     /// <summary>The VMs, the present one last.</summary>
     public List<FakeVm> Vms { get; } = [];
@@ -44,6 +45,11 @@ internal sealed class CompanionBench : IAsyncDisposable
     /// <summary>Options with an image that nobody looks at.</summary>
     public static OpTeeCompanionOptions Options() =>
         new() { Image = ImageFiles.Raw(new byte[64]), AnswerDeadline = TimeSpan.FromMilliseconds(500) };
+
+    /// <summary>What a companion in fake VMs is made of.</summary>
+    public static CompanionSetup Setup(
+        OpTeeCompanionOptions options, Func<MemfdGuestMemory?, ICompanionVm> make,
+        params ImmutableArray<GuestRange> guestMemory) => new(options, guestMemory, (copied, _) => make(copied));
 
     /// <summary>Makes a call, loading registers only as they are asked for.</summary>
     public SmcRegisters Call(uint functionId, params ulong[] arguments) => Call(functionId, out _, out _, arguments);
@@ -81,9 +87,8 @@ internal sealed class CompanionBench : IAsyncDisposable
 
     public ValueTask DisposeAsync() => Companion.DisposeAsync();
 
-    private FakeVm MakeVm(IInterruptLine? line, MemfdGuestMemory? copied)
+    private FakeVm MakeVm()
     {
-        Line = line;
         Vms.Add(_make(_made++));
         return Vms[^1];
     }

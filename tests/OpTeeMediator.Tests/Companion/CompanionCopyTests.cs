@@ -1,6 +1,8 @@
 using OpTeeMediator.Kvm;
 using OpTeeMediator.Kvm.State;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Companion;
+using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.Smccc;
@@ -28,7 +30,7 @@ internal sealed class CompanionCopyTests
         }
 
         using OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
-        using OpTeeCompanionArrival arrival = new(Options, State);
+        using OpTeeCompanionArrival arrival = Expect(out List<FakeVm> vms);
 
         // 20, and the device tree.
         Assert.That(Round(copy, arrival), Is.EqualTo((21, true)));
@@ -39,7 +41,8 @@ internal sealed class CompanionCopyTests
         Assert.That(await bench.Companion.PauseAsync());
         vm[6 * PageSize] = 5;
         byte[] rest = await SaveAsync(bench, copy);
-        await using OpTeeCompanion restored = Restore(rest, arrival, out FakeVm there);
+        await using OpTeeCompanion restored = Restore(rest, arrival, vms);
+        FakeVm there = vms[^1];
         restored.Resume();
 
         Assert.That(rest, Has.Length.LessThan(4 * PageSize), "two pages, and little else");
@@ -59,7 +62,7 @@ internal sealed class CompanionCopyTests
         bench.Vms[0][0] = 1;
         bench.Vms[0][PageSize] = 1;
         using OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
-        using OpTeeCompanionArrival arrival = new(Options, State);
+        using OpTeeCompanionArrival arrival = Expect(out List<FakeVm> vms);
         Assert.That(Round(copy, arrival), Is.EqualTo((3, true)));
 
         await bench.Companion.ResetAsync();
@@ -71,7 +74,8 @@ internal sealed class CompanionCopyTests
         }
 
         Assert.That(await bench.Companion.PauseAsync());
-        await using OpTeeCompanion restored = Restore(await SaveAsync(bench, copy), arrival, out FakeVm there);
+        await using OpTeeCompanion restored = Restore(await SaveAsync(bench, copy), arrival, vms);
+        FakeVm there = vms[^1];
 
         Assert.That((there[0], there[PageSize], there[2 * PageSize]), Is.EqualTo(((byte)0, (byte)0, (byte)7)));
         Assert.That(there[3 * PageSize], Is.EqualTo(isLastRound ? 0 : 8));
@@ -83,7 +87,7 @@ internal sealed class CompanionCopyTests
         await using CompanionBench bench = new(Options, make: number => number == 0 ? new FakeVm(2)
             : throw new IOException("no memory"), guestMemory: Ram);
         using OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
-        using OpTeeCompanionArrival arrival = new(Options, State);
+        using OpTeeCompanionArrival arrival = Expect(out List<FakeVm> vms);
         Assert.That(Round(copy, arrival), Is.EqualTo((1, true)));
         foreach (FakeCpu cpu in bench.Vms[0].Fakes)
         {
@@ -93,7 +97,8 @@ internal sealed class CompanionCopyTests
         _ = bench.Call(OpTeeSmc.CallsCount);
         Assert.That(Round(copy, arrival), Is.EqualTo((0, true)));
         Assert.That(await bench.Companion.PauseAsync());
-        await using OpTeeCompanion restored = Restore(await SaveAsync(bench, copy), arrival, out FakeVm there);
+        await using OpTeeCompanion restored = Restore(await SaveAsync(bench, copy), arrival, vms);
+        FakeVm there = vms[^1];
         restored.Resume();
 
         Assert.That(there.HasImage);
@@ -118,7 +123,7 @@ internal sealed class CompanionCopyTests
 
         // A whole state has all, whatever is copied meanwhile.
         using OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
-        using OpTeeCompanionArrival arrival = new(Options, State);
+        using OpTeeCompanionArrival arrival = Expect(out List<FakeVm> vms);
         Assert.That(Round(copy, arrival), Is.EqualTo((2, true)));
         bench.Vms[0][PageSize] = 2;
         Assert.That(await bench.Companion.PauseAsync());
@@ -126,9 +131,9 @@ internal sealed class CompanionCopyTests
         await bench.Companion.SaveAsync(whole, State);
         byte[] rest = await SaveAsync(bench, copy);
         await using OpTeeCompanion one = OpTeeCompanion.Restore(
-            (_, copied) => new FakeVm(2, copied), Options, new MemoryStream(whole.ToArray()), State, arrival: null,
-            Ram);
-        await using OpTeeCompanion other = Restore(rest, arrival, out FakeVm there);
+            Setup(Options, vms), new MemoryStream(whole.ToArray()), State, arrival: null);
+        await using OpTeeCompanion other = Restore(rest, arrival, vms);
+        FakeVm there = vms[^1];
 
         Assert.That((there[0], there[PageSize]), Is.EqualTo(((byte)1, (byte)2)));
     }
@@ -142,6 +147,21 @@ internal sealed class CompanionCopyTests
         Assert.That(() => copy.SaveRound(new MemoryStream(new byte[100])), Throws.InstanceOf<NotSupportedException>());
         Assert.That(() => copy.SaveRound(Stream.Null), Throws.InstanceOf<ObjectDisposedException>());
         bench.Companion.StartCopy(State).Dispose();
+    }
+
+    [Test]
+    public async Task Dispose_KvmDoesNotStopLogging_EndsTheCopyAllTheSame()
+    {
+        await using CompanionBench bench = Start();
+        OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
+        _ = copy.SaveRound(Stream.Null);
+        bench.Vms[0].HasBrokenMemory = true;
+        Assert.That(copy.Dispose, Throws.InstanceOf<SystemCallException>());
+        bench.Vms[0].HasBrokenMemory = false;
+
+        Assert.That(() => copy.SaveRound(Stream.Null), Throws.InstanceOf<ObjectDisposedException>());
+        using OpTeeCompanionCopy next = bench.Companion.StartCopy(State);
+        Assert.That(next.SaveRound(Stream.Null), Is.Positive);
     }
 
     [Test]
@@ -192,8 +212,71 @@ internal sealed class CompanionCopyTests
         AssertThatRestIsRefused("was changed", [.. rest[..^1], (byte)~rest[^1]], [.. rounds]);
         AssertThatRestIsRefused("cut off", rest[..^1], [.. rounds]);
         Assert.That(
-            () => Restore(rest, arrival: null, out _),
+            () => Restore(rest, arrival: null, []),
             Throws.TypeOf<InvalidDataException>().With.Message.Contain(nameof(OpTeeCompanionArrival)));
+    }
+
+    [Test]
+    public async Task RestoreRound_TheFirst_MakesTheVmBeforeTheOtherOneStops()
+    {
+        await using CompanionBench bench = Start();
+        using OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
+        using OpTeeCompanionArrival arrival = Expect(out List<FakeVm> vms);
+        Assert.That(vms, Is.Empty);
+        _ = Round(copy, arrival);
+        _ = Round(copy, arrival);
+
+        Assert.That(vms, Has.Count.EqualTo(1));
+        await bench.Companion.ResetAsync();
+        _ = Round(copy, arrival);
+        Assert.That(vms.Select(vm => vm.IsDisposed), Is.EqualTo([true, false]), "one at a time");
+        Assert.That(await bench.Companion.PauseAsync());
+        await using OpTeeCompanion restored = Restore(await SaveAsync(bench, copy), arrival, vms);
+        Assert.That(vms, Has.Count.EqualTo(2), "the pause makes none");
+    }
+
+    [Test]
+    public async Task RestoreRound_TheVmCannotBeMade_IsRefusedBeforeThePauseAndLeavesNothing()
+    {
+        await using CompanionBench bench = Start();
+        using OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
+        using MemoryStream round = new();
+        _ = copy.SaveRound(round);
+        round.Position = 0;
+        MemfdGuestMemory? memory = null;
+        using OpTeeCompanionArrival arrival = new(
+            CompanionBench.Setup(
+                Options,
+                copied =>
+                {
+                    memory = copied;
+                    throw new NotSupportedException("This kernel has no SMCCC filter.");
+                },
+                Ram),
+            State);
+
+        Assert.That(
+            () => arrival.RestoreRound(round),
+            Throws.InstanceOf<NotSupportedException>().With.Message.Contain("no SMCCC filter"));
+        Assert.That(memory, Is.Not.Null, "the VM owns it");
+        Assert.That(() => arrival.RestoreRound(round), Throws.InstanceOf<ObjectDisposedException>());
+    }
+
+    // What an arrival is made of: the checks come before the first round, and before the host's KVM is looked for.
+    [Test]
+    public void Setup_ImageOrMemoryDoesNotFit_IsRefusedAtOnce()
+    {
+        using MemfdGuestMemory memory = MemfdGuestMemory.Create(new GuestRange(0x0e00_0000, 4 << 20));
+        OpTeePlatform elsewhere = Options.Platform with { SecureMemory = new GuestRange(0x0e40_0000, 4096) };
+
+        Assert.That(
+            () => CompanionSetup.ForKvm(given: null, memory, tracked: null, Options),
+            Throws.ArgumentException.With.Message.Contain("overlaps OP-TEE's secure memory"));
+        Assert.That(
+            () => CompanionSetup.ForKvm(
+                given: null, memory, tracked: null,
+                Options with { Image = ImageFiles.Raw(new byte[8192]), Platform = elsewhere }),
+            Throws.ArgumentException.With.Message.Contain("The image of 8192 bytes"));
     }
 
     private static CompanionBench Start() => new(Options, guestMemory: Ram);
@@ -217,35 +300,47 @@ internal sealed class CompanionCopyTests
         return state.ToArray();
     }
 
-    private static OpTeeCompanion Restore(byte[] state, OpTeeCompanionArrival? arrival, out FakeVm vm)
+    private static OpTeeCompanionArrival Expect(out List<FakeVm> vms)
     {
-        FakeVm? made = null;
+        vms = [];
+        return new(Setup(Options, vms), State);
+    }
+
+    /// <summary>A companion in fake VMs, which are listed.</summary>
+    private static CompanionSetup Setup(OpTeeCompanionOptions options, List<FakeVm> vms) => CompanionBench.Setup(
+        options,
+        copied =>
+        {
+            vms.Add(new FakeVm(2, copied));
+            return vms[^1];
+        },
+        Ram);
+
+    private static OpTeeCompanion Restore(byte[] state, OpTeeCompanionArrival? arrival, List<FakeVm> vms)
+    {
         try
         {
             return OpTeeCompanion.Restore(
-                (_, copied) => made = new FakeVm(2, copied), Options, new MemoryStream(state), State, arrival, Ram);
+                arrival?.Setup ?? Setup(Options, vms), new MemoryStream(state), State, arrival);
         }
         catch
         {
-            Assert.That(made is null or { IsDisposed: true });
+            arrival?.Dispose();
+            Assert.That(vms.Select(vm => vm.IsDisposed), Is.All.True);
             throw;
-        }
-        finally
-        {
-            vm = made!;
         }
     }
 
     private static void AssertThatRestIsRefused(string why, byte[] rest, params byte[][] rounds)
     {
-        using OpTeeCompanionArrival arrival = new(Options, State);
+        using OpTeeCompanionArrival arrival = Expect(out List<FakeVm> vms);
         foreach (byte[] round in rounds)
         {
             arrival.RestoreRound(new MemoryStream(round));
         }
 
         Assert.That(
-            () => Restore(rest, arrival, out _), Throws.TypeOf<InvalidDataException>().With.Message.Contain(why));
+            () => Restore(rest, arrival, vms), Throws.TypeOf<InvalidDataException>().With.Message.Contain(why));
     }
 
     private static void AssertThatItIsRefused(string why, params byte[][] rounds) =>
@@ -260,7 +355,8 @@ internal sealed class CompanionCopyTests
     private static void AssertThatItIsRefused(
         string why, OpTeeCompanionOptions options, VmStateOptions state, byte[][] rounds)
     {
-        using OpTeeCompanionArrival arrival = new(options, state);
+        List<FakeVm> vms = [];
+        using OpTeeCompanionArrival arrival = new(Setup(options, vms), state);
         foreach (byte[] round in rounds[..^1])
         {
             arrival.RestoreRound(new MemoryStream(round));
@@ -271,6 +367,7 @@ internal sealed class CompanionCopyTests
             Throws.TypeOf<InvalidDataException>().With.Message.Contain(why));
         Assert.That(
             () => arrival.RestoreRound(new MemoryStream(rounds[^1])), Throws.InstanceOf<ObjectDisposedException>());
+        Assert.That(vms.Select(vm => vm.IsDisposed), Is.All.True);
     }
 
     private static uint Call(OpTeeCompanion companion, uint functionId)

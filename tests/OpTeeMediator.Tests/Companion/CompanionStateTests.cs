@@ -210,14 +210,15 @@ internal sealed class CompanionStateTests
         {
             Assert.That(
                 () => OpTeeCompanion.Restore(
-                    (_, _) => new FakeVm(2), other, new MemoryStream(state), State, arrival: null, ram),
+                    CompanionBench.Setup(other, _ => new FakeVm(2), ram), new MemoryStream(state), State,
+                    arrival: null),
                 Throws.TypeOf<InvalidDataException>().With.Message.Contain("a VM with other memory"));
         }
 
         Assert.That(
             () => OpTeeCompanion.Restore(
-                (_, _) => new FakeVm(2), options, new MemoryStream(state), State with { VmIdentity = Guid.NewGuid() },
-                arrival: null, Ram),
+                CompanionBench.Setup(options, _ => new FakeVm(2), Ram), new MemoryStream(state),
+                State with { VmIdentity = Guid.NewGuid() }, arrival: null),
             Throws.TypeOf<InvalidDataException>().With.Message.Contain("that of VM"));
         Assert.That(
             () => Restore(state, new FakeVm(1)),
@@ -232,8 +233,8 @@ internal sealed class CompanionStateTests
 
     private static OpTeeCompanion Restore(byte[] state, Func<FakeVm> make, IInterruptLine? line = null) =>
         OpTeeCompanion.Restore(
-            (_, _) => make(), CompanionBench.Options() with { NotificationInterrupt = line }, new MemoryStream(state),
-            State, arrival: null, Ram);
+            CompanionBench.Setup(CompanionBench.Options() with { NotificationInterrupt = line }, _ => make(), Ram),
+            new MemoryStream(state), State, arrival: null);
 
     private static async Task<byte[]> SaveAsync(CompanionBench bench)
     {

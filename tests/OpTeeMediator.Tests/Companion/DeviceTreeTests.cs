@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using System.Text;
 using OpTeeMediator.Kvm.DeviceTree;
 using OpTeeMediator.Linux.Companion;
@@ -152,6 +153,50 @@ internal sealed class DeviceTreeTests
     {
         Assert.That(ReservedMemoryReader.TryRead(new byte[4096], out _), Is.False);
         Assert.That(ReservedMemoryReader.TryRead([], out _), Is.False);
+    }
+
+    // An OP-TEE that its guest has taken over may have left it.
+    [Test]
+    public void Read_ManyPropertiesWhoseNamesHaveNoEnd_TakesNoLongerThanOthers()
+    {
+        const int Properties = 700_000;
+        byte[] names = new byte[8 << 20];
+        names.AsSpan().Fill((byte)'a');
+        byte[] structure = new byte[sizeof(uint) * ((3 * Properties) + 4)];
+        Span<byte> rest = structure;
+        Append(ref rest, DeviceTreeFormat.BeginNode, 0);
+        for (int count = 0; count < Properties; count++)
+        {
+            Append(ref rest, DeviceTreeFormat.Property, 0, 0);
+        }
+
+        Append(ref rest, DeviceTreeFormat.EndNode, DeviceTreeFormat.End);
+        byte[] tree = [.. new byte[DeviceTreeFormat.HeaderSize], .. structure, .. names];
+        foreach ((int field, int value) in ((int, int)[])
+            [
+                (0, unchecked((int)DeviceTreeFormat.Magic)),
+                (DeviceTreeFormat.StructureOffset, DeviceTreeFormat.HeaderSize),
+                (DeviceTreeFormat.StructureSize, structure.Length),
+                (DeviceTreeFormat.StringsOffset, DeviceTreeFormat.HeaderSize + structure.Length),
+                (DeviceTreeFormat.StringsSize, names.Length),
+            ])
+        {
+            BinaryPrimitives.WriteInt32BigEndian(tree.AsSpan(field), value);
+        }
+
+        long begin = Stopwatch.GetTimestamp();
+        Assert.That(ReservedMemoryReader.TryRead(tree, out List<GuestRange> ranges), Is.True);
+        Assert.That(ranges, Is.Empty);
+        Assert.That(Stopwatch.GetElapsedTime(begin), Is.LessThan(TimeSpan.FromSeconds(10)));
+    }
+
+    private static void Append(ref Span<byte> rest, params ReadOnlySpan<uint> words)
+    {
+        foreach (uint word in words)
+        {
+            BinaryPrimitives.WriteUInt32BigEndian(rest, word);
+            rest = rest[sizeof(uint)..];
+        }
     }
 
     private static byte[] OneRange(ulong start, ulong length)

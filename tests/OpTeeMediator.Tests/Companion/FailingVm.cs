@@ -4,6 +4,7 @@ using OpTeeMediator.Kvm.Arm64;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Tests.Linux;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Companion;
 
@@ -18,6 +19,17 @@ internal sealed class FailingVm(ICompanionVm vm, FailurePoint point) : ICompanio
         {
             point.Pass();
             return _cpus;
+        }
+    }
+
+    public IInterruptLine? Line
+    {
+        get => vm.Line;
+
+        set
+        {
+            point.Pass();
+            vm.Line = value;
         }
     }
 

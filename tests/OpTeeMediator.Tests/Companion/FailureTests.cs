@@ -49,8 +49,8 @@ internal sealed class FailureTests
         List<FakeVm> vms = [];
 
         Assert.That(
-            () => OpTeeCompanion.Start((_, _) => Make(),
-                CompanionBench.Options() with { NotificationInterrupt = new BrokenLine() }),
+            () => OpTeeCompanion.Start(CompanionBench.Setup(
+                CompanionBench.Options() with { NotificationInterrupt = new BrokenLine() }, _ => Make())),
             Throws.InstanceOf<IOException>());
         Assert.That(vms, Is.Empty);
 
@@ -69,8 +69,8 @@ internal sealed class FailureTests
         OpTeeCompanion companion;
         try
         {
-            companion = OpTeeCompanion.Start((_, _) => Make(),
-                CompanionBench.Options() with { LoggerFactory = log, AnswerDeadline = 2 * LongEnough });
+            companion = OpTeeCompanion.Start(CompanionBench.Setup(
+                CompanionBench.Options() with { LoggerFactory = log, AnswerDeadline = 2 * LongEnough }, _ => Make()));
         }
         catch (IOException)
         {

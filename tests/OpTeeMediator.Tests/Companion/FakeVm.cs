@@ -1,8 +1,10 @@
 using System.Collections.Immutable;
 using OpTeeMediator.Kvm;
+using OpTeeMediator.Kvm.SystemCalls;
 using OpTeeMediator.Linux.Companion;
 using OpTeeMediator.Linux.Memory;
 using OpTeeMediator.Memory;
+using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Tests.Companion;
 
@@ -11,13 +13,14 @@ internal sealed class FakeVm : ICompanionVm
     private static readonly OpTeePlatform Platform = OpTeePlatform.QemuArmV8;
 
     private readonly MemfdGuestMemory _memory;
+    private readonly TrackedGuestMemory _tracked;
     private readonly int _treeLength;
 
     public FakeVm(int cores, MemfdGuestMemory? copied = null, byte[]? deviceTree = null)
     {
         Fakes = [.. Enumerable.Range(0, cores).Select(_ => new FakeCpu())];
         _memory = copied ?? CompanionVm.CreateMemory(CompanionBench.Options());
-        Memory = new TrackedGuestMemory(_memory);
+        _tracked = new TrackedGuestMemory(_memory);
         byte[] tree = deviceTree ?? MemoryDeviceTree.Write([new GuestRange(0x4000_0000, 1 << 20)], []);
         _treeLength = tree.Length;
         if (copied is null)
@@ -30,7 +33,14 @@ internal sealed class FakeVm : ICompanionVm
 
     public List<(int Core, GuestAddress Address)> Accesses { get; } = [];
 
-    public TrackedGuestMemory Memory { get; }
+    public IInterruptLine? Line { get; set; }
+
+    public TrackedGuestMemory Memory => HasBrokenMemory
+        ? throw new SystemCallException("KVM does not log.")
+        : _tracked;
+
+    /// <summary>Whether KVM refuses what concerns the memory.</summary>
+    public bool HasBrokenMemory { get; set; }
 
     /// <summary>What OP-TEE leaves behind.</summary>
     public byte[] DeviceTree

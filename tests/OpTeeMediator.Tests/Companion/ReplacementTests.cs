@@ -62,6 +62,25 @@ internal sealed class ReplacementTests
     }
 
     [Test]
+    public void Call_OfANewDriverWithoutItsRegisters_ChangesNothing()
+    {
+        Kill();
+        Assert.That(SpinWait.SpinUntil(() => _bench.Companion.CompanionStatus.Starts == 2, LongEnough), Is.True);
+        SmcRegisters registers = default;
+        registers.X0 = OpTeeSmc.ExchangeCapabilities;
+        SmcOutcome outcome;
+        do
+        {
+            outcome = _bench.Companion.Handle(ref registers, SmcRegisterSet.X0);
+        }
+        while (outcome.Kind == SmcOutcomeKind.Retry);
+
+        Assert.That(outcome.Kind, Is.EqualTo(SmcOutcomeKind.NeedsRegisters));
+        Assert.That(_bench.Companion.CompanionStatus.IsAlive, Is.False, "it still waits for a driver");
+        Assert.That(_bench.Call(OpTeeSmc.CallWithArgument).X0, Is.EqualTo(SmcccReturn.NotSupported));
+    }
+
+    [Test]
     public void Failure_WhileBothCoresAreInCalls_EndsBoth()
     {
         foreach (FakeCpu cpu in _bench.Vms[0].Fakes)

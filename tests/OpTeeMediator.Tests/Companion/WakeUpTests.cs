@@ -62,8 +62,8 @@ internal sealed class WakeUpTests
         state.Position = 0;
         CountingLine line = new();
         await using OpTeeCompanion restored = OpTeeCompanion.Restore(
-            (_, _) => new FakeVm(2), CompanionBench.Options() with { NotificationInterrupt = line }, state, vm,
-            arrival: null);
+            CompanionBench.Setup(CompanionBench.Options() with { NotificationInterrupt = line }, _ => new FakeVm(2)),
+            state, vm, arrival: null);
         Assert.That(line.Pulses, Is.Zero, "the VM is paused");
         restored.Resume();
 

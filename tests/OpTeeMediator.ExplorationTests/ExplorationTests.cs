@@ -19,6 +19,7 @@ internal sealed class ExplorationTests
         ["sequence lock"] = Scenarios.SequenceLock,
         ["slots"] = Scenarios.Slots,
         ["completion"] = Scenarios.Completion,
+        ["beginning"] = Scenarios.Beginning,
         ["drain"] = CallScenarios.Drain,
         ["restart"] = CallScenarios.Restart,
         ["teardown"] = CallScenarios.Teardown,
@@ -38,6 +39,7 @@ internal sealed class ExplorationTests
     [TestCase("sequence lock")]
     [TestCase("slots")]
     [TestCase("completion")]
+    [TestCase("beginning")]
     [TestCase("drain")]
     [TestCase("restart")]
     [TestCase("teardown")]
@@ -68,6 +70,7 @@ internal sealed class ExplorationTests
     [TestCase("forwarder cookies", nameof(KnownRace.TranslationIsNotChecked))]
     [TestCase("save, drained", nameof(KnownRace.BeginsWhileDraining))]
     [TestCase("save, drained", nameof(KnownRace.EndIsNotSeenBeforeSleep))]
+    [TestCase("beginning", nameof(KnownRace.PhaseIsReadTwice))]
     [TestCase("save, restart", nameof(KnownRace.TeardownIsNotHeld))]
     public void Explore_RacePutBack_IsFoundAndReplayed(string machine, string race)
     {

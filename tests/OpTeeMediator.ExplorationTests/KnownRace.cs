@@ -47,4 +47,7 @@ internal enum KnownRace
 
     /// <summary>The teardown of an earlier driver goes on while the VM is paused.</summary>
     TeardownIsNotHeld,
+
+    /// <summary>Who drains the VM looks twice at the phase of an operation, which begins in between.</summary>
+    PhaseIsReadTwice,
 }

@@ -185,6 +185,44 @@ internal static class Scenarios
             });
     }
 
+    /// <summary>A call begins while the VM is drained: its operation is held, or waited for.</summary>
+    public static Scenario Beginning()
+    {
+        CallOperation operation = new();
+        PauseControl pause = new();
+        bool isDrained = false;
+        void Begin()
+        {
+            operation.Prepare();
+            Interlocked.MemoryBarrier();
+            if (pause.HoldsNew)
+            {
+                operation.Hold();
+                return;
+            }
+
+            operation.Begin(isOnWorker: false);
+            Require(!isDrained, "An operation begins in a VM that is drained.");
+            Explorer.Reach("work");
+            Require(!isDrained, "A VM is drained while an operation is at its backend.");
+            _ = operation.Complete(default);
+        }
+
+        void Drain() => isDrained = pause.DrainAsync(
+            () =>
+            {
+                while (!operation.IsDrained)
+                {
+                    Explorer.Yield();
+                }
+
+                return true;
+            },
+            Long, default).GetAwaiter().GetResult();
+
+        return new(() => Require(isDrained && operation.IsDrained, "It is not drained."), Begin, Drain);
+    }
+
     private static void Require(bool condition, string otherwise)
     {
         if (!condition)

@@ -63,7 +63,9 @@ internal sealed class CallOperation
 
     /// <summary>Whether the backend has it neither, nor is about to, unless it finds that operations may begin; as
     /// <see cref="IsQuiet"/>.</summary>
-    public bool IsDrained => !IsAtBackend && _phase != OperationPhase.Preparing;
+    /// <remarks>The phase is read once: between two looks an operation that was being prepared may begin.</remarks>
+    public bool IsDrained => _phase is not (>= OperationPhase.Working and <= OperationPhase.OrphanedAnswerKept
+        or OperationPhase.Preparing);
 
     /// <summary>A vCPU has the call. A full fence must follow, then, before <see cref="Begin"/>, a look at
     /// <see cref="VmPause.IsPaused"/>: the thread that pauses the VM either is seen there, or sees that an

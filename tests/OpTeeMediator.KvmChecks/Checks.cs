@@ -197,10 +197,10 @@ internal static class Checks
         source.Gic.SetRedistributorRegister(1, 0x1_0100, 0x0800_00ff);
         Check.Equal("the exit", KvmExitReason.Mmio, source.First.Run());
         source.First.CompleteExit();
-        ulong before = source.First.GetRegister(Arm64Register.VirtualCounter);
+        Arm64Counters stopped = Arm64Counters.Read(source.First);
         using MemoryStream registers = new();
         using MemoryStream memory = new();
-        Arm64VmState.Save(registers, source.Gic, source.First, source.Second);
+        Arm64VmState.Save(registers, source.Gic, stopped, source.First, source.Second);
         GuestMemoryState.Save(source.Memory, memory);
         Console.WriteLine($"{registers.Length} bytes of registers, {memory.Length} bytes of memory");
 
@@ -208,7 +208,7 @@ internal static class Checks
         registers.Position = 0;
         memory.Position = 0;
         GuestMemoryState.Restore(target.Memory, memory);
-        Arm64VmState.Restore(registers, target.Gic, target.First, target.Second);
+        Arm64Counters restored = Arm64VmState.Restore(registers, target.Gic, target.First, target.Second);
 
         Check.Equal("all was read", (registers.Length, memory.Length), (registers.Position, memory.Position));
         foreach ((string name, KvmVcpu expected, KvmVcpu found) in ((string, KvmVcpu, KvmVcpu)[])
@@ -230,8 +230,16 @@ internal static class Checks
 
         Check.Equal("the GIC", true, source.Gic.SaveState(source.First, source.Second)
             .SequenceEqual(target.Gic.SaveState(target.First, target.Second)));
+        Check.Equal("the counters", stopped, restored);
         Check.Equal(
-            "the counter goes on", true, target.First.GetRegister(Arm64Register.VirtualCounter) >= before);
+            "the counter goes on", true, target.First.GetRegister(Arm64Register.VirtualCounter) >= stopped.Virtual);
+
+        // The time that passes until the counters are set again is not the guest's.
+        Thread.Sleep(1000);
+        ulong late = target.First.GetRegister(Arm64Register.VirtualCounter);
+        restored.Set(target.First);
+        ulong set = target.First.GetRegister(Arm64Register.VirtualCounter);
+        Check.Equal("the counter is set again", true, set >= stopped.Virtual && set < late);
 
         // The program goes on where it was.
         Check.Equal("the exit", KvmExitReason.Mmio, target.First.Run());
@@ -242,10 +250,10 @@ internal static class Checks
         ulong physical = source.First.GetRegister(Arm64Register.PhysicalCounter) + (1ul << 50);
         source.First.SetRegister(Arm64Register.PhysicalCounter, physical);
         registers.SetLength(0);
-        Arm64VmState.Save(registers, source.Gic, source.First, source.Second);
+        Arm64VmState.Save(registers, source.Gic, Arm64Counters.Read(source.First), source.First, source.Second);
         registers.Position = 0;
         using TestVm ahead = new();
-        Arm64VmState.Restore(registers, ahead.Gic, ahead.First, ahead.Second);
+        _ = Arm64VmState.Restore(registers, ahead.Gic, ahead.First, ahead.Second);
         Check.Equal(
             "the physical counter", true, ahead.First.GetRegister(Arm64Register.PhysicalCounter) >= physical);
     }

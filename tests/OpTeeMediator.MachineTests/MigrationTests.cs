@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
 using OpTeeMediator.Machines;
 using OpTeeMediator.Machines.Agents;
 
@@ -5,8 +7,9 @@ namespace OpTeeMediator.MachineTests;
 
 /// <summary>A guest that is moved to another process while it runs, in the middle of calls of its TEE.</summary>
 [TestFixture]
-internal sealed class MigrationTests : CompanionFixture
+internal sealed partial class MigrationTests : CompanionFixture
 {
+    private const string Uptime = "cut -d ' ' -f 1 /proc/uptime";
     private const string Socket = "/run/move.sock";
     private const string Key = "/run/vm.key";
     private const string Log = "/run/moves.log";
@@ -204,13 +207,26 @@ internal sealed class MigrationTests : CompanionFixture
 
     private async Task MoveAsync(Guest guest, GuestOptions options, int move)
     {
+        double machineBegin = SecondsOf(await Machine.RunAsync(Uptime));
+        double guestBegin = SecondsOf(await guest.RunAsync(Uptime));
         string log = await MoveAsync(guest, Arriving(options, move + 1));
+        double guestTime = SecondsOf(await guest.RunAsync(Uptime)) - guestBegin;
+        double machineTime = SecondsOf(await Machine.RunAsync(Uptime)) - machineBegin;
         Assert.That(log, Does.Contain("The VM was moved").And.Not.Contain(SharedStill));
+        double paused = double.Parse(Pause().Match(log).Groups[1].Value, CultureInfo.InvariantCulture);
+        Assert.That(
+            guestTime, Is.LessThan(machineTime - (0.9 * paused)), "the guest does not notice that it was paused");
         if (ComparesPages(move))
         {
             Assert.That(log, Does.Contain("All 65536 pages are those of the source"));
         }
     }
+
+    private static double SecondsOf(CommandResult uptime) =>
+        double.Parse(uptime.Succeeded(), CultureInfo.InvariantCulture);
+
+    [GeneratedRegex("the VM was paused for ([0-9.]+) s")]
+    private static partial Regex Pause();
 
     private async Task<string> MoveAsync(Guest guest, GuestOptions destination)
     {

@@ -20,6 +20,7 @@ internal static class SavingWholeVm
         // <snippet>
         await optee.DrainAsync();           // while the guest runs: operations end, new ones wait
         stopVcpus();                        // and KvmVcpu.CompleteExit for each
+        var stopped = Arm64Counters.Read(vcpus[0]);    // the guest's time goes on from there
         if (!await optee.PauseAsync())
         {
             optee.Resume();                 // an application does not come to an end: the VM goes on
@@ -40,10 +41,11 @@ internal static class SavingWholeVm
 
         using (Stream section = state.BeginSection("VCPU"))
         {
-            Arm64VmState.Save(section, gic, vcpus);
+            Arm64VmState.Save(section, gic, stopped, vcpus);
         }
 
         state.Complete();
+        await optee.AbandonAsync();         // it goes on elsewhere: applications are told of no end
         // </snippet>
         return true;
     }

@@ -31,6 +31,9 @@ internal sealed class VirtualMachine : IDisposable
     private readonly Arm64Gic _gic;
     private readonly List<VirtualCpu> _cpus = [];
 
+    // While it is halted: its guest's time goes on from there.
+    private Arm64Counters? _halted;
+
     /// <summary>Makes a machine whose memory is filled.</summary>
     /// <param name="kvm">The host's KVM.</param>
     /// <param name="memory">The guest's memory.</param>
@@ -98,11 +101,13 @@ internal sealed class VirtualMachine : IDisposable
         TaskCompletionSource<MachineEnd> end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         await using CancellationTokenRegistration stopping = stop.Register(() => end.TrySetResult(MachineEnd.Stopped));
         await using CancellationTokenRegistration halting = halt.Register(() => end.TrySetResult(MachineEnd.Halted));
+        _halted?.Set(_cpus[0].Vcpu);
+        _halted = null;
         _disk?.Continue();
         _cpus.ForEach(cpu => cpu.Start(end));
         try
         {
-            return await end.Task;
+            _ = await end.Task;
         }
         finally
         {
@@ -111,15 +116,22 @@ internal sealed class VirtualMachine : IDisposable
             _disk?.Halt();
             _cpus.ForEach(cpu => costs.Add(cpu.Costs));
         }
+
+        if (await end.Task == MachineEnd.Halted)
+        {
+            _halted = Arm64Counters.Read(_cpus[0].Vcpu);
+        }
+
+        return await end.Task;
     }
 
-    /// <summary>Writes its state, but for memory and TEE. No vCPU runs.</summary>
+    /// <summary>Writes the state of a machine that has halted, but for memory and TEE.</summary>
     /// <param name="state">Where it is written.</param>
     public void Save(VmStateWriter state)
     {
         using (Stream section = state.BeginSection(KvmSection))
         {
-            Arm64VmState.Save(section, _gic, [.. _cpus.Select(cpu => cpu.Vcpu)]);
+            Arm64VmState.Save(section, _gic, _halted!.Value, [.. _cpus.Select(cpu => cpu.Vcpu)]);
         }
 
         using (Stream section = state.BeginSection(DeviceSection))
@@ -135,7 +147,7 @@ internal sealed class VirtualMachine : IDisposable
     /// <exception cref="InvalidDataException">The state makes no sense here; dispose of the machine.</exception>
     public void Restore(VmStateReader state)
     {
-        Arm64VmState.Restore(state.OpenSection(KvmSection), _gic, [.. _cpus.Select(cpu => cpu.Vcpu)]);
+        _halted = Arm64VmState.Restore(state.OpenSection(KvmSection), _gic, [.. _cpus.Select(cpu => cpu.Vcpu)]);
         using BinaryReader reader = new(state.OpenSection(DeviceSection));
         try
         {

@@ -23,13 +23,15 @@ public static class Arm64VmState
     /// <summary>Writes the state of vCPUs that do not run, and of their GIC.</summary>
     /// <param name="target">Where it is written, such as a section of a <see cref="State.VmStateWriter"/>.</param>
     /// <param name="gic">The VM's GIC.</param>
+    /// <param name="counters">What the counters were when the last vCPU had stopped.</param>
     /// <param name="vcpus">All vCPUs of the VM, at least one. Each has ended its last exit
     /// (<see cref="KvmVcpu.CompleteExit"/>).</param>
     /// <exception cref="ArgumentNullException">An argument is <see langword="null"/>.</exception>
     /// <exception cref="ArgumentException">There is no vCPU.</exception>
     /// <exception cref="NotSupportedException">A vCPU has SVE.</exception>
     /// <exception cref="SystemCallException">KVM refuses: a vCPU runs.</exception>
-    public static void Save(Stream target, Arm64Gic gic, params ReadOnlySpan<KvmVcpu> vcpus)
+    public static void Save(
+        Stream target, Arm64Gic gic, Arm64Counters counters, params ReadOnlySpan<KvmVcpu> vcpus)
     {
         ArgumentNullException.ThrowIfNull(target);
         ArgumentNullException.ThrowIfNull(gic);
@@ -38,9 +40,6 @@ public static class Arm64VmState
             throw new ArgumentException("A VM has at least one vCPU.", nameof(vcpus));
         }
 
-        // First, and once: no vCPU has seen a later time, and after a restore none sees an earlier one.
-        ulong virtualCounter = vcpus[0].GetRegister(Arm64Register.VirtualCounter);
-        ulong physicalCounter = vcpus[0].GetRegister(Arm64Register.PhysicalCounter);
         using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
         writer.Write(vcpus.Length);
         foreach (KvmVcpu vcpu in vcpus)
@@ -48,8 +47,8 @@ public static class Arm64VmState
             Arm64VcpuState.Save(writer, vcpu);
         }
 
-        writer.Write(virtualCounter);
-        writer.Write(physicalCounter);
+        writer.Write(counters.Virtual);
+        writer.Write(counters.Physical);
         Arm64GicEntry[] entries = [.. gic.SaveState(vcpus)];
         writer.Write(entries.Length);
         foreach (Arm64GicEntry entry in entries)
@@ -69,9 +68,8 @@ public static class Arm64VmState
     /// <exception cref="InvalidDataException">The state makes no sense, or is that of another VM or another kind of
     /// host; the VM is to be disposed of.</exception>
     /// <exception cref="SystemCallException">KVM refuses; the VM is to be disposed of.</exception>
-    /// <remarks>The virtual counter, by which Linux tells the time, goes on where it was. The physical counter is the
-    /// host's, unless that would set it back.</remarks>
-    public static void Restore(Stream source, Arm64Gic gic, params ReadOnlySpan<KvmVcpu> vcpus)
+    /// <returns>The counters, which have been set. If time passes before the vCPUs run, set them again then.</returns>
+    public static Arm64Counters Restore(Stream source, Arm64Gic gic, params ReadOnlySpan<KvmVcpu> vcpus)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(gic);
@@ -95,8 +93,7 @@ public static class Arm64VmState
                 Arm64VcpuState.Restore(reader, vcpu);
             }
 
-            ulong virtualCounter = reader.ReadUInt64();
-            ulong physicalCounter = reader.ReadUInt64();
+            Arm64Counters counters = new(reader.ReadUInt64(), reader.ReadUInt64());
             Arm64GicEntry[] entries = new Arm64GicEntry[StateNumber.Read(reader, "GIC registers", MostGicEntries)];
             for (int index = 0; index < entries.Length; index++)
             {
@@ -109,13 +106,8 @@ public static class Arm64VmState
             }
 
             gic.RestoreState([.. entries]);
-            if (vcpus[0].GetRegister(Arm64Register.PhysicalCounter) < physicalCounter)
-            {
-                vcpus[0].SetRegister(Arm64Register.PhysicalCounter, physicalCounter);
-            }
-
-            // KVM moves the counter of the whole VM.
-            vcpus[0].SetRegister(Arm64Register.VirtualCounter, virtualCounter);
+            counters.Set(vcpus[0]);
+            return counters;
         }
         catch (EndOfStreamException)
         {

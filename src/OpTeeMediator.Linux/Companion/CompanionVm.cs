@@ -235,14 +235,14 @@ internal sealed class CompanionVm : ICompanionVm
 
     public void SaveCores(Stream target)
     {
-        Arm64VmState.Save(target, _gic!, [.. _vcpus]);
+        Arm64VmState.Save(target, _gic!, Arm64Counters.Read(_vcpus[0]), [.. _vcpus]);
         using BinaryWriter writer = new(target, Encoding.UTF8, leaveOpen: true);
         _secureGic.Save(writer);
     }
 
     public void RestoreCores(Stream source)
     {
-        Arm64VmState.Restore(source, _gic!, [.. _vcpus]);
+        _ = Arm64VmState.Restore(source, _gic!, [.. _vcpus]);
         using BinaryReader reader = new(source, Encoding.UTF8, leaveOpen: true);
         _secureGic.Restore(reader);
     }

@@ -69,6 +69,37 @@ internal sealed partial class MigrationTests : CompanionFixture
         Assert.That(counts.Succeeded(), Does.Contain("all done"));
     }
 
+    // The destination is stopped before it greets: the source would wait for it for a minute.
+    [Test]
+    public async Task Guest_RebootsDuringAMoveToASilentDestination_StartsAgainAtOnce()
+    {
+        GuestOptions software = new() { Tee = "software", Log = "information" };
+        await using Guest guest = await StartGuestAsync(4, Movable(software, move: 0));
+        (await Machine.RunAsync(
+            $$"""
+            : > {{Log}}
+            ({{Guest.CommandOf(3, Arriving(software, move: 0))}}) > /dev/null 2>&1 < /dev/null &
+            until [ -S {{Socket}} ]; do sleep 0.1; done
+            kill -STOP $(cat /run/guest3.pid)
+            kill -USR2 $(cat /run/guest4.pid)
+            """)).Succeeded();
+        await Task.Delay(TimeSpan.FromSeconds(2));
+        Task<CommandResult> end = Machine.RunAsync(
+            $"""
+            begin=$(cut -d . -f 1 /proc/uptime)
+            until grep 'its guest has ended, or starts again' {Log}; do sleep 0.1; done
+            end=$(cut -d . -f 1 /proc/uptime)
+            kill -9 $(cat /run/guest3.pid); rm -f {Socket}
+            echo "after $((end - begin)) s"; [ $((end - begin)) -lt 45 ]
+            """,
+            seconds: 120);
+
+        await guest.RestartAsync("reboot -f");
+
+        TestContext.Out.WriteLine((await end).Succeeded());
+        (await guest.RunAsync("true")).Succeeded();
+    }
+
     // To the same server, for which there are two connections of the VM then, and to another, after which there is
     // only that.
     [Test]
@@ -196,7 +227,8 @@ internal sealed partial class MigrationTests : CompanionFixture
     // A process from which the guest moves, for the time of this number.
     private static GuestOptions Movable(GuestOptions options, int move) => options with
     {
-        More = $"{options.More} --migrate-to {Socket} {(ComparesPages(move) ? "--check-pages" : "")} --state-key {Key} 2>> {Log}",
+        More = $"{options.More} --migrate-to {Socket} {(ComparesPages(move) ? "--check-pages" : "")} "
+            + $"--state-key {Key} 2>> {Log}",
     };
 
     private static GuestOptions Arriving(GuestOptions options, int move)

@@ -109,7 +109,8 @@ internal sealed class MigrationSource : IDisposable
         while (pages > _options.MigrationRest && _rounds < _options.MigrationRounds);
     });
 
-    /// <summary>Copies once more what was written meanwhile, so that a destination that waits does not give up.</summary>
+    /// <summary>Copies once more what was written meanwhile, so that a destination that waits does not end the
+    /// move.</summary>
     /// <exception cref="MigrationException">The destination refuses, or the connection has ended.</exception>
     public void CopyAgain() => ExplainFailure(() => CopyRound());
 

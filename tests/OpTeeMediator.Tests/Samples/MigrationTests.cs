@@ -328,14 +328,13 @@ internal sealed class MigrationTests
             Throws.TypeOf<InvalidDataException>().With.Message.Contains("has a ]0;b 1m  c d e é; by the options"));
     }
 
-    [TestCase("\u001bc\u0007\n", "'?c??'")]
-    [TestCase("abcd", "'abcd'")]
-    public void OpenSection_NameControlsATerminal_IsShownWithoutThat(string name, string shown)
+    [Test]
+    public void OpenSection_NameControlsATerminal_IsShownWithoutThat()
     {
         using MemoryStream file = new();
         using (VmStateWriter writer = new(file, new VmStateOptions()))
         {
-            writer.BeginSection(name).Dispose();
+            writer.BeginSection("\u001bc\u0007~").Dispose();
             writer.Complete();
         }
 
@@ -344,7 +343,7 @@ internal sealed class MigrationTests
 
         Assert.That(
             () => reader.OpenSection("VMM."),
-            Throws.TypeOf<InvalidDataException>().With.Message.Contains($"the section {shown}; expected 'VMM.'"));
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains("the section '?c?~'; expected 'VMM.'"));
     }
 
     [Test]

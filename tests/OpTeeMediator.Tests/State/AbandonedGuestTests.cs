@@ -4,7 +4,6 @@ using OpTeeMediator.Guests;
 using OpTeeMediator.Memory;
 using OpTeeMediator.Protocol;
 using OpTeeMediator.SoftwareTee;
-using OpTeeMediator.SoftwareTee.Applications;
 using OpTeeMediator.SoftwareTee.Linux;
 using OpTeeMediator.SoftwareTee.Sqlite;
 using OpTeeMediator.SoftwareTee.Storage;

@@ -102,6 +102,7 @@ internal sealed class EngineLauncher
             throw new EngineException($"{left}, of an earlier start, cannot be deleted.");
         }
 
+        ReplacedState replaced = new(directory, GiveToUserAsync);
         Process process = StartProcess(directory, control, data);
         TpmEngine engine = new(process, _options.CommandTimeout);
         using CancellationTokenSource deadline = new(_options.StartTimeout);
@@ -112,7 +113,7 @@ internal sealed class EngineLauncher
             await engine.ConnectAsync(Path.Combine(directory, control), Path.Combine(directory, data), deadline.Token);
             await (saved is null
                 ? engine.InitializeAsync(deadline.Token)
-                : engine.RestoreAsync(saved, deadline.Token));
+                : engine.RestoreAsync(saved, replaced, deadline.Token));
             return engine;
         }
         catch (Exception exception)
@@ -121,6 +122,7 @@ internal sealed class EngineLauncher
                 ? $"was not ready after {_options.StartTimeout}"
                 : $"did not start: {exception.Message}";
             await engine.AbortAsync();
+            replaced.Discard();
             throw new EngineException($"swtpm in {directory} {found}. Its output: {engine.Output}", exception);
         }
         finally
@@ -188,17 +190,22 @@ internal sealed class EngineLauncher
             throw new EngineException($"its folder cannot be made: {exception.Message}", exception);
         }
 
+        await GiveToUserAsync(directory);
+    }
+
+    private async Task GiveToUserAsync(string path)
+    {
         if (_options.User is not { } user)
         {
             return;
         }
 
-        using Process process = Process.Start("chown", ["--", user, directory]);
+        using Process process = Process.Start("chown", ["--", user, path]);
         await process.WaitForExitAsync();
         if (process.ExitCode != 0)
         {
             throw new EngineException(
-                $"its folder {directory} cannot be given to the user {user}: the VMM must be root and the user exist, "
+                $"{path} cannot be given to the user {user}: the VMM must be root and the user exist, "
                 + $"or {nameof(FirmwareTpmOptions)}.{nameof(FirmwareTpmOptions.User)} be left out.");
         }
     }

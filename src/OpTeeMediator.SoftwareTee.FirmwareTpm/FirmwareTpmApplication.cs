@@ -58,13 +58,23 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
         if (blobs is not null)
         {
             byte[] stateKey = Derive(StateLabel, EngineLauncher.KeyLength);
-            _engine = Wait(() => launcher.StartAsync(virtualMachine, stateKey, blobs));
-            CryptographicOperations.ZeroMemory(stateKey);
+            try
+            {
+                _engine = Wait(() => launcher.StartAsync(virtualMachine, stateKey, blobs));
+            }
+            finally
+            {
+                CryptographicOperations.ZeroMemory(stateKey);
+            }
         }
     }
 
+    /// <remarks>Not called for a restored TPM whose VM goes on elsewhere.</remarks>
+    protected override void Destroy() => _engine?.Use();
+
     protected override async ValueTask<TeeReturnCode> OpenSessionAsync(ApplicationCall call)
     {
+        _engine?.Use();
         if (!call.HasParameters())
         {
             return TeeReturnCode.BadParameters;
@@ -101,6 +111,7 @@ internal sealed class FirmwareTpmApplication(EngineLauncher launcher, TeeVirtual
 
     protected override async ValueTask<TeeReturnCode> InvokeCommandAsync(ApplicationCall call)
     {
+        _engine?.Use();
         if (call.CommandId != SubmitCommand)
         {
             return TeeReturnCode.NotSupported;

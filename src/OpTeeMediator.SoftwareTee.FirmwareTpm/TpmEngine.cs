@@ -45,6 +45,7 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
     private readonly byte[] _controlResult = new byte[4];
     private Socket? _control;
     private Socket? _data;
+    private ReplacedState? _replaced;
     private bool _hasCancelled;
 
     /// <summary>The end of what swtpm has written.</summary>
@@ -102,9 +103,12 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
     }
 
     /// <summary>Takes over a state (CMD_SET_STATEBLOB) instead of the one in the folder, and goes on with it.</summary>
+    /// <param name="blobs">The state.</param>
+    /// <param name="replaced">Keeps what the folder holds, until <see cref="Use"/>.</param>
+    /// <param name="deadline">Ends the attempt.</param>
     /// <remarks>swtpm checks each blob when it gets it, and writes none of them into the folder before CMD_INIT, which
     /// locks the folder first.</remarks>
-    public async Task RestoreAsync(TpmBlobs blobs, CancellationToken deadline)
+    public async Task RestoreAsync(TpmBlobs blobs, ReplacedState replaced, CancellationToken deadline)
     {
         for (int attempt = 1; ; attempt++)
         {
@@ -116,9 +120,12 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
                 }
             }
 
+            // Each time: who had the folder locked may have changed what it holds.
+            await replaced.CopyAsync();
             uint result = await ControlAsync(Initialize, DeleteVolatileState, deadline);
             if (result == 0)
             {
+                _replaced = replaced;
                 return;
             }
 
@@ -130,6 +137,13 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
 
             await Task.Delay(LockInterval, deadline);
         }
+    }
+
+    /// <summary>The VM runs here: the folder keeps the state that was restored.</summary>
+    public void Use()
+    {
+        _replaced?.Discard();
+        _replaced = null;
     }
 
     /// <summary>Executes a command.</summary>
@@ -204,7 +218,9 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
         await EndAsync();
     }
 
-    /// <summary>Ends the process, at once if it does not end by itself in time.</summary>
+    /// <summary>Ends the process, at once if it does not end by itself in time. What a restore has replaced is put
+    /// back, unless the TPM was used.</summary>
+    /// <exception cref="EngineException">It cannot be put back.</exception>
     public async ValueTask DisposeAsync()
     {
         using CancellationTokenSource deadline = new(ShutdownTimeout);
@@ -221,6 +237,7 @@ internal sealed class TpmEngine(Process process, TimeSpan commandTimeout) : IAsy
         }
 
         await EndAsync();
+        _replaced?.PutBack();
     }
 
     private static EngineOutput Follow(Process process)

@@ -85,9 +85,7 @@ internal sealed class SavedTpmTests
         _ = await bench.SaveAsync();
 
         Assert.That(await bench.CodeOfAsync(TpmCommands.ExtendPcr), Is.EqualTo(Success));
-        Assert.That(
-            Directory.GetFiles(VmFolder).Select(Path.GetFileName),
-            Is.EquivalentTo((string[])[".lock", "tpm2-00.permall"]));
+        Assert.That(FilesOfVm(), Is.EquivalentTo((string[])[".lock", "tpm2-00.permall"]));
     }
 
     // What a crash in the middle of saving leaves.
@@ -110,6 +108,73 @@ internal sealed class SavedTpmTests
         Assert.That(TpmCommands.DigestOf(await again.SendAsync(TpmCommands.ReadPcr)), Is.EqualTo(new byte[32]));
     }
 
+    /// <summary>A restore that fails after the TPM's part of it, or is not resumed, brings no older NV memory back.
+    /// </summary>
+    [Test]
+    public async Task Abandon_RestoredTpm_FolderHoldsWhatItHeldBefore([Values] bool isOtherFolder)
+    {
+        byte[] state;
+        byte[] newest;
+        await using (TpmBench bench = await StartedAsync())
+        {
+            Assert.That(await bench.CodeOfAsync(TpmCommands.DefineCounter), Is.EqualTo(Success));
+            Assert.That(await bench.CodeOfAsync(TpmCommands.Increment), Is.EqualTo(Success));
+            state = await bench.SaveAsync();
+            Assert.That(await bench.CodeOfAsync(TpmCommands.Increment), Is.EqualTo(Success));
+            newest = await bench.SendAsync(TpmCommands.ReadCounter);
+        }
+
+        string target = isOtherFolder ? Path.Combine(_folder, "2") : _folder;
+        await using (TpmBench restored = new(target))
+        {
+            await restored.RestoreAsync(state);
+            ((ISavableTeePartition)restored.Partition).Abandon();
+        }
+
+        if (isOtherFolder)
+        {
+            Assert.That(Directory.GetFiles(target, "*permall", SearchOption.AllDirectories), Is.Empty);
+            return;
+        }
+
+        Assert.That(FilesOfVm(), Is.EquivalentTo((string[])[".lock", "tpm2-00.permall"]));
+        await using TpmBench again = await StartedAsync();
+        Assert.That(
+            TpmCommands.CountOf(await again.SendAsync(TpmCommands.ReadCounter)),
+            Is.EqualTo(TpmCommands.CountOf(newest)));
+    }
+
+    [Test]
+    public async Task Commit_RestoredTpmIsUsedOrEnds_FolderHoldsWhatWasRestored([Values] bool isUsed)
+    {
+        byte[] state;
+        ulong count;
+        await using (TpmBench bench = await StartedAsync())
+        {
+            Assert.That(await bench.CodeOfAsync(TpmCommands.DefineCounter), Is.EqualTo(Success));
+            Assert.That(await bench.CodeOfAsync(TpmCommands.Increment), Is.EqualTo(Success));
+            count = TpmCommands.CountOf(await bench.SendAsync(TpmCommands.ReadCounter));
+            state = await bench.SaveAsync();
+            Assert.That(await bench.CodeOfAsync(TpmCommands.Increment), Is.EqualTo(Success));
+        }
+
+        await using (TpmBench restored = new(_folder))
+        {
+            await restored.RestoreAsync(state);
+            Assert.That(FilesOfVm(), Does.Contain("replaced.permall"));
+            ((ISavableTeePartition)restored.Partition).Commit();
+            if (isUsed)
+            {
+                Assert.That(await restored.CodeOfAsync(TpmCommands.GetRandom), Is.EqualTo(Success));
+                Assert.That(FilesOfVm(), Is.EquivalentTo((string[])[".lock", "tpm2-00.permall"]));
+            }
+        }
+
+        Assert.That(FilesOfVm(), Is.EquivalentTo((string[])[".lock", "tpm2-00.permall"]));
+        await using TpmBench again = await StartedAsync();
+        Assert.That(TpmCommands.CountOf(await again.SendAsync(TpmCommands.ReadCounter)), Is.EqualTo(count));
+    }
+
     [Test]
     public async Task Restore_TheSavedTpmStillRuns_IsRefusedAndItGoesOn()
     {
@@ -122,6 +187,7 @@ internal sealed class SavedTpmTests
             .With.Message.Contains("has another process this VM's TPM"));
 
         Assert.That(bench.ProcessIds, Is.EqualTo(running));
+        Assert.That(FilesOfVm(), Is.EquivalentTo((string[])[".lock", "tpm2-00.permall"]));
         Assert.That(await bench.CodeOfAsync(TpmCommands.GetRandom), Is.EqualTo(Success));
     }
 
@@ -279,6 +345,8 @@ internal sealed class SavedTpmTests
             rest = rest[(sizeof(int) + length)..];
         }
     }
+
+    private IEnumerable<string?> FilesOfVm() => Directory.GetFiles(VmFolder).Select(Path.GetFileName);
 
     private string VmFolder => Path.Combine(_folder, TpmBench.Machine.ToString("D"));
 

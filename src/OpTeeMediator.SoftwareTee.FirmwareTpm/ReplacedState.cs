@@ -2,8 +2,8 @@ namespace OpTeeMediator.SoftwareTee.FirmwareTpm;
 
 /// <summary>What the folder of a TPM held before a restore. It is put back if the restored TPM ends without having been
 /// used: its VM goes on where it was saved, or is started here.</summary>
-/// <remarks>What a process that was killed has left is not put back, because another one may have used the folder since.
-/// Not thread-safe.</remarks>
+/// <remarks>What a process that was killed has left is not put back, because another one may have used the folder
+/// since. Not thread-safe.</remarks>
 /// <param name="directory">The folder.</param>
 /// <param name="giveToOwner">Makes a file that of the user of swtpm.</param>
 internal sealed class ReplacedState(string directory, Func<string, Task> giveToOwner)

@@ -87,7 +87,7 @@ internal sealed class CompanionLifeTests : CompanionFixture
 
         // One opens a session, the others wait in the driver for its lock, and only a notification ends that.
         Task<CommandResult>[] clients = [.. Enumerable.Range(0, 6).Select(_ =>
-            guest.RunAsync("while xtest 1004 > /dev/null 2>&1; do :; done; false", seconds: 180))];
+            guest.RunAsync("while xtest 1004 > /dev/null 2>&1; do :; done; false"))];
         (await guest.RunAsync("until grep -qs optee_notif_wait /proc/[0-9]*/wchan; do :; done")).Succeeded();
         Assert.That(clients.Any(client => client.IsCompleted), Is.False);
 

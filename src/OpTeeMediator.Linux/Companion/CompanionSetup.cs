@@ -26,9 +26,8 @@ internal sealed class CompanionSetup(
 
     internal ImmutableArray<GuestRange> GuestMemory => guestMemory;
 
-    internal ILogger Log { get; } = NonThrowingLogger.Create(
-        options.LoggerFactory, $"{typeof(CompanionSetup).Namespace}.{nameof(OpTeeCompanion)}",
-        new LogRateLimits(TimeProvider.System, EntriesOfAKind));
+    internal ILogger Log { get; } = NonThrowingLogger.CreateForVm(
+        options.LoggerFactory, $"{typeof(CompanionSetup).Namespace}.{nameof(OpTeeCompanion)}", EntriesOfAKind);
 
     /// <summary>Checks what a companion of KVM is made of.</summary>
     /// <param name="given">The host's KVM; <see langword="null"/> to open it.</param>

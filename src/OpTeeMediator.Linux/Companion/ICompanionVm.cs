@@ -5,8 +5,8 @@ using OpTeeMediator.Vmm;
 
 namespace OpTeeMediator.Linux.Companion;
 
-/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: its memory empty unless it was copied from another
-/// one, nothing run yet. Tests put their own in KVM's place.</summary>
+/// <summary>The VM in which an OP-TEE lives, from its power-on to its end: its memory empty unless it was copied from
+/// another one, nothing run yet. Tests put their own in KVM's place.</summary>
 internal interface ICompanionVm : IDisposable
 {
     ImmutableArray<ICompanionCpu> Cpus { get; }

@@ -135,7 +135,8 @@ public sealed class OpTeeCompanion : IGuestOpTee
     /// <summary>Gives a VM the OP-TEE that was saved, with the KVM of <c>/dev/kvm</c>.</summary>
     public static Task<OpTeeCompanion> RestoreAsync(
         MappedGuestMemory memory, OpTeeCompanionOptions options, Stream source, VmStateOptions stateOptions) =>
-        RestoreWithAsync(() => CompanionSetup.ForKvm(given: null, memory, tracked: null, options), source, stateOptions);
+        RestoreWithAsync(
+            () => CompanionSetup.ForKvm(given: null, memory, tracked: null, options), source, stateOptions);
 
     /// <summary>Gives a VM the OP-TEE that was saved.</summary>
     /// <param name="kvm">The host's KVM; it must outlive the companion.</param>

@@ -14,7 +14,11 @@ internal sealed class NonThrowingLogger(ILogger logger, LogRateLimits? limits = 
     /// <summary>Creates the logger of a VM's part: whatever its guest does, each kind of entry is limited, at every
     /// level.</summary>
     public static ILogger CreateForVm<T>(ILoggerFactory factory, int entries = EntriesOfAKind) =>
-        Create(factory, typeof(T).FullName!, new LogRateLimits(TimeProvider.System, entries));
+        CreateForVm(factory, typeof(T).FullName!, entries);
+
+    /// <inheritdoc cref="CreateForVm{T}(ILoggerFactory, int)"/>
+    public static ILogger CreateForVm(ILoggerFactory factory, string category, int entries) =>
+        Create(factory, category, new LogRateLimits(TimeProvider.System, entries));
 
     /// <summary>Creates the logger of what serves several VMs.</summary>
     public static ILogger Create<T>(ILoggerFactory factory) => Create(factory, typeof(T).FullName!);

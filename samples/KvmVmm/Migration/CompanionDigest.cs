@@ -4,15 +4,19 @@ using OpTeeMediator.Kvm.State;
 
 namespace KvmVmm.Migration;
 
-/// <summary>A digest of a companion's own memory, from its saved state (--check-pages).</summary>
+/// <summary>A digest of a companion's own memory and of the GIC that OP-TEE sees, from its saved state
+/// (--check-pages).</summary>
 internal static class CompanionDigest
 {
     private const int PageSize = 4096;
 
+    // At the end of the section: 256 shared interrupts; 32 of each of the 4 cores.
+    private const int GicSize = (256 + (4 * 32)) * 13 / 8;
+
     /// <summary>Computes it.</summary>
     /// <param name="state">The whole state of the companion.</param>
     /// <param name="options">How it was saved.</param>
-    /// <returns>The SHA-256 of address and content of each page that is not zero.</returns>
+    /// <returns>The SHA-256 of address and content of each page that is not zero, and of the GIC's registers.</returns>
     public static byte[] Compute(Stream state, VmStateOptions options)
     {
         using VmStateReader reader = new(state, options);
@@ -40,6 +44,9 @@ internal static class CompanionDigest
             int pages = BinaryPrimitives.ReadInt32LittleEndian(number);
             if (pages == 0)
             {
+                using MemoryStream cores = new();
+                reader.OpenSection("CORE").CopyTo(cores);
+                digest.AppendData(cores.ToArray().AsSpan(^GicSize..));
                 return digest.GetHashAndReset();
             }
 

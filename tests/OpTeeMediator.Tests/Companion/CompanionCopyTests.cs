@@ -56,6 +56,35 @@ internal sealed class CompanionCopyTests
     }
 
     [Test]
+    public async Task Rounds_PageIsWrittenDuringTheLastOne_IsInTheRest([Values] bool isFirst)
+    {
+        const ulong Pages = 200;
+        await using CompanionBench bench = Start();
+        FakeVm vm = bench.Vms[0];
+        using OpTeeCompanionCopy copy = bench.Companion.StartCopy(State);
+        using OpTeeCompanionArrival arrival = Expect(out List<FakeVm> vms);
+        if (!isFirst)
+        {
+            _ = Round(copy, arrival);
+        }
+
+        for (ulong page = 0; page < Pages; page++)
+        {
+            vm[page * PageSize] = 1;
+        }
+
+        // The first page was copied then.
+        using WatchedStream round = new(length: 100 * (int)PageSize, () => vm[0] = 2);
+        _ = copy.SaveRound(round);
+        arrival.RestoreRound(new MemoryStream(round.ToArray()));
+        Assert.That((vm[0], vms[^1][0]), Is.EqualTo(((byte)2, (byte)1)));
+        Assert.That(await bench.Companion.PauseAsync());
+        await using OpTeeCompanion restored = Restore(await SaveAsync(bench, copy), arrival, vms);
+
+        Assert.That(vms[^1][0], Is.EqualTo(2));
+    }
+
+    [Test]
     public async Task Rounds_AnotherOpTeeTakesItsPlace_BeginAnew([Values] bool isLastRound)
     {
         await using CompanionBench bench = Start();
@@ -159,9 +188,9 @@ internal sealed class CompanionCopyTests
         Assert.That(copy.Dispose, Throws.InstanceOf<SystemCallException>());
         bench.Vms[0].HasBrokenMemory = false;
 
-        Assert.That(() => copy.SaveRound(Stream.Null), Throws.InstanceOf<ObjectDisposedException>());
         using OpTeeCompanionCopy next = bench.Companion.StartCopy(State);
         Assert.That(next.SaveRound(Stream.Null), Is.Positive);
+        Assert.That(() => copy.SaveRound(Stream.Null), Throws.InstanceOf<ObjectDisposedException>());
     }
 
     [Test]
@@ -376,5 +405,22 @@ internal sealed class CompanionCopyTests
         registers.X0 = functionId;
         _ = companion.Handle(ref registers, SmcRegisterSet.All);
         return (uint)registers.X0;
+    }
+
+    /// <summary>Does something once, when as many bytes were written to it.</summary>
+    private sealed class WatchedStream(int length, Action onLength) : MemoryStream
+    {
+        private Action? _onLength = onLength;
+
+        public override void Write(ReadOnlySpan<byte> buffer) => Write(buffer.ToArray(), 0, buffer.Length);
+
+        public override void Write(byte[] buffer, int offset, int count)
+        {
+            base.Write(buffer, offset, count);
+            if (Length >= length && Interlocked.Exchange(ref _onLength, null) is { } action)
+            {
+                action();
+            }
+        }
     }
 }

@@ -35,9 +35,9 @@ public interface ISavableTeePartition : ITeePartition
     }
 
     /// <summary>The VM goes on elsewhere: it was saved here and is abandoned
-    /// (<see cref="Guests.OpTeeGuest.AbandonAsync"/>; at a TEE server, or has just ended), or it was to be restored here
-    /// and is not, or was not resumed. What belongs to the VM, such as trusted storage, is not touched any more. By
-    /// default nothing is done.</summary>
+    /// (<see cref="Guests.OpTeeGuest.AbandonAsync"/>; at a TEE server, or has just ended), or it was to be restored
+    /// here and is not, or was not resumed. What belongs to the VM, such as trusted storage, is not touched any more.
+    /// By default nothing is done.</summary>
     /// <remarks>Its sessions are closed and the partition is disposed of afterwards, to free what they hold
     /// here.</remarks>
     void Abandon()

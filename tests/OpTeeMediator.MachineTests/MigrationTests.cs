@@ -193,7 +193,6 @@ internal sealed partial class MigrationTests : CompanionFixture
         (await guest.PowerOffAsync()).Succeeded();
         string end = (await Machine.RunAsync($"cat {Log}")).Output;
         Assert.That(end, Does.Contain("Its OP-TEE started in").And.Not.Contain("has failed"));
-        Assert.That(end, Does.Match("served [1-9][0-9]* interrupts of its own"), "its timers go on");
 
         // The run of xtest that was under way has ended, and one after it.
         async Task ProgressAsync() => (await guest.RunAsync(

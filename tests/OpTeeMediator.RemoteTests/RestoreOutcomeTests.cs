@@ -89,6 +89,8 @@ internal sealed class RestoreOutcomeTests
         yield return Case(false, Step.Restore, Step.Abandon);
         yield return Case(false, Step.Restore, Step.Abandon, Step.Close, Step.Destroy);
         yield return Case(false, Step.Open, Step.Save);
+        yield return Case(false, Step.Open, Step.Save, Step.Abandon);
+        yield return Case(false, Step.Open, Step.Save, Step.Abandon, Step.Close, Step.Destroy);
         yield return Case(true, Step.Open);
         yield return Case(true, Step.Open, Step.SaveHalf);
         yield return Case(true, Step.Open, Step.Save, Step.Invoke);
@@ -118,6 +120,20 @@ internal sealed class RestoreOutcomeTests
 
         Waiting.Until(() => server.VirtualMachines == 0, "The end of the VM");
         Assert.That(_ends, Is.EqualTo(areTold ? s_told : s_none));
+    }
+
+    [Test]
+    public async Task AbandonAsync_VmThatWasSaved_ApplicationsAreNotToldOfAnEnd([Values] bool isAbandoned)
+    {
+        await using TeeServer server = Start(First, _ends);
+        await using RemoteVm vm = new(First, "vm1");
+        Assert.That(vm.Driver.OpenSession(SavedApplication.PerSession.Uuid).ReturnCode, Is.Zero);
+        _ = await vm.SaveAsync();
+
+        await (isAbandoned ? vm.Guest.AbandonAsync() : vm.Guest.DisposeAsync().AsTask());
+
+        Waiting.Until(() => server.VirtualMachines == 0, "The end of the VM");
+        Assert.That(_ends, Is.EqualTo(isAbandoned ? s_none : s_told));
     }
 
     [TestCase(Step.Open)]

@@ -28,7 +28,9 @@ internal sealed class RemotePartition : ISavableTeePartition
     private readonly LogRateLimit _failures = new();
     private readonly Lock _connecting = new();
     private volatile ServerConnection _connection;
-    private ServerConnection? _restored;
+
+    // To the server that has restored the VM, or saved it last.
+    private ServerConnection? _moving;
     private long _lastAttempt;
     private bool _isDisposed;
 
@@ -123,6 +125,7 @@ internal sealed class RemotePartition : ISavableTeePartition
         writer.WriteBoolean(isAtServer);
         if (isAtServer)
         {
+            _moving = connection;
             writer.WriteBlock(await Task.Run(() => BeginTransfer(connection).Save(saved)));
         }
         else if (saved.Count > 0)
@@ -160,7 +163,7 @@ internal sealed class RemotePartition : ISavableTeePartition
                     + "or its TEE cannot.");
             }
 
-            _restored = connection;
+            _moving = connection;
             numbers = await Task.Run(() => BeginTransfer(connection).Restore(block, saved));
         }
 
@@ -174,10 +177,10 @@ internal sealed class RemotePartition : ISavableTeePartition
             ? null : (ITeeSession?)new RemoteSession(_sender, connection, numbers[place]));
     }
 
-    public void Commit() => _restored?.TellOutcome(FrameType.Commit);
+    public void Commit() => _moving?.TellOutcome(FrameType.Commit);
 
     /// <remarks>A server whose connection ends before one of the two has abandoned the VM by itself.</remarks>
-    public void Abandon() => _restored?.TellOutcome(FrameType.Abandon);
+    public void Abandon() => _moving?.TellOutcome(FrameType.Abandon);
 
     /// <remarks>A server that is gone has nothing left of the VM.</remarks>
     public async ValueTask ResetAsync()

@@ -6,8 +6,8 @@ namespace OpTeeMediator.Remote.Server;
 /// <summary>Where a VM goes on whose sessions were restored here, or saved, and tells the TEE.</summary>
 /// <remarks>
 /// <para>A restored VM may still run where it was saved, until its client says COMMIT or has an operation performed
-/// that only a running VM has. A saved one may go on elsewhere, until its next operation. If the connection ends before
-/// that, the VM is abandoned here.</para>
+/// that only a running VM has. A saved one may go on elsewhere, until its next operation. If the client says ABANDON, or
+/// the connection ends, before that, the VM is abandoned here.</para>
 /// <para>Only the connection's thread uses it.</para>
 /// </remarks>
 internal sealed class HostedMove(HostedEnvironment environment)
@@ -43,12 +43,20 @@ internal sealed class HostedMove(HostedEnvironment environment)
                 break;
 
             case FrameType.Abandon:
-                ThrowUnlessRestored(type);
+                if (!MayGoOnElsewhere)
+                {
+                    throw new ProtocolException($"{type} of a VM that was neither restored nor saved");
+                }
+
                 Abandon();
                 break;
 
             case FrameType.Commit:
-                ThrowUnlessRestored(type);
+                if (_phase != Phase.Restored)
+                {
+                    throw new ProtocolException($"{type} of a VM that is not being restored");
+                }
+
                 RunHere();
                 break;
 
@@ -78,11 +86,13 @@ internal sealed class HostedMove(HostedEnvironment environment)
     /// <summary>The VM has no connection any more, and no operation is left.</summary>
     public void EndConnection()
     {
-        if (_phase == Phase.Restored || _saving is { HasSaved: true })
+        if (MayGoOnElsewhere)
         {
             Abandon();
         }
     }
+
+    private bool MayGoOnElsewhere => _phase == Phase.Restored || _saving is { HasSaved: true };
 
     private void RunHere()
     {
@@ -97,6 +107,7 @@ internal sealed class HostedMove(HostedEnvironment environment)
     private void Abandon()
     {
         _phase = Phase.Abandoned;
+        _saving = null;
         environment.Log.Abandoned(environment.VirtualMachine.Name);
         Tell(FrameType.Abandon, static partition => partition.Abandon());
     }
@@ -110,14 +121,6 @@ internal sealed class HostedMove(HostedEnvironment environment)
         catch (Exception exception)
         {
             environment.Log.OutcomeFailed(environment.VirtualMachine.Name, type, exception);
-        }
-    }
-
-    private void ThrowUnlessRestored(FrameType type)
-    {
-        if (_phase != Phase.Restored)
-        {
-            throw new ProtocolException($"{type} of a VM that is not being restored");
         }
     }
 

@@ -6,8 +6,8 @@ namespace OpTeeMediator.Remote.Server;
 /// <summary>Where a VM goes on whose sessions were restored here, or saved, and tells the TEE.</summary>
 /// <remarks>
 /// <para>A restored VM may still run where it was saved, until its client says COMMIT or has an operation performed
-/// that only a running VM has. A saved one may go on elsewhere, until its next operation. If the client says ABANDON, or
-/// the connection ends, before that, the VM is abandoned here.</para>
+/// that only a running VM has. A saved one may go on elsewhere, until its next operation. If the client says ABANDON
+/// before that, or the connection ends, the VM is abandoned here.</para>
 /// <para>Only the connection's thread uses it.</para>
 /// </remarks>
 internal sealed class HostedMove(HostedEnvironment environment)

@@ -18,9 +18,6 @@ internal sealed partial class MigrationTests : CompanionFixture
     // What the VMM logs if it has not given back what the VM's TEE had of its memory.
     private const string SharedStill = "still shared with a TEE";
 
-    // Sessions, registered and temporary memory, a call that lasts with a file open at the supplicant, timers.
-    private static readonly string SavedCalls = $"{MachineFiles.Program("saved-calls")} /run/count /run/stop";
-
     private static readonly int Moves = IsFull ? 20 : 1;
 
     // What needs the guest's memory, and its supplicant's files.
@@ -44,19 +41,19 @@ internal sealed partial class MigrationTests : CompanionFixture
             mke2fs /dev/vda > /dev/null && mkdir -p /mnt && mount -t ext4 /dev/vda /mnt
             """)).Succeeded();
 
-        Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
-        await ProgressAsync(guest);
+        Task<CommandResult> calls = guest.RunAsync(SavedCalls.Command, seconds: 3600);
+        await SavedCalls.ProgressAsync(guest);
 
         // Another machine does not get it, and nothing is lost.
         string log = await MoveAsync(guest, Arriving(software with { Cpus = 1 }, move: 0));
         Assert.That(log, Does.Contain("stays here: the destination refuses: The saved machine has"));
         Assert.That(log, Does.Contain("The VM does not come"));
-        await ProgressAsync(guest);
+        await SavedCalls.ProgressAsync(guest);
         int notifications = await guest.NotificationsAsync();
         for (int move = 0; move < Moves; move++)
         {
             await MoveAsync(guest, software, move);
-            await ProgressAsync(guest);
+            await SavedCalls.ProgressAsync(guest);
             int now = await guest.NotificationsAsync();
             Assert.That(now, Is.GreaterThan(notifications), "notifications go on");
             notifications = now;
@@ -115,8 +112,8 @@ internal sealed partial class MigrationTests : CompanionFixture
         await Daemon.StartAsync(Machine, "");
         await using (Guest guest = await StartGuestAsync(3, Movable(At(""), move: 0)))
         {
-            Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
-            await ProgressAsync(guest);
+            Task<CommandResult> calls = guest.RunAsync(SavedCalls.Command, seconds: 3600);
+            await SavedCalls.ProgressAsync(guest);
             for (int move = 0; move < servers.Length - 1; move++)
             {
                 (string here, string there) = (servers[move], servers[move + 1]);
@@ -131,7 +128,7 @@ internal sealed partial class MigrationTests : CompanionFixture
                     await Daemon.KillAsync(Machine, here);
                 }
 
-                await ProgressAsync(guest);
+                await SavedCalls.ProgressAsync(guest);
             }
 
             Assert.That(await guest.NotificationsAsync(), Is.Positive, "notifications go on");
@@ -208,18 +205,6 @@ internal sealed partial class MigrationTests : CompanionFixture
             """,
             seconds: 240)).Succeeded();
     }
-
-    // Each thread of the client has ended more than the round in which it was.
-    private static async Task ProgressAsync(Guest guest) => (await guest.RunAsync(
-        """
-        until [ -s /run/count ]; do sleep 0.1; done
-        before=$(cat /run/count)
-        until [ "$(cat /run/count)" -gt $((before + 1)) ]; do
-          pidof saved-calls > /dev/null || exit 1
-          sleep 0.1
-        done
-        """,
-        seconds: 120)).Succeeded();
 
     // Comparing takes long, so that only some moves say how long a VM is paused without it.
     private static bool ComparesPages(int move) => move % 5 == 4 || move == Moves - 1;

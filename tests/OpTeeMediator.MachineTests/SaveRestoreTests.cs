@@ -13,9 +13,6 @@ internal sealed class SaveRestoreTests : CompanionFixture
     private const string Key = "/run/vm.key";
     private const string Log = "/run/vm.log";
 
-    // Sessions, registered and temporary memory, a call that lasts with a file open at the supplicant, timers.
-    private static readonly string SavedCalls = $"{MachineFiles.Program("saved-calls")} /run/count /run/stop";
-
     // Where Linux's driver has threads of these programs waiting: for a notification, and for the supplicant.
     private const string SleeperSleeps = "grep -qs optee_notif_wait /proc/$(pidof guest-calls)/task/*/wchan";
     private const string FileIsAwaited = "grep -qs optee_supp_thrd_req /proc/$(pidof saved-calls)/task/*/wchan";
@@ -136,8 +133,8 @@ internal sealed class SaveRestoreTests : CompanionFixture
         GuestOptions restored = options with { More = $"--restore {State} {options.More}" };
         await using Guest guest = await StartGuestAsync(2, options);
 
-        Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
-        await ProgressAsync(guest);
+        Task<CommandResult> calls = guest.RunAsync(SavedCalls.Command, seconds: 3600);
+        await SavedCalls.ProgressAsync(guest);
         await AssertThatALongerCallIsNotSavedAsync(guest);
         int notifications = await guest.NotificationsAsync();
         for (int move = 0; move < Moves; move++)
@@ -169,7 +166,7 @@ internal sealed class SaveRestoreTests : CompanionFixture
 
         async Task AssertThatItGoesOnAsync()
         {
-            await ProgressAsync(guest);
+            await SavedCalls.ProgressAsync(guest);
             int now = await guest.NotificationsAsync();
             Assert.That(now, Is.GreaterThan(notifications), "notifications go on");
             notifications = now;
@@ -190,8 +187,8 @@ internal sealed class SaveRestoreTests : CompanionFixture
         await Daemon.StartAsync(Machine, "");
         await using (Guest guest = await StartGuestAsync(3, options))
         {
-            Task<CommandResult> calls = guest.RunAsync(SavedCalls, seconds: 3600);
-            await ProgressAsync(guest);
+            Task<CommandResult> calls = guest.RunAsync(SavedCalls.Command, seconds: 3600);
+            await SavedCalls.ProgressAsync(guest);
 
             string messages = (await guest.SaveAsync()).Succeeded();
             await Daemon.KillAsync(Machine);
@@ -200,7 +197,7 @@ internal sealed class SaveRestoreTests : CompanionFixture
 
             TestContext.Out.WriteLine(messages);
             Assert.That(messages, Does.Contain("The VM was saved").And.Not.Contain(SharedStill));
-            await ProgressAsync(guest);
+            await SavedCalls.ProgressAsync(guest);
             Assert.That(await guest.NotificationsAsync(), Is.Positive, "notifications go on");
             (await guest.RunAsync("touch /run/stop")).Succeeded();
             Assert.That((await calls).Succeeded(), Does.Contain("all done"));
@@ -208,18 +205,6 @@ internal sealed class SaveRestoreTests : CompanionFixture
 
         await Daemon.KillAsync(Machine);
     }
-
-    // Each thread of the client has ended more than the round in which it was.
-    private static async Task ProgressAsync(Guest guest) => (await guest.RunAsync(
-        """
-        until [ -s /run/count ]; do sleep 0.1; done
-        before=$(cat /run/count)
-        until [ "$(cat /run/count)" -gt $((before + 1)) ]; do
-          pidof saved-calls > /dev/null || exit 1
-          sleep 0.1
-        done
-        """,
-        seconds: 120)).Succeeded();
 
     // One that lasts longer than the VMM waits for it: the VM is not saved, and nothing of it is lost.
     private async Task AssertThatALongerCallIsNotSavedAsync(Guest guest)
